@@ -1,0 +1,85 @@
+"""Errors, one class per party at fault, because that decides what the reader does next.
+
+Every error carries three things: what happened (the message), whose fault it is (the class) and what to do
+next (``hint``). The command line prints all three and leaves with ``exit_code``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_OK = 0
+"""The run ended as asked."""
+EXIT_EJECTED = 1
+"""The kernel ejected a scheduler (``exit_kind`` of 1024 or more)."""
+EXIT_USAGE = 2
+"""The request was wrong: arguments, files, names."""
+EXIT_HOST = 3
+"""This host cannot run guests: a program, a permission or memory is missing."""
+EXIT_GUEST = 4
+"""The guest failed: it never came up, panicked, hung, rebooted or was killed."""
+EXIT_BUG = 70
+"""A defect of this program (EX_SOFTWARE of sysexits.h)."""
+
+
+class KtstrError(Exception):
+    """Base of all errors that are shown to people.
+
+    Args:
+        message: What happened, one or two sentences, without the hint.
+        hint: What to do next; empty when there is nothing useful to say.
+    """
+
+    fault: ClassVar[str] = "bug"
+    """Whose fault it is: ``user``, ``host``, ``guest`` or ``bug``."""
+    exit_code: ClassVar[int] = EXIT_BUG
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(KtstrError):
+    """The user asked for something that cannot be: a bad argument, file or name."""
+
+    fault = "user"
+    exit_code = EXIT_USAGE
+
+
+class SchedulerRejectedError(UsageError):
+    """The kernel did not accept the user's scheduler; the log of the run says why."""
+
+
+class HostError(KtstrError):
+    """The host lacks a program, a permission, memory or disk space."""
+
+    fault = "host"
+    exit_code = EXIT_HOST
+
+
+class GuestError(KtstrError):
+    """The guest did not come up, panicked, hung, rebooted or went away.
+
+    Args:
+        console_tail: The last lines of the guest's console, oldest first.
+    """
+
+    fault = "guest"
+    exit_code = EXIT_GUEST
+
+    def __init__(self, message: str, hint: str = "", console_tail: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.console_tail = console_tail
+
+
+class InternalError(KtstrError):
+    """A defect of this program."""
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error inside nested exception groups that matters: a `KtstrError` if there is one, else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [root_cause(inner) for inner in error.exceptions]
+    return next((leaf for leaf in leaves if isinstance(leaf, KtstrError)), leaves[0])

@@ -1,0 +1,377 @@
+"""The events of a run: one tagged union, the only thing that is published, recorded and folded.
+
+Every event has ``seq`` (from 1, without gaps, given by the stream), ``mono_ns`` (host monotonic clock) and
+``guest_ns`` (the guest's clock where it is known). Text inside events may come from the guest: whoever shows it
+must not treat it as markup.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from ktstr_tui.model.beats import BeatRow, Domain, StallCause
+from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
+from ktstr_tui.model.sample import Sample
+
+Severity: TypeAlias = Literal["info", "warning", "error"]
+Verdict: TypeAlias = Literal["ok", "degraded", "stalled", "inconclusive"]
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is, fixed at its start."""
+
+    name: str
+    run_id: str
+    """Random; tells two runs of one name apart."""
+    kernel: str
+    """Release, such as ``7.2.12+deb14-amd64``."""
+    kernel_path: str
+    accelerator: str
+    accelerator_reason: str
+    topology: str
+    memory_bytes: int
+    scenario: str
+    scheduler: str
+    """As asked for on the command line."""
+    steps: tuple[str, ...] = ()
+    sample_hz: float = 10.0
+    started_wall: str = ""
+    host: str = ""
+    data_dir: str = ""
+    """Where captures and the recording are saved, on the backend's host."""
+    duration_s: float | None = None
+    allow_writes: bool = False
+    """Whether the guest's kernel memory may be written to."""
+
+
+class WorkerReport(msgspec.Struct, frozen=True):
+    """One worker of the scenario and how much it has done."""
+
+    pid: int
+    comm: str
+    iterations: int
+
+
+class FrameCounters(msgspec.Struct, frozen=True, kw_only=True):
+    """The guest port's counters since boot."""
+
+    received: int = 0
+    bytes: int = 0
+    crc_bad: int = 0
+    unknown: int = 0
+    oversized: int = 0
+    resyncs: int = 0
+    skipped_bytes: int = 0
+    residual: int = 0
+    payload_bytes: int = 0
+    """``bytes == 16 * received + payload_bytes + skipped_bytes + residual``."""
+    cut: int = 0
+    """Frames that end early because another begins inside them."""
+    pad_nonzero: int = 0
+    skipped: dict[str, int] = {}
+    """``skipped_bytes`` by what was damaged."""
+    dropped: dict[str, int] = {}
+    """Reason to count."""
+    by_type: dict[str, int] = {}
+    """Tag name to count."""
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    seq: int = 0
+    mono_ns: int = 0
+    guest_ns: int | None = None
+
+
+class RunStarted(_Event, frozen=True, tag="run-started"):
+    info: RunInfo
+
+
+class GuestReady(_Event, frozen=True, tag="guest-ready"):
+    """The guest program has set itself up (SysRdy)."""
+
+    boot_ms: float
+
+
+class KernelTyped(_Event, frozen=True, tag="kernel-typed"):
+    """The guest's memory is readable by type."""
+
+    release: str
+    hz: int
+    cpus: int
+    btf_types: int
+    typed_ms: float
+    """From SysRdy to the first typed answer."""
+
+
+class LifecycleChanged(_Event, frozen=True, tag="lifecycle"):
+    phase: str
+    reason: str = ""
+
+
+class ScenarioChanged(_Event, frozen=True, tag="scenario"):
+    state: Literal["started", "paused", "resumed", "ended"]
+    elapsed_ms: int = 0
+    total_iterations: int = 0
+
+
+class StepStarted(_Event, frozen=True, tag="step"):
+    index: int
+    name: str
+    scheduler: str
+    elapsed_ms: int = 0
+    worker_count: int = 0
+    total_iterations: int = 0
+
+
+class Sampled(_Event, frozen=True, tag="sample"):
+    sample: Sample
+
+
+class SchedulerChanged(_Event, frozen=True, tag="scheduler"):
+    """A scheduler came, went or was ejected, seen at the very write."""
+
+    change: Literal["attached", "exiting", "ejected", "detached", "process-exit"]
+    name: str | None = None
+    exit_kind: int | None = None
+    detail: str = ""
+
+
+class HealthChanged(_Event, frozen=True, tag="health"):
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+
+
+class AlertRaised(_Event, frozen=True, tag="alert"):
+    """Something needs a look; stays until cleared. The same key replaces the alert of that key."""
+
+    key: str
+    severity: Severity
+    text: str
+    cpu: int | None = None
+    pid: int | None = None
+    capture: str | None = None
+
+
+class AlertCleared(_Event, frozen=True, tag="alert-cleared"):
+    key: str
+
+
+class WatchpointChanged(_Event, frozen=True, tag="watchpoint"):
+    """A watch slot's arming changed. Slot 0 is the program's own."""
+
+    slot: int
+    expression: str
+    address: int | None = None
+    state: Literal["pending", "armed", "paused", "removed", "failed"] = "armed"
+    detail: str = ""
+    length_bytes: int | None = None
+    """How many bytes are watched; None where that is not told."""
+    once: bool = False
+    """The watch goes away after its first hit."""
+    capture: bool = False
+    """Every hit makes a capture."""
+    budget_per_s: int | None = None
+    """Hits in a second, past which the watch is paused."""
+
+
+class WatchpointHit(_Event, frozen=True, tag="watchpoint-hit"):
+    """Something was written to what a slot watches; ``value`` may be what ``old`` was."""
+
+    slot: int
+    expression: str
+    vcpu: int | None
+    """Who wrote; None for a write that was found at a stop made for something else."""
+    value: int | None = None
+    old: int | None = None
+    capture: str | None = None
+    writer: RunningTask | None = None
+    """The task of that vCPU, which in an interrupt is the one that was interrupted."""
+    stack: Stack | None = None
+    """Its kernel stack, beginning behind the instruction that wrote."""
+
+
+class KernelOpPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """One place that a kernel operation read or wrote, or meant to."""
+
+    target: str
+    address: int | None = None
+    """None when it was not found."""
+    size_bytes: int | None = None
+    before: int | str | None = None
+    """What was there: a number up to eight bytes, else hexadecimal digits. None for what was not reached."""
+    after: int | str | None = None
+    """What was read back after a write."""
+    start_time_ns: int | None = None
+    """Of the task whose member it is."""
+    comm: str | None = None
+
+
+class KernelOpDone(_Event, frozen=True, tag="kernel-op"):
+    """A write to the guest's kernel, or the refusal of one."""
+
+    who: str
+    """``guest``, or the viewer who asked."""
+    mode: Literal["hot", "cold"]
+    """While the guest ran, or while it stood."""
+    ok: bool
+    reason: str = ""
+    tag: str = ""
+    entries: tuple[KernelOpPlace, ...] = ()
+    pause: Pause | None = None
+    """How long the guest stood for it."""
+
+
+class Frozen(_Event, frozen=True, tag="frozen"):
+    """The guest stands still, and stays so until thawed (a capture's short pause is not announced so)."""
+
+    reason: str
+
+
+class Thawed(_Event, frozen=True, tag="thawed"):
+    reason: str
+    pause: Pause
+
+
+class CaptureTaken(_Event, frozen=True, tag="capture"):
+    """A capture, or its placeholder, is there."""
+
+    report: CaptureReport
+    path: str = ""
+    """The JSON file on the backend's host; empty when it could not be saved."""
+
+
+class FramesCounted(_Event, frozen=True, tag="frames"):
+    counters: FrameCounters
+
+
+class DropsCounted(_Event, frozen=True, tag="drops"):
+    """Everything that any bounded queue of the backend gave up so far, by ``place: reason``."""
+
+    drops: dict[str, int]
+
+
+class OutputText(_Event, frozen=True, tag="output"):
+    """Text of the guest: ``stdout``, ``stderr``, ``sched_log``, ``dmesg`` or ``console``."""
+
+    stream: str
+    text: str
+
+
+class WorkersReported(_Event, frozen=True, tag="workers"):
+    workers: tuple[WorkerReport, ...]
+
+
+class Logged(_Event, frozen=True, tag="log"):
+    severity: Severity
+    source: str
+    text: str
+
+
+class BackendBeat(_Event, frozen=True, tag="beat"):
+    """Sent every second, so that a silent stream can be told from a quiet guest."""
+
+    samples: int = 0
+    samples_missed: int = 0
+    """Ticks of the sampler that were skipped because it was late or the guest was frozen."""
+    torn: int = 0
+    frozen_total_ms: float = 0.0
+    viewers: int = 0
+
+
+class BeatsObserved(_Event, frozen=True, kw_only=True, tag="beats"):
+    """Who beats, at most five times a second."""
+
+    rows: tuple[BeatRow, ...]
+    """At most `ktstr_tui.model.beats.MAX_ROWS`."""
+    tracked: int
+    """Senders in all."""
+    threshold_ms: float
+    counters: dict[str, int]
+    """Counters of the observers, by their names in the exported metrics; those of 0 are left out."""
+
+
+class BeatStalled(_Event, frozen=True, kw_only=True, tag="beat-stalled"):
+    """A sender fell silent: said once for each silence."""
+
+    domain: Domain
+    pid: int
+    comm: str = ""
+    silent_ms: float
+    last_nonce: int
+    origin: str
+    cause: StallCause | None = None
+    """None for senders of the host, into which nobody looks."""
+    text: str
+    """All of it in a sentence."""
+
+
+class BeatRecovered(_Event, frozen=True, kw_only=True, tag="beat-recovered"):
+    """A silent sender beats again."""
+
+    domain: Domain
+    pid: int
+    comm: str = ""
+    silent_ms: float
+    """The whole length of the silence."""
+
+
+class BeatsEnded(_Event, frozen=True, kw_only=True, tag="beats-ended"):
+    """All senders of a domain are gone, as they should be: their step is over."""
+
+    domain: Domain
+
+
+class BeatRefused(_Event, frozen=True, kw_only=True, tag="beat-refused"):
+    """Datagrams that were no beats or not their sender's, told at most once a second for each kind."""
+
+    kind: str
+    """``decode``, ``auth-failure``, ``origin-conflict``, ``namespace-conflict``, ``io`` or ``ctrl-truncated``."""
+    domain: Domain
+    claimed_pid: int | None = None
+    detail: str
+    count: int = 1
+    """Of this kind since it was last told."""
+
+
+class RunEnded(_Event, frozen=True, tag="run-ended"):
+    exit_code: int
+    reason: str
+    """One line: ended as asked, scheduler ejected, guest panicked, …"""
+    fault: str = ""
+    hint: str = ""
+    console_tail: tuple[str, ...] = ()
+
+
+Event: TypeAlias = (
+    RunStarted
+    | GuestReady
+    | KernelTyped
+    | LifecycleChanged
+    | ScenarioChanged
+    | StepStarted
+    | Sampled
+    | SchedulerChanged
+    | HealthChanged
+    | AlertRaised
+    | AlertCleared
+    | WatchpointChanged
+    | WatchpointHit
+    | KernelOpDone
+    | Frozen
+    | Thawed
+    | CaptureTaken
+    | FramesCounted
+    | DropsCounted
+    | OutputText
+    | WorkersReported
+    | Logged
+    | BackendBeat
+    | BeatsObserved
+    | BeatStalled
+    | BeatRecovered
+    | BeatsEnded
+    | BeatRefused
+    | RunEnded
+)

@@ -1,0 +1,33 @@
+"""The fold: the one function that turns events into state, the same in backend, viewer, recording and replay.
+
+``fold(state, event)`` changes ``state`` in place and returns it; the state must be private to the caller. It is
+total: every event of the union has an arm, an event whose ``seq`` is not newer than the state's is ignored (so
+a snapshot and the events around it may overlap), and nothing here raises on what an event contains.
+
+The arms live beside each other by what they tell of: the run, its kernel, what is done to the guest, heartbeats.
+"""
+
+from __future__ import annotations
+
+from ktstr_tui.model import events as ev
+from ktstr_tui.model import fold_beats, fold_kernel, fold_run, fold_stops
+from ktstr_tui.model.fold_keep import Arms
+from ktstr_tui.model.report import exit_kind_name
+from ktstr_tui.model.state import RunState
+
+__all__ = ["exit_kind_name", "fold"]
+
+_ARMS: Arms = fold_run.ARMS | fold_kernel.ARMS | fold_stops.ARMS | fold_beats.ARMS
+
+
+def fold(state: RunState, event: ev.Event) -> RunState:
+    """Apply ``event`` to ``state`` in place; an event already folded is ignored."""
+    if event.seq and event.seq <= state.seq:
+        return state
+    if event.seq:
+        state.seq = event.seq
+    state.mono_ns = max(state.mono_ns, event.mono_ns)
+    if event.guest_ns is not None:
+        state.guest_ns = event.guest_ns
+    _ARMS[type(event)](state, event)
+    return state

@@ -1,0 +1,110 @@
+"""Arms of the fold: what samples tell of CPUs and of the scheduler, and what is made of it.
+
+Histories are rings without a time of their own: one entry for every sample, None where there was nothing to read, so
+that a gap is drawn as a gap. How busy a vCPU was takes two samples to know, so it is None at the first.
+"""
+
+from __future__ import annotations
+
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.fold_keep import Arms, log, ring
+from ktstr_tui.model.report import exit_kind_name
+from ktstr_tui.model.sample import CpuSample
+from ktstr_tui.model.state import AlertState, CpuState, RunState
+from ktstr_tui.model.text import printable
+
+BEAT_ALERTS = ("beat-guest-", "beat-host-")
+"""How the keys of alerts begin whose coming and going the events of heartbeats tell already."""
+
+
+def _busy(before: CpuState, sample: CpuSample, mono_ns: int) -> float | None:
+    if sample.vcpu_cpu_time_ns is None or before.latest.vcpu_cpu_time_ns is None:
+        return None
+    wall = mono_ns - before.last_mono_ns
+    used = sample.vcpu_cpu_time_ns - before.latest.vcpu_cpu_time_ns
+    return min(1.0, max(0.0, used / wall)) if wall > 0 else None
+
+
+def _sampled(state: RunState, event: ev.Sampled) -> None:
+    sample = event.sample
+    state.samples += 1
+    state.retries += sample.retries
+    state.torn += sample.torn
+    state.read_us = sample.read_us
+    state.jiffies = sample.jiffies
+    if sample.guest_ns is not None:
+        state.guest_ns = sample.guest_ns
+    for cpu in sample.cpus:
+        before = state.cpus.get(cpu.cpu)
+        if before is None:
+            before = state.cpus[cpu.cpu] = CpuState(latest=cpu, last_mono_ns=event.mono_ns)
+        busy = _busy(before, cpu, event.mono_ns)
+        before.latest = cpu
+        before.last_mono_ns = event.mono_ns
+        ring(before.nr_running_history, None if cpu.unreadable else cpu.nr_running)
+        ring(before.busy_history, busy)
+    state.scheduler = sample.scheduler
+    if sample.scheduler.unreadable or any(cpu.unreadable for cpu in sample.cpus):
+        state.samples_unreadable += 1
+    oldest = sample.scheduler.oldest_runnable
+    ring(
+        state.runnable_age_history, None if sample.scheduler.unreadable else oldest.age_ms if oldest else 0.0
+    )
+
+
+def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
+    kind = f": {exit_kind_name(event.exit_kind)}" if event.exit_kind is not None else ""
+    detail = f" ({event.detail})" if event.detail else ""
+    change = f"{event.name or 'scheduler'} {event.change}{kind}"
+    # What follows an exit only completes it; the reason is what stays of interest.
+    if event.change in ("attached", "exiting", "ejected") or not state.last_change:
+        state.last_change = change
+    if event.change == "ejected":
+        state.ejections += 1
+        state.last_ejection = change
+    severity: ev.Severity = "error" if event.change == "ejected" else "info"
+    log(state, event, severity, "scheduler", change + detail)
+
+
+def _health(state: RunState, event: ev.HealthChanged) -> None:
+    state.verdict = event.verdict
+    state.verdict_reasons = event.reasons
+    severity: ev.Severity = {"ok": "info", "stalled": "error"}.get(event.verdict, "warning")  # type: ignore[assignment]
+    # What an alert has just told is not told again.
+    told = {line.text for line in state.log[-4:]}
+    news = [reason for reason in event.reasons if printable(reason) not in told]
+    because = f": {'; '.join(news)}" if news else ""
+    log(state, event, severity, "health", event.verdict + because)
+
+
+def _alert(state: RunState, event: ev.AlertRaised) -> None:
+    standing = state.alerts.get(event.key)
+    if standing is None:
+        if not event.key.startswith(BEAT_ALERTS):
+            log(state, event, event.severity, "alert", event.text)
+        if event.key.startswith("stall"):
+            state.stalls += 1
+    state.alerts[event.key] = AlertState(
+        key=event.key,
+        severity=event.severity,
+        text=printable(event.text),
+        since_mono_ns=standing.since_mono_ns if standing else event.mono_ns,
+        cpu=event.cpu,
+        pid=event.pid,
+        capture=event.capture,
+    )
+
+
+def _alert_cleared(state: RunState, event: ev.AlertCleared) -> None:
+    gone = state.alerts.pop(event.key, None)
+    if gone is not None and not event.key.startswith(BEAT_ALERTS):
+        log(state, event, "info", "alert", f"cleared: {gone.text}")
+
+
+ARMS: Arms = {
+    ev.Sampled: _sampled,
+    ev.SchedulerChanged: _scheduler,
+    ev.HealthChanged: _health,
+    ev.AlertRaised: _alert,
+    ev.AlertCleared: _alert_cleared,
+}

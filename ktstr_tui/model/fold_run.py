@@ -1,0 +1,133 @@
+"""Arms of the fold: how far the run has come, what it says, and what its program counts.
+
+Output comes in pieces that end anywhere. A line is whole only when its newline has come; what came before that waits,
+by stream, in ``partial``. A line without an end is cut into lines of bounded length, so that what waits is bounded.
+"""
+
+from __future__ import annotations
+
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.fold_keep import Arms, log, push
+from ktstr_tui.model.state import MAX_LINE_CHARS, MAX_LOG_LINES, Ending, LogLine, RunState, StepState
+from ktstr_tui.model.text import printable
+
+
+def _run_started(state: RunState, event: ev.RunStarted) -> None:
+    state.info = event.info
+    state.kernel_release = event.info.kernel
+    state.started_mono_ns = event.mono_ns
+    reason = f" ({event.info.accelerator_reason})" if event.info.accelerator_reason else ""
+    text = (
+        f"{event.info.name}: {event.info.kernel} on {event.info.accelerator}{reason}, {event.info.topology}"
+    )
+    log(state, event, "info", "run", text)
+
+
+def _guest_ready(state: RunState, event: ev.GuestReady) -> None:
+    state.phase = "up"
+    state.boot_ms = event.boot_ms
+    log(state, event, "info", "guest", f"up after {event.boot_ms:.0f} ms")
+
+
+def _kernel_typed(state: RunState, event: ev.KernelTyped) -> None:
+    state.kernel_release = event.release
+    state.hz = event.hz
+    state.typed_ms = event.typed_ms
+    text = f"memory typed by {event.btf_types} BTF types after {event.typed_ms:.0f} ms, HZ {event.hz}"
+    log(state, event, "info", "kernel", text)
+
+
+def _lifecycle(state: RunState, event: ev.LifecycleChanged) -> None:
+    state.lifecycle = event.phase
+    state.lifecycle_reason = event.reason
+    bad = event.phase in ("SchedulerDied", "SchedulerNotAttached")
+    text = f"{event.phase}: {event.reason}" if event.reason else event.phase
+    log(state, event, "error" if bad else "info", "guest", text)
+
+
+def _scenario(state: RunState, event: ev.ScenarioChanged) -> None:
+    state.scenario_elapsed_ms = event.elapsed_ms
+    if event.total_iterations:
+        state.total_iterations = event.total_iterations
+    state.phase = "finished" if event.state == "ended" else "running"
+    log(state, event, "info", "scenario", event.state)
+
+
+def _step(state: RunState, event: ev.StepStarted) -> None:
+    state.phase = "running"
+    state.step = StepState(
+        index=event.index, name=event.name, scheduler=event.scheduler, started_mono_ns=event.mono_ns
+    )
+    state.scenario_elapsed_ms = event.elapsed_ms
+    state.total_iterations = event.total_iterations
+    text = f"step {event.index} {event.name}: scheduler {event.scheduler}, {event.worker_count} workers"
+    log(state, event, "info", "scenario", text)
+
+
+def _frames(state: RunState, event: ev.FramesCounted) -> None:
+    state.frames = event.counters
+
+
+def _drops(state: RunState, event: ev.DropsCounted) -> None:
+    state.drops = dict(event.drops)
+
+
+def _output(state: RunState, event: ev.OutputText) -> None:
+    text = state.partial.pop(event.stream, "") + printable(event.text)
+    *lines, rest = text.split("\n")
+    if len(rest) > MAX_LINE_CHARS:
+        full = len(rest) // MAX_LINE_CHARS * MAX_LINE_CHARS
+        lines, rest = [*lines, rest[:full]], rest[full:]
+    if rest:
+        state.partial[event.stream] = rest
+    for line in lines:
+        for start in range(0, max(1, len(line)), MAX_LINE_CHARS):
+            entry = LogLine(event.mono_ns, "info", event.stream, line[start : start + MAX_LINE_CHARS])
+            push(state, "output", state.output, entry, MAX_LOG_LINES)
+
+
+def _workers(state: RunState, event: ev.WorkersReported) -> None:
+    state.workers = event.workers
+
+
+def _logged(state: RunState, event: ev.Logged) -> None:
+    log(state, event, event.severity, event.source, event.text)
+
+
+def _beat(state: RunState, event: ev.BackendBeat) -> None:
+    state.last_beat_mono_ns = event.mono_ns
+    state.samples_missed = event.samples_missed
+    state.frozen_total_ms = event.frozen_total_ms
+    state.viewers = event.viewers
+
+
+def _ended(state: RunState, event: ev.RunEnded) -> None:
+    state.phase = "ended"
+    state.frozen = None
+    state.ended = Ending(
+        exit_code=event.exit_code,
+        reason=printable(event.reason),
+        fault=event.fault,
+        hint=event.hint,
+        console_tail=tuple(printable(line) for line in event.console_tail),
+        mono_ns=event.mono_ns,
+    )
+    severity: ev.Severity = "info" if event.exit_code == 0 else "error"
+    log(state, event, severity, "run", f"ended with exit code {event.exit_code}: {event.reason}")
+
+
+ARMS: Arms = {
+    ev.RunStarted: _run_started,
+    ev.GuestReady: _guest_ready,
+    ev.KernelTyped: _kernel_typed,
+    ev.LifecycleChanged: _lifecycle,
+    ev.ScenarioChanged: _scenario,
+    ev.StepStarted: _step,
+    ev.FramesCounted: _frames,
+    ev.DropsCounted: _drops,
+    ev.OutputText: _output,
+    ev.WorkersReported: _workers,
+    ev.Logged: _logged,
+    ev.BackendBeat: _beat,
+    ev.RunEnded: _ended,
+}

@@ -1,0 +1,117 @@
+"""Arms of the fold: what is done to the guest: watchpoints, freezes, captures, writes to its kernel.
+
+A slot is known by its number alone and may be used again; what it was hit by stays with the slot until it is removed,
+and in ``hits`` for longer. A capture of a tag that is there already takes its place.
+"""
+
+from __future__ import annotations
+
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.fold_keep import Arms, log, push
+from ktstr_tui.model.report import EXIT_KIND_ERROR
+from ktstr_tui.model.state import MAX_CAPTURES, MAX_HITS, CaptureState, Hit, RunState, WatchpointState
+
+_ENTRIES_TOLD = 4
+"""Of a kernel operation, in the log."""
+
+
+def _watchpoint(state: RunState, event: ev.WatchpointChanged) -> None:
+    if event.state == "removed":
+        state.watchpoints.pop(event.slot, None)
+    else:
+        slot = state.watchpoints.setdefault(
+            event.slot, WatchpointState(slot=event.slot, expression=event.expression)
+        )
+        slot.length_bytes, slot.budget_per_s = event.length_bytes, event.budget_per_s
+        slot.once, slot.capture = event.once, event.capture
+        slot.expression = event.expression
+        slot.address = event.address
+        slot.state = event.state
+        slot.detail = event.detail
+    if event.slot or event.state in ("paused", "failed"):
+        bad = event.state in ("paused", "failed")
+        text = f"slot {event.slot} {event.expression} {event.state} {event.detail}".rstrip()
+        log(state, event, "warning" if bad else "info", "watch", text)
+
+
+def _hit(state: RunState, event: ev.WatchpointHit) -> None:
+    slot = state.watchpoints.setdefault(
+        event.slot, WatchpointState(slot=event.slot, expression=event.expression, state="armed")
+    )
+    slot.hits += 1
+    slot.unchanged += event.value is not None and event.value == event.old
+    slot.last_value = event.value
+    slot.last_old = event.old
+    slot.last_vcpu = event.vcpu
+    slot.last_writer = event.writer
+    hit = Hit(
+        mono_ns=event.mono_ns,
+        slot=event.slot,
+        expression=event.expression,
+        vcpu=event.vcpu,
+        value=event.value,
+        old=event.old,
+        capture=event.capture,
+        writer=event.writer,
+        stack=event.stack,
+    )
+    push(state, "hits", state.hits, hit, MAX_HITS)
+
+
+def _kernel_op(state: RunState, event: ev.KernelOpDone) -> None:
+    if event.ok:
+        state.kernel_writes += 1
+    else:
+        state.kernel_writes_refused += 1
+    targets = ", ".join(f"{it.target}{_change(it)}" for it in event.entries[:_ENTRIES_TOLD])
+    if len(event.entries) > _ENTRIES_TOLD:
+        targets += f" and {len(event.entries) - _ENTRIES_TOLD} more"
+    outcome = "" if event.ok else f"; refused: {event.reason}"
+    log(state, event, "warning", "write", f"{event.who} ({event.mode}): {targets}{outcome}")
+
+
+def _change(place: ev.KernelOpPlace) -> str:
+    if place.before is None:
+        return ""
+    if isinstance(place.before, str):
+        return f" ({place.size_bytes} bytes)"
+    return f" {place.before} → {'unreadable' if place.after is None else place.after}"
+
+
+def _frozen(state: RunState, event: ev.Frozen) -> None:
+    state.frozen = event.reason
+    state.frozen_since_mono_ns = event.mono_ns
+    log(state, event, "warning", "freeze", f"guest stands still: {event.reason}")
+
+
+def _thawed(state: RunState, event: ev.Thawed) -> None:
+    state.frozen = None
+    state.last_pause = event.pause
+    log(state, event, "info", "freeze", f"guest runs again after {event.pause.total_us / 1000:.1f} ms")
+
+
+def _capture(state: RunState, event: ev.CaptureTaken) -> None:
+    report = event.report
+    state.captures[:] = [kept for kept in state.captures if kept.report.tag != report.tag]
+    entry = CaptureState(report=report, path=event.path, seq=event.seq)
+    push(state, "captures", state.captures, entry, MAX_CAPTURES)
+    if report.pause is not None:
+        state.last_pause = report.pause
+    if report.is_placeholder:
+        reason = next(iter(report.unavailable.values()), "unknown reason")
+        log(state, event, "error", "capture", f"{report.tag} failed: {reason}")
+        return
+    pause = f", paused {report.pause.total_us / 1000:.1f} ms" if report.pause else ""
+    error = report.exit_kind is not None and report.exit_kind >= EXIT_KIND_ERROR
+    text = f"{report.tag} ({report.trigger}): {len(report.tasks)} runnable tasks{pause}"
+    log(state, event, "error" if error else "info", "capture", text)
+
+
+ARMS: Arms = {
+    ev.WatchpointChanged: _watchpoint,
+    ev.WatchpointHit: _hit,
+    ev.KernelOpDone: _kernel_op,
+    ev.Frozen: _frozen,
+    ev.Thawed: _thawed,
+    ev.CaptureTaken: _capture,
+}

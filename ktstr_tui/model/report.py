@@ -1,0 +1,268 @@
+"""A capture: the whole scheduler-related state of a machine that stood still.
+
+The order of the sections is that of the kernel's own debug dump, with one change its users ask for: the task
+that waited longest comes first. A section that could not be read is named in ``unavailable`` with the reason,
+one that was cut in ``truncated``, and one that was read only after the guest ran again in ``read_late``;
+an empty list alone never means "nothing there".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ktstr_tui.model.sample import RunnableTask
+
+SCHEMA = "single"
+"""The value of ``schema``; readers refuse others."""
+
+EXIT_KIND_NAMES = {
+    0: "NONE",
+    1: "DONE",
+    64: "UNREG",
+    65: "UNREG_BPF",
+    66: "UNREG_KERN",
+    67: "SYSRQ",
+    68: "PARENT",
+    1024: "ERROR",
+    1025: "ERROR_BPF",
+    1026: "ERROR_STALL",
+}
+"""``enum scx_exit_kind`` without its prefix, for readers without the kernel's BTF at hand."""
+
+EXIT_KIND_ERROR = 1024
+"""``SCX_EXIT_ERROR``: this and everything above means that the scheduler was ejected."""
+
+
+def exit_kind_name(kind: int | None) -> str:
+    """The kernel's word for an exit kind; unknown ones keep their number."""
+    return "unknown" if kind is None else EXIT_KIND_NAMES.get(kind, f"exit_kind {kind}")
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the guest stood still and where the time went, in microseconds of host time."""
+
+    total_us: float
+    stop_us: float | None = None
+    """From asking for the stop to all vCPUs standing; None for a watchpoint, which stops by itself."""
+    registers_us: float | None = None
+    memory_us: float | None = None
+    resume_us: float | None = None
+
+
+class StackFrame(msgspec.Struct, frozen=True):
+    """One return address."""
+
+    address: int
+    symbol: str | None = None
+    """``name+0xoffset``; None when no symbol covers the address."""
+    guess: bool = False
+    """True when found by frame pointer (JIT-compiled BPF has no ORC), so it may be wrong."""
+
+
+class Stack(msgspec.Struct, frozen=True):
+    """A kernel stack, innermost frame first."""
+
+    frames: tuple[StackFrame, ...]
+    end: str
+    """Why it ends: ``end of stack``, ``user`` or the reason for which unwinding stopped early."""
+
+
+class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
+    """What a CPU runs."""
+
+    cpu: int
+    pid: int
+    comm: str
+    sched_class: str
+
+
+class VcpuReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One vCPU: its registers at the stop, its kernel stack, its current task."""
+
+    cpu: int
+    registers: dict[str, int] = {}
+    """Register name to value, including rip, rsp, cr3, fs_base, gs_base."""
+    curr: RunningTask | None = None
+    stack: Stack | None = None
+    unavailable: str | None = None
+
+
+class RunqueueReport(msgspec.Struct, frozen=True, kw_only=True):
+    """``struct rq`` and ``rq->scx`` of one CPU."""
+
+    cpu: int
+    nr_running: int | None = None
+    scx_nr_running: int | None = None
+    flags: int | None = None
+    cpu_released: bool | None = None
+    ops_qseq: int | None = None
+    kick_sync: int | None = None
+    """``kick_sync``, on older kernels ``pnt_seq``."""
+    local_dsq_nr: int | None = None
+    rq_clock_ns: int | None = None
+    curr: RunningTask | None = None
+    runnable_pids: tuple[int, ...] = ()
+    runnable_truncated: bool = False
+    unavailable: str | None = None
+
+
+class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One runnable task."""
+
+    pid: int
+    tgid: int
+    comm: str
+    state: str
+    """One letter, as ps prints it."""
+    sched_class: str
+    policy: str
+    """``NORMAL``, ``BATCH``, ``IDLE``, ``FIFO``, ``RR``, ``DEADLINE`` or ``EXT``."""
+    nice: int
+    weight: int | None = None
+    """``p->scx.weight``."""
+    cpu: int
+    """The runqueue the task belongs to."""
+    cpus_allowed: str
+    """``p->cpus_ptr`` as a list: ``0-1``."""
+    nr_cpus_allowed: int
+    on_cpu: bool = False
+    """It runs right now (so its age says nothing)."""
+    age_ms: float | None = None
+    """``jiffies - p->scx.runnable_at``."""
+    dsq: str | None = None
+    dsq_id: int | None = None
+    dsq_seq: int | None = None
+    scx_state: str | None = None
+    """``NONE``, ``INIT``, ``READY`` or ``ENABLED``."""
+    scx_flags: int | None = None
+    ops_state: int | None = None
+    """``p->scx.ops_state``."""
+    dsq_flags: int | None = None
+    dsq_vtime: int | None = None
+    slice_ns: int | None = None
+    sticky_cpu: int | None = None
+    holding_cpu: int | None = None
+    running_there: tuple[RunningTask, ...] = ()
+    """What runs on the CPUs that this task may use."""
+    stack: Stack | None = None
+
+
+class DsqReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One dispatch queue."""
+
+    id: int
+    label: str
+    origin: str
+    """``user``, ``local cpu N``, ``bypass cpu N`` or ``global node N``."""
+    nr: int
+    seq: int | None = None
+    pids: tuple[int, ...] = ()
+    truncated: bool = False
+
+
+class SchedulerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """``struct scx_sched`` and its ``struct scx_exit_info``."""
+
+    name: str | None = None
+    state: str | None = None
+    exit_kind: int | None = None
+    exit_kind_name: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    """``ei->reason``; the kernel fills it after the stop, so it is read late."""
+    message: str | None = None
+    """``ei->msg``: what failed, such as ``yes[1632] failed to run for 5.314s``."""
+    ops_flags: int | None = None
+    aborting: bool | None = None
+    bypass_depth: int | None = None
+    watchdog_timeout_ms: float | None = None
+    enable_seq: int | None = None
+    event_counters: dict[str, int] | None = None
+
+
+class MapEntry(msgspec.Struct, frozen=True):
+    """One entry of a BPF map, rendered through its BTF into plain JSON values."""
+
+    key: Any
+    value: Any
+
+
+class MapReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One BPF map."""
+
+    id: int
+    name: str
+    map_type: str
+    key_size: int = 0
+    value_size: int = 0
+    max_entries: int = 0
+    entries: tuple[MapEntry, ...] = ()
+    truncated: bool = False
+    error: str | None = None
+
+
+class CaptureReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of one capture."""
+
+    schema: str = SCHEMA
+    tag: str
+    """Unique in a run: ``error-001``, ``key-002``, or what the requester named."""
+    trigger: str
+    """``error``, ``early``, ``on-demand``, ``watch``, ``guest`` or ``periodic``."""
+    trigger_detail: str = ""
+    mono_ns: int = 0
+    """Host monotonic clock when the guest stood still."""
+    guest_ns: int | None = None
+    wall_time: str = ""
+    """ISO 8601, for people."""
+    kernel: str = ""
+    step: str | None = None
+    step_index: int | None = None
+    """0 is the baseline, 1 to N are the steps."""
+    elapsed_ms: float | None = None
+    """The scenario's own time at the stop: pauses and frozen time are left out."""
+    boundary_offset_ms: float | None = None
+    """Of a periodic capture: when it was due, on the same clock. What ``elapsed_ms`` is above it, it was late."""
+    scheduler_stats: Any = None
+    """Of a periodic capture: what the scheduler itself answered to a request for its statistics just before."""
+    scheduler_stats_unavailable: str | None = None
+    """Why there are none, if they were asked for: ``no scheduler: …``, ``timeout: …``, …"""
+    early_tag: str | None = None
+    """Of an error capture: the one that was taken when a task had waited for half of the watchdog timeout."""
+    early_max_age_ms: float | None = None
+    """Of an error capture: the longest that the sampler saw a task of this scheduler wait."""
+    early_threshold_ms: float | None = None
+    """Age at which the early capture was due."""
+    early_skipped_reason: str | None = None
+    """Why there is no early capture."""
+    exit_kind: int | None = None
+    pause: Pause | None = None
+    is_placeholder: bool = False
+    """True when the capture failed; ``unavailable`` then holds the reason for every section."""
+    scheduler: SchedulerReport | None = None
+    stalled: RunnableTask | None = None
+    """The task that waited longest, if any waited; also the first of ``tasks``."""
+    vcpus: tuple[VcpuReport, ...] = ()
+    runqueues: tuple[RunqueueReport, ...] = ()
+    tasks: tuple[TaskReport, ...] = ()
+    """Runnable tasks, the longest waiting first."""
+    dsqs: tuple[DsqReport, ...] = ()
+    maps: tuple[MapReport, ...] = ()
+    dmesg_tail: tuple[str, ...] = ()
+    unavailable: dict[str, str] = {}
+    truncated: dict[str, str] = {}
+    read_late: dict[str, str] = {}
+
+
+def placeholder(tag: str, trigger: str, reason: str, *, mono_ns: int = 0) -> CaptureReport:
+    """A report that stands for a capture that failed; every section is unavailable for ``reason``."""
+    sections = ("scheduler", "vcpus", "runqueues", "tasks", "dsqs", "maps", "dmesg_tail")
+    return CaptureReport(
+        tag=tag,
+        trigger=trigger,
+        mono_ns=mono_ns,
+        is_placeholder=True,
+        unavailable=dict.fromkeys(sections, reason),
+    )

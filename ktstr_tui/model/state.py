@@ -1,0 +1,236 @@
+"""``RunState``: everything that is known of a run, built by the fold and read by every display.
+
+The state is bounded: histories are rings of fixed length, lists keep their newest entries and count what they
+let go (``forgotten``), so that a run of a week costs a viewer no more than a run of a minute.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ktstr_tui.model.beats import BeatRow, Domain, StallCause
+from ktstr_tui.model.events import FrameCounters, RunInfo, Severity, Verdict, WorkerReport
+from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
+from ktstr_tui.model.sample import CpuSample, SchedulerSample
+
+MAX_HISTORY = 240
+"""Samples kept for each sparkline."""
+MAX_CAPTURES = 64
+"""Reports kept, as in the snapshot bridge."""
+MAX_LOG_LINES = 1000
+"""Lines of the event log, and of the guest's output."""
+MAX_LINE_CHARS = 4096
+"""Of such a line; a longer one of output is broken, one of the log is cut and says so."""
+MAX_HITS = 256
+"""Watchpoint hits kept."""
+MAX_SILENCES = 64
+"""Silences kept, standing and over."""
+
+
+class CpuState(msgspec.Struct, kw_only=True):
+    """The latest sample of one CPU and its recent past."""
+
+    latest: CpuSample
+    nr_running_history: list[int | None] = []
+    """Oldest first, at most `MAX_HISTORY`; None where the CPU was unreadable."""
+    busy_history: list[float | None] = []
+    """Share of host CPU time the vCPU thread had between two samples, 0 to 1."""
+    last_mono_ns: int = 0
+    """Host time of the sample before, for `busy_history`."""
+
+
+class WatchpointState(msgspec.Struct, kw_only=True):
+    """One watch slot."""
+
+    slot: int
+    expression: str
+    address: int | None = None
+    state: str = "pending"
+    detail: str = ""
+    hits: int = 0
+    unchanged: int = 0
+    """Hits that wrote what was there before."""
+    last_value: int | None = None
+    last_old: int | None = None
+    last_vcpu: int | None = None
+    last_writer: RunningTask | None = None
+    length_bytes: int | None = None
+    once: bool = False
+    capture: bool = False
+    budget_per_s: int | None = None
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """A watchpoint hit, for the list."""
+
+    mono_ns: int
+    slot: int
+    expression: str
+    vcpu: int | None
+    value: int | None = None
+    old: int | None = None
+    capture: str | None = None
+    writer: RunningTask | None = None
+    stack: Stack | None = None
+
+
+class AlertState(msgspec.Struct, frozen=True, kw_only=True):
+    """A standing alert."""
+
+    key: str
+    severity: Severity
+    text: str
+    since_mono_ns: int
+    cpu: int | None = None
+    pid: int | None = None
+    capture: str | None = None
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """A line of the event log."""
+
+    mono_ns: int
+    severity: Severity
+    source: str
+    text: str
+
+
+class CaptureState(msgspec.Struct, frozen=True, kw_only=True):
+    """A capture and where it was saved."""
+
+    report: CaptureReport
+    path: str = ""
+    seq: int = 0
+
+
+class StepState(msgspec.Struct, frozen=True, kw_only=True):
+    """The scenario's current step."""
+
+    index: int
+    name: str
+    scheduler: str
+    started_mono_ns: int
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """A silence of a sender that reached the threshold."""
+
+    domain: Domain
+    pid: int
+    comm: str
+    mono_ns: int
+    """When it was reported."""
+    silent_ms: float
+    """Its length: at the report while it stands, in full once it is over."""
+    text: str
+    cause: StallCause | None = None
+    over: bool = False
+
+
+class BeatsState(msgspec.Struct, frozen=True, kw_only=True):
+    """Heartbeats. Replaced as a whole by the fold."""
+
+    rows: tuple[BeatRow, ...] = ()
+    tracked: int = 0
+    threshold_ms: float = 0.0
+    counters: dict[str, int] = {}
+    mono_ns: int = 0
+    """When the rows were told; 0 before the first time."""
+    silences: tuple[Silence, ...] = ()
+    """Oldest first."""
+    stalls: int = 0
+    recoveries: int = 0
+    refused: int = 0
+    """Datagrams refused for what they were or claimed."""
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How the run ended."""
+
+    exit_code: int
+    reason: str
+    fault: str = ""
+    hint: str = ""
+    console_tail: tuple[str, ...] = ()
+    mono_ns: int = 0
+
+
+class RunState(msgspec.Struct, kw_only=True):
+    """The state after all events up to and including ``seq``."""
+
+    seq: int = 0
+    mono_ns: int = 0
+    """Host time of the newest event."""
+    guest_ns: int | None = None
+    info: RunInfo | None = None
+    started_mono_ns: int = 0
+    phase: str = "booting"
+    """``booting``, ``up``, ``running`` (a scenario), ``finished`` (the scenario is over) or ``ended``."""
+    boot_ms: float | None = None
+    typed_ms: float | None = None
+    hz: int | None = None
+    kernel_release: str | None = None
+    lifecycle: str = ""
+    lifecycle_reason: str = ""
+    step: StepState | None = None
+    scenario_elapsed_ms: int = 0
+    total_iterations: int = 0
+    workers: tuple[WorkerReport, ...] = ()
+
+    cpus: dict[int, CpuState] = {}
+    scheduler: SchedulerSample | None = None
+    runnable_age_history: list[float | None] = []
+    """Age of the oldest runnable task in ms, one entry a sample."""
+    last_change: str = ""
+    """The newest scheduler change in words: ``stall ejected: ERROR_STALL``."""
+    last_ejection: str = ""
+    """The newest ejection in words; empty while no scheduler was ejected."""
+    ejections: int = 0
+    """Schedulers that the kernel threw out in this run."""
+    samples: int = 0
+    samples_unreadable: int = 0
+    """Samples in which at least one CPU or the scheduler could not be read."""
+    samples_missed: int = 0
+    torn: int = 0
+    retries: int = 0
+    read_us: float = 0.0
+    jiffies: int | None = None
+
+    verdict: Verdict = "inconclusive"
+    verdict_reasons: tuple[str, ...] = ()
+    alerts: dict[str, AlertState] = {}
+    """Standing alerts by key, oldest first."""
+    stalls: int = 0
+    """Alerts of kind stall that were raised so far (keys that begin with ``stall``)."""
+
+    watchpoints: dict[int, WatchpointState] = {}
+    hits: list[Hit] = []
+    captures: list[CaptureState] = []
+    """Oldest first; at most `MAX_CAPTURES`."""
+
+    kernel_writes: int = 0
+    """Writes to the guest's kernel that were carried out."""
+    kernel_writes_refused: int = 0
+    """Those that were asked for and refused, or failed."""
+
+    frozen: str | None = None
+    """Why the guest stands still, or None while it runs."""
+    frozen_since_mono_ns: int = 0
+    frozen_total_ms: float = 0.0
+    last_pause: Pause | None = None
+
+    beats: BeatsState = BeatsState()
+    """Heartbeats of the guest's tasks and of programs on the host."""
+    frames: FrameCounters = FrameCounters()
+    drops: dict[str, int] = {}
+    viewers: int = 0
+    last_beat_mono_ns: int = 0
+
+    log: list[LogLine] = []
+    output: list[LogLine] = []
+    """Text of the guest, ``source`` being the stream's name."""
+    partial: dict[str, str] = {}
+    """An unfinished last line of each output stream."""
+    forgotten: dict[str, int] = {}
+    """How many entries each bounded list has let go."""
+    ended: Ending | None = None
