@@ -1,0 +1,114 @@
+"""Builds the C code of the host into ``ktstr_tui/_native``, cffi's out-of-line API mode.
+
+Run as ``python native/build.py``; it does nothing when the module is newer than all that it is made of. The
+work is done in a temporary directory and the result renamed into place, so a build that fails or is stopped
+leaves the module of before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import cffi
+
+NATIVE = Path(__file__).resolve().parent
+PACKAGE = NATIVE.parent / "ktstr_tui"
+
+SOURCES = [
+    "frames/ktstr_frames.c",
+    "heartbeat/ktstr_gate.c",
+    "heartbeat/ktstr_probe.c",
+    "heartbeat/ktstr_recv.c",
+    "heartbeat/ktstr_send.c",
+    "heartbeat/ktstr_tracker.c",
+    "heartbeat/ktstr_vlp.c",
+    "memory/ktstr_memory.c",
+]
+"""C files of the module, relative to this directory."""
+HEADERS = [
+    "frames/ktstr_frames.h",
+    "heartbeat/ktstr_gate.h",
+    "heartbeat/ktstr_probe.h",
+    "heartbeat/ktstr_recv.h",
+    "heartbeat/ktstr_send.h",
+    "heartbeat/ktstr_tracker.h",
+    "heartbeat/ktstr_vlp.h",
+    "memory/ktstr_memory.h",
+]
+"""What the glue includes."""
+CDEFS = ["cdefs.h", "heartbeat/cdefs.h", "memory/cdefs.h"]
+"""Declarations for Python, in cffi's dialect."""
+OTHER_INPUTS = ["frames/ktstr_crc.h", "build.py"]
+"""Further files whose change makes the module stale."""
+# Warnings are errors in CI only: a user's compiler may warn of what ours do not.
+C_FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", *(["-Werror"] if os.environ.get("CI") else [])]
+LIBRARIES: list[str] = []
+
+
+def module_path() -> Path:
+    """Where the module for this interpreter stands."""
+    return PACKAGE / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+def is_fresh() -> bool:
+    """Whether the module exists and is newer than each of its inputs."""
+    try:
+        built = module_path().stat().st_mtime_ns
+    except FileNotFoundError:
+        return False
+    inputs = [*SOURCES, *HEADERS, *CDEFS, *OTHER_INPUTS]
+    return all((NATIVE / name).stat().st_mtime_ns < built for name in inputs)
+
+
+def builder() -> cffi.FFI:
+    """The cffi builder, with absolute paths, so it can run in any directory."""
+    ffi = cffi.FFI()
+    for name in CDEFS:
+        ffi.cdef((NATIVE / name).read_text())
+    ffi.set_source(
+        "ktstr_tui._native",
+        "\n".join(f'#include "{name}"' for name in HEADERS),
+        sources=[str(NATIVE / name) for name in SOURCES],
+        include_dirs=[str(NATIVE)],
+        extra_compile_args=C_FLAGS,
+        libraries=LIBRARIES,
+        # One module per interpreter: its name then says for which, and a stale one is never picked up.
+        py_limited_api=False,
+    )
+    return ffi
+
+
+def build(verbose: bool = False) -> Path:
+    """Compile and put the module in place.
+
+    Returns:
+        The path of the module.
+    """
+    target = module_path()
+    with tempfile.TemporaryDirectory(prefix="ktstr-native-") as scratch:
+        built = Path(builder().compile(tmpdir=scratch, verbose=verbose))
+        landing = target.with_name(f".{target.name}.{os.getpid()}")
+        landing.write_bytes(built.read_bytes())
+        landing.chmod(0o755)
+        landing.replace(target)
+    return target
+
+
+def main() -> int:
+    """Build when needed; ``--force`` builds anyway."""
+    parser = argparse.ArgumentParser(description="Build ktstr_tui._native.")
+    parser.add_argument("--force", action="store_true", help="build even when nothing changed")
+    parser.add_argument("--verbose", action="store_true", help="show the compiler's command lines")
+    options = parser.parse_args()
+    if options.force or not is_fresh():
+        print(f"built {build(options.verbose)}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
