@@ -1,0 +1,323 @@
+"""BTF: the type information that a kernel, and every BPF object, carries with it.
+
+A blob is a header, a table of variable-sized type records and a table of strings. A type is named by its
+place in the table, so nothing can be looked up before one pass over all records; that pass (125,000 records
+for a stock kernel) is all that happens up front, over machine words and without decoding a name. A *split*
+blob continues the ids and the strings of a base.
+
+The blob may come from a hostile guest: every id, offset and count is checked against the tables, and
+recursion is bounded by the caller.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import NamedTuple
+
+from ktstr_tui.model.errors import GuestError
+
+MAX_BTF_BYTES = 32 << 20
+_MAGIC = 0xEB9F
+_HEADER = struct.Struct("<HBBIIIII")
+
+
+class Kind(IntEnum):
+    """``BTF_KIND_…`` of include/uapi/linux/btf.h."""
+
+    VOID = 0
+    INT = 1
+    PTR = 2
+    ARRAY = 3
+    STRUCT = 4
+    UNION = 5
+    ENUM = 6
+    FWD = 7
+    TYPEDEF = 8
+    VOLATILE = 9
+    CONST = 10
+    RESTRICT = 11
+    FUNC = 12
+    FUNC_PROTO = 13
+    VAR = 14
+    DATASEC = 15
+    FLOAT = 16
+    DECL_TAG = 17
+    TYPE_TAG = 18
+    ENUM64 = 19
+
+
+_FIXED_WORDS = {Kind.INT: 1, Kind.ARRAY: 3, Kind.VAR: 1, Kind.DECL_TAG: 1}
+_PER_ENTRY_WORDS = {
+    Kind.STRUCT: 3,
+    Kind.UNION: 3,
+    Kind.ENUM: 2,
+    Kind.FUNC_PROTO: 2,
+    Kind.DATASEC: 3,
+    Kind.ENUM64: 3,
+}
+_NAMED = (1 << Kind.INT | 1 << Kind.STRUCT | 1 << Kind.UNION | 1 << Kind.ENUM | 1 << Kind.TYPEDEF) | (
+    1 << Kind.VAR | 1 << Kind.DATASEC | 1 << Kind.FLOAT | 1 << Kind.ENUM64
+)
+_TRANSPARENT = {Kind.TYPEDEF, Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG}
+_MAX_CHAIN = 32
+_MAX_ANONYMOUS = 256
+"""Anonymous structs and unions that are searched for one member; a task_struct has about ten."""
+
+INT_SIGNED, INT_CHAR, INT_BOOL = 1, 2, 4
+
+
+class BtfError(GuestError):
+    """The type information is damaged, or lacks what was asked for."""
+
+
+class Member(NamedTuple):
+    """A member of a struct or union."""
+
+    name: str
+    type_id: int
+    bit_offset: int
+    bit_size: int
+    """0 for a plain member."""
+
+
+class Place(NamedTuple):
+    """Where a path of members leads: relative to the outermost struct."""
+
+    bit_offset: int
+    bit_size: int
+    type_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class TypeRecord:
+    """The fixed part of a type record."""
+
+    id: int
+    kind: Kind
+    name: str
+    vlen: int
+    flag: bool
+    size_or_type: int
+    at: int
+    """Index of the first word behind the fixed part."""
+
+
+class Btf:
+    """A parsed blob, types decoded on demand. Immutable after construction but for caches.
+
+    Args:
+        data: The blob, with its header.
+        base: What it is split on, for the BTF of modules and of some BPF programs.
+
+    Raises:
+        BtfError: If the header or the type table is not well-formed.
+    """
+
+    def __init__(self, data: bytes, base: Btf | None = None) -> None:
+        if len(data) < _HEADER.size or len(data) > MAX_BTF_BYTES:
+            raise BtfError(f"BTF of {len(data)} bytes")
+        magic, _, _, header, type_off, type_len, str_off, str_len = _HEADER.unpack_from(data)
+        type_end, str_end = header + type_off + type_len, header + str_off + str_len
+        if magic != _MAGIC or max(type_end, str_end) > len(data) or type_len % 4:
+            raise BtfError("not BTF, or cut short")
+        self.base = base
+        self.first_id: int = base.end_id if base else 1
+        self.first_string: int = base.end_string if base else 0
+        self._strings = data[header + str_off : str_end]
+        self.end_string: int = self.first_string + len(self._strings)
+        self._words = array("I", data[header + type_off : type_end])
+        self._starts = array("I")
+        self._names: dict[int, int] = {}
+        self.end_id: int = self.first_id + self._index()
+        self._records: dict[int, TypeRecord] = {}
+        self._members: dict[int, tuple[Member, ...]] = {}
+
+    def _index(self) -> int:
+        """One pass over all records: where each starts, and names (as string offsets) to ids; their count."""
+        words, starts, names = self._words, self._starts, self._names
+        steps = [(0x100, 0)] * 32
+        for kind in Kind:
+            steps[kind] = (3 + _FIXED_WORDS.get(kind, 0), _PER_ENTRY_WORDS.get(kind, 0))
+        at, end, type_id = 0, len(words) - 2, self.first_id
+        while at < end:
+            info = words[at + 1]
+            kind_number = info >> 24 & 31
+            starts.append(at)
+            if _NAMED >> kind_number & 1 and words[at]:
+                names.setdefault(words[at] << 5 | kind_number, type_id)
+            fixed, each = steps[kind_number]
+            if fixed == 0x100:
+                raise BtfError(f"unknown BTF kind {kind_number} at type {type_id}")
+            at += fixed + each * (info & 0xFFFF) if each else fixed
+            type_id += 1
+        if at != len(words):
+            raise BtfError("BTF type table is cut short")
+        return len(starts)
+
+    def __len__(self) -> int:
+        """How many types there are, those of the base included."""
+        return self.end_id - 1
+
+    def string(self, offset: int) -> str:
+        """The string at ``offset``; raises ``BtfError`` outside the table."""
+        if offset < self.first_string:
+            if self.base is None:
+                raise BtfError(f"string offset {offset} in a base that is not there")
+            return self.base.string(offset)
+        at = offset - self.first_string
+        end = self._strings.find(b"\0", at)
+        if end < 0:
+            raise BtfError(f"string offset {offset} outside BTF")
+        return self._strings[at:end].decode("utf-8", "replace")
+
+    def record(self, type_id: int) -> TypeRecord:
+        """The type of that id; id 0 is void."""
+        found = self._records.get(type_id)
+        if found is None:
+            found = self._records[type_id] = self._record(type_id)
+        return found
+
+    def _record(self, type_id: int) -> TypeRecord:
+        if type_id == 0:
+            return TypeRecord(0, Kind.VOID, "void", 0, False, 0, 0)
+        if type_id < self.first_id:
+            if self.base is None:
+                raise BtfError(f"type {type_id} in a base that is not there")
+            return self.base.record(type_id)
+        if type_id >= self.end_id:
+            raise BtfError(f"type {type_id} of {len(self)}")
+        at = self._starts[type_id - self.first_id]
+        name, info, size = self._words[at : at + 3]
+        kind = Kind(info >> 24 & 31)
+        return TypeRecord(type_id, kind, self.string(name), info & 0xFFFF, bool(info >> 31), size, at + 3)
+
+    def find(self, name: str, *kinds: Kind) -> int | None:
+        """The id of the first type of that name and one of those kinds."""
+        wanted = b"\0" + name.encode() + b"\0"
+        at = self._strings.find(wanted)
+        while at >= 0:
+            offset = at + 1 + self.first_string
+            for kind in kinds:
+                found = self._names.get(offset << 5 | kind)
+                if found is not None:
+                    return found
+            at = self._strings.find(wanted, at + 1)
+        return self.base.find(name, *kinds) if self.base else None
+
+    def _owner(self, type_id: int) -> Btf:
+        return self if type_id >= self.first_id or self.base is None else self.base._owner(type_id)
+
+    def words(self, type_id: int, count: int) -> array[int]:
+        """``count`` words behind the fixed part of a type's record."""
+        record, owner = self.record(type_id), self._owner(type_id)
+        return owner._words[record.at : record.at + count]
+
+    def members(self, type_id: int) -> tuple[Member, ...]:
+        """Members of a struct or union in declaration order; anonymous ones have an empty name."""
+        found = self._members.get(type_id)
+        if found is None:
+            record = self.record(type_id)
+            rows = self.words(type_id, 3 * record.vlen)
+            out = []
+            for k in range(0, len(rows), 3):
+                where = rows[k + 2]
+                offset, bits = (where & 0xFFFFFF, where >> 24) if record.flag else (where, 0)
+                out.append(Member(self.string(rows[k]), rows[k + 1], offset, bits))
+            found = self._members[type_id] = tuple(out)
+        return found
+
+    def enumerators(self, type_id: int) -> tuple[tuple[str, int], ...]:
+        """Names and values of an enum, values as its signedness says."""
+        record = self.record(type_id)
+        if record.kind == Kind.ENUM64:
+            rows = self.words(type_id, 3 * record.vlen)
+            triples = ((rows[k], rows[k + 1] | rows[k + 2] << 32) for k in range(0, len(rows), 3))
+            return tuple((self.string(n), _signed(v, 64) if record.flag else v) for n, v in triples)
+        rows = self.words(type_id, 2 * record.vlen)
+        pairs = ((rows[k], rows[k + 1]) for k in range(0, len(rows), 2))
+        return tuple((self.string(n), _signed(v, 32) if record.flag else v) for n, v in pairs)
+
+    @cached_property
+    def enumerator_index(self) -> dict[str, tuple[int, int]]:
+        """Every enumerator's name to (type id, value); built at first use (20 ms for a stock kernel)."""
+        found: dict[str, tuple[int, int]] = {}
+        for place, at in enumerate(self._starts):
+            if self._words[at + 1] >> 24 & 31 in (Kind.ENUM, Kind.ENUM64):
+                type_id = self.first_id + place
+                for name, value in self.enumerators(type_id):
+                    found.setdefault(name, (type_id, value))
+        return found
+
+    def enum_value(self, name: str, default: int) -> int:
+        """The value of an enumerator, or ``default`` where this kernel has none of that name."""
+        return self.enumerator_index.get(name, (0, default))[1]
+
+    def resolve(self, type_id: int) -> TypeRecord:
+        """The type behind typedefs, qualifiers and tags."""
+        record = self.record(type_id)
+        for _ in range(_MAX_CHAIN):
+            if record.kind not in _TRANSPARENT:
+                return record
+            record = self.record(record.size_or_type)
+        raise BtfError(f"type {type_id} is a chain of more than {_MAX_CHAIN} typedefs")
+
+    def array_of(self, type_id: int) -> tuple[int, int]:
+        """Element type id and number of elements of an array type."""
+        element, _, count = self.words(type_id, 3)
+        return element, count
+
+    def size_of(self, type_id: int, depth: int = 0) -> int:
+        """Bytes of a type; 0 for void, functions and forward declarations."""
+        record = self.resolve(type_id)
+        if record.kind == Kind.PTR:
+            return 8
+        if record.kind == Kind.ARRAY:
+            if depth > _MAX_CHAIN:
+                raise BtfError(f"type {type_id} nests too many arrays")
+            element, count = self.array_of(record.id)
+            return self.size_of(element, depth + 1) * count
+        if record.kind == Kind.VAR:
+            return self.size_of(record.size_or_type, depth + 1) if depth <= _MAX_CHAIN else 0
+        sized = (Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.ENUM64, Kind.FLOAT, Kind.DATASEC)
+        return record.size_or_type if record.kind in sized else 0
+
+    def int_encoding(self, type_id: int) -> tuple[int, int, int]:
+        """``(encoding bits, bit offset, bits)`` of an integer type."""
+        (word,) = self.words(type_id, 1)
+        return word >> 24 & 15, word >> 16 & 255, word & 255
+
+    def place(self, struct_id: int, path: str) -> Place | None:
+        """Where ``path`` (``scx.dsq_list.node``) is within a struct; None when a member is not there.
+
+        Members of anonymous structs and unions count as members of what contains them.
+        """
+        here = Place(0, 0, struct_id)
+        for name in path.split("."):
+            step = self._member(here.type_id, name, set())
+            if step is None:
+                return None
+            here = Place(here.bit_offset + step.bit_offset, step.bit_size, step.type_id)
+        return here
+
+    def _member(self, type_id: int, name: str, seen: set[int]) -> Place | None:
+        # No type is searched twice: damaged ones may hold themselves, many times over.
+        record = self.resolve(type_id)
+        if record.kind not in (Kind.STRUCT, Kind.UNION) or record.id in seen or len(seen) > _MAX_ANONYMOUS:
+            return None
+        seen.add(record.id)
+        for member in self.members(record.id):
+            if member.name == name:
+                return Place(member.bit_offset, member.bit_size, member.type_id)
+            if not member.name:
+                inner = self._member(member.type_id, name, seen)
+                if inner is not None:
+                    return Place(member.bit_offset + inner.bit_offset, inner.bit_size, inner.type_id)
+        return None
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) else value

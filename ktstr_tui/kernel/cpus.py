@@ -1,0 +1,120 @@
+"""Per-CPU state: ``struct rq``, what runs on it, and where each CPU keeps its share of per-CPU memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ktstr_tui.kernel.address import KERNEL_HALF, MASK64, AddressSpace
+from ktstr_tui.kernel.btf import Btf
+from ktstr_tui.kernel.layout import Layout, Paths
+from ktstr_tui.kernel.symbols import Symbols
+from ktstr_tui.kernel.torn import Torn, plausible_depth, plausible_pid, text
+from ktstr_tui.model.sample import CpuSample
+
+MAX_CPUS = 8192
+_CLASSES = ("ext", "fair", "rt", "dl", "stop", "idle")
+_RQ: Paths = {
+    "nr_running": "nr_running",
+    "scx_nr_running": "scx.nr_running",
+    "flags": "scx.flags",
+    "cpu_released": "scx.cpu_released",
+    "ops_qseq": "scx.ops_qseq",
+    "kick_sync": ("scx.kick_sync", "scx.pnt_seq"),
+    "local_dsq_nr": "scx.local_dsq.nr",
+    "clock": "clock",
+    "curr": "curr",
+    "idle": "idle",
+}
+_SAME = ("curr", "nr_running", "scx_nr_running", "local_dsq_nr")
+_CURR = {"pid": "pid", "comm": "comm", "sched_class": "sched_class", "on_cpu": "on_cpu"}
+
+
+class Cpus:
+    """Reads runqueues.
+
+    Args:
+        btf: The kernel's BTF.
+        symbols: Its kallsyms.
+        space: Its memory; used here only for what is fixed at boot.
+    """
+
+    def __init__(self, btf: Btf, symbols: Symbols, space: AddressSpace) -> None:
+        self.rq = Layout(btf, "rq", _RQ)
+        self.curr = Layout(btf, "task_struct", _CURR)
+        self._classes = {symbols.find(f"{name}_sched_class"): name for name in _CLASSES}
+        self._runqueues = symbols.address("runqueues")
+        self._online = symbols.find("__cpu_online_mask")
+        self.count = _possible_cpus(symbols, space)
+        offsets = symbols.find("__per_cpu_offset")
+        self._offsets = (
+            [0] if offsets is None else [space.u64(offsets + 8 * cpu) for cpu in range(self.count)]
+        )
+
+    def per_cpu(self, pointer: int, cpu: int) -> int:
+        """The address of a CPU's copy of a per-CPU variable or allocation."""
+        return (pointer + self._offsets[cpu]) & MASK64
+
+    def rq_address(self, cpu: int) -> int:
+        """The address of the CPU's ``struct rq``."""
+        return self.per_cpu(self._runqueues, cpu)
+
+    def class_name(self, pointer: int) -> str | None:
+        """``ext``, ``fair``, … from a task's ``sched_class``; None for an unknown one."""
+        return self._classes.get(pointer)
+
+    def online(self, space: AddressSpace) -> int:
+        """Bit mask of the CPUs that are up."""
+        if self._online is None:
+            return (1 << self.count) - 1
+        return int.from_bytes(space.read(self._online, (self.count + 63) // 64 * 8), "little")
+
+    def sample(self, space: AddressSpace, cpu: int) -> CpuSample:
+        """One CPU as it is now.
+
+        The current task is read between two looks at the runqueue, which must agree; the second look also
+        pairs the counters with each other.
+
+        Raises:
+            Torn: If the runqueue changed meanwhile or holds what no runqueue holds.
+            MemoryReadError: If a pointer led nowhere.
+        """
+        address = self.rq_address(cpu)
+        before = self.rq.read(space, address)
+        curr = self.running(space, before["curr"])
+        after = self.rq.read(space, address)
+        if any(before[name] != after[name] for name in _SAME):
+            raise Torn(f"the runqueue of CPU {cpu} changed while it was read")
+        return CpuSample(
+            cpu=cpu,
+            curr_pid=curr["pid"],
+            curr_comm=text(curr["comm"]),
+            curr_class=self.class_name(curr["sched_class"]),
+            idle=before["curr"] == before["idle"],
+            nr_running=plausible_depth(before["nr_running"], "nr_running"),
+            scx_nr_running=_optional_depth(before["scx_nr_running"], "scx.nr_running"),
+            scx_flags=before["flags"],
+            local_dsq_nr=_optional_depth(before["local_dsq_nr"], "local_dsq.nr"),
+            rq_clock_ns=before["clock"],
+        )
+
+    def running(self, space: AddressSpace, task: int) -> dict[str, Any]:
+        """``pid``, ``comm`` and ``sched_class`` of a task, checked for plausibility."""
+        if task < KERNEL_HALF:
+            raise Torn(f"rq->curr is {task:#x}")
+        found = self.curr.read(space, task)
+        plausible_pid(found["pid"])
+        if found["sched_class"] not in self._classes:
+            raise Torn(f"sched_class of pid {found['pid']} is {found['sched_class']:#x}")
+        return found
+
+
+def _possible_cpus(symbols: Symbols, space: AddressSpace) -> int:
+    address = symbols.find("nr_cpu_ids")
+    count = 1 if address is None else space.u32(address)
+    if not 0 < count <= MAX_CPUS:
+        raise Torn(f"nr_cpu_ids of {count} is implausible")
+    return count
+
+
+def _optional_depth(depth: int | None, what: str) -> int | None:
+    return None if depth is None else plausible_depth(depth, what)

@@ -1,0 +1,214 @@
+"""Dispatch queues: the ones that the scheduler made, and those that the kernel keeps for itself.
+
+A user's queue lives in the scheduler's hash table under its id. The built-in ones share ids, so they are told
+apart by where they are: each CPU's local queue in its runqueue, bypass queues in the runqueue or in the
+scheduler's per-CPU part, global queues one per NUMA node. Which of these places exist differs between kernels
+and is asked of BTF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
+from ktstr_tui.kernel.btf import Btf, BtfError
+from ktstr_tui.kernel.cpus import Cpus
+from ktstr_tui.kernel.layout import Layout
+from ktstr_tui.kernel.symbols import Symbols
+from ktstr_tui.kernel.torn import Torn
+
+MAX_BUCKETS = 65536
+MAX_CHAIN = 1024
+MAX_NODES = 1024
+MAX_TABLES = 4
+_ITERATOR_CURSOR = 1
+"""``SCX_DSQ_LNODE_ITER_CURSOR``: a BPF iterator's place holder in the list, not a task."""
+
+
+class DsqRef(NamedTuple):
+    """Where a queue is and how it is called."""
+
+    address: int
+    label: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltinDsqs:
+    """The kernel's own queues under one scheduler."""
+
+    listed: tuple[DsqRef, ...]
+    """Global and bypass queues."""
+    local: tuple[DsqRef, ...]
+    by_address: dict[int, DsqRef]
+
+
+class Dsqs:
+    """Finds and reads dispatch queues.
+
+    Args:
+        btf: The kernel's BTF.
+        symbols: Its kallsyms.
+        cpus: Its CPUs.
+        space: Its memory; used here only for what is fixed at boot.
+    """
+
+    def __init__(self, btf: Btf, symbols: Symbols, cpus: Cpus, space: AddressSpace) -> None:
+        self._cpus = cpus
+        paths = {"nr": "nr", "seq": "seq", "id": "id", "hash_next": "hash_node.next", "first": "list.next"}
+        self.layout = Layout(btf, "scx_dispatch_q", paths)
+        self._hash_node = self.layout.offset("hash_node")
+        self._list = self.layout.offset("list")
+        self._sched = Layout(
+            btf, "scx_sched", {"table": "dsq_hash.tbl", "elements": "dsq_hash.nelems.counter"}
+        )
+        self._table = Layout(btf, "bucket_table", {"size": "size", "nest": "nest", "future": "future_tbl"})
+        self._buckets = self._table.offset("buckets")
+        nodes = {"next": "scx.dsq_list.node.next", "flags": "scx.dsq_list.flags", "pid": "pid"}
+        self._task = Layout(btf, "task_struct", nodes)
+        self._task_node = self._task.offset("scx.dsq_list.node")
+        self._cursor = Layout(btf, "scx_dsq_list_node", {"next": "node.next", "flags": "flags"})
+        self._local = cpus.rq.offset("scx.local_dsq")
+        self._rq_bypass = cpus.rq.find_offset("scx.bypass_dsq")
+        self._pcpu_bypass = _offset_in(btf, "scx_sched_pcpu", "bypass_dsq")
+        self._pnode_global = _offset_in(btf, "scx_sched_pnode", "global_dsq")
+        members = Layout(btf, "scx_sched", {})
+        self._sched_pcpu = members.find_offset("pcpu")
+        self._sched_pnode = members.find_offset("pnode")
+        self._sched_globals = members.find_offset("global_dsqs")
+        ids = symbols.find("nr_node_ids")
+        self._nodes = 1 if ids is None else min(max(space.u32(ids), 1), MAX_NODES)
+
+    def identity(self, space: AddressSpace, sched: int | None) -> tuple[int, ...]:
+        """What tells one scheduler's built-in queues from those of a later one at the same address."""
+        if sched is None:
+            return ()
+        pointers = (self._sched_pcpu, self._sched_pnode, self._sched_globals)
+        return (sched, *(space.u64(sched + offset) for offset in pointers if offset is not None))
+
+    def builtin(self, space: AddressSpace, sched: int | None) -> BuiltinDsqs:
+        """The kernel's own queues; without a scheduler only the local ones."""
+        local, listed = [], []
+        for cpu in range(self._cpus.count):
+            rq = self._cpus.rq_address(cpu)
+            local.append(DsqRef(rq + self._local, f"local cpu {cpu}", f"local cpu {cpu}"))
+        if sched is not None:
+            listed = [*self._global(space, sched), *self._bypass(space, sched)]
+        return BuiltinDsqs(tuple(listed), tuple(local), {ref.address: ref for ref in (*listed, *local)})
+
+    def _global(self, space: AddressSpace, sched: int) -> Iterator[DsqRef]:
+        per_node, inner = (
+            (self._sched_pnode, self._pnode_global)
+            if self._sched_pnode is not None
+            else (self._sched_globals, 0)
+        )
+        if per_node is None or inner is None:
+            return
+        array = space.u64(sched + per_node)
+        for node in range(self._nodes if array >= KERNEL_HALF else 0):
+            at = space.u64(array + 8 * node)
+            if at >= KERNEL_HALF:
+                yield DsqRef(at + inner, f"global node {node}", f"global node {node}")
+
+    def _bypass(self, space: AddressSpace, sched: int) -> Iterator[DsqRef]:
+        pcpu = 0
+        if self._pcpu_bypass is not None and self._sched_pcpu is not None:
+            pcpu = space.u64(sched + self._sched_pcpu)
+        for cpu in range(self._cpus.count):
+            if pcpu and self._pcpu_bypass is not None:
+                at = self._cpus.per_cpu(pcpu, cpu) + self._pcpu_bypass
+            elif self._rq_bypass is not None:
+                at = self._cpus.rq_address(cpu) + self._rq_bypass
+            else:
+                return
+            yield DsqRef(at, f"bypass cpu {cpu}", f"bypass cpu {cpu}")
+
+    def name(self, space: AddressSpace, dsq: int, builtin: BuiltinDsqs) -> tuple[str | None, int | None]:
+        """Label and id of the queue at address ``dsq``; None and None for address 0."""
+        if not dsq:
+            return None, None
+        number = int(self.layout.read(space, dsq)["id"])
+        known = builtin.by_address.get(dsq)
+        return (known.label if known else f"{number:#x}"), number
+
+    def user(
+        self, space: AddressSpace, sched: int, limit: int, *, standing: bool = False
+    ) -> tuple[list[tuple[int, dict[str, Any]]], bool]:
+        """Queues of the scheduler's hash table, as (address, values), and whether the walk was cut.
+
+        Args:
+            space: Where to read.
+            sched: The scheduler.
+            limit: Most queues to read.
+            standing: The guest does not run, so a wrong count means that it stopped in the middle of a
+                change.
+
+        Raises:
+            Torn: If the table is not a table, or holds other queues than it counts.
+            MemoryReadError: If a pointer led nowhere.
+        """
+        head = self._sched.read(space, sched)
+        found: dict[int, dict[str, Any]] = {}
+        table, cut = head["table"], False
+        for _ in range(MAX_TABLES):
+            if not table:
+                break
+            row = self._table.read(space, table)
+            cut |= bool(row["nest"])
+            for bucket in () if row["nest"] else self._heads(space, table, row["size"]):
+                if not self._chain(space, bucket, found, limit):
+                    return list(found.items()), True
+            table = row["future"]
+        if not cut and len(found) != head["elements"]:
+            if not standing:
+                raise Torn(f"{len(found)} queues found in a table of {head['elements']}")
+            cut = True
+        return sorted(found.items(), key=lambda pair: int(pair[1]["id"])), cut
+
+    def _heads(self, space: AddressSpace, table: int, size: int) -> Iterator[int]:
+        """First elements of the non-empty buckets; bit 0 of a bucket is its lock."""
+        if not 0 < size <= MAX_BUCKETS:
+            raise Torn(f"hash table of {size} buckets")
+        raw = memoryview(space.read(table + self._buckets, 8 * size)).cast("Q")
+        return (bucket & ~1 for bucket in raw if bucket & ~1)
+
+    def _chain(self, space: AddressSpace, node: int, found: dict[int, dict[str, Any]], limit: int) -> bool:
+        """Collect one chain, which ends in an odd pointer; False when ``limit`` is reached."""
+        for _ in range(MAX_CHAIN):
+            if node & 1:
+                return True
+            if node < KERNEL_HALF:
+                raise Torn(f"hash chain leads to {node:#x}")
+            if len(found) >= limit:
+                return False
+            address = node - self._hash_node
+            row = found[address] = self.layout.read(space, address)
+            node = row["hash_next"]
+        raise Torn(f"hash chain of more than {MAX_CHAIN}")
+
+    def members(self, space: AddressSpace, dsq: int, limit: int) -> tuple[list[int], bool]:
+        """Addresses of the tasks in a queue, first to run first, and whether the walk was cut.
+
+        A chain that leads nowhere ends the walk as cut.
+        """
+        head = dsq + self._list
+        node, tasks = space.u64(head), list[int]()
+        for _ in range(limit):
+            if node == head:
+                return tasks, False
+            if node < KERNEL_HALF:
+                return tasks, True
+            entry = self._cursor.read(space, node)
+            if not entry["flags"] & _ITERATOR_CURSOR:
+                tasks.append(node - self._task_node)
+            node = entry["next"]
+        return tasks, node != head
+
+
+def _offset_in(btf: Btf, struct_name: str, path: str) -> int | None:
+    try:
+        return Layout(btf, struct_name, {}).find_offset(path)
+    except BtfError:
+        return None

@@ -1,0 +1,222 @@
+"""Tasks: the runnable lists that the sched_ext watchdog walks, and everything a report says of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
+from ktstr_tui.kernel.btf import Btf, Kind
+from ktstr_tui.kernel.cpus import Cpus
+from ktstr_tui.kernel.layout import Layout, Paths
+from ktstr_tui.kernel.torn import Torn, plausible_pid, text
+from ktstr_tui.model.report import TaskReport
+
+MAX_RUNNABLE = 4096
+_RUNNABLE = {
+    "pid": "pid",
+    "comm": "comm",
+    "on_cpu": "on_cpu",
+    "runnable_at": "scx.runnable_at",
+    "dsq": "scx.dsq",
+    "next": "scx.runnable_node.next",
+    "prev": "scx.runnable_node.prev",
+}
+_FULL: Paths = {
+    "pid": "pid",
+    "tgid": "tgid",
+    "comm": "comm",
+    "state": ("__state", "state"),
+    "exit_state": "exit_state",
+    "sched_class": "sched_class",
+    "policy": "policy",
+    "static_prio": "static_prio",
+    "weight": "scx.weight",
+    "cpu": ("thread_info.cpu", "cpu"),
+    "cpus_ptr": "cpus_ptr",
+    "nr_cpus_allowed": "nr_cpus_allowed",
+    "on_cpu": "on_cpu",
+    "runnable_at": "scx.runnable_at",
+    "dsq": "scx.dsq",
+    "dsq_seq": "scx.dsq_seq",
+    "dsq_flags": "scx.dsq_flags",
+    "scx_flags": "scx.flags",
+    "ops_state": "scx.ops_state.counter",
+    "dsq_vtime": "scx.dsq_vtime",
+    "slice_ns": "scx.slice",
+    "sticky_cpu": "scx.sticky_cpu",
+    "holding_cpu": "scx.holding_cpu",
+    "stack": "stack",
+    "sp": "thread.sp",
+}
+_POLICIES = {0: "NORMAL", 1: "FIFO", 2: "RR", 3: "BATCH", 5: "IDLE", 6: "DEADLINE", 7: "EXT"}
+_STATES = ((1, "S"), (2, "D"), (4, "T"), (8, "t"), (0x10, "X"), (0x20, "Z"), (0x40, "P"))
+_TASK_IDLE = 0x402
+_STATE_FLAGS = tuple(
+    f"SCX_TASK_{name}" for name in ("NONE", "INIT_BEGIN", "INIT", "READY", "ENABLED", "DEAD")
+)
+_DEFAULT_PRIO = 120
+_DEFAULT_STACK_BYTES = 16384
+_RESET_ON_FORK = 0x40000000
+
+
+class Runnable(NamedTuple):
+    """A task on a runnable list."""
+
+    address: int
+    pid: int
+    comm: str
+    on_cpu: bool
+    runnable_at: int
+    """In jiffies."""
+    dsq: int
+    """Address of the queue it is in; 0 when in none."""
+    cpu: int
+
+
+class Tasks:
+    """Reads tasks.
+
+    Args:
+        btf: The kernel's BTF.
+        cpus: Its CPUs.
+    """
+
+    def __init__(self, btf: Btf, cpus: Cpus) -> None:
+        self._cpus = cpus
+        self._runnable = Layout(btf, "task_struct", _RUNNABLE)
+        self._node = self._runnable.find_offset("scx.runnable_node") or 0
+        self._head = cpus.rq.find_offset("scx.runnable_list")
+        stack = btf.find("thread_union", Kind.UNION)
+        self.stack_bytes = btf.size_of(stack) if stack is not None else _DEFAULT_STACK_BYTES
+        """``THREAD_SIZE``."""
+        self.full = Layout(btf, "task_struct", _FULL)
+        self.scx_state: Callable[[int], str | None] = _state_decoder(btf)
+
+    def runnable(
+        self, space: AddressSpace, cpu: int, limit: int = MAX_RUNNABLE, *, standing: bool = False
+    ) -> tuple[list[Runnable], bool]:
+        """The tasks that wait on a CPU's runqueue, longest waiting first, and whether the walk was cut.
+
+        Every step checks that the next node points back to the last one.
+
+        Args:
+            space: Where to read.
+            cpu: Whose list.
+            limit: Most tasks to read.
+            standing: The guest does not run: a list that is broken then was stopped in the middle of a
+                change, and is given up to there, as cut.
+
+        Raises:
+            Torn: If the list changed during the walk.
+            MemoryReadError: If a pointer led nowhere.
+        """
+        if self._head is None:
+            return [], False
+        head = last = self._cpus.rq_address(cpu) + self._head
+        node, found = space.u64(head), list[Runnable]()
+        while node != head:
+            if len(found) >= limit:
+                return found, True
+            row = self._runnable.read(space, node - self._node) if node >= KERNEL_HALF else None
+            if row is None or row["prev"] != last:
+                if standing:
+                    return found, True
+                raise Torn(f"the runnable list of CPU {cpu} changed while it was read")
+            found.append(
+                Runnable(
+                    address=node - self._node,
+                    pid=plausible_pid(row["pid"]),
+                    comm=text(row["comm"]),
+                    on_cpu=bool(row["on_cpu"]),
+                    runnable_at=row["runnable_at"],
+                    dsq=row["dsq"],
+                    cpu=cpu,
+                )
+            )
+            last, node = node, row["next"]
+        return found, False
+
+    def pid(self, space: AddressSpace, task: int) -> int:
+        """The pid of the task at an address; raises ``Torn`` when that is no pid."""
+        return plausible_pid(self._runnable.read(space, task)["pid"])
+
+    def cpus_allowed(self, space: AddressSpace, pointer: int) -> int:
+        """The bit mask behind ``cpus_ptr``."""
+        return int.from_bytes(space.read(pointer, (self._cpus.count + 63) // 64 * 8), "little")
+
+    def report(self, row: dict[str, Any], mask: int, cpu: int) -> TaskReport:
+        """What a task's own struct says; the caller adds age, queue, neighbours and stack.
+
+        Args:
+            row: A look with the layout ``full``.
+            mask: Its allowed CPUs.
+            cpu: The runqueue it was found on.
+        """
+        return TaskReport(
+            pid=row["pid"],
+            tgid=row["tgid"],
+            comm=text(row["comm"]),
+            state=_state_letter(row["state"], row["exit_state"]),
+            sched_class=self._cpus.class_name(row["sched_class"]) or f"{row['sched_class']:#x}",
+            policy=_POLICIES.get(row["policy"] & ~_RESET_ON_FORK, str(row["policy"])),
+            nice=row["static_prio"] - _DEFAULT_PRIO,
+            weight=row["weight"],
+            cpu=cpu,
+            cpus_allowed=cpu_list(mask),
+            nr_cpus_allowed=row["nr_cpus_allowed"],
+            on_cpu=bool(row["on_cpu"]),
+            dsq_seq=row["dsq_seq"],
+            scx_state=self.scx_state(row["scx_flags"]),
+            scx_flags=row["scx_flags"],
+            ops_state=row["ops_state"],
+            dsq_flags=row["dsq_flags"],
+            dsq_vtime=row["dsq_vtime"],
+            slice_ns=row["slice_ns"],
+            sticky_cpu=row["sticky_cpu"],
+            holding_cpu=row["holding_cpu"],
+        )
+
+
+def cpu_list(mask: int) -> str:
+    """A bit mask as the kernel prints it: ``0-3,8``."""
+    parts, cpu = [], 0
+    while mask >> cpu:
+        if not mask >> cpu & 1:
+            cpu += 1
+            continue
+        end = cpu
+        while mask >> (end + 1) & 1:
+            end += 1
+        parts.append(str(cpu) if end == cpu else f"{cpu}-{end}")
+        cpu = end + 1
+    return ",".join(parts)
+
+
+def _state_letter(state: int, exit_state: int) -> str:
+    both = state | exit_state
+    if state & _TASK_IDLE == _TASK_IDLE:
+        return "I"
+    return next((letter for bit, letter in _STATES if both & bit), "R")
+
+
+def _state_decoder(btf: Btf) -> Callable[[int], str | None]:
+    """How this kernel keeps a task's sched_ext state in ``p->scx.flags``.
+
+    Either as a small number that ``enum scx_task_state`` names, or as values that are in place already and
+    are enumerators of ``enum scx_ent_flags`` itself.
+    """
+    flags = btf.find("scx_ent_flags", Kind.ENUM, Kind.ENUM64)
+    rows = {} if flags is None else dict(btf.enumerators(flags))
+    mask, shift = rows.get("SCX_TASK_STATE_MASK", 0), rows.get("SCX_TASK_STATE_SHIFT", 0)
+    own = btf.find("scx_task_state", Kind.ENUM)
+    if own is not None:
+        names = {value << shift: name for name, value in btf.enumerators(own)}
+    else:
+        names = {rows[name]: name for name in _STATE_FLAGS if name in rows}
+
+    def decode(flags: int) -> str | None:
+        name = names.get(flags & mask) if mask else None
+        return None if name is None else name.removeprefix("SCX_TASK_")
+
+    return decode

@@ -1,0 +1,194 @@
+"""One live kernel, typed: what the sampler, the coordinator and the reports ask.
+
+The view holds no lock and may be used from several threads at once: whatever remembers translations is
+cloned per look. Opening takes about 0.15 s, most of it for decompressing kallsyms.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Mapping
+from functools import cached_property
+
+from drgn import BadDataError, FaultError, MissingDebugInfoError, ObjectAbsentError, OutOfBoundsError, Program
+
+from ktstr_tui.kernel.address import MASK64, AddressSpace
+from ktstr_tui.kernel.bpf_maps import BpfMaps
+from ktstr_tui.kernel.btf import Btf, BtfError
+from ktstr_tui.kernel.cpus import Cpus
+from ktstr_tui.kernel.dsq import BuiltinDsqs, Dsqs
+from ktstr_tui.kernel.expressions import Expressions
+from ktstr_tui.kernel.hz import find_hz
+from ktstr_tui.kernel.memory import GuestRam, MemoryReadError
+from ktstr_tui.kernel.orc import OrcRefused, Unwinder
+from ktstr_tui.kernel.program import KernelNotFound, KernelParts, open_parts
+from ktstr_tui.kernel.sampler import Sampler, SamplerStatistics
+from ktstr_tui.kernel.scx import Scx
+from ktstr_tui.kernel.symbols import BpfSymbols, Symbols
+from ktstr_tui.kernel.tasks import Tasks
+from ktstr_tui.kernel.torn import Torn
+from ktstr_tui.model.sample import Sample
+
+_NONSENSE = (
+    *(LookupError, ValueError, ArithmeticError, RecursionError, MemoryError, struct.error),
+    *(BadDataError, FaultError, MissingDebugInfoError, ObjectAbsentError, OutOfBoundsError),
+)
+"""What damaged symbols, types and notes end in, far from where they are read."""
+
+
+class KernelView:
+    """Typed access to a kernel in guest RAM.
+
+    Args:
+        parts: What ``open_parts`` gave.
+        typed_ms: How long it took.
+    """
+
+    def __init__(self, parts: KernelParts, typed_ms: float = 0.0) -> None:
+        self.prog: Program = parts.prog
+        self.btf: Btf = parts.btf
+        self.release: str = parts.info.release
+        self.space: AddressSpace = parts.space
+        self.symbols = Symbols(parts.symbols)
+        self.cpus = Cpus(self.btf, self.symbols, self.space)
+        self.nr_cpus: int = self.cpus.count
+        self.hz, self.hz_source = find_hz(self.btf, self.symbols, self.space)
+        self._jiffies = self.symbols.find("jiffies") or self.symbols.address("jiffies_64")
+        self.scx: Scx | None = None
+        self.scx_missing: str | None = None
+        """Why there is no ``scx``."""
+        self.tasks = Tasks(self.btf, self.cpus)
+        try:
+            self.scx = Scx(self.btf, self.symbols, self.cpus)
+            self.dsqs = Dsqs(self.btf, self.symbols, self.cpus, self.space)
+        except BtfError as problem:
+            self.scx, self.scx_missing = None, problem.message
+        self.bpf_symbols = BpfSymbols(self.btf, self.symbols)
+        self._sampler = Sampler(self)
+        self._builtin: tuple[tuple[int, ...], BuiltinDsqs] | None = None
+        self.typed_ms: float = typed_ms
+
+    @classmethod
+    def open(cls, ram: GuestRam, vmcoreinfo: bytes | None = None) -> KernelView:
+        """Open the kernel in ``ram``.
+
+        Args:
+            ram: Guest memory, live or stored.
+            vmcoreinfo: What ``find_vmcoreinfo`` gave, to spare a second search.
+
+        Raises:
+            KernelNotFound: If there is none yet, or it lacks kallsyms or BTF, or these make no sense.
+        """
+        start = time.perf_counter()
+        try:
+            view = cls(open_parts(ram, vmcoreinfo))
+            view.typed_ms = (time.perf_counter() - start) * 1e3
+            view.prepare()
+        except _NONSENSE as problem:
+            text = f"what the kernel says of itself makes no sense ({type(problem).__name__}: {problem})"
+            raise KernelNotFound(text, "a program in the guest may have overwritten it") from problem
+        return view
+
+    def prepare(self) -> None:
+        """Load what the first capture would load while the guest stands still."""
+        _ = self.unwinder, self.maps
+        if self.scx is not None:
+            self.builtin_dsqs(None)
+
+    def sample(self, vcpu_times: Mapping[int, int] | None = None) -> Sample:
+        """Look at all CPUs and the scheduler while the guest runs.
+
+        Args:
+            vcpu_times: Host CPU time of each vCPU's thread in nanoseconds, by CPU.
+        """
+        return self._sampler.sample(vcpu_times or {})
+
+    def statistics(self) -> SamplerStatistics:
+        """How the samples so far went."""
+        return self._sampler.statistics()
+
+    def fresh_space(self) -> AddressSpace:
+        """Memory with no remembered translations, for one look."""
+        return self.space.clone()
+
+    def jiffies(self) -> int:
+        """The kernel's tick counter."""
+        return self.space.u64(self._jiffies)
+
+    def age_ms(self, runnable_at: int, jiffies: int) -> float:
+        """Milliseconds between two tick counts, 0 when a tick came in between.
+
+        Raises:
+            Torn: If ``runnable_at`` lies in the future by more than a second.
+        """
+        ticks = (jiffies - runnable_at) & MASK64
+        if ticks >> 63:
+            if MASK64 + 1 - ticks > self.hz:
+                raise Torn(f"runnable_at {runnable_at} lies behind jiffies {jiffies}")
+            ticks = 0
+        return ticks * 1e3 / self.hz
+
+    def scx_root_slot(self) -> int:
+        """The address of the variable ``scx_root``; raises ``BtfError`` on a kernel without sched_ext."""
+        scx = self._need_scx()
+        assert scx.root_slot is not None
+        return scx.root_slot
+
+    def scx_root(self) -> int | None:
+        """The address of the loaded scheduler; None when there is none."""
+        return self._need_scx().root(self.space)
+
+    def exit_kind_address(self, sch: int) -> int:
+        """The address of ``sch->exit_kind``, four bytes wide."""
+        return sch + self._need_scx().exit_kind_offset
+
+    def exit_kind(self, sch: int) -> int:
+        """``sch->exit_kind``; raises ``MemoryReadError``."""
+        return self._need_scx().exit_kind(self.space, sch)
+
+    def exit_info_kind(self, sch: int) -> int | None:
+        """``sch->exit_info->kind``, which stays when ``exit_kind`` moves on to DONE; None when unreadable."""
+        try:
+            found = self._need_scx().exit_text(self.space, sch)
+        except (MemoryReadError, Torn):
+            return None
+        return None if found is None else found.kind
+
+    def read_scheduler_name(self, sch: int) -> str | None:
+        """``sch->ops.name``; None when it cannot be read."""
+        try:
+            return self._need_scx().read(self.space, sch).name
+        except (MemoryReadError, Torn):
+            return None
+
+    def _need_scx(self) -> Scx:
+        if self.scx is None:
+            raise BtfError(self.scx_missing or "this kernel has no sched_ext")
+        return self.scx
+
+    def builtin_dsqs(self, sched: int | None) -> BuiltinDsqs:
+        """The kernel's own queues, remembered while the same scheduler is loaded."""
+        space, known = self.fresh_space(), self._builtin
+        identity = self.dsqs.identity(space, sched)
+        if known is None or known[0] != identity:
+            known = self._builtin = (identity, self.dsqs.builtin(space, sched))
+        return known[1]
+
+    @cached_property
+    def unwinder(self) -> Unwinder | OrcRefused:
+        """The stack unwinder, or why there is none; loaded at first use (a few milliseconds)."""
+        try:
+            return Unwinder(self.space, self.symbols)
+        except OrcRefused as refused:
+            return refused
+
+    @cached_property
+    def expressions(self) -> Expressions:
+        """What finds the address of a C expression."""
+        return Expressions(self.btf, self.symbols, self.cpus)
+
+    @cached_property
+    def maps(self) -> BpfMaps:
+        """BPF maps."""
+        return BpfMaps(self.btf, self.symbols, self.cpus)

@@ -1,0 +1,227 @@
+"""A tiny kernel in fake memory: runqueues, tasks, queues and a scheduler, with every byte known."""
+
+from __future__ import annotations
+
+import struct
+
+from ktstr_tui.kernel.address import AddressSpace
+from ktstr_tui.kernel.btf import Btf, Kind
+from ktstr_tui.kernel.cpus import Cpus
+from ktstr_tui.kernel.dsq import Dsqs
+from ktstr_tui.kernel.scx import Scx
+from ktstr_tui.kernel.symbols import Symbols
+from ktstr_tui.kernel.tasks import Tasks
+from tests.unit.kernel.blob import IMAGE, PAGE_OFFSET, BlobBuilder, FakeMemory, symbols
+
+NR_CPUS = 2
+RQ, RQ_STRIDE = 0x20000, 0x1000
+RUNNABLE, LOCAL = 0x180, 0x100
+TASK_BYTES, NODE, DSQ_NODE = 0x200, 0xA0, 0xC0
+EXT_CLASS, IDLE_CLASS = IMAGE + 0x2000, IMAGE + 0x2010
+SCHED = PAGE_OFFSET + 0x40000
+TABLE = PAGE_OFFSET + 0x48000
+
+
+class _Basics:
+    # The types that all others are made of.
+
+    def __init__(self, b: BlobBuilder) -> None:
+        self.i32, self.u32, self.u64 = b.integer("int", 4, 1), b.integer("u32", 4), b.integer("u64", 8)
+        self.boolean, self.char = b.integer("_Bool", 1, 4), b.integer("char", 1, 1)
+        self.atomic = b.compound("", 4, [("counter", self.i32, 0)])
+        self.node = b.compound("list_head", 16, [("next", self.u64, 0), ("prev", self.u64, 8)])
+
+
+def tiny_btf() -> Btf:
+    """The types of the tiny kernel, in the shape of a kernel that keeps all it can in ``scx_sched``."""
+    b = BlobBuilder()
+    basics = _Basics(b)
+    _runqueue(b, basics)
+    _task(b, basics)
+    _scheduler(b, basics)
+    b.enum("scx_enable_state", [("SCX_ENABLING", 0), ("SCX_ENABLED", 1)])
+    b.enum("scx_exit_kind", [("SCX_EXIT_NONE", 0), ("SCX_EXIT_ERROR_STALL", 1026)])
+    b.enum("scx_ent_flags", [("SCX_TASK_STATE_SHIFT", 8), ("SCX_TASK_STATE_MASK", 0x300)])
+    b.enum("scx_task_state", [("SCX_TASK_NONE", 0), ("SCX_TASK_ENABLED", 3)])
+    b.compound("thread_union", 0x4000, [], Kind.UNION)
+    return Btf(b.build())
+
+
+def _runqueue(b: BlobBuilder, of: _Basics) -> None:
+    hash_node = b.compound("rhash_head", 8, [("next", of.u64, 0)])
+    dsq = b.compound(
+        "scx_dispatch_q",
+        0x40,
+        [
+            ("list", of.node, 0),
+            ("nr", of.u32, 16),
+            ("seq", of.u32, 20),
+            ("id", of.u64, 24),
+            ("hash_node", hash_node, 32),
+        ],
+    )
+    scx_rq = b.compound(
+        "scx_rq",
+        0xC0,
+        [
+            ("local_dsq", dsq, 0),
+            ("runnable_list", of.node, 0x80),
+            ("nr_running", of.u32, 0x90),
+            ("flags", of.u32, 0x94),
+        ],
+    )
+    b.compound(
+        "rq",
+        0x200,
+        [
+            ("nr_running", of.u32, 0),
+            ("clock", of.u64, 8),
+            ("curr", of.u64, 16),
+            ("idle", of.u64, 24),
+            ("scx", scx_rq, 0x100),
+        ],
+    )
+
+
+def _task(b: BlobBuilder, of: _Basics) -> None:
+    comm = b.array(of.char, 16)
+    dsq_list = b.compound(
+        "scx_dsq_list_node", 24, [("node", of.node, 0), ("flags", of.u32, 16), ("priv", of.u32, 20)]
+    )
+    entity = b.compound(
+        "sched_ext_entity",
+        0x80,
+        [
+            ("dsq", of.u64, 0),
+            ("runnable_at", of.u64, 8),
+            ("flags", of.u32, 16),
+            ("runnable_node", of.node, 0x20),
+            ("dsq_list", dsq_list, 0x40),
+        ],
+    )
+    b.compound(
+        "task_struct",
+        TASK_BYTES,
+        [
+            ("pid", of.i32, 0),
+            ("comm", comm, 8),
+            ("sched_class", of.u64, 24),
+            ("on_cpu", of.i32, 32),
+            ("scx", entity, 0x80),
+        ],
+    )
+
+
+def _scheduler(b: BlobBuilder, of: _Basics) -> None:
+    ops_name = b.array(of.char, 32)
+    table = b.compound("rhashtable", 16, [("tbl", of.u64, 0), ("nelems", of.atomic, 8)])
+    b.compound(
+        "bucket_table",
+        32,
+        [
+            ("size", of.u32, 0),
+            ("nest", of.u32, 4),
+            ("future_tbl", of.u64, 8),
+            ("buckets", b.array(of.u64, 0), 16),
+        ],
+    )
+    ops = b.compound(
+        "sched_ext_ops", 40, [("name", ops_name, 0), ("timeout_ms", of.u32, 32), ("flags", of.u32, 36)]
+    )
+    b.compound(
+        "scx_sched",
+        0x80,
+        [
+            ("ops", ops, 0),
+            ("dsq_hash", table, 40),
+            ("watchdog_timeout", of.u64, 56),
+            ("exit_kind", of.atomic, 64),
+            ("aborting", of.boolean, 68),
+            ("bypass_depth", of.i32, 72),
+            ("exit_info", of.u64, 80),
+        ],
+    )
+    b.compound(
+        "scx_exit_info",
+        32,
+        [("kind", of.u32, 0), ("exit_code", of.u64, 8), ("reason", of.u64, 16), ("msg", of.u64, 24)],
+    )
+
+
+def tiny_symbols() -> Symbols:
+    """The symbols of the tiny kernel."""
+    return symbols(
+        runqueues=IMAGE + RQ,
+        __per_cpu_offset=IMAGE + 0x1000,
+        nr_cpu_ids=IMAGE + 0x1100,
+        __cpu_online_mask=IMAGE + 0x1200,
+        ext_sched_class=EXT_CLASS,
+        idle_sched_class=IDLE_CLASS,
+        scx_root=IMAGE + 0x1300,
+        scx_enable_state_var=IMAGE + 0x1310,
+        scx_enable_seq=IMAGE + 0x1320,
+        jiffies=IMAGE + 0x1330,
+    )
+
+
+class TinyKernel:
+    """Its memory and the readers over it."""
+
+    def __init__(self) -> None:
+        self.memory = FakeMemory()
+        put = self.memory.put
+        put(IMAGE + 0x1000, 0)
+        put(IMAGE + 0x1008, RQ_STRIDE)
+        put(IMAGE + 0x1100, NR_CPUS, 4)
+        put(IMAGE + 0x1200, 0b11)
+        self.space: AddressSpace = self.memory.space()
+        self.btf, self.symbols = tiny_btf(), tiny_symbols()
+        self.cpus = Cpus(self.btf, self.symbols, self.space)
+        self.tasks = Tasks(self.btf, self.cpus)
+        self.dsqs = Dsqs(self.btf, self.symbols, self.cpus, self.space)
+        self.scx = Scx(self.btf, self.symbols, self.cpus)
+        for cpu in range(NR_CPUS):
+            idle = self.task(cpu, pid=0, comm=f"swapper/{cpu}", sched_class=IDLE_CLASS)
+            put(self.rq(cpu) + 16, idle)
+            put(self.rq(cpu) + 24, idle)
+            self.link(self.rq(cpu) + RUNNABLE, [])
+            self.link(self.rq(cpu) + LOCAL, [])
+
+    def rq(self, cpu: int) -> int:
+        """Address of a runqueue."""
+        return self.cpus.rq_address(cpu)
+
+    def task(self, slot: int, *, pid: int, comm: str, sched_class: int = EXT_CLASS) -> int:
+        """Write a task; its address."""
+        address = PAGE_OFFSET + 0x50000 + slot * TASK_BYTES
+        self.memory.put(address, pid, 4)
+        self.memory.put_bytes(address + 8, struct.pack("16s", comm.encode()))
+        self.memory.put(address + 24, sched_class)
+        return address
+
+    def link(self, head: int, nodes: list[int]) -> None:
+        """Make a circular list of the nodes."""
+        ring = [head, *nodes]
+        for k, node in enumerate(ring):
+            self.memory.put(node, ring[(k + 1) % len(ring)])
+            self.memory.put(node + 8, ring[k - 1])
+
+    def queue(self, slot: int, *, number: int, nr: int, tasks: list[int]) -> int:
+        """Write a user queue with its tasks; its address."""
+        address = PAGE_OFFSET + 0x70000 + slot * 0x40
+        self.memory.put(address + 16, nr, 4)
+        self.memory.put(address + 24, number)
+        self.link(address, [task + DSQ_NODE for task in tasks])
+        return address
+
+    def hash_table(self, chains: list[list[int]], elements: int) -> None:
+        """Write the scheduler's hash table of queues."""
+        self.memory.put(SCHED + 40, TABLE)
+        self.memory.put(SCHED + 48, elements, 4)
+        self.memory.put(TABLE, len(chains), 4)
+        for k, chain in enumerate(chains):
+            bucket = TABLE + 16 + 8 * k
+            ends = [queue + 32 for queue in chain] + [bucket | 1]
+            self.memory.put(bucket, ends[0] if chain else 0)
+            for queue, following in zip(chain, ends[1:], strict=True):
+                self.memory.put(queue + 32, following)
