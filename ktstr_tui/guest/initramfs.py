@@ -1,0 +1,130 @@
+"""The initramfs: the whole file system of the guest, packed in memory.
+
+The format is cpio "newc": for each file a header of ASCII hex numbers, the name and the content, each
+padded to four bytes, and a last entry named ``TRAILER!!!``. The hard thing is only to be exact and to be
+the same every time: inode numbers count up, times are zero, owners are root, entries come sorted with
+parents first, so equal inputs give equal bytes. No program is run and no root is needed, not even for the
+one device node that the kernel wants to exist before init does.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ktstr_tui.model.errors import HostError, InternalError
+
+if TYPE_CHECKING:
+    from ktstr_tui.guest.payload import SchedulerPayload
+
+PLAN_PATH = "/ktstr/plan"
+"""Where the guest program looks for its plan."""
+DEMOS = ("fifo", "stall", "starve")
+GUEST_DIR_VARIABLE = "KTSTR_GUEST_DIR"
+_CHECKOUT_DIR = Path(__file__).resolve().parents[2] / "build" / "guest"
+_EMPTY_DIRECTORIES = ("dev", "proc", "run", "sys", "tmp")
+_CONSOLE = (5, 1)
+
+
+class GuestArtifacts(msgspec.Struct, frozen=True):
+    """What the build made for the guest."""
+
+    agent: Path
+    demos: dict[str, Path]
+    """BPF objects by the name that follows ``demo:``."""
+
+
+class GuestFile(msgspec.Struct, frozen=True):
+    """A file to be put into the guest."""
+
+    source: bytes | Path
+    mode: int = 0o644
+    """Permission bits."""
+
+    def read(self) -> bytes:
+        """The content.
+
+        Raises:
+            HostError: The host's file cannot be read.
+        """
+        if isinstance(self.source, bytes):
+            return self.source
+        try:
+            return self.source.read_bytes()
+        except OSError as error:
+            raise HostError(f"{self.source} cannot be read: {error.strerror}") from error
+
+
+def guest_artifacts() -> GuestArtifacts:
+    """Find the guest program and the demo schedulers: in ``$KTSTR_GUEST_DIR``, else in the checkout's build.
+
+    Raises:
+        HostError: They were not built.
+    """
+    directory = Path(os.environ.get(GUEST_DIR_VARIABLE) or _CHECKOUT_DIR)
+    found = GuestArtifacts(directory / "ktstr-agent", {name: directory / f"{name}.bpf.o" for name in DEMOS})
+    for path in (found.agent, *found.demos.values()):
+        if not path.is_file():
+            raise HostError(f"the guest program is not built: {path} is missing", "run ./scripts/run once")
+    return found
+
+
+def build_initramfs(
+    agent: Path, plan: bytes, payloads: Iterable[SchedulerPayload], *, compress: bool = False
+) -> bytes:
+    """Pack the guest's file system.
+
+    Args:
+        agent: The guest program, which becomes ``/init``.
+        plan: The scenario, as `ktstr_tui.guest.scenario.encode_plan` wrote it.
+        payloads: The schedulers' files. The same path may come twice with the same content.
+        compress: Gzip the result. Up to some megabytes it makes no difference to the time to boot.
+
+    Raises:
+        HostError: A file cannot be read.
+        InternalError: Two payloads want different content at one path.
+    """
+    files = {"/init": GuestFile(agent, 0o755), PLAN_PATH: GuestFile(plan)}
+    for payload in payloads:
+        for path, file in payload.files.items():
+            if path in files and files[path] != file:
+                raise InternalError(f"two schedulers want different files at {path} in the guest")
+            files[path] = file
+    archive = pack_cpio({path: (file.mode, file.read()) for path, file in files.items()})
+    return gzip.compress(archive, compresslevel=1, mtime=0) if compress else archive
+
+
+def pack_cpio(files: Mapping[str, tuple[int, bytes]]) -> bytes:
+    """Pack regular files, each given as (permission bits, content), with directories and /dev/console."""
+    directories = set(_EMPTY_DIRECTORIES)
+    regular = {path.lstrip("/"): file for path, file in files.items()}
+    for path in regular:
+        directories.update(str(parent) for parent in PurePosixPath(path).parents)
+    directories.discard(".")
+    archive = bytearray()
+    entries = [(path, stat.S_IFDIR | 0o755, b"", (0, 0)) for path in directories]
+    entries += [(path, stat.S_IFREG | mode, content, (0, 0)) for path, (mode, content) in regular.items()]
+    entries.append(("dev/console", stat.S_IFCHR | 0o600, b"", _CONSOLE))
+    for inode, (path, mode, content, device) in enumerate(sorted(entries), 1):
+        _append(archive, inode, path, mode, content, device)
+    _append(archive, 0, "TRAILER!!!", 0, b"", (0, 0))
+    return bytes(archive)
+
+
+def _append(
+    archive: bytearray, inode: int, path: str, mode: int, content: bytes, device: tuple[int, int]
+) -> None:
+    name = path.encode() + b"\0"
+    links = 2 if stat.S_ISDIR(mode) else 1
+    # inode mode uid gid nlink mtime size devmajor devminor rdevmajor rdevminor namesize check
+    fields = (inode, mode, 0, 0, links, 0, len(content), 0, 0, *device, len(name), 0)
+    archive += b"070701" + "".join(f"{field:08X}" for field in fields).encode()
+    for part in (name, content):
+        archive += part
+        archive += bytes(-len(archive) % 4)

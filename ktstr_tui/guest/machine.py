@@ -1,0 +1,361 @@
+"""A running machine: QEMU, its channels, and the account of how it ended.
+
+`open_machine` starts it and, whatever happens in the body, returns only when QEMU is gone. The end of QEMU is
+watched through a pidfd, so it is noticed at once. What it meant is put together from QMP's SHUTDOWN event,
+the console (a panic reboots at once and would look like a plain reset) and the exit status.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
+from typing import Literal
+
+import msgspec
+import trio
+
+from ktstr_tui.guest import qemu, ram, topology_args
+from ktstr_tui.guest.console import Console
+from ktstr_tui.guest.gdb import GdbClient
+from ktstr_tui.guest.paths import check_socket_path
+from ktstr_tui.guest.qemu import MachineSpec
+from ktstr_tui.guest.qmp import QmpClient, QmpEvent
+from ktstr_tui.guest.topology_args import RamSegment
+from ktstr_tui.model.errors import GuestError, HostError, InternalError
+
+__all__ = ["Machine", "MachineExit", "MachineSpec", "RamSegment", "open_machine"]
+
+START_TIMEOUT_S = 60.0
+"""From the fork to a guest that runs with both control channels connected."""
+QUIT_TIMEOUT_S = 2.0
+DRAIN_TIMEOUT_S = 1.0
+_STDERR_LINES = 40
+_STANDING_CHECK_S = 0.5
+"""A guest that stands this long is asked about; a capture is over by then."""
+
+ExitReason = Literal["poweroff", "reset", "panic", "killed", "quit", "qemu-error"]
+
+
+class MachineExit(msgspec.Struct, frozen=True):
+    """How QEMU ended."""
+
+    returncode: int | None
+    """Exit status; None when a signal ended it."""
+    signal: int | None
+    """The signal that ended it; None when it ended by itself."""
+    reason: ExitReason
+    detail: str
+    """One sentence for people."""
+    console_tail: tuple[str, ...]
+    """The last lines of the guest's console, oldest first."""
+
+
+class _Vcpu(msgspec.Struct, rename="kebab"):
+    """A row of ``query-cpus-fast``."""
+
+    cpu_index: int
+    thread_id: int
+
+
+class _RunState(msgspec.Struct):
+    """The answer to ``query-status``."""
+
+    status: str
+
+
+class Machine:
+    """A machine inside `open_machine`; attributes stay readable afterwards."""
+
+    spec: MachineSpec
+    ram_fds: tuple[int, ...]
+    """The RAM files, one per NUMA node; open as long as the context."""
+    segments: tuple[RamSegment, ...]
+    """Where the RAM files appear in guest-physical space, ascending."""
+    pid: int
+    """QEMU's process id (setpriv and the shell have exec'ed into it)."""
+    qmp: QmpClient
+    gdb: GdbClient
+    bulk: trio.SocketStream
+    """Our end of the guest's virtio-serial port."""
+    stats: trio.SocketStream
+    """Our end of the port over which the guest program relays requests for a scheduler's statistics."""
+    console: Console
+
+    def __init__(
+        self, spec: MachineSpec, ram_fds: tuple[int, ...], process: qemu.Process, console: Console
+    ) -> None:
+        nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
+        self.spec = spec
+        self.ram_fds = ram_fds
+        self.segments = topology_args.segments(nodes)
+        self.pid = process.popen.pid
+        self.console = console
+        self.qmp = QmpClient(_stream(process.qmp))
+        self.bulk = _stream(process.bulk)
+        self.stats = _stream(process.stats)
+        self._process = process
+        self._gdb_stream = _stream(process.gdb)
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._shutdown_cause: str | None = None
+        self._asked_to_quit = False
+        self._gave_up = False
+        self._exit: MachineExit | None = None
+        self._exited = trio.Event()
+        self._scopes: list[trio.CancelScope] = []
+        self._streams_ended = [trio.Event(), trio.Event()]
+
+    @property
+    def ram_fd(self) -> int:
+        """The RAM file of a machine with one NUMA node, or of its first node."""
+        return self.ram_fds[0]
+
+    @property
+    def memory_bytes(self) -> int:
+        """RAM of the guest in bytes."""
+        return self.spec.memory_bytes
+
+    def ram_parts(self) -> list[tuple[int, int, int, int]]:
+        """The RAM as (file descriptor, file offset, guest-physical address, length) runs."""
+        return [(self.ram_fds[s.fd_index], s.offset, s.guest_phys, s.length) for s in self.segments]
+
+    @property
+    def stderr_tail(self) -> tuple[str, ...]:
+        """QEMU's own last messages."""
+        return tuple(self._stderr)
+
+    async def vcpu_threads(self) -> dict[int, int]:
+        """Host thread id of each vCPU; one id for all when QEMU emulates on one thread (`qemu.tcg_threads`)."""
+        rows = msgspec.convert(await self.qmp.execute("query-cpus-fast"), list[_Vcpu])
+        return {row.cpu_index: row.thread_id for row in rows}
+
+    async def wait_exit(self) -> MachineExit:
+        """Wait until QEMU has ended and its console is drained."""
+        await self._exited.wait()
+        assert self._exit is not None
+        return self._exit
+
+    @property
+    def exit(self) -> MachineExit | None:
+        """How QEMU ended; None while it runs."""
+        return self._exit
+
+    async def quit(self) -> MachineExit:
+        """End the machine: ask QEMU, and kill it when it does not end within `QUIT_TIMEOUT_S`."""
+        self._asked_to_quit = True
+        with trio.move_on_after(QUIT_TIMEOUT_S):
+            with suppress(GuestError):
+                await self.qmp.execute("quit", timeout_s=QUIT_TIMEOUT_S)
+            return await self.wait_exit()
+        self.kill()
+        return await self.wait_exit()
+
+    def kill(self) -> None:
+        """Send SIGKILL. The process id is ours until it is reaped, so no other process can be hit."""
+        self._process.popen.kill()
+
+    async def _supervise(self) -> None:
+        """Wait for the end of the process and put the account together."""
+        popen = self._process.popen
+        pidfd = os.pidfd_open(popen.pid)
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            os.close(pidfd)
+        status = popen.wait()
+        # A child of QEMU could hold the pipes open; do not wait for that.
+        with trio.move_on_after(DRAIN_TIMEOUT_S):
+            for ended in self._streams_ended:
+                await ended.wait()
+        self.console.close()
+        self._exit = self._account(status)
+        self._exited.set()
+
+    async def _read_console(self) -> None:
+        async with trio.lowlevel.FdStream(self._process.console_fd) as stream:
+            async for data in stream:
+                self.console.feed(bytes(data))
+        self._streams_ended[0].set()
+
+    async def _read_stderr(self) -> None:
+        messages = Console(None)
+        async with trio.lowlevel.FdStream(self._process.stderr_fd) as stream:
+            async for data in stream:
+                self._stderr.extend(messages.feed(bytes(data)))
+        self._streams_ended[1].set()
+
+    async def _watch_events(self) -> None:
+        """Remember why QEMU shuts down, and end a guest that QEMU itself has given up."""
+        standing = False
+        while True:
+            with trio.move_on_after(_STANDING_CHECK_S if standing else math.inf) as scope:
+                try:
+                    event = await self.qmp.events.receive()
+                except trio.EndOfChannel:
+                    return
+                self._note(event)
+                standing = event.name == "STOP" or (standing and event.name != "RESUME")
+            if scope.cancelled_caught:
+                standing = False
+                await self._check_state()
+
+    async def _check_state(self) -> None:
+        with suppress(GuestError, InternalError):
+            status = msgspec.convert(await self.qmp.execute("query-status"), _RunState)
+            if status.status == "internal-error":
+                self._gave_up = True
+                self.kill()
+
+    def _note(self, event: QmpEvent) -> None:
+        if event.name == "SHUTDOWN":
+            self._shutdown_cause = str(event.data.get("reason", ""))
+        elif event.name == "GUEST_PANICKED" and self.console.panic is None:
+            self.console.panic = "reported by the panic device"
+
+    def _account(self, status: int) -> MachineExit:
+        number = -status if status < 0 else None
+        reason, detail = self._explain(status)
+        returncode = None if number is not None else status
+        return MachineExit(returncode, number, reason, detail, self.console.tail())
+
+    def _explain(self, status: int) -> tuple[ExitReason, str]:
+        if self.console.panic is not None:
+            return "panic", f"the guest's kernel panicked: {self.console.panic}"
+        if self._gave_up:
+            return "qemu-error", f"QEMU gave the guest up (internal error): {self._said()}"
+        if status < 0:
+            name = signal.Signals(-status).name
+            if self._asked_to_quit:
+                return "quit", f"QEMU was ended with {name}"
+            if -status in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS):
+                return "qemu-error", f"QEMU ended with {name}: {self._said()}"
+            return "killed", f"QEMU was killed by {name}"
+        if self._shutdown_cause == "guest-shutdown":
+            return "poweroff", "the guest powered off"
+        if self._shutdown_cause == "guest-reset":
+            return "reset", "the guest rebooted"
+        if self._shutdown_cause == "guest-panic":
+            return "panic", "the guest's kernel panicked"
+        if self._asked_to_quit or self._shutdown_cause == "host-qmp-quit":
+            return "quit", "QEMU was asked to quit"
+        if self._shutdown_cause == "host-signal":
+            return "killed", "QEMU was ended by a signal"
+        return "qemu-error", f"QEMU ended with status {status}: {self._said()}"
+
+    def _said(self) -> str:
+        lines = [line.removeprefix(f"{qemu.PROGRAM}: ") for line in self._stderr if line]
+        # Warnings come with every start; they matter when there is nothing else.
+        errors = [line for line in lines if "warning: " not in line]
+        return " / ".join(errors or lines) or "it said nothing"
+
+    async def _connect(self) -> None:
+        await self.qmp.wait_ready()
+        self.gdb = await GdbClient.connect(self._gdb_stream)
+
+
+@asynccontextmanager
+async def open_machine(spec: MachineSpec) -> AsyncIterator[Machine]:
+    """Start a machine; on leaving the context QEMU is gone.
+
+    Yields:
+        The machine with its guest running and all channels connected.
+
+    Raises:
+        HostError: No space, no QEMU, or QEMU refused to start (with what it said).
+        UsageError: The memory does not fit the topology.
+    """
+    nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
+    ram.check_space(spec.memory_bytes)
+    check_socket_path(qemu.user_qmp_path(spec))
+    with ExitStack() as stack:
+        ram_fds = stack.enter_context(ram.open_ram(nodes))
+        console = stack.enter_context(_open_console(spec))
+        process = qemu.spawn(spec, ram_fds)
+        stack.callback(qemu.user_qmp_path(spec).unlink, missing_ok=True)
+        machine = Machine(spec, ram_fds, process, console)
+        try:
+            async with trio.open_nursery() as nursery:
+                _start_tasks(nursery, machine)
+                try:
+                    await _start(machine)
+                    yield machine
+                finally:
+                    await _end(machine)
+        except BaseExceptionGroup as group:
+            # The tasks above do not fail, so the group holds what the body raised and nothing else.
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from group.exceptions[0].__cause__
+            raise
+
+
+def _start_tasks(nursery: trio.Nursery, machine: Machine) -> None:
+    tasks = (
+        machine.qmp.run,
+        machine._watch_events,
+        machine._read_console,
+        machine._read_stderr,
+        machine._supervise,
+    )
+    for task in tasks:
+        nursery.start_soon(_shielded, machine, task)
+
+
+async def _shielded(machine: Machine, task: Callable[[], Awaitable[None]]) -> None:
+    """Run a task that ends with QEMU, or when `_end` says so: a cancelled body still needs its account."""
+    with trio.CancelScope(shield=True) as scope:
+        machine._scopes.append(scope)
+        await task()
+
+
+async def _start(machine: Machine) -> None:
+    """Connect the control channels, or tell why QEMU did not come up."""
+    failure: GuestError | None = None
+    with trio.move_on_after(START_TIMEOUT_S) as scope:
+        try:
+            await machine._connect()
+        except GuestError as error:
+            failure = error
+    if failure is None and not scope.cancelled_caught:
+        return
+    with trio.move_on_after(DRAIN_TIMEOUT_S):
+        await machine.wait_exit()
+    if machine.exit is None:
+        raise HostError(
+            f"QEMU does not answer: {failure or f'not up within {START_TIMEOUT_S:g} s'}",
+            "is the host overloaded?",
+        )
+    raise HostError(
+        f"QEMU did not start: {machine.exit.detail}",
+        "run ktstr-tui doctor; with --accel tcg no KVM is needed",
+    )
+
+
+async def _end(machine: Machine) -> None:
+    """Make sure that QEMU is gone, also when cancelled."""
+    with trio.CancelScope(shield=True):
+        if machine.exit is None:
+            machine._asked_to_quit = True
+            machine.kill()
+            await machine.wait_exit()
+        for scope in machine._scopes:
+            scope.cancel()
+        await trio.aclose_forcefully(machine.bulk)
+        await trio.aclose_forcefully(machine.stats)
+        await trio.aclose_forcefully(machine._gdb_stream)
+
+
+def _open_console(spec: MachineSpec) -> Console:
+    try:
+        return Console(spec.console_log)
+    except OSError as error:
+        hint = "free some space" if error.errno == errno.ENOSPC else "is the run directory still there?"
+        raise HostError(f"cannot write the console log {spec.console_log}: {error.strerror}", hint) from error
+
+
+def _stream(end: socket.socket) -> trio.SocketStream:
+    return trio.SocketStream(trio.socket.from_stdlib_socket(end))

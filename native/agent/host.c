@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+// What is said to the host, and what the host asks for.
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent.h"
+#include "plan.h"
+#include "port.h"
+
+#define SNAPSHOT_OK 1
+#define SNAPSHOT_QUEUED 3 // it waits its turn: the real answer follows
+
+struct host_requests host;
+
+void host_text(uint32_t msg_type, const char *text, size_t bytes)
+{
+	while (bytes) {
+		size_t chunk = bytes < TEXT_CHUNK_BYTES ? bytes : TEXT_CHUNK_BYTES;
+
+		port_send(msg_type, text, (uint32_t)chunk);
+		text += chunk;
+		bytes -= chunk;
+	}
+}
+
+void host_printf(uint32_t msg_type, const char *format, ...)
+{
+	char text[1024];
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (n > 0)
+		host_text(msg_type, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+}
+
+void host_lifecycle(enum lifecycle_phase phase, const char *reason)
+{
+	char payload[1 + 511];
+	size_t length = reason ? strnlen(reason, sizeof(payload) - 1) : 0;
+
+	payload[0] = (char)phase;
+	if (length)
+		memcpy(payload + 1, reason, length);
+	port_send(KTF_LIFECYCLE, payload, (uint32_t)(1 + length));
+}
+
+void host_i32(uint32_t msg_type, int32_t value)
+{
+	port_send(msg_type, &value, sizeof(value));
+}
+
+void host_request(enum host_request_kind kind, const char *tag)
+{
+	static uint32_t last_id;
+	struct {
+		uint32_t id, kind;
+		char tag[PLAN_TAG_BYTES];
+	} request = { .id = ++last_id, .kind = kind };
+
+	_Static_assert(sizeof(request) == 72, "the wire's size of a SnapshotRequest");
+	memcpy(request.tag, tag, strnlen(tag, sizeof(request.tag)));
+	host.capture_pending = request.id;
+	host.capture_what = kind == HOST_WATCH ? "watch" : "capture";
+	host.capture_queued = false;
+	port_send(KTF_SNAPSHOT_REQUEST, &request, sizeof(request));
+}
+
+static void snapshot_reply(const uint8_t *payload, uint32_t bytes)
+{
+	uint32_t id, status;
+
+	if (bytes < 72) // 64 bytes of reason, or 512
+		return;
+	memcpy(&id, payload, 4);
+	memcpy(&status, payload + 4, 4);
+	if (status == SNAPSHOT_QUEUED) {
+		host.capture_queued = id == host.capture_pending;
+		return;
+	}
+	if (id == host.capture_pending)
+		host.capture_pending = 0;
+	host_printf(KTF_STDOUT, "ktstr-agent: %s %u: %s%s%.*s\n", host.capture_what ? host.capture_what : "request", id,
+		    status == SNAPSHOT_OK ? "done" : "failed", payload[8] ? ": " : "", (int)(bytes - 8), (const char *)payload + 8);
+}
+
+void host_receive(void)
+{
+	uint32_t msg_type, bytes;
+	const uint8_t *payload;
+
+	while (port_receive(&msg_type, &payload, &bytes)) {
+		if (msg_type == KTF_ACCESSOR_READY)
+			host.accessor_ready = true;
+		else if (msg_type == KTF_SHUTDOWN)
+			host.shutdown = true;
+		else if (msg_type == KTF_SNAPSHOT_REPLY)
+			snapshot_reply(payload, bytes);
+	}
+}

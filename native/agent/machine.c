@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "port.h"
+
+#define DMESG_TAIL_BYTES 16384
+#define KLOG_READ_ALL 3
+#define FIFO_MAX 99
+
+uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+int read_small_file(const char *path, char *text, size_t bytes)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, bytes - 1);
+	close(fd);
+	if (n < 0)
+		return -1;
+	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
+		n--;
+	text[n] = '\0';
+	return (int)n;
+}
+
+int write_small_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, strlen(text));
+	close(fd);
+	return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+// The mounts; those that a kernel may be built without are optional.
+static const struct {
+	const char *type, *target;
+	bool required;
+} mounts[] = {
+	{ "proc", "/proc", true },
+	{ "sysfs", "/sys", true },
+	{ "devtmpfs", "/dev", true },
+	{ "tmpfs", "/tmp", true },
+	{ "tmpfs", "/run", true },
+	{ "cgroup2", "/sys/fs/cgroup", false },
+	{ "bpf", "/sys/fs/bpf", false },
+	{ "debugfs", "/sys/kernel/debug", false },
+	{ "tracefs", "/sys/kernel/tracing", false },
+};
+
+int machine_mount(char *problem, size_t bytes)
+{
+	for (size_t i = 0; i < sizeof(mounts) / sizeof(*mounts); i++) {
+		mkdir(mounts[i].target, 0755); // sysfs refuses: its directories are there already
+		if (!mount(mounts[i].type, mounts[i].target, mounts[i].type, MS_NOSUID, NULL) || errno == EBUSY)
+			continue;
+		if (mounts[i].required) {
+			snprintf(problem, bytes, "mount %s: %s", mounts[i].target, strerror(errno));
+			return -1;
+		}
+	}
+	mkdir("/var", 0755);
+	if (symlink("/run", "/var/run") < 0 && errno != EEXIST) { // where scx programs put their sockets
+		snprintf(problem, bytes, "link /var/run: %s", strerror(errno));
+		return -1;
+	}
+	mkdir("/dev/shm", 01777);
+	return 0;
+}
+
+void machine_set_fifo(int priority)
+{
+	struct sched_param param = { .sched_priority = priority };
+
+	// Children start as ordinary tasks again: the scheduler under test is to see them.
+	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param);
+}
+
+void machine_send_dmesg(void)
+{
+	static char text[DMESG_TAIL_BYTES];
+	int n = klogctl(KLOG_READ_ALL, text, sizeof(text));
+
+	if (n > 0)
+		port_send(KTF_DMESG, text, (uint32_t)n);
+}
+
+void machine_power_off(void)
+{
+	sync();
+	reboot(RB_POWER_OFF);
+	for (;;) // a machine without power control: nothing is left to do
+		pause();
+}
+
+// Spin on every CPU above every other task, so that nothing of this machine answers any more.
+static void hang(void)
+{
+	struct sched_param param = { .sched_priority = FIFO_MAX };
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	write_small_file("/proc/sys/kernel/sched_rt_runtime_us", "-1");
+	sched_setscheduler(0, SCHED_FIFO, &param);
+	for (long i = 1; i < cpus; i++) {
+		if (!fork())
+			break;
+	}
+	for (;;)
+		;
+}
+
+void machine_fail(const char *how)
+{
+	if (!strcmp(how, "panic"))
+		write_small_file("/proc/sysrq-trigger", "c");
+	else if (!strcmp(how, "hang"))
+		hang();
+	else if (!strcmp(how, "reboot"))
+		reboot(RB_AUTOBOOT);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scheduler under test: one child process at a time, watched from outside.
+ *
+ * A BPF object gets this same binary as loader (loader.c); a program is run as it is. Whether it took over is
+ * asked of the kernel (/sys/kernel/sched_ext/state), the same way for both. Why it was thrown out is
+ * in the kernel log, which works for every scheduler, whatever it records itself: lines that begin with
+ * "sched_ext:" are sent on as SchedLog while a scheduler is loaded.
+ */
+#ifndef KTSTR_AGENT_SCHEDULER_H
+#define KTSTR_AGENT_SCHEDULER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "plan.h"
+
+int sched_start(const struct plan_sched *sched); // 0 once attached; -1 when it did not (the host has been told)
+void sched_stop(void); // detach in order; returns when the process has ended
+bool sched_is(const struct plan_sched *sched); // this one is loaded now
+bool sched_ejected(void); // the last one started was thrown out or died on its own
+bool sched_any_ejected(void);
+void sched_reaped(pid_t pid, int status);
+uint64_t sched_tick(uint64_t now_ns); // looks at the kernel's state when due; returns when to call again
+
+int loader_main(const char *path); // the loader process; its exit codes are enum loader_exit
+enum loader_exit {
+	LOADER_DETACHED = 0, // on request
+	LOADER_EJECTED = 1, // by the kernel
+	LOADER_REJECTED = 2, // not opened, not verified or not attached
+};
+#define LOADER_NAME "ktstr-load"
+
+#define SCX_STATE_PATH "/sys/kernel/sched_ext/state"
+bool scx_enabled(void);
+
+#endif

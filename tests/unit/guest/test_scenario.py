@@ -1,0 +1,308 @@
+"""Scenarios from TOML, mistakes in them, and plans as the guest program itself reads them."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ktstr_tui.guest.payload import SchedulerPayload
+from ktstr_tui.guest.scenario import (
+    MAX_PROCESSES,
+    Scenario,
+    Step,
+    Workers,
+    encode_plan,
+    load_scenario,
+    packaged,
+    parse_scenario,
+)
+from ktstr_tui.model.errors import UsageError
+
+POLICIES = {"normal": 0, "batch": 3, "idle": 5, "fifo": 1, "rr": 2, "ext": 7}
+"""The kernel's numbers."""
+GOOD = """\
+name = "good"
+
+[[workers]]
+kind = "spin"
+
+[[steps]]
+name = "one"
+duration_ms = 100
+
+[[steps]]
+name = "two"
+duration_ms = 200
+until = "ejected"
+scheduler = "demo:stall"
+[[steps.workers]]
+kind = "pipe"
+count = 3
+affinity = [0, 1]
+[[steps.workers]]
+kind = "fork"
+"""
+Describe = Callable[[bytes], str]
+
+
+@pytest.fixture(scope="session")
+def describe(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Describe:
+    """Parses a plan with the guest program's reader; a refused plan raises ValueError."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    assert compiler is not None, "no C compiler: apt install gcc libc6-dev"
+    library = tmp_path_factory.mktemp("plan") / "plan.so"
+    agent = checkout / "native/agent"
+    sources = [agent / "plan.c", Path(__file__).parent / "plan_shim.c"]
+    flags = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", f"-I{agent}"]
+    subprocess.run([compiler, *flags, *sources, "-o", library], check=True)
+    native = ctypes.CDLL(str(library))
+
+    def call(plan: bytes) -> str:
+        out = ctypes.create_string_buffer(1 << 20)
+        status = native.describe(ctypes.create_string_buffer(plan), out, ctypes.c_size_t(len(out)))
+        text = out.value.decode()
+        if status:
+            raise ValueError(text)
+        return text
+
+    return call
+
+
+def test_every_packaged_scenario_is_sound(describe: Describe) -> None:
+    assert {"tour", "steady", "starve", "idle"} <= set(packaged())
+    for name in packaged():
+        scenario = load_scenario(name)
+        assert scenario.name == name
+        assert scenario.description
+        scenario.require_cpus(2)
+        assert describe(encode_plan(scenario, table(scenario))).count("step|") == len(scenario.steps)
+
+
+def test_the_tour_goes_from_the_kernels_scheduler_to_an_ejection() -> None:
+    tour = load_scenario("tour")
+    assert [step.scheduler for step in tour.steps] == ["none", "demo:fifo", "demo:stall"]
+    assert tour.steps[0].fixed
+    assert tour.steps[-1].until == "ejected"
+    assert any(group.affinity == (1,) for group in tour.steps[-1].workers or ())
+
+
+def test_steps_without_workers_get_the_scenarios() -> None:
+    scenario = parse_scenario(GOOD, "good.toml")
+    assert scenario.steps[0].workers == (Workers("spin"),)
+    assert scenario.steps[1].workers == (Workers("pipe", 3, (0, 1)), Workers("fork"))
+    assert scenario.duration_ms == 300
+    assert scenario.schedulers() == {"none", "demo:stall"}
+
+
+def test_with_scheduler_spares_fixed_steps() -> None:
+    other = load_scenario("tour").with_scheduler("mine")
+    assert [step.scheduler for step in other.steps] == ["none", "mine", "mine"]
+
+
+def mistake(source: str) -> str:
+    """What is said about a scenario."""
+    with pytest.raises(UsageError) as error:
+        parse_scenario(source, "bad.toml")
+    return error.value.message
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ('kind = "pipe"', 'kind = "pip"', "bad.toml:16: steps.2.workers.1.kind: Invalid enum value 'pip'"),
+        ('kind = "fork"', 'knd = "fork"', "bad.toml:20: steps.2.workers.2.knd: there is no such key"),
+        ('kind = "fork"', 'kind = "fork"\nx = 1', "bad.toml:21: steps.2.workers.2.x: there is no such key"),
+        ('kind = "fork"', "count = 1", "bad.toml:19: steps.2.workers.2: the key kind is missing"),
+        ("duration_ms = 200", "duration_ms = 0", "bad.toml:12: steps.2.duration_ms: Expected `int` >= 1"),
+        ("duration_ms = 100", "", "bad.toml:6: steps.1: the key duration_ms is missing"),
+        (
+            "affinity = [0, 1]",
+            "affinity = [0, -1]",
+            "bad.toml:18: steps.2.workers.1.affinity.2: Expected `int` >= 0",
+        ),
+        ("count = 3", "count = 129", "bad.toml:10: steps.2: more than 256 worker processes"),
+        ('name = "good"', 'nme = "good"', "bad.toml:1: nme: there is no such key"),
+        ('name = "two"', "name = two", "bad.toml:11: Invalid value"),
+        ('name = "one"', 'name = "one\\u0007"', "bad.toml:7: steps.1.name: Expected `str` matching regex"),
+        ("count = 3", "panic = 3", "bad.toml:17: steps.2.workers.1.panic: there is no such key"),
+        (
+            "duration_ms = 100",
+            "duration_ms = 1\npanic = true\nhang = true",
+            "bad.toml:6: steps.1: at most one of",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_and_key(before: str, after: str, expected: str) -> None:
+    assert before in GOOD
+    assert mistake(GOOD.replace(before, after, 1)).startswith(expected)
+
+
+def test_the_hint_lists_what_is_possible() -> None:
+    with pytest.raises(UsageError) as error:
+        parse_scenario(GOOD.replace('"fork"', '"frok"'), "bad.toml")
+    assert error.value.hint == "kind is one of spin, yield, bursty, pipe, futex, fork, mixed, sleep"
+    with pytest.raises(UsageError) as error:
+        parse_scenario(GOOD.replace("count = 3", "cuont = 3"), "bad.toml")
+    assert error.value.hint == "keys here are kind, count, affinity, nice, policy"
+
+
+def test_a_mistake_in_inline_tables_is_found_at_its_outermost_key() -> None:
+    step = 'name = "x"\n[[steps]]\nname = "a"\nduration_ms = 1\n'
+    source = step + 'workers = [\n  { kind = "spin" },\n  { kind = "spun" },\n]\n'
+    assert mistake(source).startswith("bad.toml:5: steps.1.workers.2.kind")
+
+
+def test_lines_in_multiline_text_are_no_keys() -> None:
+    source = 'name = "x"\ndescription = """\n[[steps]]\nname = 1\n"""\n[[steps]]\nname = 1\nduration_ms = 1\n'
+    assert mistake(source).startswith("bad.toml:7: steps.1.name")
+
+
+def test_unknown_names_and_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'tour'") as error:
+        load_scenario("tuor")
+    assert "tour" in error.value.hint
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_scenario(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xff"')
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_scenario(tmp_path / "latin.toml")
+
+
+def test_a_scheduler_path_is_relative_to_the_scenarios_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.bpf.o").touch()
+    source = GOOD.replace('"demo:stall"', '"mine.bpf.o -v"')
+    (tmp_path / "s.toml").write_text(source)
+    scenario = load_scenario(str(tmp_path / "s.toml"))
+    assert scenario.steps[1].scheduler == f"{tmp_path}/mine.bpf.o -v"
+
+
+def test_too_few_cpus() -> None:
+    with pytest.raises(UsageError, match="CPU 1, and the guest has CPUs 0 to 0"):
+        load_scenario("tour").require_cpus(1)
+
+
+def table(scenario: Scenario) -> dict[str, SchedulerPayload]:
+    """A payload per scheduler, whose second argument is the scheduler's name."""
+    return {
+        name: SchedulerPayload(name[:40], "program", {}, ("/ktstr/x", name))
+        for name in scenario.schedulers() - {"none"}
+    }
+
+
+text = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="|"), min_size=1, max_size=15
+)
+groups = st.builds(
+    Workers,
+    kind=st.sampled_from(["spin", "yield", "bursty", "pipe", "futex", "fork", "mixed", "sleep"]),
+    count=st.integers(1, 9),
+    affinity=st.lists(st.integers(0, 254), max_size=6).map(tuple),
+    nice=st.integers(-20, 19),
+    policy=st.sampled_from(sorted(POLICIES)),
+)
+steps = st.builds(
+    Step,
+    name=text,
+    duration_ms=st.integers(1, 86_400_000),
+    until=st.sampled_from(["duration", "ejected"]),
+    scheduler=st.sampled_from(["none", "a b", "demo:fifo", "ü/%41=x\\"]),
+    workers=st.lists(groups, max_size=5).map(tuple),
+    capture=st.none() | text,
+    watch=st.none() | text,
+    panic=st.booleans(),
+)
+scenarios = st.builds(Scenario, name=text, steps=st.lists(steps, min_size=1, max_size=6).map(tuple))
+
+
+def expected(scenario: Scenario) -> str:
+    """What the reader must have understood."""
+    lines = []
+    for step in scenario.steps:
+        lines.append(
+            f"step|{step.name}|{step.duration_ms}|{int(step.until == 'ejected')}|{step.scheduler}"
+            f"|{step.capture or ''}|{step.watch or ''}|{step.failure or ''}"
+        )
+        for group in step.workers or ():
+            cpus = ",".join(map(str, sorted(set(group.affinity))))
+            policy = POLICIES[group.policy]
+            lines.append(f"worker|{group.kind}|{group.count}|{group.processes}|{policy}|{group.nice}|{cpus}")
+    return "".join(line + "\n" for line in lines)
+
+
+@given(scenarios)
+def test_the_guest_understands_every_plan(describe: Describe, scenario: Scenario) -> None:
+    assert describe(encode_plan(scenario, table(scenario))) == expected(scenario)
+
+
+@given(scenarios, st.data())
+def test_the_guest_notices_a_cut_plan(describe: Describe, scenario: Scenario, data: st.DataObject) -> None:
+    plan = encode_plan(scenario, table(scenario))
+    kept = data.draw(st.integers(0, len(plan) - 2))
+    with pytest.raises(ValueError, match="plan: "):
+        describe(plan[:kept])
+
+
+@given(scenarios, st.data())
+def test_a_damaged_plan_is_refused_or_understood_but_never_crashes(
+    describe: Describe, scenario: Scenario, data: st.DataObject
+) -> None:
+    plan = bytearray(encode_plan(scenario, table(scenario)))
+    at = data.draw(st.integers(0, len(plan) - 1))
+    plan[at] = data.draw(st.integers(1, 126))
+    with suppress(ValueError):  # the shim raises nothing else
+        assert describe(bytes(plan)).startswith("step|")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("sched name=a kind=object", "lacks a key"),
+        ("sched name=a kind=object arg=relative", "not absolute"),
+        ("step name=a duration_ms=1 until=duration sched=0", "no such sched"),
+        ("step name=a duration_ms=0 until=duration", "bad duration_ms"),
+        ("step name=a%00 duration_ms=1", "bad %XX"),
+        ("step name=a duration_ms=1 fail=explode", "unknown fail"),
+        ("worker kind=spin count=1", "worker before step"),
+        ("step duration_ms=1  name=a", "not a key=value pair"),
+        ("reboot now=1", "unknown word"),
+    ],
+)
+def test_the_guest_says_what_is_wrong_with_a_line(describe: Describe, line: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"plan: line 2: .*{reason}"):
+        describe(f"ktstr-plan 1\n{line}\nend steps=1\n".encode())
+
+
+def test_the_guest_refuses_more_processes_than_it_has_slots(describe: Describe) -> None:
+    line = f"worker kind=pipe count={MAX_PROCESSES // 2} policy=normal nice=0\n"
+    step = "ktstr-plan 1\nstep name=a duration_ms=1\n"
+    assert "worker|pipe" in describe(f"{step}{line}end steps=1\n".encode())
+    with pytest.raises(ValueError, match="line 4: too many processes"):
+        describe(f"{step}{line}worker kind=spin count=1\nend steps=1\n".encode())
+
+
+def test_a_plan_that_is_too_large_is_the_users_to_change() -> None:
+    step = Step("x", 1, scheduler="a")
+    payload = SchedulerPayload("a", "program", {}, ("/x", "y" * 70_000))
+    with pytest.raises(UsageError, match="too large"):
+        encode_plan(Scenario("x", (step,)), {"a": payload})
+
+
+def test_too_many_schedulers() -> None:
+    source = 'name = "x"\n' + "".join(
+        f'[[steps]]\nname = "s"\nduration_ms = 1\nscheduler = "s{i}"\n' for i in range(17)
+    )
+    assert "more than 16 different schedulers" in mistake(source)
+
+
+def test_scenarios_are_values() -> None:
+    scenario = parse_scenario(GOOD, "good.toml")
+    assert msgspec.json.decode(msgspec.json.encode(scenario), type=Scenario) == scenario
