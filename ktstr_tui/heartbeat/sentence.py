@@ -1,0 +1,76 @@
+"""A silence in a sentence: who, for how long, and why."""
+
+from __future__ import annotations
+
+from ktstr_tui.model.beats import StallCause
+from ktstr_tui.model.report import RunningTask
+
+MAX_NAMED = 4
+"""Tasks that the sentence names before it only counts them."""
+
+
+def stall_sentence(comm: str, pid: int, silent_ms: float, cause: StallCause | None, never_heard: bool) -> str:
+    """The sentence of the alert.
+
+    Args:
+        comm: The sender's name; empty when it is not known.
+        pid: Its pid.
+        silent_ms: How long it has been silent.
+        cause: Why, where somebody could look.
+        never_heard: It has not beaten once.
+    """
+    who = f"{comm or 'pid'}[{pid}]"
+    what = "has never beaten in" if never_heard else "silent"
+    head = f"{who} {what} {silent_ms / 1000:.1f} s"
+    return head if cause is None else f"{head}: {cause_words(cause)}"
+
+
+def cause_words(cause: StallCause) -> str:
+    """The second half of the sentence."""
+    words = {
+        "runnable": _runnable,
+        "running": _running,
+        "blocked": _blocked,
+        "no-host-cpu": _no_host_cpu,
+    }.get(cause.kind)
+    if words is not None:
+        return words(cause)
+    if cause.kind == "exited":
+        return f"exited{f' ({cause.reason})' if cause.reason else ''}"
+    return f"cause unknown: {cause.reason or 'nothing could be read'}"
+
+
+def _runnable(cause: StallCause) -> str:
+    waiting = "" if cause.waiting_ms is None else f" {cause.waiting_ms / 1000:.1f} s"
+    place = f" in DSQ {cause.dsq}" if cause.dsq else " in no DSQ" if cause.sched_class == "ext" else ""
+    if cause.sched_class not in (None, "ext"):
+        place = f" ({cause.sched_class})"
+    allowed = f", allowed CPUs {cause.cpus_allowed}" if cause.cpus_allowed else ""
+    return f"runnable{waiting}{place}{allowed}, running there: {_there(cause.running_there)}"
+
+
+def _there(tasks: tuple[RunningTask, ...]) -> str:
+    if not tasks:
+        return "unreadable"
+    busy = [task for task in tasks if task.sched_class != "idle"]
+    if not busy:
+        return "nothing (idle)"
+    named = ", ".join(f"{task.comm}[{task.pid}] ({task.sched_class})" for task in busy[:MAX_NAMED])
+    more = len(busy) - MAX_NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _running(cause: StallCause) -> str:
+    where = "" if cause.cpu is None else f" on CPU {cause.cpu}"
+    used = "" if cause.vcpu_ms is None else f", which got {cause.vcpu_ms / 1000:.1f} s of host CPU"
+    return f"runs{where} ({cause.sched_class or 'class unknown'}){used}, and does not beat"
+
+
+def _blocked(cause: StallCause) -> str:
+    where = f" in {cause.wchan}" if cause.wchan else ""
+    return f"blocked ({cause.state or '?'}){where}"
+
+
+def _no_host_cpu(cause: StallCause) -> str:
+    used = "no" if cause.vcpu_ms is None else f"{cause.vcpu_ms / 1000:.2f} s of"
+    return f"vCPU {cause.cpu} got {used} host CPU; the host is busy, not the guest's scheduler"
