@@ -1,0 +1,71 @@
+"""Alerts that do not flap: raised when a condition held for long enough, cleared when it was gone for long
+enough.
+
+A standing alert is raised again under its key when it got worse or concerns another task, and when its text
+changed, but then at most once a second: the numbers in a text move with every sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, Severity
+
+REFRESH_NS = 1_000_000_000
+
+
+class Alerts:
+    """The standing alerts and the streaks that lead to others.
+
+    Args:
+        clear_after: Looks in a row without the condition before an alert is cleared.
+    """
+
+    def __init__(self, clear_after: int) -> None:
+        self.standing: dict[str, AlertRaised] = {}
+        """By key, oldest first."""
+        self.now_ns = 0
+        """Host monotonic clock of the current look."""
+        self._clear_after = clear_after
+        self._streaks: dict[str, int] = {}
+        self._said_ns: dict[str, int] = {}
+
+    def severity(self, key: str) -> Severity | None:
+        """Severity of a standing alert; None when it does not stand."""
+        alert = self.standing.get(key)
+        return None if alert is None else alert.severity
+
+    def update(
+        self, key: str, alert: AlertRaised | None, *, raise_after: int = 1, clear_at_once: bool = False
+    ) -> Iterator[Event]:
+        """Take one look's finding in.
+
+        Args:
+            alert: What to say if it is to be said; None when all is well.
+            raise_after: Looks in a row that it takes.
+            clear_at_once: Whether a standing alert has lost its object.
+        """
+        standing = self.standing.get(key)
+        if (alert is None) == (standing is None):
+            self._streaks.pop(key, None)
+            if alert is not None and standing is not None:
+                yield from self._refresh(key, alert, standing)
+            return
+        streak = self._streaks[key] = self._streaks.get(key, 0) + 1
+        if alert is not None and streak >= raise_after:
+            yield self._say(key, alert)
+        elif alert is None and (clear_at_once or streak >= self._clear_after):
+            del self.standing[key], self._streaks[key]
+            yield AlertCleared(key=key)
+
+    def _refresh(self, key: str, alert: AlertRaised, standing: AlertRaised) -> Iterator[Event]:
+        due = self.now_ns - self._said_ns[key] >= REFRESH_NS
+        other = (alert.severity, alert.pid, alert.cpu) != (standing.severity, standing.pid, standing.cpu)
+        if other or (due and alert.text != standing.text):
+            yield self._say(key, alert)
+
+    def _say(self, key: str, alert: AlertRaised) -> AlertRaised:
+        self.standing[key] = alert
+        self._said_ns[key] = self.now_ns
+        self._streaks.pop(key, None)
+        return alert

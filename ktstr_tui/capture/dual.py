@@ -1,0 +1,148 @@
+"""The early capture: the state of the machine while an ejection is still only under way.
+
+The kernel throws a scheduler out when a task has waited for the whole of the watchdog timeout. By then whatever
+went wrong is old. So a capture is taken when the oldest runnable task has waited for half of it, once for each
+scheduler. When the ejection comes, its capture names this early one, and the difference of the two shows who
+waited all along, who joined, and what moved meanwhile (`ktstr_tui.model.diff`).
+
+The sampler sees ages, so without samples there is no early capture; whenever there is none, the capture of the
+ejection says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import trio
+
+from ktstr_tui.capture.coordinator import FreezeState
+from ktstr_tui.capture.stamp import EarlyRecord
+from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.model.events import Event, Logged
+from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
+
+THRESHOLD = 0.5
+"""Of the watchdog timeout."""
+
+
+class EarlyStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of the early captures."""
+
+    due: int
+    """Schedulers of which a task passed the threshold."""
+    taken: int
+    failed: int
+
+
+class EarlyCapture:
+    """Watches samples and takes one capture of each scheduler that is about to be ejected.
+
+    Args:
+        capture: Takes a capture: trigger, detail.
+        freeze_state: How far the capturing of the loaded scheduler's end has come.
+        emit: Takes events.
+        off: Why no early captures are taken at all; None when they are.
+    """
+
+    def __init__(
+        self,
+        capture: Callable[[str, str], Awaitable[CaptureReport]],
+        freeze_state: Callable[[], FreezeState],
+        emit: Callable[[Event], object],
+        *,
+        off: str | None = None,
+    ) -> None:
+        self._capture = capture
+        self._freeze_state = freeze_state
+        self._emit = emit
+        self._off = off
+        self._scheduler: tuple[str | None, int | None] | None = None
+        self._max_age_ms: float | None = None
+        self._threshold_ms: float | None = None
+        self._failure = ""
+        self._asked: RunnableTask | None = None
+        self._wake = trio.Event()
+        self._due = self._taken = self._failed = 0
+
+    def observe(self, sample: Sample) -> None:
+        """Look at one more sample; a capture that is due is taken by `run`."""
+        scheduler = sample.scheduler
+        if self._off is not None or scheduler.name is None or scheduler.unreadable is not None:
+            return
+        self._follow(scheduler)
+        oldest = scheduler.oldest_runnable
+        if oldest is None or self._threshold_ms is None:
+            return
+        self._max_age_ms = max(self._max_age_ms or 0.0, oldest.age_ms)
+        if self._asked is None and oldest.age_ms > self._threshold_ms and self._may_take(scheduler):
+            self._asked = oldest
+            self._due += 1
+            self._wake.set()
+
+    def _follow(self, scheduler: SchedulerSample) -> None:
+        identity = (scheduler.name, scheduler.enable_seq)
+        if identity != self._scheduler:
+            self._scheduler = identity
+            self._max_age_ms = self._threshold_ms = self._asked = None
+            self._failure = ""
+        if scheduler.watchdog_timeout_ms:
+            self._threshold_ms = THRESHOLD * scheduler.watchdog_timeout_ms
+
+    def _may_take(self, scheduler: SchedulerSample) -> bool:
+        return not scheduler.exit_kind and self._freeze_state() is FreezeState.IDLE
+
+    async def run(self) -> None:
+        """Take what is due, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            task, threshold_ms = self._asked, self._threshold_ms
+            if task is None or threshold_ms is None or self._freeze_state() is not FreezeState.IDLE:
+                continue
+            detail = f"{task.comm}[{task.pid}] runnable for {task.age_ms / 1000:.3f} s, past {threshold_ms / 1000:g} s"
+            scheduler = self._scheduler
+            try:
+                await self._capture("early", detail)
+            except KtstrError as error:
+                self._failed += 1
+                if scheduler == self._scheduler:
+                    self._failure = error.message
+                text = f"no early capture: {error.message}"
+                self._emit(Logged(severity="warning", source="early", text=text))
+            else:
+                self._taken += 1
+
+    def record(self, tag: str | None) -> EarlyRecord:
+        """What to say of the early capture now that the scheduler is ejected.
+
+        Args:
+            tag: The capture, if one was taken.
+        """
+        return EarlyRecord(
+            tag=tag,
+            max_age_ms=self._max_age_ms,
+            threshold_ms=self._threshold_ms,
+            skipped_reason=None if tag is not None else self._skipped_reason(),
+        )
+
+    def _skipped_reason(self) -> str:
+        if self._off is not None:
+            return self._off
+        if self._failure:
+            return self._failure
+        if self._threshold_ms is None:
+            return "no sample of this scheduler told its watchdog timeout"
+        if self._asked is not None:
+            return "the ejection came before the early capture"
+        if self._max_age_ms is None:
+            return "no task was seen waiting"
+        return (
+            f"no task was seen waiting for more than {self._max_age_ms / 1000:.3f} s, "
+            f"and {self._threshold_ms / 1000:g} s would have been early"
+        )
+
+    def statistics(self) -> EarlyStatistics:
+        """Counters so far."""
+        return EarlyStatistics(due=self._due, taken=self._taken, failed=self._failed)

@@ -1,0 +1,241 @@
+"""What becomes of a capture after the guest runs again: rendered, saved, kept, announced, answered.
+
+Rendering walks types and formats text for a long time compared with the pause, so it runs in a worker
+thread, one capture at a time, while the coordinator is free for the next stop. Whatever fails on the way,
+something comes out: a report, or a placeholder that says why there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import trio
+
+from ktstr_tui.capture.bridge import SnapshotBridge
+from ktstr_tui.capture.seams import RawCapture, Store, View
+from ktstr_tui.capture.stamp import Stamp
+from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event
+from ktstr_tui.model.report import (
+    EXIT_KIND_NAMES,
+    CaptureReport,
+    Pause,
+    VcpuReport,
+    placeholder,
+)
+
+MAX_UNFINISHED = 8
+"""Captures that may wait for rendering; each holds the raw state of one stop."""
+EJECTED_ALERT = "ejected"
+
+
+class CaptureFailedError(GuestError):
+    """A capture could not be made; a placeholder stands for it."""
+
+
+class CaptureTimedOutError(CaptureFailedError):
+    """The guest did not stop in time to be captured."""
+
+
+@dataclass(eq=False, slots=True)
+class Answer:
+    """Where a requester waits for its capture."""
+
+    done: trio.Event
+    report: CaptureReport | None = None
+    error: GuestError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What a capture is called and why it was taken."""
+
+    number: int
+    """From 1, counting every capture of the run."""
+    tag: str
+    trigger: str
+    detail: str = ""
+    mono_ns: int = 0
+    step: str | None = None
+    stamp: Stamp = field(default_factory=Stamp)
+    scheduler: str | None = None
+    """Who was ejected, for the capture of an ejection."""
+    exit_kind: int | None = None
+    """And how; None for all other captures."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One capture between the stop and its report."""
+
+    label: Label
+    registers: list[dict[str, int]]
+    raw: RawCapture | None = None
+    view: View | None = None
+    failure: str = ""
+    """Why there is no ``raw``."""
+    timed_out: bool = False
+    """Whether that is because the guest did not stop."""
+    missing_registers: str | None = None
+    pause: Pause | None = None
+    answer: Answer | None = None
+
+
+class FinisherStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of the finisher."""
+
+    finished: int
+    placeholders: int
+    overflowed: int
+    """Captures given up because too many waited."""
+    last_render_ms: float | None
+
+
+class Finisher:
+    """Renders and hands on captures, one after the other.
+
+    Args:
+        emit: Takes events.
+        store: Saves reports; None saves nothing.
+        bridge: Keeps reports by tag; None keeps nothing.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[Event], object],
+        *,
+        store: Store | None,
+        bridge: SnapshotBridge | None,
+    ) -> None:
+        self._emit = emit
+        self._store = store
+        self._bridge = bridge
+        self._jobs: list[Job] = []
+        self._wake = trio.Event()
+        self._idle = trio.Event()
+        self._idle.set()
+        self._finished = self._placeholders = self._overflowed = 0
+        self._last_render_ms: float | None = None
+
+    def submit(self, job: Job) -> None:
+        """Take a capture over. One too many keeps its place but loses its state."""
+        if len(self._jobs) >= MAX_UNFINISHED:
+            self._overflowed += 1
+            job.raw = None
+            job.failure = f"{MAX_UNFINISHED} captures were waiting to be rendered already"
+        self._jobs.append(job)
+        self._idle = trio.Event() if self._idle.is_set() else self._idle
+        self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to finish."""
+        return not self._jobs
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many captures wait that one that is not urgent had better not be taken."""
+        return len(self._jobs) >= MAX_UNFINISHED // 2
+
+    async def wait_idle(self) -> None:
+        """Wait until every capture handed over is finished."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Finish captures until cancelled; those already taken are finished even then."""
+        try:
+            while True:
+                await self._wake.wait()
+                await self._finish_all()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._finish_all()
+
+    async def _finish_all(self) -> None:
+        self._wake = trio.Event()
+        while self._jobs:
+            with trio.CancelScope(shield=True):
+                await self._finish(self._jobs[0])
+            del self._jobs[0]
+        self._idle.set()
+
+    async def _finish(self, job: Job) -> None:
+        report = await self._report(job)
+        self._placeholders += report.is_placeholder
+        path = "" if self._store is None else await self._store.save(job.label.number, report)
+        self._keep(job, report)
+        self._emit(CaptureTaken(report=report, path=path))
+        if job.label.exit_kind is not None:
+            self._alert(report, job.label)
+        self._finished += 1
+        if job.answer is not None:
+            if report.is_placeholder:
+                failed = CaptureTimedOutError if job.timed_out else CaptureFailedError
+                job.answer.error = failed(f"capture {report.tag} failed: {job.failure}")
+            job.answer.report = report
+            job.answer.done.set()
+
+    async def _report(self, job: Job) -> CaptureReport:
+        label = job.label
+        if job.raw is not None:
+            started_s = trio.current_time()
+            try:
+                report = await trio.to_thread.run_sync(job.raw.render, job.view)
+            except Exception as error:
+                job.failure = f"rendering failed: {type(error).__name__}: {error}"
+            else:
+                self._last_render_ms = (trio.current_time() - started_s) * 1e3
+                return _completed(report, job)
+        report = placeholder(label.tag, label.trigger, job.failure, mono_ns=label.mono_ns)
+        report = msgspec.structs.replace(report, trigger_detail=label.detail, step=label.step)
+        vcpus = tuple(
+            VcpuReport(cpu=cpu, registers=registers, unavailable=job.failure)
+            for cpu, registers in enumerate(job.registers)
+        )
+        return _completed(msgspec.structs.replace(report, vcpus=vcpus), job)
+
+    def _keep(self, job: Job, report: CaptureReport) -> None:
+        bridge, stamp = self._bridge, job.label.stamp
+        elapsed_ms = None if stamp.elapsed_ms is None else round(stamp.elapsed_ms)
+        if bridge is None or (report.is_placeholder and bridge.has(report.tag)):
+            return
+        if stamp.step_index is None:
+            bridge.store_with_stats(report.tag, report, stamp.stats, elapsed_ms)
+        else:
+            bridge.store_with_stats_and_step(report.tag, report, stamp.stats, elapsed_ms, stamp.step_index)
+
+    def _alert(self, report: CaptureReport, label: Label) -> None:
+        kind = label.exit_kind or 0
+        word = EXIT_KIND_NAMES.get(kind, f"exit_kind {kind}")
+        why = ""
+        if report.scheduler is not None:
+            why = report.scheduler.message or report.scheduler.reason or ""
+        if not why and report.stalled is not None:
+            task = report.stalled
+            why = f"{task.comm}[{task.pid}] runnable for {task.age_ms / 1000:.1f} s"
+        text = f"{label.scheduler or 'scheduler'} ejected: {word}" + (f", {why}" if why else "")
+        pid = report.stalled.pid if report.stalled else None
+        self._emit(AlertRaised(key=EJECTED_ALERT, severity="error", text=text, pid=pid, capture=report.tag))
+
+    def statistics(self) -> FinisherStatistics:
+        """Counters so far."""
+        return FinisherStatistics(
+            finished=self._finished,
+            placeholders=self._placeholders,
+            overflowed=self._overflowed,
+            last_render_ms=self._last_render_ms,
+        )
+
+
+def _completed(report: CaptureReport, job: Job) -> CaptureReport:
+    # What only the coordinator knows: the pause, registers that did not come, and what belongs to the capture.
+    unavailable = report.unavailable
+    if job.missing_registers is not None and "registers" not in unavailable:
+        unavailable = {**unavailable, "registers": job.missing_registers}
+    # A late look at an ejection finds DONE in memory, or nothing at all.
+    exit_kind = report.exit_kind if job.label.exit_kind is None else job.label.exit_kind
+    return msgspec.structs.replace(
+        report, pause=job.pause, unavailable=unavailable, exit_kind=exit_kind, **job.label.stamp.fields()
+    )

@@ -1,0 +1,172 @@
+"""What is done at every stop: let the user's watches look, follow the scheduler, capture the one thrown out.
+
+``freeze_state`` belongs to the error capture alone: idle until a scheduler is thrown out (or an early capture was
+taken), done afterwards; a new scheduler starts it over. Captures on demand neither move it nor ask for it.
+
+A hit may belong to slot 0, to a watch of the user's, or to both, when they share an address; and a change of the
+scheduler may be found at a stop that was for something else. So slot 0 is compared with memory at each stop,
+whatever it was for (see `slots`), but a hit counts as its own only if it made that stop or no user's watch claims it.
+
+A change that no stop tells is found by `Looks.poll` in the running guest, which then asks for a stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from ktstr_tui.capture.finisher import EJECTED_ALERT, Finisher, Job
+from ktstr_tui.capture.follow import SchedulerWatch
+from ktstr_tui.capture.rendezvous import Stopwatch
+from ktstr_tui.capture.requests import Request, RequestQueue
+from ktstr_tui.capture.seams import StopReply
+from ktstr_tui.capture.slots import Change
+from ktstr_tui.capture.stamp import EarlyRecord, Stamp
+from ktstr_tui.capture.standing import Standing
+from ktstr_tui.capture.taking import Taker
+from ktstr_tui.capture.watches import UserWatches
+from ktstr_tui.model.events import AlertCleared
+from ktstr_tui.model.report import EXIT_KIND_NAMES
+
+
+class FreezeState(Enum):
+    """How far the capturing of the loaded scheduler's end has come."""
+
+    IDLE = "idle"
+    TOOK_EARLY = "took-early"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    # The stop of a guest that stood already.
+    vcpu: int = 0
+    watch_address: int | None = None
+
+
+_ASKED = _Asked()
+
+
+class Looks:
+    """Looks at the guest at every stop, and asks for a stop when one is due.
+
+    Args:
+        standing: Makes the guest stand.
+        requests: The coordinator's queue.
+        taker: Takes captures, and knows the guest's memory.
+        finisher: Says when it has too much to do.
+        watches: The user's watchpoints.
+        scheduler: Slot 0.
+        early: Tells what there is of an early capture, given its tag, when its scheduler is ejected.
+    """
+
+    def __init__(
+        self,
+        standing: Standing,
+        requests: RequestQueue,
+        taker: Taker,
+        finisher: Finisher,
+        watches: UserWatches,
+        scheduler: SchedulerWatch,
+        early: Callable[[str | None], EarlyRecord | None],
+    ) -> None:
+        self.freeze_state = FreezeState.IDLE
+        self._standing = standing
+        self._requests = requests
+        self._taker = taker
+        self._finisher = finisher
+        self._watches = watches
+        self._scheduler = scheduler
+        self._early = early
+        self._early_tag: str | None = None
+        self._ejection_shown = False
+        self._pending = False
+        self._suspected = False
+
+    def submit(self) -> None:
+        """Ask for a stop and a look."""
+        self._pending = True
+        self._requests.submit(self._do_look)
+
+    def poll(self) -> None:
+        """Ask for a look when memory of the running guest tells something new."""
+        view = self._taker.view
+        if view is None or self._pending or self._requests.closed:
+            return
+        differs = self._scheduler.differs(view)
+        # While slot 0 is armed the hit is on its way, and a stop asked for now would only race with it.
+        self._suspected = differs and not self._suspected and self._scheduler.is_armed
+        if (differs and not self._suspected) or self._watches.poll():
+            self.submit()
+
+    def took_early(self, tag: str) -> None:
+        """An early capture was taken; it goes with the end of the scheduler loaded now."""
+        if self.freeze_state is FreezeState.IDLE:
+            self.freeze_state = FreezeState.TOOK_EARLY
+            self._early_tag = tag
+
+    async def look(self, stop: StopReply, watch: Stopwatch) -> list[Job]:
+        """Find out what happened, and set the watches accordingly. Wants a standing guest.
+
+        Returns:
+            Captures taken on the way.
+        """
+        view = self._taker.view
+        if view is None:
+            return []
+        jobs: list[Job] = []
+
+        async def capture_hit(detail: str, tag: str | None) -> str | None:
+            if self._finisher.crowded:
+                return None
+            jobs.append(await self._taker.take(self._taker.label("watch", detail, tag), watch))
+            return jobs[-1].label.tag
+
+        await self._watches.look(stop, capture_hit)
+        if self._watches.claims(stop) and not self._scheduler.made(stop):
+            stop = _Asked(stop.vcpu)
+        for change in self._scheduler.look(view, stop):
+            job = None
+            if change.kind == "attached":
+                self._begin_scheduler()
+            elif change.kind == "ejected" and self.freeze_state is not FreezeState.DONE:
+                job = await self._take_ejection(change, stop, watch)
+                jobs.append(job)
+            self._scheduler.tell(change, stop, job.label.tag if job else None)
+        await self._scheduler.settle(view, stop)
+        return jobs
+
+    async def _do_look(self, request: Request) -> None:
+        self._pending = False
+        watch = Stopwatch()
+        async with self._standing.block(watch) as jobs:
+            if self._standing.held is not None:
+                # The guest stood already, so that no stop brings a look with it.
+                jobs.extend(await self.look(_ASKED, watch))
+
+    async def _take_ejection(self, change: Change, stop: StopReply, watch: Stopwatch) -> Job:
+        label = replace(
+            self._taker.label("error", _error_detail(change, stop), None),
+            stamp=self._taker.stamped(Stamp(early=self._early(self._early_tag))),
+            scheduler=self._scheduler.name,
+            exit_kind=change.exit_kind,
+        )
+        job = await self._taker.take(label, watch)
+        self.freeze_state = FreezeState.DONE
+        self._ejection_shown = True
+        return job
+
+    def _begin_scheduler(self) -> None:
+        self.freeze_state = FreezeState.IDLE
+        self._early_tag = None
+        if self._ejection_shown:
+            self._ejection_shown = False
+            self._standing.tell_later(AlertCleared(key=EJECTED_ALERT))
+
+
+def _error_detail(change: Change, stop: StopReply) -> str:
+    kind = EXIT_KIND_NAMES.get(change.exit_kind or 0, "unknown kind")
+    if stop.watch_address is None:
+        return f"exit_kind {change.exit_kind} ({kind}), late: found afterwards, not at the write"
+    return f"exit_kind {change.exit_kind} ({kind}), at the write by vCPU {stop.vcpu}"

@@ -1,0 +1,118 @@
+"""The one task that owns the gdb stub, and so every stop of the guest.
+
+the task: wait for a hit or a request ─▶ guest stands ─▶ read and copy ─▶ guest runs ─▶ announce
+                                             │                                             └▶ finisher: render, save
+                                             └ stands on, while frozen by a user: requests only
+
+Watchpoint hits arrive here by themselves; everybody else puts a request in the queue and waits for the answer. That
+makes the rendezvous serial without a lock: the next request is looked at only when the guest runs again (or stands
+on a user's word), and a requester that is cancelled leaves nothing half done, because the work is not done in its
+task.
+
+Waiting for a hit is given up when a request comes, never the work itself. What a request fails with goes to its
+requester; only the loss of the guest ends the task as well, and a guest that stands then is let go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from ktstr_tui.capture.finisher import Finisher
+from ktstr_tui.capture.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch
+from ktstr_tui.capture.requests import Request, RequestQueue
+from ktstr_tui.capture.seams import Debugger, StopReply
+from ktstr_tui.capture.standing import Standing
+from ktstr_tui.model.errors import GuestError, UsageError
+from ktstr_tui.model.events import Event, Logged
+
+
+class Owner:
+    """Serves hits and requests, one after the other.
+
+    Args:
+        gdb: The stub; nobody else may use it.
+        rendezvous: Stops and resumes through it.
+        requests: What others want done.
+        standing: Makes the guest stand.
+        finisher: Runs as long as this does.
+        emit: Takes events.
+    """
+
+    def __init__(
+        self,
+        gdb: Debugger,
+        rendezvous: Rendezvous,
+        requests: RequestQueue,
+        standing: Standing,
+        finisher: Finisher,
+        emit: Callable[[Event], object],
+    ) -> None:
+        self.serving = False
+        """Whether a request is being carried out."""
+        self.abandoned = 0
+        """Requests whose requester was gone before their turn."""
+        self.unexpected = 0
+        """Stops that nobody waited for any more."""
+        self._gdb = gdb
+        self._rendezvous = rendezvous
+        self._requests = requests
+        self._standing = standing
+        self._finisher = finisher
+        self._emit = emit
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the stub until cancelled or until the guest is gone. A guest that stands then is let go."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._finisher.run)
+            task_status.started()
+            try:
+                while True:
+                    await self._turn()
+            except GuestError as error:
+                self._requests.close(error)
+                self._emit(Logged(severity="warning", source="coordinator", text=error.message))
+            finally:
+                self._requests.close(GuestError("the coordinator has ended"))
+                await self._standing.end()
+            nursery.cancel_scope.cancel()
+
+    async def _turn(self) -> None:
+        request = self._requests.pop()
+        if request is not None:
+            await self._serve(request)
+            return
+        stops: list[StopReply] = []
+
+        async def wait() -> None:
+            if self._rendezvous.standing:
+                await trio.sleep_forever()
+            stops.append(await self._gdb.wait_stop())
+
+        await self._requests.idle(wait)
+        for stop in stops:
+            await self._on_stop(stop)
+
+    async def _on_stop(self, stop: StopReply) -> None:
+        self._rendezvous.stopped_itself()
+        if stop.watch_address is None:
+            self.unexpected += 1
+        async with self._standing.block(Stopwatch(), stop):
+            pass
+
+    async def _serve(self, request: Request) -> None:
+        if request.abandoned:
+            self.abandoned += 1
+            return
+        self.serving = True
+        try:
+            await request.work(request)
+        except (RendezvousTimeoutError, UsageError) as error:
+            request.error = error
+        except GuestError as error:
+            request.error = error
+            raise
+        finally:
+            self.serving = False
+            request.done.set()

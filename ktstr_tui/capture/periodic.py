@@ -1,0 +1,214 @@
+"""Captures at even distances through a scenario, without anybody asking.
+
+The first and the last tenth of the scenario's time are left out, because schedulers settle in the one and
+workers wind up in the other. Of the eight tenths between, N captures are due at ``avail/10 + (i+1)·window/(N+1)``
+on the scenario's own clock (see `scenario_clock`). A capture that could not be taken when it was due, because
+memory was not readable by type yet or the one before took too long, is taken late rather than left out, and
+its report says when it was due.
+
+Just before each capture the scheduler is asked for its own statistics. A scheduler that is stuck does not
+answer, and that is when captures are wanted most, so the question has a short deadline and its failure a
+typed reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+import trio
+
+from ktstr_tui.capture.finisher import CaptureFailedError, CaptureTimedOutError
+from ktstr_tui.capture.scenario_clock import ScenarioClock
+from ktstr_tui.capture.snapshots import Stats
+from ktstr_tui.capture.stamp import Stamp
+from ktstr_tui.capture.stats_port import DEFAULT_TIMEOUT_S, StatsError
+from ktstr_tui.model.errors import GuestError, KtstrError
+from ktstr_tui.model.events import Event, Logged, Severity
+from ktstr_tui.model.report import CaptureReport
+
+MAX_CAPTURES = 64
+"""As many as the snapshot bridge keeps."""
+MIN_GAP_MS = 100.0
+MAX_TIMEOUTS = 2
+"""Consecutive ones, after which nothing more is tried."""
+_MIN_STATS_S = 0.05
+
+
+class StatsSource(Protocol):
+    """Who asks the scheduler."""
+
+    async def stats(self, timeout_s: float | None = None) -> Any:  # noqa: ANN401
+        """Statistics, or a `StatsError`."""
+        ...
+
+
+class PeriodicStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of the periodic captures."""
+
+    planned: int
+    """How many fit, of those asked for."""
+    asked: int
+    taken: int
+    failed: int
+    """Placeholders, or refused."""
+    timeouts: int
+    deferred: int
+    """Taken late because memory was not readable by type when they were due."""
+    with_stats: int
+    without_stats: dict[str, int]
+    """Captures without the scheduler's statistics, by reason."""
+    abandoned: bool
+
+
+def boundaries_ms(avail_ms: float, count: int) -> list[float]:
+    """When captures are due, in milliseconds since the scenario began.
+
+    Args:
+        avail_ms: How long the scenario takes.
+        count: How many are wanted; fewer are due when they would lie less than `MIN_GAP_MS` apart.
+    """
+    window_ms = 0.8 * avail_ms
+    fit = min(count, MAX_CAPTURES, max(0, int(window_ms / MIN_GAP_MS + 1e-9) - 1))
+    return [avail_ms / 10 + (i + 1) * window_ms / (fit + 1) for i in range(fit)]
+
+
+def periodic_tag(index: int) -> str:
+    """``periodic_000`` for the first."""
+    return f"periodic_{index:03d}"
+
+
+class PeriodicCaptures:
+    """Takes the captures of one scenario.
+
+    Args:
+        count: How many are wanted.
+        clock: The scenario's time.
+        avail_ms: How long the scenario will take; asked when it begins.
+        ready: Set when the guest can be captured.
+        capture: Takes one: trigger, detail, tag, stamp.
+        stats: Asks the scheduler; None when there is no way to.
+        emit: Takes events.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        clock: ScenarioClock,
+        avail_ms: Callable[[], float],
+        ready: trio.Event,
+        capture: Callable[[str, str, str, Stamp], Awaitable[CaptureReport]],
+        stats: StatsSource | None,
+        emit: Callable[[Event], object],
+    ) -> None:
+        self._count = count
+        self._clock = clock
+        self._avail_ms = avail_ms
+        self._ready = ready
+        self._capture = capture
+        self._stats = stats
+        self._emit = emit
+        self._due: list[float] = []
+        self._taken = self._failed = self._timeouts = self._timeouts_in_a_row = self._deferred = 0
+        self._with_stats = 0
+        self._without_stats: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Take them all, until the scenario ends or two in a row timed out."""
+        await self._clock.started.wait()
+        self._due = boundaries_ms(self._avail_ms(), self._count)
+        if len(self._due) < self._count:
+            self._say(
+                "warning",
+                f"{len(self._due)} of {self._count} captures fit into {self._avail_ms() / 1000:.1f} s, "
+                f"{MIN_GAP_MS:.0f} ms apart",
+            )
+        not_before_ms = 0.0
+        for index, due_ms in enumerate(self._due):
+            if not await self._is_time(max(due_ms, not_before_ms)):
+                self._say("info", f"the scenario ended after {self._taken} of {len(self._due)} captures")
+                return
+            not_before_ms = (self._clock.elapsed_ms() or 0.0) + MIN_GAP_MS
+            try:
+                await self._take(index, due_ms)
+            except GuestError as error:
+                self._say("warning", f"no more captures: {error.message}")
+                return
+            if self._abandoned:
+                self._say(
+                    "error",
+                    f"abandoned after {MAX_TIMEOUTS} consecutive timeouts, {self._taken} of {len(self._due)} taken",
+                )
+                return
+
+    @property
+    def _abandoned(self) -> bool:
+        return self._timeouts_in_a_row >= MAX_TIMEOUTS
+
+    async def _is_time(self, due_ms: float) -> bool:
+        if not await self._clock.wait_until(round(due_ms * 1e6)):
+            return False
+        if not self._ready.is_set():
+            self._deferred += 1
+            await self._ready.wait()
+        return not self._clock.ended.is_set()
+
+    async def _take(self, index: int, due_ms: float) -> None:
+        stats = await self._ask()
+        detail = f"{index + 1} of {len(self._due)}, due at {due_ms / 1000:.3f} s"
+        stamp = Stamp(boundary_offset_ms=due_ms, stats=stats)
+        try:
+            await self._capture("periodic", detail, periodic_tag(index), stamp)
+        except CaptureTimedOutError:
+            self._failed += 1
+            self._timeouts += 1
+            self._timeouts_in_a_row += 1
+            return
+        except CaptureFailedError:
+            self._failed += 1
+        except GuestError:
+            raise
+        except KtstrError as error:
+            self._failed += 1
+            self._say("warning", f"{periodic_tag(index)} was not taken: {error.message}")
+        else:
+            self._taken += 1
+        self._timeouts_in_a_row = 0
+
+    async def _ask(self) -> Stats:
+        stats: Stats
+        try:
+            if self._stats is None:
+                raise StatsError("the machine has no port for them")
+            stats = await self._stats.stats(self._patience_s())
+        except StatsError as error:
+            stats = error.missing
+            self._without_stats[error.reason] += 1
+        else:
+            self._with_stats += 1
+        return stats
+
+    def _patience_s(self) -> float:
+        # A scheduler that does not answer must not cost the captures their rhythm.
+        gap_s = (self._due[1] - self._due[0]) / 1000 if len(self._due) > 1 else DEFAULT_TIMEOUT_S
+        return min(DEFAULT_TIMEOUT_S, max(_MIN_STATS_S, gap_s / 2))
+
+    def _say(self, severity: Severity, text: str) -> None:
+        self._emit(Logged(severity=severity, source="periodic", text=text))
+
+    def statistics(self) -> PeriodicStatistics:
+        """Counters so far."""
+        return PeriodicStatistics(
+            planned=len(self._due),
+            asked=self._count,
+            taken=self._taken,
+            failed=self._failed,
+            timeouts=self._timeouts,
+            deferred=self._deferred,
+            with_stats=self._with_stats,
+            without_stats=dict(self._without_stats),
+            abandoned=self._abandoned,
+        )

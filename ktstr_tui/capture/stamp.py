@@ -1,0 +1,47 @@
+"""What belongs to a capture besides the guest's memory: when in the scenario it was taken, and what went before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ktstr_tui.capture.snapshots import MissingStats, Stats
+
+
+class EarlyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is of the early capture when its scheduler is ejected."""
+
+    tag: str | None = None
+    max_age_ms: float | None = None
+    """The longest that a task was seen waiting; None without samples."""
+    threshold_ms: float | None = None
+    skipped_reason: str | None = None
+    """Why there is no ``tag``."""
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """Goes onto a report as it is finished."""
+
+    step_index: int | None = None
+    elapsed_ms: float | None = None
+    """Time of the scenario at the stop."""
+    boundary_offset_ms: float | None = None
+    """When a periodic capture was due, on the same clock."""
+    stats: Stats | None = None
+    """The scheduler's own statistics, or why they are missing; None when nobody asked."""
+    early: EarlyRecord | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """As fields of a report; ``None`` stays away from fields that say nothing here."""
+        missing = self.stats if isinstance(self.stats, MissingStats) else None
+        values = {
+            "step_index": self.step_index,
+            "elapsed_ms": self.elapsed_ms,
+            "boundary_offset_ms": self.boundary_offset_ms,
+            "scheduler_stats": None if missing is not None else self.stats,
+            "scheduler_stats_unavailable": None if missing is None else str(missing),
+        }
+        if self.early is not None:
+            values |= {f"early_{name}": value for name, value in msgspec.structs.asdict(self.early).items()}
+        return values

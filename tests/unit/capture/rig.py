@@ -1,0 +1,103 @@
+"""A coordinator with everything fake around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from ktstr_tui.capture.bridge import SnapshotBridge
+from ktstr_tui.capture.coordinator import Coordinator, FreezeState
+from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event, Logged, SchedulerChanged
+from ktstr_tui.model.report import CaptureReport
+from tests.unit.capture.fakes import FakeCollect, FakeGdb, FakeView, clock_ns
+
+_E = TypeVar("_E")
+
+
+def in_place(wait: Callable[[], Awaitable[None]]) -> Callable[..., Awaitable[object]]:
+    """A stand-in for ``trio.to_thread.run_sync`` that waits and then calls in place."""
+
+    async def run_sync(function: Callable[..., object], *args: object) -> object:
+        await wait()
+        return function(*args)
+
+    return run_sync
+
+
+class Saved:
+    """A store that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[int, CaptureReport]] = []
+
+    async def save(self, number: int, report: CaptureReport) -> str:
+        await trio.lowlevel.checkpoint()
+        self.reports.append((number, report))
+        return f"/captures/{number:03d}-{report.tag}.json"
+
+
+class Rig:
+    """A coordinator with everything fake around it."""
+
+    def __init__(self) -> None:
+        self.view = FakeView()
+        self.gdb = FakeGdb(self.view)
+        self.collect = FakeCollect(self.gdb)
+        self.store = Saved()
+        self.bridge = SnapshotBridge(lambda tag: None)
+        self.events: list[Event] = []
+        self.coordinator = Coordinator(
+            self.gdb,
+            self.emit,
+            clock_ns,
+            collect=self.collect,
+            store=self.store,
+            bridge=self.bridge,
+            step=lambda: "stalling",
+            step_index=lambda: 2,
+        )
+
+    def emit(self, event: Event) -> None:
+        # A stop is over before anything of it is announced. A user's freeze is announced while it stands, and
+        # the finisher and the end of the guest have nothing to do with a stop.
+        if not isinstance(event, Logged | CaptureTaken | AlertRaised):
+            assert self.gdb.running or self.coordinator.frozen_reason is not None
+        self.events.append(event)
+
+    def of(self, kind: type[_E]) -> list[_E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def changes(self) -> list[tuple[str, str | None, int | None]]:
+        return [(event.change, event.name, event.exit_kind) for event in self.of(SchedulerChanged)]
+
+    def freeze_state(self) -> FreezeState:
+        return self.coordinator.freeze_state
+
+    def runs(self) -> bool:
+        """Whether the guest runs."""
+        return self.gdb.running
+
+    async def settle(self) -> None:
+        """Let everything under way come to its end."""
+        await wait_all_tasks_blocked()
+        await self.coordinator.wait_captures_finished()
+
+    async def attach(self) -> None:
+        self.coordinator.attach_view(self.view)
+        await self.coordinator.armed.wait()
+        await self.settle()
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Rig]:
+    rig = Rig()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(rig.coordinator.run)
+        yield rig
+        nursery.cancel_scope.cancel()
+    assert rig.runs()
+    assert not rig.coordinator.frozen

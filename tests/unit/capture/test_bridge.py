@@ -1,0 +1,525 @@
+"""The snapshot bridge.
+
+The first two groups keep the names that the bridge's first description gives its tests (after ``test_``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ktstr_tui.capture.accessor import AccessorFailedError, AccessorState, AccessorTimeoutError, WorkerState
+from ktstr_tui.capture.bridge import (
+    MAX_STORED_EVENTS,
+    MAX_STORED_KERNEL_OPS,
+    MAX_STORED_SNAPSHOTS,
+    MAX_WATCH_SNAPSHOTS,
+    SnapshotBridge,
+    WatchRefusedError,
+    active_bridge,
+    is_periodic_tag,
+    with_active_bridge,
+)
+from ktstr_tui.capture.snapshots import (
+    BridgeEvent,
+    CapInvariantViolation,
+    CaptureUnavailable,
+    DrainOrderingInvariantViolation,
+    EventLogTruncated,
+    Eviction,
+    MissingStats,
+    Overwrite,
+)
+from ktstr_tui.model.errors import InternalError, UsageError
+from ktstr_tui.model.report import CaptureReport, placeholder
+
+
+def report(tag: str = "x", schema: str = "single") -> CaptureReport:
+    return CaptureReport(tag=tag, trigger="on-demand", schema=schema)
+
+
+def no_capture(tag: str) -> CaptureReport | None:
+    return None
+
+
+def empty_bridge() -> SnapshotBridge:
+    return SnapshotBridge(no_capture)
+
+
+# -- waits for the accessor worker ----------------------------------------------------------------------
+
+
+def bridge_with_accessor_state() -> tuple[SnapshotBridge, AccessorState]:
+    accessor = AccessorState()
+    return empty_bridge().with_accessor_state(accessor), accessor
+
+
+async def test_wait_no_accessor_state_returns_ok_zero_immediately(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bridge = empty_bridge()
+    assert await bridge.wait_for_accessor_publish_advance(0, trio.current_time() + 60, "Op::Test") == 0
+    await bridge.wait_for_worker_state_not_trying(trio.current_time() + 60, "Op::Test")
+    assert trio.current_time() == autojump_clock.current_time()
+
+
+async def test_wait_seqno_already_advanced_returns_immediately() -> None:
+    bridge, accessor = bridge_with_accessor_state()
+    for _ in range(5):
+        accessor.publish()
+    with trio.fail_after(1):
+        assert await bridge.wait_for_accessor_publish_advance(3, trio.current_time() + 60, "Op::Test") == 5
+
+
+async def test_wait_observes_worker_publish(autojump_clock: trio.testing.MockClock) -> None:
+    bridge, accessor = bridge_with_accessor_state()
+    start = trio.current_time()
+
+    async def publish() -> None:
+        await trio.sleep(0.1)
+        accessor.publish()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(publish)
+        assert await bridge.wait_for_accessor_publish_advance(0, start + 2, "Op::Test") == 1
+    assert trio.current_time() == pytest.approx(start + 0.1)
+
+
+async def test_wait_bails_on_worker_failed_permanently(autojump_clock: trio.testing.MockClock) -> None:
+    bridge, accessor = bridge_with_accessor_state()
+    accessor.fail("no BTF")
+    start = trio.current_time()
+    with pytest.raises(AccessorFailedError, match=r"Op::Test.*FAILED_PERMANENTLY.*no BTF"):
+        await bridge.wait_for_accessor_publish_advance(0, start + 60, "Op::Test")
+    with pytest.raises(AccessorFailedError, match=r"Op::Test.*FAILED_PERMANENTLY"):
+        await bridge.wait_for_worker_state_not_trying(start + 60, "Op::Test")
+    assert trio.current_time() == start
+
+
+async def test_wait_bails_on_worker_that_fails_meanwhile(autojump_clock: trio.testing.MockClock) -> None:
+    bridge, accessor = bridge_with_accessor_state()
+
+    async def fail() -> None:
+        await trio.sleep(0.1)
+        accessor.fail("gave up")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fail)
+        with pytest.raises(AccessorFailedError):
+            await bridge.wait_for_accessor_publish_advance(0, trio.current_time() + 2, "Op::Test")
+
+
+async def test_wait_bails_on_deadline_with_worker_state_in_diagnostic(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bridge, _ = bridge_with_accessor_state()
+    with pytest.raises(AccessorTimeoutError) as caught:
+        await bridge.wait_for_accessor_publish_advance(0, trio.current_time() + 0.12, "Op::Test")
+    assert "worker state = 0" in caught.value.message
+    assert "Trying" in caught.value.message
+    with pytest.raises(AccessorTimeoutError, match="TRYING past the deadline"):
+        await bridge.wait_for_worker_state_not_trying(trio.current_time() + 0.12, "Op::Test")
+
+
+def test_accessor_publish_seqno_returns_zero_without_accessor_state() -> None:
+    assert empty_bridge().accessor_publish_seqno() == 0
+
+
+async def test_accessor_publish_seqno_reads_atomic() -> None:
+    bridge, accessor = bridge_with_accessor_state()
+    assert bridge.accessor_publish_seqno() == 0
+    for _ in range(42):
+        accessor.publish()
+    assert bridge.accessor_publish_seqno() == 42
+    assert accessor.state is WorkerState.SUCCEEDED
+
+
+async def test_wait_not_trying_returns_at_the_first_publish(autojump_clock: trio.testing.MockClock) -> None:
+    bridge, accessor = bridge_with_accessor_state()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bridge.wait_for_worker_state_not_trying, trio.current_time() + 60, "Op::Test")
+        await trio.testing.wait_all_tasks_blocked()
+        accessor.publish()
+    assert trio.current_time() < 60
+
+
+async def test_accessor_does_not_publish_after_giving_up() -> None:
+    _, accessor = bridge_with_accessor_state()
+    accessor.fail("gone")
+    with pytest.raises(InternalError):
+        accessor.publish()
+
+
+# -- periodic tags --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tag", ["periodic_000", "periodic_007", "periodic_123", "periodic_999"])
+def test_is_periodic_tag_accepts_canonical_three_digit_index(tag: str) -> None:
+    assert is_periodic_tag(tag)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "periodic_kaslr",
+        "periodic_user_baseline",
+        "periodic_",
+        "periodic_1",
+        "periodic_12",
+        "periodic_1234",
+        "periodic_00a",
+        "periodic_007 ",
+        "periodic_007\n",
+        "periodic_\u0660\u0660\u0667",
+        "PERIODIC_000",
+        "capture_my_thing",
+        "",
+        "periodic",
+    ],
+)
+def test_is_periodic_tag_rejects_user_tag_collisions(tag: str) -> None:
+    assert not is_periodic_tag(tag)
+
+
+def test_periodic_real_count_ignores_user_tag_with_periodic_prefix() -> None:
+    bridge = empty_bridge()
+    bridge.store("periodic_000", report())
+    bridge.store("periodic_kaslr", report())
+    bridge.store("periodic_001", placeholder("periodic_001", "periodic", "rendezvous timed out"))
+    assert bridge.periodic_real_count() == 1
+
+
+# -- capture and store ----------------------------------------------------------------------------------
+
+
+def test_capture_stores_what_the_callback_made() -> None:
+    asked: list[str] = []
+
+    def capture(tag: str) -> CaptureReport | None:
+        asked.append(tag)
+        return report(tag)
+
+    bridge = SnapshotBridge(capture)
+    assert bridge.capture("a") is True
+    assert asked == ["a"]
+    assert bridge.has("a")
+    assert not bridge.has("b")
+    assert len(bridge) == 1
+    assert not bridge.is_empty()
+    assert bridge.event_count() == 0
+
+
+def test_capture_without_report_is_an_event() -> None:
+    heard: list[BridgeEvent] = []
+    bridge = SnapshotBridge(no_capture, on_event=heard.append)
+    assert bridge.capture("a") is False
+    assert bridge.capture_with_step("b", 2) is False
+    assert bridge.is_empty()
+    assert bridge.drain_events() == [CaptureUnavailable("a"), CaptureUnavailable("b")] == heard
+    assert bridge
+
+
+def test_capture_with_step_stamps_the_step() -> None:
+    bridge = SnapshotBridge(report)
+    bridge.capture_with_step("a", 0)
+    bridge.capture("b")
+    drained = bridge.drain_ordered_with_stats()
+    assert [(entry.tag, entry.step_index) for entry in drained] == [("a", 0), ("b", None)]
+
+
+def test_overwrite_moves_to_the_back_and_clears_stale_values() -> None:
+    bridge = empty_bridge()
+    bridge.store_with_stats_and_step("a", report("a1", "degraded"), {"n": 1}, 100, 1)
+    bridge.store("b", report("b"))
+    bridge.store("a", report("a2"))
+    assert bridge.drain_events() == [Overwrite("a", "degraded")]
+    first, second = bridge.drain_ordered_with_stats()
+    assert (first.tag, second.tag) == ("b", "a")
+    assert second.report.tag == "a2"
+    assert second.stats == MissingStats("no scheduler binary")
+    assert (second.elapsed_ms, second.step_index) == (None, None)
+
+
+def test_overwrite_replaces_the_parallel_values() -> None:
+    bridge = empty_bridge()
+    bridge.store_with_stats_and_step("a", report(), {"n": 1}, 100, 1)
+    bridge.store_with_stats_and_step("a", report(), MissingStats("timeout"), 200, 2)
+    (entry,) = bridge.drain_ordered_with_stats()
+    assert (entry.stats, entry.elapsed_ms, entry.step_index) == (MissingStats("timeout"), 200, 2)
+
+
+def test_eviction_is_first_in_first_out_and_takes_the_parallel_values_along() -> None:
+    bridge = empty_bridge()
+    for index in range(MAX_STORED_SNAPSHOTS):
+        bridge.store_with_stats_and_step(f"t{index}", report(), {"i": index}, index, index)
+    bridge.store("t0", report())
+    bridge.store("new", report())
+    assert len(bridge) == MAX_STORED_SNAPSHOTS
+    assert not bridge.has("t1")
+    assert bridge.has("t0")
+    assert bridge.drain_events() == [Overwrite("t0", "single"), Eviction("t1", "new", MAX_STORED_SNAPSHOTS)]
+    parts = bridge._snapshots
+    assert all("t1" not in part for part in (parts.stats, parts.elapsed_ms, parts.step_index, parts.order))
+    assert bridge.statistics().evicted == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 90), st.booleans()), max_size=200))
+def test_the_parallel_maps_stay_in_step(writes: list[tuple[int, bool]]) -> None:
+    bridge = empty_bridge()
+    expected: dict[str, bool] = {}
+    for number, full in writes:
+        tag = f"t{number}"
+        bridge.store_with_stats(tag, report(tag), {"n": number} if full else None, number if full else None)
+        expected.pop(tag, None)
+        expected[tag] = full
+        if len(expected) > MAX_STORED_SNAPSHOTS:
+            del expected[next(iter(expected))]
+    parts = bridge._snapshots
+    assert set(parts.reports) == set(parts.order)
+    assert set(parts.stats) == set(parts.elapsed_ms) == {tag for tag, full in expected.items() if full}
+    assert [tag for tag, _ in bridge.drain_ordered()] == list(expected)
+
+
+def test_cap_invariant_violation_clears_all_and_says_so() -> None:
+    bridge = empty_bridge()
+    for index in range(MAX_STORED_SNAPSHOTS):
+        bridge.store(f"t{index}", report())
+    parts = bridge._snapshots
+    parts.reports |= {"stray1": report(), "stray2": report()}
+    parts.order.clear()
+    # The new tag is the only one in order, so it goes first; then nothing is left to evict by.
+    bridge.store("new", report())
+    assert bridge.drain_events() == [
+        Eviction("new", "new", MAX_STORED_SNAPSHOTS),
+        CapInvariantViolation(MAX_STORED_SNAPSHOTS + 2, MAX_STORED_SNAPSHOTS),
+    ]
+    assert bridge.is_empty()
+
+
+# -- drains ---------------------------------------------------------------------------------------------
+
+
+def test_drain_hands_out_reports_and_drops_the_rest() -> None:
+    bridge = empty_bridge()
+    bridge.store_with_stats("a", report("a"), {"n": 1}, 5)
+    assert bridge.drain()["a"].tag == "a"
+    assert bridge.drain() == {}
+    bridge.store("a", report("a"))
+    assert bridge.event_count() == 0
+    (entry,) = bridge.drain_ordered_with_stats()
+    assert entry.stats == MissingStats("no scheduler binary")
+
+
+def test_drain_ordered_keeps_insertion_order_and_drops_the_rest() -> None:
+    bridge = empty_bridge()
+    for tag in ("periodic_002", "periodic_000", "periodic_001"):
+        bridge.store_with_stats(tag, report(tag), {}, 1)
+    assert [tag for tag, _ in bridge.drain_ordered()] == ["periodic_002", "periodic_000", "periodic_001"]
+    assert bridge.drain_ordered() == []
+    assert bridge.drain_ordered_with_stats() == []
+
+
+@pytest.mark.parametrize("variant", ["drain_ordered", "drain_ordered_with_stats"])
+def test_a_report_without_order_is_handed_out_last_with_an_event(variant: str) -> None:
+    bridge = empty_bridge()
+    bridge.store_with_stats_and_step("stray", report("stray"), {"n": 1}, 7, 3)
+    bridge.store("kept", report("kept"))
+    del bridge._snapshots.order["stray"]
+    if variant == "drain_ordered":
+        assert [tag for tag, _ in bridge.drain_ordered()] == ["kept", "stray"]
+    else:
+        kept, stray = bridge.drain_ordered_with_stats()
+        assert (kept.tag, stray.tag) == ("kept", "stray")
+        assert (stray.stats, stray.elapsed_ms, stray.step_index) == ({"n": 1}, 7, 3)
+    (event,) = bridge.drain_events()
+    assert event == DrainOrderingInvariantViolation("stray", variant)  # type: ignore[arg-type]
+
+
+def test_event_log_is_bounded_and_the_drain_tells_the_loss_once() -> None:
+    bridge = empty_bridge()
+    for index in range(MAX_STORED_EVENTS + 3):
+        bridge.capture(f"t{index}")
+    assert bridge.event_count() == MAX_STORED_EVENTS
+    assert bridge.statistics().events_dropped == 3
+    events = bridge.drain_events()
+    assert events[0] == CaptureUnavailable("t3")
+    assert events[-1] == EventLogTruncated(3)
+    assert len(events) == MAX_STORED_EVENTS + 1
+    assert bridge.drain_events() == []
+    assert bridge.event_count() == 0
+
+
+def test_events_and_reports_are_drained_apart() -> None:
+    bridge = empty_bridge()
+    bridge.store("a", report())
+    bridge.store("a", report())
+    bridge.drain_ordered()
+    assert bridge.event_count() == 1
+    bridge.store("b", report())
+    bridge.drain_events()
+    assert bridge.has("b")
+
+
+# -- watches --------------------------------------------------------------------------------------------
+
+
+def test_watch_cap_and_release() -> None:
+    armed: list[str] = []
+    bridge = empty_bridge().with_watch_register(armed.append)
+    for index in range(MAX_WATCH_SNAPSHOTS):
+        bridge.register_watch(f"s{index}")
+    with pytest.raises(WatchRefusedError, match=r"cap exceeded.*slot 0"):
+        bridge.register_watch("one too many")
+    assert armed == ["s0", "s1", "s2"]
+    bridge.release_watch()
+    bridge.register_watch("again")
+    assert bridge.watch_count() == MAX_WATCH_SNAPSHOTS
+
+
+def test_watch_without_callback_is_refused_and_holds_no_slot() -> None:
+    bridge = empty_bridge()
+    with pytest.raises(WatchRefusedError, match="no watch-register callback"):
+        bridge.register_watch("jiffies")
+    assert bridge.watch_count() == 0
+    with pytest.raises(InternalError):
+        bridge.release_watch()
+
+
+@pytest.mark.parametrize("error", [UsageError("no such symbol"), ValueError("bug"), KeyboardInterrupt()])
+def test_a_failing_watch_callback_gives_the_slot_back(error: BaseException) -> None:
+    counts: list[int] = []
+
+    def fail(symbol: str) -> None:
+        counts.append(bridge.watch_count())
+        raise error
+
+    bridge = empty_bridge().with_watch_register(fail)
+    for _ in range(MAX_WATCH_SNAPSHOTS + 1):
+        with pytest.raises(type(error)):
+            bridge.register_watch("x")
+    assert counts == [1] * (MAX_WATCH_SNAPSHOTS + 1)
+    assert bridge.watch_count() == 0
+
+
+def test_concurrent_watch_registrations_never_pass_the_cap() -> None:
+    barrier = threading.Barrier(MAX_WATCH_SNAPSHOTS + 1)
+    outcomes: list[bool] = []
+
+    def register(symbol: str) -> None:
+        barrier.wait(10)
+
+    bridge = empty_bridge().with_watch_register(register)
+
+    def attempt() -> None:
+        try:
+            bridge.register_watch("x")
+        except WatchRefusedError:
+            outcomes.append(False)
+        else:
+            outcomes.append(True)
+
+    threads = [threading.Thread(target=attempt) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    # The callbacks of those that got a slot hold theirs until this arrives.
+    barrier.wait(10)
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [False] * 5 + [True] * MAX_WATCH_SNAPSHOTS
+    assert bridge.watch_count() == MAX_WATCH_SNAPSHOTS
+
+
+# -- kernel operations ----------------------------------------------------------------------------------
+
+
+class Request(NamedTuple):
+    tag: str
+
+
+class Reply(NamedTuple):
+    success: bool
+    read_values: tuple[int, ...] = ()
+
+
+def test_kernel_op_without_callback_is_none() -> None:
+    bridge = empty_bridge()
+    assert bridge.dispatch_kernel_op(Request("x")) is None
+    assert bridge.drain_kernel_ops() == []
+
+
+def test_kernel_op_replies_are_logged_in_order() -> None:
+    answer: Callable[[Request], Reply] = lambda request: Reply(True, (len(request.tag),))  # noqa: E731
+    bridge = empty_bridge().with_kernel_op(answer)
+    assert bridge.dispatch_kernel_op(Request("four")) == Reply(True, (4,))
+    bridge.record_kernel_op_reply("wire", Reply(False))
+    assert bridge.drain_kernel_ops() == [("four", Reply(True, (4,))), ("wire", Reply(False))]
+    assert bridge.drain_kernel_ops() == []
+
+
+def test_kernel_op_value_takes_the_first_success_and_drains_nothing() -> None:
+    bridge = empty_bridge()
+    for reply in (Reply(False, (1,)), Reply(True), Reply(True, (2, 3)), Reply(True, (4,))):
+        bridge.record_kernel_op_reply("tag", reply)
+    assert bridge.kernel_op_value("tag") == 2
+    assert bridge.kernel_op_value("other") is None
+    assert bridge.statistics().kernel_ops == 4
+
+
+def test_kernel_op_log_is_bounded_and_counts_its_losses() -> None:
+    bridge = empty_bridge()
+    for index in range(MAX_STORED_KERNEL_OPS + 2):
+        bridge.record_kernel_op_reply(str(index), Reply(True))
+    assert bridge.drain_kernel_ops()[0][0] == "2"
+    assert bridge.statistics().kernel_ops_dropped == 2
+
+
+# -- the active bridge ----------------------------------------------------------------------------------
+
+
+def test_no_bridge_is_active_by_default() -> None:
+    assert active_bridge() is None
+    assert with_active_bridge(len) is None
+
+
+def test_the_guard_restores_the_outer_bridge() -> None:
+    outer, inner = empty_bridge(), empty_bridge()
+    with outer.set_task_local():
+        guard = inner.set_task_local()
+        assert active_bridge() is inner
+        guard.close()
+        guard.close()
+        assert active_bridge() is outer
+        assert with_active_bridge(lambda bridge: bridge) is outer
+    assert active_bridge() is None
+
+
+async def test_a_bridge_is_seen_by_tasks_below_and_not_beside() -> None:
+    bridge = empty_bridge()
+    seen: dict[str, SnapshotBridge | None] = {}
+
+    async def look(name: str) -> None:
+        seen[name] = active_bridge()
+
+    async def install() -> None:
+        with bridge.set_task_local():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(look, "below")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(install)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(look, "beside")
+    assert seen == {"below": bridge, "beside": None}
+
+
+def test_repr_shows_counts_and_no_reports() -> None:
+    bridge = empty_bridge()
+    bridge.store("a", report())
+    assert repr(bridge) == "SnapshotBridge(snapshots=1, watch_count=0, register_watch=<none>)"

@@ -1,0 +1,334 @@
+"""Captures through a scenario: when they are due, what they carry, and when they are given up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from ktstr_tui.capture.finisher import CaptureFailedError
+from ktstr_tui.capture.periodic import MAX_CAPTURES, MIN_GAP_MS, PeriodicCaptures, boundaries_ms, periodic_tag
+from ktstr_tui.capture.scenario_clock import ScenarioClock
+from ktstr_tui.capture.snapshots import MissingStats
+from ktstr_tui.capture.stats_port import NoScheduler, Timeout
+from ktstr_tui.model.errors import HostError, KtstrError
+from ktstr_tui.model.events import CaptureTaken, Logged
+from ktstr_tui.model.report import CaptureReport
+from tests.unit.capture.fakes import clock_ns
+from tests.unit.capture.rig import Rig, running
+
+pytestmark = pytest.mark.usefixtures("no_threads")
+
+
+# -- when ------------------------------------------------------------------------------------------------
+
+
+def test_ten_captures_of_a_scenario_of_eleven_seconds() -> None:
+    assert boundaries_ms(11_000, 10) == pytest.approx([1100 + 800 * (i + 1) for i in range(10)])
+
+
+@given(st.floats(0, 1e8), st.integers(0, 1000))
+def test_captures_lie_in_the_window_evenly_and_far_enough_apart(avail_ms: float, count: int) -> None:
+    due = boundaries_ms(avail_ms, count)
+    assert len(due) <= min(count, MAX_CAPTURES)
+    assert all(avail_ms * 0.1 - 1e-6 <= it <= avail_ms * 0.9 + 1e-6 for it in due)
+    gaps = [later - earlier for earlier, later in pairwise(due)]
+    assert all(gap >= MIN_GAP_MS - 1e-3 for gap in gaps)
+    assert all(gap == pytest.approx(gaps[0]) for gap in gaps)
+    if len(due) < min(count, MAX_CAPTURES):
+        assert 0.8 * avail_ms / (len(due) + 2) < MIN_GAP_MS, "one more would not have fitted"
+
+
+# -- the clock -------------------------------------------------------------------------------------------
+
+
+class Frozen:
+    """Frozen time, as the coordinator counts it."""
+
+    def __init__(self) -> None:
+        self.total_ns = 0
+        self._since_ns: int | None = None
+
+    def __call__(self) -> int:
+        return self.total_ns + (0 if self._since_ns is None else clock_ns() - self._since_ns)
+
+    async def freeze(self, seconds: float) -> None:
+        self._since_ns = clock_ns()
+        await trio.sleep(seconds)
+        self.total_ns, self._since_ns = self(), None
+
+
+async def test_pauses_and_frozen_time_are_no_time_of_the_scenario(autojump_clock: MockClock) -> None:
+    frozen = Frozen()
+    clock = ScenarioClock(clock_ns, frozen)
+    assert clock.elapsed_ms() is None
+    await frozen.freeze(3)
+    clock.start()
+    await trio.sleep(1)
+    clock.start()
+    await frozen.freeze(5)
+    assert clock.elapsed_ms() == pytest.approx(1000)
+    clock.pause()
+    clock.pause()
+    await frozen.freeze(2)
+    await trio.sleep(2)
+    clock.resume()
+    clock.resume()
+    await trio.sleep(0.5)
+    clock.end()
+    clock.resume()
+    await trio.sleep(9)
+    assert clock.elapsed_ms() == pytest.approx(1500)
+
+
+async def test_waiting_is_extended_by_pauses_and_frozen_time(autojump_clock: MockClock) -> None:
+    frozen = Frozen()
+    clock = ScenarioClock(clock_ns, frozen)
+    came_s: list[float] = []
+
+    async def wait() -> None:
+        assert await clock.wait_until(4_000_000_000)
+        came_s.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.sleep(1)
+        clock.start()
+        started_s = trio.current_time()
+        await trio.sleep(1)
+        await frozen.freeze(10)
+        clock.pause()
+        await trio.sleep(100)
+        clock.resume()
+    assert came_s[0] - started_s == pytest.approx(114, abs=0.02)
+
+
+async def test_waiting_ends_with_the_scenario(autojump_clock: MockClock) -> None:
+    clock = ScenarioClock(clock_ns)
+    clock.start()
+    async with trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            assert not await clock.wait_until(10**15)
+
+        nursery.start_soon(wait)
+        await trio.sleep(1)
+        clock.end()
+
+
+# -- the captures ----------------------------------------------------------------------------------------
+
+
+class Asked:
+    """A scheduler that answers with what it is given; the last answer for good."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.patience_s: list[float | None] = []
+
+    async def stats(self, timeout_s: float | None = None) -> Any:  # noqa: ANN401
+        await trio.lowlevel.checkpoint()
+        self.patience_s.append(timeout_s)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Run:
+    """A scenario under way, with a real coordinator over a fake guest."""
+
+    def __init__(self, rig: Rig, count: int, avail_ms: float, asked: Asked | None) -> None:
+        self.rig = rig
+        self.clock = ScenarioClock(clock_ns, rig.coordinator.frozen_total_ns)
+        self.ready = trio.Event()
+        rig.coordinator._taker._elapsed_ms = self.clock.elapsed_ms
+        self.captures = PeriodicCaptures(
+            count,
+            clock=self.clock,
+            avail_ms=lambda: avail_ms,
+            ready=self.ready,
+            capture=rig.coordinator.capture,
+            stats=asked,
+            emit=rig.emit,
+        )
+
+    def reports(self) -> list[CaptureReport]:
+        return [taken.report for taken in self.rig.of(CaptureTaken)]
+
+    def said(self) -> list[str]:
+        return [event.text for event in self.rig.of(Logged) if event.source == "periodic"]
+
+
+@asynccontextmanager
+async def scenario(count: int, avail_ms: float = 11_000, asked: Asked | None = None) -> AsyncIterator[Run]:
+    async with running() as rig:
+        await rig.attach()
+        run = Run(rig, count, avail_ms, asked)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.captures.run)
+            yield run
+            nursery.cancel_scope.cancel()
+
+
+async def test_each_is_named_stamped_and_kept_with_its_statistics(autojump_clock: MockClock) -> None:
+    asked = Asked({"nr": 1}, NoScheduler("nobody serves it"), {"nr": 3})
+    async with scenario(3, 10_000, asked) as run:
+        run.ready.set()
+        run.clock.start()
+        await trio.sleep(20)
+    reports = run.reports()
+    assert [it.tag for it in reports] == ["periodic_000", "periodic_001", "periodic_002"]
+    assert {it.trigger for it in reports} == {"periodic"}
+    assert [it.boundary_offset_ms for it in reports] == pytest.approx([3000, 5000, 7000])
+    assert [it.elapsed_ms for it in reports] == pytest.approx([3000, 5000, 7000], abs=1)
+    assert {it.step_index for it in reports} == {2}
+    assert [it.scheduler_stats for it in reports] == [{"nr": 1}, None, {"nr": 3}]
+    assert [it.scheduler_stats_unavailable for it in reports] == [
+        None,
+        "no scheduler: nobody serves it",
+        None,
+    ]
+    bridge = run.rig.bridge
+    assert bridge.periodic_real_count() == 3
+    drained = bridge.drain_ordered_with_stats()
+    assert [it.tag for it in drained] == [it.tag for it in reports]
+    assert [it.stats for it in drained] == [
+        {"nr": 1},
+        MissingStats("no scheduler", "nobody serves it"),
+        {"nr": 3},
+    ]
+    assert [(it.elapsed_ms, it.step_index) for it in drained] == [(3000, 2), (5000, 2), (7000, 2)]
+    counted = run.captures.statistics()
+    assert (counted.planned, counted.taken, counted.with_stats) == (3, 3, 2)
+    assert counted.without_stats == {"no scheduler": 1}
+
+
+async def test_asking_never_takes_longer_than_half_a_gap(autojump_clock: MockClock) -> None:
+    asked = Asked(Timeout("no answer"))
+    async with scenario(7, 1000, asked) as run:
+        run.ready.set()
+        run.clock.start()
+        await trio.sleep(5)
+    assert asked.patience_s == pytest.approx([0.05] * 7)
+    assert run.captures.statistics().without_stats == {"timeout": 7}
+
+
+async def test_fewer_are_taken_where_they_do_not_fit_and_that_is_said(autojump_clock: MockClock) -> None:
+    async with scenario(64, 1000) as run:
+        run.ready.set()
+        run.clock.start()
+        await trio.sleep(5)
+    assert len(run.reports()) == 7
+    assert run.said() == ["7 of 64 captures fit into 1.0 s, 100 ms apart"]
+    assert {it.scheduler_stats_unavailable for it in run.reports()} == {
+        "relay: the machine has no port for them"
+    }
+
+
+async def test_they_wait_for_the_guests_memory_and_stay_apart(autojump_clock: MockClock) -> None:
+    async with scenario(10) as run:
+        run.clock.start()
+        await trio.sleep(5)
+        assert run.reports() == []
+        run.ready.set()
+        await trio.sleep(20)
+    elapsed = [it.elapsed_ms or 0.0 for it in run.reports()]
+    assert len(elapsed) == 10
+    assert elapsed[0] == pytest.approx(5000, abs=1)
+    assert all(b - a >= MIN_GAP_MS - 1e-6 for a, b in pairwise(elapsed))
+    assert elapsed[-1] == pytest.approx(9100, abs=1), "and the rhythm is found again"
+    assert run.captures.statistics().deferred == 1
+
+
+async def test_a_freeze_moves_them_all(autojump_clock: MockClock) -> None:
+    async with scenario(3, 10_000) as run:
+        run.ready.set()
+        run.clock.start()
+        started_s = trio.current_time()
+        await trio.sleep(1)
+        await run.rig.coordinator.freeze("a look around")
+        await trio.sleep(60)
+        await run.rig.coordinator.thaw("enough")
+        await trio.sleep(20)
+    first = run.reports()[0]
+    assert first.mono_ns / 1e9 - started_s == pytest.approx(63, abs=0.02)
+    assert first.elapsed_ms == pytest.approx(3000, abs=20)
+
+
+async def test_two_timeouts_in_a_row_end_it(autojump_clock: MockClock) -> None:
+    async with scenario(10) as run:
+        run.ready.set()
+        run.clock.start()
+        await trio.sleep(2)
+        run.rig.gdb.stop_delay_s = 2.5
+        await trio.sleep(20)
+        run.rig.gdb.stop_delay_s = 0.0
+    counted = run.captures.statistics()
+    assert counted.abandoned
+    assert (counted.taken, counted.failed, counted.timeouts) == (1, 2, 2)
+    assert run.said() == ["abandoned after 2 consecutive timeouts, 1 of 10 taken"]
+    assert [it.is_placeholder for it in run.reports()] == [False, True, True]
+    assert run.rig.bridge.periodic_real_count() == 1
+
+
+async def test_other_failures_do_not_end_it(autojump_clock: MockClock) -> None:
+    async with scenario(5) as run:
+        run.rig.collect.error = LookupError("no such member")
+        run.ready.set()
+        run.clock.start()
+        await trio.sleep(20)
+    counted = run.captures.statistics()
+    assert (counted.taken, counted.failed, counted.timeouts, counted.abandoned) == (0, 5, 0, False)
+    assert len(run.rig.bridge.drain()) == 5
+
+
+@pytest.mark.parametrize(
+    "error", [HostError("32 requests wait for the guest already"), CaptureFailedError("no")]
+)
+async def test_a_refused_one_is_counted(autojump_clock: MockClock, error: KtstrError) -> None:
+    async def refuse(*args: object) -> CaptureReport:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    async with scenario(2) as run:
+        run.captures._capture = refuse
+        run.ready.set()
+        run.clock.start()
+        await trio.sleep(20)
+    assert run.captures.statistics().failed == 2
+
+
+async def test_a_scenario_that_ends_early_is_told(autojump_clock: MockClock) -> None:
+    async with scenario(10) as run:
+        run.ready.set()
+        run.clock.start()
+        await trio.sleep(3)
+        run.clock.end()
+        await wait_all_tasks_blocked()
+    assert len(run.reports()) == 2
+    assert run.said() == ["the scenario ended after 2 of 10 captures"]
+
+
+async def test_a_guest_that_is_gone_ends_it(autojump_clock: MockClock) -> None:
+    async with running() as rig:
+        await rig.attach()
+        run = Run(rig, 3, 10_000, None)
+        run.ready.set()
+        run.clock.start()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run.captures.run)
+            await trio.sleep(1)
+            rig.gdb.die()
+        assert run.said()[0].startswith("no more captures: ")
+
+
+def test_tags_are_those_that_the_bridge_counts() -> None:
+    assert [periodic_tag(index) for index in (0, 7, 63)] == ["periodic_000", "periodic_007", "periodic_063"]

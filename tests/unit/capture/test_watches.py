@@ -1,0 +1,492 @@
+"""The user's watchpoints against a stub and a memory that are not there."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from ktstr_tui.backend.watching import GuestWatches
+from ktstr_tui.capture.bridge import WatchRefusedError
+from ktstr_tui.capture.finisher import MAX_UNFINISHED
+from ktstr_tui.capture.watch_spec import HITS_PER_S, WatchSpec
+from ktstr_tui.guest.gdb import Stop
+from ktstr_tui.model.errors import GuestError, HostError, UsageError
+from ktstr_tui.model.events import CaptureTaken, Frozen, WatchpointChanged
+from tests.unit.capture.fakes import EXIT_OFFSET, ROOT_SLOT, SCHED_A, SCHED_B
+from tests.unit.capture.watching import COUNTER, POINTER, WatchRig, watching
+
+pytestmark = pytest.mark.usefixtures("no_threads")
+COUNT = WatchSpec(expression="counter")
+MEMBER = WatchSpec(expression="ptr->member")
+TARGET = 0xFFFF_8880_0001_0000
+
+
+# -- setting and removing ----------------------------------------------------------------------------------
+
+
+async def test_a_watch_is_armed_beside_slot_0(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        assert await rig.coordinator.watches.add(COUNT) == 1
+        assert rig.gdb.watches == {ROOT_SLOT: 8, COUNTER: 4}
+        (change,) = [it for it in rig.of(WatchpointChanged) if it.slot == 1]
+        assert change == WatchpointChanged(
+            slot=1,
+            expression="counter",
+            address=COUNTER,
+            state="armed",
+            length_bytes=4,
+            budget_per_s=HITS_PER_S,
+        )
+
+
+async def test_eight_bytes_are_watched_when_asked_for(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(WatchSpec(expression="wide", length_bytes=8))
+        assert rig.gdb.watches[COUNTER + 0x100] == 8
+
+
+async def test_there_are_three_slots(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        watches = rig.coordinator.watches
+        assert [await watches.add(WatchSpec(expression=name)) for name in ("counter", "wide", "raw")] == [
+            1,
+            2,
+            3,
+        ]
+        with pytest.raises(UsageError, match="all 3 watch slots are taken"):
+            await watches.add(WatchSpec(expression="scx_root"))
+        assert await watches.remove(2)
+        assert await watches.add(WatchSpec(expression="scx_root")) == 2
+        assert (watches.statistics().slots_taken, watches.statistics().refused) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (WatchSpec(expression="countr"), "no symbol 'countr'"),
+        (WatchSpec(expression="odd"), "not aligned to 4 bytes"),
+        (WatchSpec(expression="user"), "user half"),
+        (WatchSpec(expression="unmapped"), "is not mapped"),
+        (WatchSpec(expression="counter", length_bytes=2), "4 or 8 bytes"),
+        (WatchSpec(expression="counter", budget_per_s=0), "budget of 0"),
+    ],
+)
+async def test_what_cannot_be_watched_is_refused_and_takes_no_slot(
+    autojump_clock: MockClock, spec: WatchSpec, message: str
+) -> None:
+    async with watching() as rig:
+        stops = rig.gdb.stops
+        with pytest.raises(UsageError, match=message):
+            await rig.coordinator.watches.add(spec)
+        statistics = rig.coordinator.watches.statistics()
+        assert (statistics.slots_taken, statistics.refused, rig.gdb.stops) == (0, 1, stops)
+        assert rig.states(1) == []
+
+
+async def test_the_same_expression_is_not_watched_twice(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(COUNT)
+        with pytest.raises(UsageError, match="slot 1 watches counter already"):
+            await rig.coordinator.watches.add(WatchSpec(expression=" counter "))
+
+
+async def test_a_host_without_debug_registers_refuses_and_the_slot_is_free_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with watching() as rig:
+        rig.gdb.refuse_watches = True
+        with pytest.raises(HostError, match="no debug register"):
+            await rig.coordinator.watches.add(COUNT)
+        assert [state for state, _ in rig.states(1)] == ["failed", "removed"]
+        rig.gdb.refuse_watches = False
+        assert await rig.coordinator.watches.add(COUNT) == 1
+
+
+async def test_a_removed_watch_no_longer_stops_the_guest(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(COUNT)
+        assert await rig.coordinator.watches.remove(1)
+        assert not await rig.coordinator.watches.remove(1)
+        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert rig.states(1) == [("armed", COUNTER), ("removed", None)]
+        rig.stop_otherwise()
+        await rig.settle()
+        assert rig.gdb.watches == {ROOT_SLOT: 8}
+
+
+@pytest.mark.parametrize("slot", [0, 4, -1])
+async def test_other_slots_are_not_the_users(autojump_clock: MockClock, slot: int) -> None:
+    async with watching() as rig:
+        with pytest.raises(UsageError, match=f"slot {slot} is not yours"):
+            await rig.coordinator.watches.remove(slot)
+        with pytest.raises(UsageError, match=f"slot {slot} is not yours"):
+            await rig.coordinator.watches.resume(slot)
+
+
+async def test_a_watch_is_set_even_if_its_user_leaves(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await rig.coordinator.watches.add(COUNT)
+        await rig.settle()
+        assert rig.states(1) == [("armed", COUNTER)]
+
+
+async def test_a_guest_that_is_gone_takes_no_watch(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        rig.gdb.die()
+        await wait_all_tasks_blocked()
+        with pytest.raises(GuestError):
+            await rig.coordinator.watches.add(COUNT)
+        assert rig.coordinator.watches.statistics().slots_taken == 0
+        rig.gdb.running = True
+
+
+async def test_watches_are_set_and_removed_while_a_user_holds_the_guest(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.freeze("test")
+        await rig.coordinator.watches.add(COUNT)
+        assert not rig.gdb.running
+        assert rig.gdb.watches[COUNTER] == 4
+        assert await rig.coordinator.watches.remove(1)
+        assert COUNTER not in rig.gdb.watches
+        assert rig.states(1) == [("armed", COUNTER), ("removed", None)]
+        assert rig.of(Frozen)
+        await rig.coordinator.thaw("test")
+
+
+# -- hits --------------------------------------------------------------------------------------------------
+
+
+async def test_a_hit_tells_old_new_and_who_wrote(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(COUNT)
+        rig.write(COUNTER, 7, vcpu=1)
+        await rig.settle()
+        rig.write(COUNTER, 9)
+        await rig.settle()
+        first, second = rig.hits()
+        assert (first.slot, first.expression, first.vcpu, first.old, first.value) == (1, "counter", 1, 1, 7)
+        assert (second.vcpu, second.old, second.value, second.capture) == (0, 7, 9, None)
+        assert first.writer is not None
+        assert (first.writer.comm, first.writer.pid, first.writer.cpu) == ("writer", 101, 1)
+        assert first.stack is not None
+        assert first.stack.frames[0].address == 0x1001
+        assert rig.gdb.running
+        assert rig.of(CaptureTaken) == []
+        assert rig.coordinator.statistics().none_hits == 0
+
+
+async def test_writes_that_change_nothing_are_hits_too(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(COUNT)
+        rig.write(COUNTER, 1)
+        await rig.settle()
+        (hit,) = rig.hits()
+        assert hit.old == hit.value == 1
+        statistics = rig.coordinator.watches.statistics()
+        assert (statistics.hits, statistics.unchanged) == (1, 1)
+
+
+async def test_a_value_is_read_as_wide_as_its_type(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(WatchSpec(expression="wide"))
+        await rig.coordinator.watches.add(WatchSpec(expression="raw"))
+        rig.write(COUNTER + 0x100, 0x1_0000_0005)
+        await rig.settle()
+        rig.write(COUNTER + 0x200, 0x1_0000_0006)
+        await rig.settle()
+        assert [hit.value for hit in rig.hits()] == [0x1_0000_0005, 6]
+
+
+async def test_a_write_that_another_stop_swallowed_is_found_without_its_writer(
+    autojump_clock: MockClock,
+) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(COUNT)
+        rig.view.words[COUNTER] = 5
+        rig.stop_otherwise()
+        await rig.settle()
+        (hit,) = rig.hits()
+        assert (hit.vcpu, hit.old, hit.value, hit.writer, hit.stack) == (None, 1, 5, None, None)
+        assert rig.coordinator.watches.statistics().swallowed == 1
+
+
+async def test_a_writer_that_cannot_be_unwound_costs_the_stack_only(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        rig.broken_writer = True
+        await rig.coordinator.watches.add(COUNT)
+        rig.write(COUNTER, 2)
+        await rig.settle()
+        (hit,) = rig.hits()
+        assert hit.value == 2
+        assert hit.stack is not None
+        assert hit.stack.end == "unwinding failed: ValueError: torn"
+
+
+async def test_the_last_hit_of_a_watch_that_is_gone_moves_nothing(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(COUNT)
+        await rig.coordinator.watches.remove(1)
+        rig.gdb.arrive(Stop(5, 0, COUNTER, "watch"))
+        await rig.settle()
+        assert rig.hits() == []
+        assert rig.coordinator.statistics().hits == 0
+        assert rig.gdb.running
+
+
+async def test_once_means_once(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(WatchSpec(expression="counter", once=True))
+        rig.write(COUNTER, 2)
+        await rig.settle()
+        rig.write(COUNTER, 3)
+        await rig.settle()
+        assert [hit.value for hit in rig.hits()] == [2]
+        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert [state for state, _ in rig.states(1)] == ["armed", "removed"]
+        assert rig.coordinator.watches.statistics().slots_taken == 0
+
+
+# -- the budget --------------------------------------------------------------------------------------------
+
+
+async def storm(rig: WatchRig, writes: int) -> None:
+    for number in range(writes):
+        rig.write(COUNTER, 100 + number)
+        await wait_all_tasks_blocked()
+
+
+async def test_too_many_hits_pause_the_watch_until_its_user_resumes_it(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        watches = rig.coordinator.watches
+        await watches.add(COUNT)
+        await storm(rig, HITS_PER_S + 30)
+        assert len(rig.hits()) == HITS_PER_S + 1
+        assert COUNTER not in rig.gdb.watches
+        assert [state for state, _ in rig.states(1)] == ["armed", "paused"]
+        await trio.sleep(3600)
+        rig.coordinator.poll()
+        await rig.settle()
+        assert COUNTER not in rig.gdb.watches
+        assert await watches.resume(1)
+        assert not await watches.resume(1)
+        rig.write(COUNTER, 7)
+        await rig.settle()
+        # What was written while it was paused is nobody's hit.
+        assert (rig.hits()[-1].old, rig.hits()[-1].value) == (100 + HITS_PER_S + 29, 7)
+        assert watches.statistics().pauses == 1
+
+
+async def test_hits_within_the_budget_go_on_for_ever(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(WatchSpec(expression="counter", budget_per_s=2))
+        for number in range(50):
+            rig.write(COUNTER, number)
+            await rig.settle()
+            await trio.sleep(0.6)
+        assert len(rig.hits()) == 50
+        assert rig.coordinator.watches.statistics().pauses == 0
+
+
+async def test_one_slots_storm_leaves_the_others_alone(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        rig.load()
+        rig.coordinator.poll()
+        await rig.coordinator.watches.add(COUNT)
+        await rig.coordinator.watches.add(WatchSpec(expression="raw"))
+        await storm(rig, HITS_PER_S + 10)
+        assert rig.gdb.watches == {SCHED_A + EXIT_OFFSET: 4, COUNTER + 0x200: 4}
+        rig.gdb.write_exit(SCHED_A, 1026)
+        await rig.settle()
+        assert rig.changes()[-1] == ("ejected", "alpha", 1026)
+        assert rig.coordinator.statistics().watch_pauses == 0
+
+
+# -- captures ----------------------------------------------------------------------------------------------
+
+
+async def test_a_watch_may_capture_at_each_hit(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(WatchSpec(expression="counter", capture=True))
+        rig.write(COUNTER, 2, vcpu=1)
+        await rig.settle()
+        (taken,) = rig.of(CaptureTaken)
+        assert (taken.report.trigger, taken.report.tag) == ("watch", "watch-001")
+        assert taken.report.trigger_detail == "counter = 0x2, was 0x1, by vCPU 1"
+        assert rig.hits()[0].capture == "watch-001"
+
+
+async def test_captures_are_left_out_while_many_wait_to_be_finished(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(WatchSpec(expression="counter", capture=True))
+        for number in range(10):
+            rig.view.words[COUNTER] = number + 2
+            rig.gdb.arrive(Stop(5, 0, COUNTER, "watch"))
+        await rig.settle()
+        skipped = rig.coordinator.watches.statistics().captures_skipped
+        taken = [hit.capture for hit in rig.hits() if hit.capture]
+        assert len(taken) + skipped == len(rig.hits()) == 10
+        assert len(rig.of(CaptureTaken)) == len(taken)
+        assert not any(it.report.is_placeholder for it in rig.of(CaptureTaken))
+        assert rig.coordinator.statistics().finisher.overflowed == 0
+        assert len(taken) >= MAX_UNFINISHED // 2
+
+
+# -- waiting for memory and for pointers -----------------------------------------------------------------
+
+
+async def test_before_memory_is_typed_a_watch_is_pending(autojump_clock: MockClock) -> None:
+    async with watching(typed=False) as rig:
+        assert await rig.coordinator.watches.add(COUNT) == 1
+        assert rig.gdb.stops == 0
+        assert rig.states(1) == [("pending", None)]
+        await rig.attach()
+        assert rig.states(1) == [("pending", None), ("armed", COUNTER)]
+
+
+async def test_a_pending_watch_whose_symbol_is_unknown_fails_with_the_reason_and_frees_its_slot(
+    autojump_clock: MockClock,
+) -> None:
+    async with watching(typed=False) as rig:
+        for name in ("countr", "odd", "counter"):
+            await rig.coordinator.watches.add(WatchSpec(expression=name))
+        await rig.attach()
+        failed = [it for it in rig.of(WatchpointChanged) if it.state == "failed"]
+        assert [(it.slot, it.detail) for it in failed] == [
+            (1, "this kernel has no symbol 'countr'; did you mean counter?"),
+            (2, "0xffffffff80004001 is not aligned to 4 bytes; watch 0xffffffff80004000 instead"),
+        ]
+        assert rig.states(3)[-1] == ("armed", COUNTER)
+        assert await rig.coordinator.watches.add(WatchSpec(expression="raw")) == 1
+        assert rig.states(1)[-2:] == [("removed", None), ("armed", COUNTER + 0x200)]
+        assert await rig.coordinator.watches.remove(2)
+
+
+async def test_a_watch_through_null_waits_and_moves_with_its_pointer(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        rig.view.words[TARGET + 8] = 3
+        rig.view.words[TARGET + 0x108] = 4
+        await rig.coordinator.watches.add(MEMBER)
+        assert rig.of(WatchpointChanged)[-1].detail == "ptr is NULL"
+        stops = rig.gdb.stops
+        rig.coordinator.poll()
+        await rig.settle()
+        assert rig.gdb.stops == stops
+        for pointer in (TARGET, TARGET + 0x100, 0):
+            rig.view.words[POINTER] = pointer
+            rig.coordinator.poll()
+            await rig.settle()
+        assert rig.states(1) == [
+            ("pending", None),
+            ("armed", TARGET + 8),
+            ("armed", TARGET + 0x108),
+            ("pending", None),
+        ]
+        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert rig.hits() == []
+        assert rig.coordinator.watches.statistics().moves == 1
+
+
+async def test_a_pointer_to_what_cannot_be_watched_does_not_stop_the_guest_over_and_over(
+    autojump_clock: MockClock,
+) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(MEMBER)
+        rig.view.words[POINTER] = TARGET + 1
+        stops = rig.gdb.stops
+        for _ in range(5):
+            rig.coordinator.poll()
+            await rig.settle()
+        assert rig.gdb.stops == stops
+
+
+# -- beside slot 0 -----------------------------------------------------------------------------------------
+
+
+async def test_slot_0_and_a_user_may_watch_the_same_bytes(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(WatchSpec(expression="scx_root", length_bytes=8))
+        await rig.coordinator.watches.add(WatchSpec(expression="scx_root->exit_kind"))
+        rig.gdb.write_root(SCHED_A, vcpu=1)
+        await rig.settle()
+        # Slot 0 has moved on to exit_kind; the user's watch on the pointer stays, and the other one came along.
+        assert rig.gdb.watches == {ROOT_SLOT: 8, SCHED_A + EXIT_OFFSET: 4}
+        assert rig.changes() == [("attached", "alpha", None)]
+        assert (rig.hits()[0].slot, rig.hits()[0].value) == (1, SCHED_A)
+        rig.gdb.write_exit(SCHED_A, 1026)
+        await rig.settle()
+        assert rig.changes()[-1] == ("ejected", "alpha", 1026)
+        assert (rig.hits()[1].slot, rig.hits()[1].value, rig.hits()[1].writer is not None) == (2, 1026, True)
+        for root in (None, SCHED_B):
+            rig.gdb.write_root(root)
+            await rig.settle()
+        assert rig.changes()[-2:] == [("detached", "alpha", None), ("attached", "beta", None)]
+        assert await rig.coordinator.watches.remove(2)
+        assert rig.gdb.watches == {ROOT_SLOT: 8, SCHED_B + EXIT_OFFSET: 4}
+        assert await rig.coordinator.watches.remove(1)
+        assert rig.gdb.watches == {SCHED_B + EXIT_OFFSET: 4}
+        statistics = rig.coordinator.statistics()
+        assert (statistics.hits, statistics.none_hits) == (4, 0)
+
+
+# -- watches of the guest, through the bridge --------------------------------------------------------------
+
+
+async def test_the_guests_watch_takes_a_bridge_slot_and_captures_under_its_symbol(
+    autojump_clock: MockClock,
+) -> None:
+    async with watching() as rig:
+        watches = GuestWatches(rig.bridge, rig.coordinator.watches)
+        await watches.watch("counter")
+        assert rig.bridge.watch_count() == 1
+        rig.write(COUNTER, 2)
+        await rig.settle()
+        (taken,) = rig.of(CaptureTaken)
+        assert (taken.report.tag, taken.report.trigger) == ("counter", "watch")
+        assert rig.bridge.has("counter")
+        assert await rig.coordinator.watches.remove(1)
+        assert rig.bridge.watch_count() == 0
+
+
+async def test_the_guests_refused_watch_frees_its_bridge_slot(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        watches = GuestWatches(rig.bridge, rig.coordinator.watches)
+        with pytest.raises(UsageError, match="no symbol"):
+            await watches.watch("countr")
+        assert rig.view.compiled == [("countr", False)]
+        rig.gdb.refuse_watches = True
+        with pytest.raises(HostError, match="debug register"):
+            await watches.watch("counter")
+        assert rig.bridge.watch_count() == 0
+        assert rig.coordinator.watches.statistics().slots_taken == 0
+
+
+async def test_the_guest_gets_no_more_than_what_users_leave(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        watches = GuestWatches(rig.bridge, rig.coordinator.watches)
+        await rig.coordinator.watches.add(COUNT)
+        await watches.watch("raw")
+        await watches.watch("wide")
+        with pytest.raises(UsageError, match="all 3 watch slots are taken"):
+            await watches.watch("scx_root")
+        assert rig.bridge.watch_count() == 2
+        await rig.coordinator.watches.remove(1)
+        await watches.watch("scx_root")
+        with pytest.raises(WatchRefusedError, match="cap exceeded"):
+            await watches.watch("ptr->member")
+        assert rig.bridge.watch_count() == 3
+
+
+async def test_the_guests_pending_watch_that_fails_later_gives_its_bridge_slot_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with watching(typed=False) as rig:
+        watches = GuestWatches(rig.bridge, rig.coordinator.watches)
+        await watches.watch("countr")
+        assert rig.bridge.watch_count() == 1
+        await rig.attach()
+        assert rig.bridge.watch_count() == 0
+        assert await rig.coordinator.watches.remove(1)
+        assert rig.bridge.watch_count() == 0
