@@ -1,0 +1,72 @@
+"""Who may do what to a run.
+
+The sockets of a run are open to its user alone, so whoever reaches them may look. Touching the run needs
+control, which the run's owner can withhold from everyone (a demonstration, a run that must not be disturbed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from ktstr_tui.model.commands import LINK_COMMANDS, RUN_COMMANDS, Command, Reply
+from ktstr_tui.model.errors import KtstrError, UsageError
+
+
+class AuthorityStatistics(msgspec.Struct, frozen=True):
+    """What was asked for so far."""
+
+    allowed: int
+    refused: int
+
+
+class Authority:
+    """Decides whether a command may be carried out.
+
+    Args:
+        control: Whether viewers may touch the run at all.
+    """
+
+    def __init__(self, *, control: bool = True) -> None:
+        self._control = control
+        self._allowed = 0
+        self._refused = 0
+
+    def check(self, command: Command) -> None:
+        """Return when ``command`` may be carried out.
+
+        Raises:
+            UsageError: There is no such command, or the run gives no control.
+        """
+        try:
+            self._decide(command)
+        except UsageError:
+            self._refused += 1
+            raise
+        self._allowed += 1
+
+    def guard(self, handle: Callable[[Command], Awaitable[Reply]]) -> Callable[[Command], Awaitable[Reply]]:
+        """A handler that asks this authority first and turns known errors into replies."""
+
+        async def guarded(command: Command) -> Reply:
+            try:
+                self.check(command)
+                return await handle(command)
+            except KtstrError as error:
+                return command.failed(error)
+
+        return guarded
+
+    def statistics(self) -> AuthorityStatistics:
+        """Counts so far."""
+        return AuthorityStatistics(self._allowed, self._refused)
+
+    def _decide(self, command: Command) -> None:
+        if command.name in LINK_COMMANDS:
+            return
+        if command.name not in RUN_COMMANDS:
+            known = ", ".join(sorted(RUN_COMMANDS))
+            raise UsageError(f"there is no command {command.name!r}", f"known are: {known}")
+        if not self._control:
+            raise UsageError(f"this run gives viewers no control: {command.name} is refused")

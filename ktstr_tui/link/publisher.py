@@ -1,0 +1,290 @@
+"""The backend's end of the link: publishes the stream, answers viewers, and cannot be hurt by them.
+
+Events leave through an XPUB socket at the moment they are emitted. A viewer that does not read fills its own
+queue inside ZeroMQ and then loses its own events; it will see the hole in the numbers and ask for the range.
+The socket that answers is a ROUTER that must know its peer: an answer to somebody who left or does not read
+is refused at once and counted, and nobody waits. What touches the run goes to ``handle_command`` in a task of
+its own, so a capture that takes a second holds up no snapshot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import trio
+import zmq
+
+from ktstr_tui.link import framing
+from ktstr_tui.link.status import status_of
+from ktstr_tui.link.stream import Stream
+from ktstr_tui.link.zsocket import TrioSocket
+from ktstr_tui.model.commands import LINK_COMMANDS, RUN_COMMANDS, Command, Reply
+from ktstr_tui.model.errors import HostError, InternalError, KtstrError, UsageError
+from ktstr_tui.model.events import Event, Logged
+from ktstr_tui.wire.codec import (
+    MAX_COMMAND_BYTES,
+    CodecError,
+    decode_command,
+    encode_reply,
+    encode_state,
+)
+
+HandleCommand: TypeAlias = Callable[[Command], Awaitable[Reply]]
+
+EVENTS_HIGH_WATER = 4000
+"""Events that may wait for one viewer before it starts to lose some."""
+CONTROL_HIGH_WATER = 32
+"""Answers that may wait for one viewer; snapshots can be large."""
+MAX_COMMANDS_AT_ONCE = 8
+FAREWELL_MS = 300
+"""How long the last events may take to reach viewers after the run."""
+MAX_VIEWERS_TRACKED = 1024
+
+
+class PublisherStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What the publisher did."""
+
+    viewers: int
+    """Viewers connected now."""
+    sent: int
+    """Events handed to ZeroMQ."""
+    sent_bytes: int
+    requests: int
+    snapshots: int
+    ranges: int
+    refused: dict[str, int]
+    """Messages that could not be sent, by reason: ``event: full``, ``reply: gone``, ``reply: full``, …"""
+    bad_requests: dict[str, int]
+    """Requests that made no sense, by reason."""
+    failed_commands: int
+    reported_missing: int
+    """Events that viewers said they had missed and had to fetch again."""
+
+
+class Publisher:
+    """Publishes ``stream`` on two unix sockets and answers requests.
+
+    Args:
+        stream: What to publish.
+        socket_dir: Where the sockets are made (mode 0600); its mode is set to 0700.
+        handle_command: Carries out what touches the run. It may be called several times at once. A
+        `KtstrError`
+            that it raises becomes the answer.
+    """
+
+    def __init__(self, stream: Stream, socket_dir: Path, handle_command: HandleCommand) -> None:
+        self._stream = stream
+        self._run_id = stream.run_id.encode()
+        self._paths = framing.socket_pair(
+            (socket_dir / framing.EVENTS_SOCKET, socket_dir / framing.CONTROL_SOCKET)
+        )
+        self._dir = socket_dir
+        self._handle = handle_command
+        self._events: TrioSocket | None = None
+        self._control: TrioSocket | None = None
+        self._viewers: set[bytes] = set()
+        self._missing: dict[bytes, int] = {}
+        self._snapshot: tuple[int, bytes] | None = None
+        self._busy = 0
+        self._counts: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._bad: Counter[str] = Counter()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Publish until cancelled; reports itself started when viewers can connect.
+
+        Raises:
+            HostError: The sockets cannot be made.
+        """
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            self._open(context)
+            self._stream.add_sink(self._publish)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_viewers)
+                nursery.start_soon(self._serve, nursery)
+                task_status.started()
+        finally:
+            self._stream.remove_sink(self._publish)
+            for socket in (self._events, self._control):
+                if socket is not None:
+                    socket.close(FAREWELL_MS)
+            for path in self._paths:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            # term() waits for the farewell, so it must not run in the loop.
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(context.term)
+
+    def statistics(self) -> PublisherStatistics:
+        """Counts so far."""
+        return PublisherStatistics(
+            viewers=len(self._viewers),
+            sent=self._counts["sent"],
+            sent_bytes=self._counts["sent_bytes"],
+            requests=self._counts["requests"],
+            snapshots=self._counts["snapshots"],
+            ranges=self._counts["ranges"],
+            refused=dict(self._refused),
+            bad_requests=dict(self._bad),
+            failed_commands=self._counts["failed"],
+            reported_missing=self._counts["missing"],
+        )
+
+    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        self._events = TrioSocket(context, zmq.XPUB, high_water=EVENTS_HIGH_WATER, max_message_bytes=256)
+        self._control = TrioSocket(
+            context, zmq.ROUTER, high_water=CONTROL_HIGH_WATER, max_message_bytes=MAX_COMMAND_BYTES
+        )
+        self._control.raw.set(zmq.ROUTER_MANDATORY, 1)
+        try:
+            self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._dir.chmod(0o700)
+            for socket, path in zip((self._events, self._control), self._paths, strict=True):
+                socket.bind(framing.endpoint(path))
+                path.chmod(0o600)
+        except (OSError, zmq.ZMQError) as error:
+            raise HostError(
+                f"cannot open the run's sockets in {self._dir}: {error.strerror}",
+                "check that XDG_RUNTIME_DIR is a writable directory of yours",
+            ) from error
+
+    def _publish(self, event: Event, data: bytes) -> None:
+        assert self._events is not None
+        try:
+            self._events.send_nowait([framing.EVENT_TOPIC, self._run_id, data])
+        except trio.WouldBlock:
+            self._refused["event: full"] += 1
+        except zmq.ZMQError as error:
+            self._refused[f"event: {error.strerror}"] += 1
+        else:
+            self._counts["sent"] += 1
+            self._counts["sent_bytes"] += len(data)
+
+    async def _watch_viewers(self) -> None:
+        """Each viewer subscribes to a topic of its own; ZeroMQ says when that comes and goes."""
+        assert self._events is not None
+        while True:
+            frame = (await self._events.receive())[0]
+            joined, topic = frame[:1] == b"\x01", frame[1:]
+            if not topic.startswith(framing.VIEWER_TOPIC):
+                continue
+            if not joined:
+                self._viewers.discard(topic)
+                self._missing.pop(topic, None)
+            elif len(self._viewers) < MAX_VIEWERS_TRACKED:
+                self._viewers.add(topic)
+
+    async def _serve(self, nursery: trio.Nursery) -> None:
+        assert self._control is not None
+        while True:
+            peer, *frames = await self._control.receive()
+            self._counts["requests"] += 1
+            if len(frames) != 1:
+                self._bad["not one frame"] += 1
+                continue
+            try:
+                command = decode_command(frames[0])
+            except CodecError:
+                self._bad["undecodable"] += 1
+                continue
+            if command.name in LINK_COMMANDS:
+                self._answer(peer, command)
+            elif command.name not in RUN_COMMANDS:
+                self._bad["unknown command"] += 1
+                error = UsageError(f"there is no command {command.name!r}")
+                self._reply(peer, command.failed(error))
+            elif self._busy >= MAX_COMMANDS_AT_ONCE:
+                self._bad["too many at once"] += 1
+                error = UsageError(f"{self._busy} commands are being carried out already", "try again later")
+                self._reply(peer, command.failed(error))
+            else:
+                self._busy += 1
+                nursery.start_soon(self._carry_out, peer, command)
+
+    async def _carry_out(self, peer: bytes, command: Command) -> None:
+        try:
+            reply = await self._handle(command)
+        except KtstrError as error:
+            reply = command.failed(error)
+        except Exception as error:
+            # A defect behind one command must not end a run that may have lasted for days.
+            text = f"{command.name} failed: {type(error).__name__}: {error}"
+            self._stream.emit(Logged(severity="error", source="command", text=text))
+            reply = command.failed(InternalError(text, "please report it"))
+        finally:
+            self._busy -= 1
+        if reply.error is not None:
+            self._counts["failed"] += 1
+        self._reply(peer, msgspec.structs.replace(reply, id=command.id))
+
+    def _answer(self, peer: bytes, command: Command) -> None:
+        try:
+            result, attachments = _ANSWERS[command.name](self, command)
+        except KtstrError as error:
+            self._bad[f"{command.name}: refused"] += 1
+            self._reply(peer, command.failed(error))
+        else:
+            self._reply(peer, Reply(id=command.id, result=result), attachments)
+
+    def _reply(self, peer: bytes, reply: Reply, attachments: list[bytes] | None = None) -> None:
+        assert self._control is not None
+        stamped = msgspec.structs.replace(
+            reply, run_id=self._stream.run_id, seq=self._stream.state.seq, mono_ns=self._stream.now_ns()
+        )
+        try:
+            data = encode_reply(stamped)
+        except CodecError as error:
+            self._refused["reply: unencodable"] += 1
+            failed = Command(id=reply.id, name="").failed(error)
+            data = encode_reply(msgspec.structs.replace(stamped, result={}, error=failed.error))
+        try:
+            self._control.send_nowait([peer, data, *(attachments or [])])
+        except trio.WouldBlock:
+            self._refused["reply: full"] += 1
+        except zmq.ZMQError as error:
+            gone = error.errno == errno.EHOSTUNREACH
+            self._refused["reply: gone" if gone else f"reply: {error.strerror}"] += 1
+
+    def _ping(self, command: Command) -> _Answer:
+        topic, missing = str(command.args.get("topic")).encode(errors="replace"), command.args.get("missing")
+        if topic in self._viewers and isinstance(missing, int):
+            self._counts["missing"] += max(0, missing - self._missing.get(topic, 0))
+            self._missing[topic] = missing
+        return {}, []
+
+    def _send_status(self, command: Command) -> _Answer:
+        return status_of(self._stream.state), []
+
+    def _send_snapshot(self, command: Command) -> _Answer:
+        seq = self._stream.state.seq
+        if self._snapshot is None or self._snapshot[0] != seq:
+            self._snapshot = seq, encode_state(self._stream.state)
+        self._counts["snapshots"] += 1
+        return {"seq": seq}, [self._snapshot[1]]
+
+    def _send_range(self, command: Command) -> _Answer:
+        first, last = command.args.get("first"), command.args.get("last")
+        if not (isinstance(first, int) and isinstance(last, int) and 1 <= first <= last):
+            raise UsageError(f"not a range of events: {first!r} to {last!r}")
+        oldest = self._stream.statistics().recent_first_seq or 1
+        found = self._stream.recent(
+            first, last, max_events=framing.MAX_RANGE_EVENTS, max_bytes=framing.MAX_RANGE_BYTES
+        )
+        self._counts["ranges"] += 1
+        return {"first": max(first, oldest), "oldest": oldest, "count": len(found)}, found
+
+
+_Answer: TypeAlias = tuple[dict[str, object], list[bytes]]
+_ANSWERS: dict[str, Callable[[Publisher, Command], _Answer]] = {
+    "ping": Publisher._ping,
+    "status": Publisher._send_status,
+    "snapshot": Publisher._send_snapshot,
+    "range": Publisher._send_range,
+}

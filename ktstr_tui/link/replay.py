@@ -1,0 +1,216 @@
+"""A recording as a `Source`: the same events at the same distances, folded by the same fold, under asyncio.
+
+Time in a replay is a clock of its own. It starts at the first event, runs at ``speed`` times ours, and stands
+still while paused; an event is due when that clock has reached its time. A chunk is read and decoded in a
+thread while the one before it plays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+
+from ktstr_tui.link.recfile import RecordingReader
+from ktstr_tui.link.source import Connection, OnEvents
+from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.events import Event
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.state import RunState
+
+MIN_SPEED = 0.25
+MAX_SPEED = 16.0
+_LONGEST_SLEEP_S = 0.25
+
+
+class ReplayStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What was played."""
+
+    folded: int
+    gaps: int
+    """Holes in the recording's numbers."""
+    missing: int
+    """Events in those holes."""
+    bad_chunks: int
+    undecodable: int
+    truncated: bool
+    position_ms: float
+    """Time since the first event, in the recording's time."""
+    duration_ms: float | None
+    """Of the whole recording; None when it is empty."""
+
+
+class Replay:
+    """Plays a recording.
+
+    Args:
+        path: The file.
+        speed: Times real time, from `MIN_SPEED` to `MAX_SPEED`.
+        clock: Our monotonic clock in ns.
+        sleep: Waits for seconds.
+
+    Raises:
+        UsageError: There is no such recording, or the speed is out of range.
+    """
+
+    controllable = False
+    lag_ms: float | None = None
+
+    def __init__(
+        self,
+        path: Path,
+        speed: float = 1.0,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._path = path
+        self._speed = _checked(speed)
+        with RecordingReader(path) as reader:
+            self._span_ns = reader.span_ns()
+            self._damage = reader.damage
+        self._clock = clock
+        self._sleep = sleep
+        self._state = RunState()
+        self._paused = False
+        self._position_ns = 0
+        self._position_at_ns: int | None = None
+        self._ended = False
+        self._folded = self._gaps = self._missing = 0
+
+    @property
+    def state(self) -> RunState:
+        """The state so far."""
+        return self._state
+
+    @property
+    def connection(self) -> Connection:
+        """``replay``, at its end ``ended``."""
+        return "ended" if self._ended else "replay"
+
+    @property
+    def connection_reason(self) -> str:
+        """What is wrong with the file, as far as it was read; empty when nothing is."""
+        return self._damage.in_words
+
+    @property
+    def speed(self) -> float:
+        """Times real time."""
+        return self._speed
+
+    @property
+    def paused(self) -> bool:
+        """Whether time stands still."""
+        return self._paused
+
+    @property
+    def position_ms(self) -> float:
+        """Time since the first event, in the recording's time."""
+        return self._now_ns() / 1e6
+
+    def set_speed(self, speed: float) -> None:
+        """Play at ``speed`` times real time from here on.
+
+        Raises:
+            UsageError: It is out of range.
+        """
+        checked = _checked(speed)
+        self._hold()
+        self._speed = checked
+
+    def pause(self) -> None:
+        """Let time stand still."""
+        self._hold()
+        self._paused = True
+
+    def resume(self) -> None:
+        """Let time go on."""
+        self._hold()
+        self._paused = False
+
+    async def run(self, on_events: OnEvents) -> None:
+        """Play to the end.
+
+        Args:
+            on_events: See `OnEvents`.
+
+        Raises:
+            HostError: The disk fails.
+        """
+        self._position_at_ns = self._clock()
+        start_ns = self._span_ns[0] if self._span_ns else 0
+        with RecordingReader(self._path) as reader:
+            self._damage = reader.damage
+            ahead = await asyncio.to_thread(reader.read_chunk)
+            while ahead is not None:
+                reading = asyncio.create_task(asyncio.to_thread(reader.read_chunk))
+                try:
+                    await self._play(ahead, start_ns, on_events)
+                finally:
+                    ahead = await reading
+        self._hold()
+        self._ended = True
+        on_events([])
+
+    async def command(self, name: str, **args: object) -> Reply:
+        """Always refused: what is recorded cannot be changed."""
+        error = UsageError(f"{name} is not possible: this is a replay", "attach to a live run for that")
+        return Command(id=0, name=name).failed(error)
+
+    def statistics(self) -> ReplayStatistics:
+        """Counts so far."""
+        damage = self._damage
+        return ReplayStatistics(
+            folded=self._folded,
+            gaps=self._gaps,
+            missing=self._missing,
+            bad_chunks=damage.bad_chunks,
+            undecodable=damage.undecodable,
+            truncated=damage.truncated,
+            position_ms=self.position_ms,
+            duration_ms=(self._span_ns[1] - self._span_ns[0]) / 1e6 if self._span_ns else None,
+        )
+
+    async def _play(self, events: list[Event], start_ns: int, on_events: OnEvents) -> None:
+        index = 0
+        while index < len(events):
+            now_ns = self._now_ns()
+            due = index
+            while due < len(events) and events[due].mono_ns - start_ns <= now_ns:
+                self._fold(events[due])
+                due += 1
+            if due > index:
+                on_events(events[index:due])
+                index = due
+                continue
+            left_s = (events[index].mono_ns - start_ns - now_ns) / 1e9 / self._speed
+            await self._sleep(_LONGEST_SLEEP_S if self._paused else min(left_s, _LONGEST_SLEEP_S))
+
+    def _fold(self, event: Event) -> None:
+        hole = event.seq - self._state.seq - 1
+        if hole > 0:
+            self._gaps += 1
+            self._missing += hole
+        fold(self._state, event)
+        self._folded += 1
+
+    def _now_ns(self) -> int:
+        if self._position_at_ns is None or self._paused or self._ended:
+            return self._position_ns
+        return self._position_ns + int((self._clock() - self._position_at_ns) * self._speed)
+
+    def _hold(self) -> None:
+        """Make the present the base of further reckoning, before the speed changes."""
+        self._position_ns = self._now_ns()
+        if self._position_at_ns is not None:
+            self._position_at_ns = self._clock()
+
+
+def _checked(speed: float) -> float:
+    if not MIN_SPEED <= speed <= MAX_SPEED:
+        raise UsageError(f"speed {speed:g} is out of range", f"choose {MIN_SPEED:g} to {MAX_SPEED:g}")
+    return speed

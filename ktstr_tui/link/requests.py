@@ -1,0 +1,131 @@
+"""Asking a backend, under asyncio: requests out, replies back to whoever asked.
+
+Nothing is queued for a backend that is not there. A command that waited in a queue would be carried out
+minutes later by a backend that came back, when nobody wants it any more; so it fails at once instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+import zmq
+import zmq.asyncio
+
+from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.errors import HostError, KtstrError
+from ktstr_tui.wire.codec import MAX_STATE_BYTES, CodecError, decode_reply, encode_command
+
+CONNECT_WAIT_MS = 1000
+"""How long a request waits for a connection that is being made."""
+
+
+class RequestStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked."""
+
+    sent: int
+    answered: int
+    timeouts: int
+    lost: int
+    """Requests whose connection broke before the answer."""
+    stray: int
+    """Answers that nobody waited for any more, or that could not be read."""
+
+
+class Requests:
+    """The DEALER of a viewer.
+
+    Args:
+        context: Makes the socket.
+        viewer: Name to ask under.
+    """
+
+    def __init__(self, context: zmq.asyncio.Context, viewer: str) -> None:
+        self._viewer = viewer
+        self.socket: zmq.asyncio.Socket = context.socket(zmq.DEALER)
+        self.socket.set(zmq.LINGER, 0)
+        self.socket.set(zmq.IMMEDIATE, 1)
+        self.socket.set(zmq.RECONNECT_IVL, 100)
+        self.socket.set(zmq.MAXMSGSIZE, MAX_STATE_BYTES + 4096)
+        self._waiting: dict[int, asyncio.Future[tuple[Reply, list[bytes]]]] = {}
+        self._next_id = 1
+        self._sent = self._answered = self._timeouts = self._lost = self._stray = 0
+
+    async def receive(self) -> None:
+        """Hand replies to those who wait for them, until cancelled."""
+        while True:
+            first, *attachments = await self.socket.recv_multipart()
+            try:
+                reply = decode_reply(first)
+            except CodecError:
+                self._stray += 1
+                continue
+            future = self._waiting.pop(reply.id, None)
+            if future is None or future.done():
+                self._stray += 1
+            else:
+                future.set_result((reply, attachments))
+
+    async def ask(self, name: str, args: Mapping[str, object], timeout_s: float) -> tuple[Reply, list[bytes]]:
+        """Ask for ``name``; every failure comes back as a failed reply.
+
+        Returns:
+            The reply, and the frames that came with it.
+        """
+        command = Command(id=self._next_id, name=name, args=dict(args), viewer=self._viewer)
+        self._next_id += 1
+        future: asyncio.Future[tuple[Reply, list[bytes]]] = asyncio.get_running_loop().create_future()
+        self._waiting[command.id] = future
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._send(encode_command(command))
+                self._sent += 1
+                reply, attachments = await future
+        except TimeoutError:
+            self._timeouts += 1
+            return command.failed(_no_answer(name, timeout_s)), []
+        except KtstrError as error:
+            return command.failed(error), []
+        finally:
+            self._waiting.pop(command.id, None)
+        self._answered += 1
+        return reply, attachments
+
+    def connection_lost(self) -> None:
+        """Fail everything that waits: the answer cannot come any more."""
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                self._lost += 1
+                future.set_exception(
+                    HostError(
+                        "the connection broke before the answer came", "the command may have been carried out"
+                    )
+                )
+
+    def statistics(self) -> RequestStatistics:
+        """Counts so far."""
+        return RequestStatistics(
+            sent=self._sent,
+            answered=self._answered,
+            timeouts=self._timeouts,
+            lost=self._lost,
+            stray=self._stray,
+        )
+
+    async def _send(self, data: bytes) -> None:
+        # Without a peer poll() waits; with one it returns at once.
+        # The stub of this method lacks its second argument.
+        if not await self.socket.poll(CONNECT_WAIT_MS, zmq.POLLOUT):  # type: ignore[call-arg]
+            raise HostError("the backend is not there", "is the run still going on?  ktstr-tui status")
+        try:
+            await self.socket.send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            raise HostError("the backend takes no requests at the moment", "try again") from None
+
+
+def _no_answer(name: str, timeout_s: float) -> HostError:
+    return HostError(
+        f"no answer to {name!r} within {timeout_s:g} s", "is the run still going on?  ktstr-tui status"
+    )

@@ -1,0 +1,113 @@
+"""A run's state in one small object of plain values, the same for the command line and over the link."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ktstr_tui.model.sample import CpuSample
+from ktstr_tui.model.state import CaptureState, RunState
+
+
+def status_of(state: RunState) -> dict[str, Any]:
+    """What matters of ``state``, ready for JSON; what is unknown is None, with units in the names."""
+    info = state.info
+    return {
+        "name": info.name if info else None,
+        "run_id": info.run_id if info else None,
+        "phase": state.phase,
+        "kernel": state.kernel_release,
+        "accelerator": info.accelerator if info else None,
+        "accelerator_reason": info.accelerator_reason if info else None,
+        "topology": info.topology if info else None,
+        "scenario": info.scenario if info else None,
+        "step": state.step.name if state.step else None,
+        "uptime_ms": round((state.mono_ns - state.started_mono_ns) / 1e6) if info else None,
+        "boot_ms": state.boot_ms,
+        "allow_writes": info.allow_writes if info else None,
+        "kernel_writes": state.kernel_writes,
+        "kernel_writes_refused": state.kernel_writes_refused,
+        "verdict": state.verdict,
+        "verdict_reasons": list(state.verdict_reasons),
+        "alerts": [
+            {"key": alert.key, "severity": alert.severity, "text": alert.text}
+            for alert in state.alerts.values()
+        ],
+        "stalls": state.stalls,
+        "ejections": state.ejections,
+        "frozen": state.frozen,
+        "scheduler": _scheduler(state),
+        "cpus": [_cpu(cpu.latest) for _, cpu in sorted(state.cpus.items())],
+        "samples": {
+            "taken": state.samples,
+            "unreadable": state.samples_unreadable,
+            "missed": state.samples_missed,
+            "torn": state.torn,
+            "retries": state.retries,
+        },
+        "captures": [_capture(entry) for entry in state.captures],
+        "frames": {
+            "received": state.frames.received,
+            "bytes": state.frames.bytes,
+            "crc_bad": state.frames.crc_bad,
+            "unknown": state.frames.unknown,
+            "dropped": dict(state.frames.dropped),
+        },
+        "drops": dict(state.drops),
+        "viewers": state.viewers,
+        "seq": state.seq,
+        "ended": {"exit_code": state.ended.exit_code, "reason": state.ended.reason} if state.ended else None,
+    }
+
+
+def _scheduler(state: RunState) -> dict[str, Any] | None:
+    scheduler = state.scheduler
+    if scheduler is None:
+        return None
+    oldest = scheduler.oldest_runnable
+    return {
+        "name": scheduler.name,
+        "state": scheduler.state,
+        "exit_kind": scheduler.exit_kind,
+        "enable_seq": scheduler.enable_seq,
+        "watchdog_timeout_ms": scheduler.watchdog_timeout_ms,
+        "oldest_runnable": {
+            "pid": oldest.pid,
+            "comm": oldest.comm,
+            "age_ms": oldest.age_ms,
+            "cpu": oldest.cpu,
+            "dsq": oldest.dsq,
+        }
+        if oldest
+        else None,
+        "dsqs": {dsq.label: dsq.nr for dsq in scheduler.dsqs},
+        "last_change": state.last_change,
+        "unreadable": scheduler.unreadable,
+    }
+
+
+def _cpu(sample: CpuSample) -> dict[str, Any]:
+    return {
+        "cpu": sample.cpu,
+        "nr_running": sample.nr_running,
+        "curr": {"comm": sample.curr_comm, "pid": sample.curr_pid, "class": sample.curr_class},
+        "idle": sample.idle,
+        "scx_nr_running": sample.scx_nr_running,
+        "local_dsq_nr": sample.local_dsq_nr,
+        "unreadable": sample.unreadable,
+    }
+
+
+def _capture(entry: CaptureState) -> dict[str, Any]:
+    report, task = entry.report, entry.report.stalled
+    return {
+        "tag": report.tag,
+        "trigger": report.trigger,
+        "exit_kind": report.exit_kind,
+        "pause_us": report.pause.total_us if report.pause else None,
+        "tasks": len(report.tasks),
+        "first_stalled": {"pid": task.pid, "comm": task.comm, "age_ms": task.age_ms, "dsq": task.dsq}
+        if task
+        else None,
+        "is_placeholder": report.is_placeholder,
+        "path": entry.path,
+    }

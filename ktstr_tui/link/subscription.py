@@ -1,0 +1,97 @@
+"""The receiving end of the events socket, under asyncio: waits once, then takes all that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import zmq
+import zmq.asyncio
+
+from ktstr_tui.link import framing
+from ktstr_tui.link.lag import LagMeter
+from ktstr_tui.model.events import BackendBeat, Event, Sampled
+from ktstr_tui.wire.codec import MAX_EVENT_BYTES, CodecError, decode_event
+
+BUDGET_EVENTS = 500
+"""Events taken in one go before others get the loop."""
+BUDGET_NS = 10_000_000
+QUEUE_EVENTS = 4000
+"""Events that may wait here before ZeroMQ drops the newest."""
+
+
+class Subscription:
+    """The SUB socket of a viewer.
+
+    Awaiting each message costs twice what taking them in one go costs, so `wait` uses the socket of asyncio
+    and `drain` a shadow of it that does not know of the loop. The next `wait` looks at the socket itself
+    before it sleeps, so an edge eaten by `drain` is no loss.
+
+    Args:
+        context: Makes the socket.
+        topic: The viewer's own, see `framing.VIEWER_TOPIC`.
+        clock: Our monotonic clock in ns.
+    """
+
+    def __init__(self, context: zmq.asyncio.Context, topic: str, clock: Callable[[], int]) -> None:
+        self.socket: zmq.asyncio.Socket = context.socket(zmq.SUB)
+        self.socket.set(zmq.LINGER, 0)
+        self.socket.set(zmq.RCVHWM, QUEUE_EVENTS)
+        self.socket.set(zmq.RECONNECT_IVL, 100)
+        self.socket.set(zmq.MAXMSGSIZE, MAX_EVENT_BYTES + 4096)
+        self.socket.subscribe(framing.EVENT_TOPIC)
+        self.socket.subscribe(topic.encode())
+        self._shadow: zmq.Socket[bytes] = zmq.Socket.shadow(self.socket)
+        self._clock = clock
+        self.lag = LagMeter()
+        self.late_ms = 0.0
+        """Lag of the newest event of the last `drain` that tells."""
+        self.received = self.bytes = self.skipped = self.undecodable = 0
+
+    async def wait(self, timeout_ms: int) -> bool:
+        """Wait until something is there; whether something is."""
+        return bool(await self.socket.poll(timeout_ms))
+
+    def drain(self) -> list[tuple[str, Event]]:
+        """What is there, each with its run, within the budget of one turn."""
+        batch: list[tuple[str, Event]] = []
+        self.late_ms = 0.0
+        deadline_ns = self._clock() + BUDGET_NS
+        while len(batch) < BUDGET_EVENTS:
+            now_ns = self._clock()
+            if now_ns > deadline_ns:
+                break
+            try:
+                frames = self._shadow.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self.received += 1
+            item = self._parse(frames)
+            if item is None:
+                continue
+            batch.append(item)
+            # Only these are stamped when they are sent; a capture is stamped when the guest stopped.
+            if isinstance(item[1], BackendBeat | Sampled):
+                self.lag.record(item[1].mono_ns, now_ns)
+                self.late_ms = self.lag.lag_ms or 0.0
+        return batch
+
+    def skip(self) -> None:
+        """Throw away what is there, unread."""
+        for _ in range(2 * QUEUE_EVENTS):
+            try:
+                self._shadow.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self.skipped += 1
+
+    def _parse(self, frames: list[bytes]) -> tuple[str, Event] | None:
+        if len(frames) != 3 or frames[0] != framing.EVENT_TOPIC:
+            self.undecodable += 1
+            return None
+        self.bytes += len(frames[2])
+        try:
+            return frames[1].decode("ascii", "replace"), decode_event(frames[2])
+        except CodecError:
+            # Its number will be missing, and the snapshot that this leads to has what it said.
+            self.undecodable += 1
+            return None

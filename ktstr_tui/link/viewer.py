@@ -1,0 +1,415 @@
+"""The viewer: a run seen through its two sockets, under asyncio.
+
+One task drains the events socket and folds; nothing else touches the state. It subscribes first and asks for
+a snapshot second, so that every event after the snapshot is either in it or on its way. What is missing later
+is fetched by range, or, when that is too old, replaced by a new snapshot. A ping each second measures the
+round trip, reports what was missed, and tells how far the backend is, so that even the loss of the last event
+of a burst is noticed. This module and all it imports know nothing of trio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+import zmq
+import zmq.asyncio
+from zmq.utils.monitor import recv_monitor_message
+
+from ktstr_tui.link import framing
+from ktstr_tui.link.follower import Follower, Offer
+from ktstr_tui.link.presence import Presence
+from ktstr_tui.link.requests import Requests
+from ktstr_tui.link.source import Connection, OnEvents
+from ktstr_tui.link.subscription import Subscription
+from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.errors import HostError
+from ktstr_tui.model.events import Event
+from ktstr_tui.model.state import RunState
+from ktstr_tui.wire.codec import CodecError, decode_event, decode_state
+
+TOO_LATE_MS = 5000.0
+"""A viewer further behind than this skips what is queued and takes a new snapshot."""
+SILENCE_S = 3.0
+"""A backend that says nothing for this long is gone; it sends a beat every second."""
+ANSWER_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 60.0
+_TICK_S = 1.0
+_RETRY_S = 0.25
+_POLL_MS = 250
+_MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+
+
+class ViewerStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What came over the link."""
+
+    received: int = 0
+    """Messages on the events socket."""
+    bytes: int = 0
+    folded: int = 0
+    duplicates: int = 0
+    gaps: int = 0
+    missing: int = 0
+    healed: int = 0
+    """Missing events that were fetched by range; the rest was covered by snapshots."""
+    skipped: int = 0
+    """Queued events thrown away unread because the viewer was too late."""
+    snapshots: int = 0
+    foreign: int = 0
+    """Events of another run."""
+    undecodable: int = 0
+    lag_ms: float | None = None
+    rtt_ms: float | None = None
+    """Of the newest ping."""
+    commands: int = 0
+    timeouts: int = 0
+    stray_replies: int = 0
+
+
+class _Wires(msgspec.Struct, frozen=True):
+    """What is open while connected."""
+
+    context: zmq.asyncio.Context
+    events: Subscription
+    requests: Requests
+    monitors: tuple[zmq.asyncio.Socket, zmq.asyncio.Socket]
+    tasks: list[asyncio.Task[None]]
+
+
+class Viewer:
+    """A live run as a `Source`.
+
+    Args:
+        place: See `framing.socket_pair`.
+        clock: Our monotonic clock in ns.
+        silence_s: How long the backend may be silent before it counts as gone.
+        label: Who looks, for the run's log; the user's name and host when not given.
+
+    Raises:
+        UsageError: The place's name is too long for a unix socket.
+    """
+
+    controllable = True
+
+    def __init__(
+        self,
+        place: Path | str | tuple[Path, Path],
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        silence_s: float = SILENCE_S,
+        label: str | None = None,
+    ) -> None:
+        self._paths = framing.socket_pair(place)
+        self._addresses = [framing.endpoint(path) for path in self._paths]
+        self._clock = clock
+        self._label = label or f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()}"
+        self._topic = framing.VIEWER_TOPIC.decode() + uuid.uuid4().hex
+        self._follower = Follower()
+        self._presence = Presence(int(silence_s * 1e9), clock)
+        self._wires: _Wires | None = None
+        self._last: ViewerStatistics | None = None
+        self._notify: OnEvents = _ignore
+        self._backend_seq = 0
+        self._rtt_ms: float | None = None
+        self._healed = self._bad_answers = 0
+
+    @property
+    def state(self) -> RunState:
+        """The state so far; another object after a snapshot."""
+        return self._follower.state
+
+    @property
+    def connection(self) -> Connection:
+        """``connecting``, ``live``, ``gone`` or ``ended``."""
+        return self._presence.connection
+
+    @property
+    def connection_reason(self) -> str:
+        """Why the backend counts as gone."""
+        return self._presence.reason
+
+    @property
+    def lag_ms(self) -> float | None:
+        """How much later the newest event came than the quickest of the last minutes."""
+        return self._wires.events.lag.lag_ms if self._wires else None
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """Round trip of the newest ping; None before the first answer."""
+        return self._rtt_ms
+
+    @property
+    def place(self) -> Path:
+        """Where the sockets are."""
+        return self._paths[0].parent
+
+    async def __aenter__(self) -> Viewer:
+        self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def connect(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        """Connect and take the first snapshot.
+
+        Raises:
+            HostError: Nobody answered within ``timeout_s``.
+        """
+        wires = self._open()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._sync(wires)
+        except TimeoutError:
+            raise HostError(
+                f"no run answers at {self.place}",
+                "is it still going on? (ktstr-tui status) A forwarded socket needs its ssh -L to be alive",
+            ) from None
+
+    async def run(self, on_events: OnEvents) -> None:
+        """Follow the run until it has ended; a backend that is gone is waited for.
+
+        Args:
+            on_events: See `OnEvents`; called in the event loop, must return soon.
+        """
+        wires = self._open()
+        self._notify = on_events
+        feed = asyncio.create_task(self._feed(wires))
+        try:
+            done, _ = await asyncio.wait({feed, *wires.tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            feed.cancel()
+            await asyncio.gather(feed, return_exceptions=True)
+            await self.close()
+
+    async def command(self, name: str, **args: object) -> Reply:
+        """Ask the backend for ``name``; whatever goes wrong is in the reply."""
+        if self._wires is None:
+            reason = "the run has ended" if self._presence.finished else "there is no connection"
+            return Command(id=0, name=name).failed(HostError(f"{name} cannot be asked for: {reason}"))
+        reply, _ = await self._wires.requests.ask(name, args, COMMAND_TIMEOUT_S)
+        return reply
+
+    async def fetch(self, first: int, last: int) -> tuple[int, list[Event]]:
+        """Events of the past, as far as the backend still keeps them.
+
+        Returns:
+            The number of the oldest event that is kept, and the events.
+
+        Raises:
+            KtstrError: The backend did not answer, or nonsense.
+        """
+        wires = self._open()
+        events: list[Event] = []
+        oldest = first
+        while first <= last:
+            args = {"first": first, "last": last}
+            reply, frames = await wires.requests.ask("range", args, ANSWER_TIMEOUT_S)
+            reply.raise_for_error()
+            if not events:
+                oldest = int(reply.result.get("oldest", first))
+            if not frames:
+                break
+            events.extend(decode_event(frame) for frame in frames)
+            first = events[-1].seq + 1
+        return oldest, events
+
+    async def close(self) -> None:
+        """Disconnect; may be called twice."""
+        wires = self._wires
+        if wires is None:
+            return
+        self._last, self._wires = self.statistics(), None
+        for task in wires.tasks:
+            task.cancel()
+        await asyncio.gather(*wires.tasks, return_exceptions=True)
+        for wire, monitor in zip((wires.events.socket, wires.requests.socket), wires.monitors, strict=True):
+            wire.disable_monitor()
+            monitor.close(0)
+            wire.close(0)
+        wires.context.term()
+
+    def statistics(self) -> ViewerStatistics:
+        """Counts so far; after `close` those of the last connection."""
+        wires, follower = self._wires, self._follower.statistics()
+        if wires is None:
+            return self._last or ViewerStatistics()
+        requests = wires.requests.statistics()
+        return ViewerStatistics(
+            received=wires.events.received,
+            bytes=wires.events.bytes,
+            folded=follower.folded,
+            duplicates=follower.duplicates,
+            gaps=follower.gaps,
+            missing=follower.missing,
+            healed=self._healed,
+            skipped=wires.events.skipped,
+            snapshots=follower.snapshots,
+            foreign=follower.foreign,
+            undecodable=wires.events.undecodable + self._bad_answers,
+            lag_ms=wires.events.lag.lag_ms,
+            rtt_ms=self._rtt_ms,
+            commands=requests.sent,
+            timeouts=requests.timeouts,
+            stray_replies=requests.stray,
+        )
+
+    def _open(self) -> _Wires:
+        if self._wires is not None:
+            return self._wires
+        context = zmq.asyncio.Context()
+        events = Subscription(context, self._topic, self._clock)
+        requests = Requests(context, self._label)
+        monitors = (
+            events.socket.get_monitor_socket(_MONITORED),
+            requests.socket.get_monitor_socket(_MONITORED),
+        )
+        self._wires = wires = _Wires(context, events, requests, monitors, [])
+        events.socket.connect(self._addresses[0])
+        requests.socket.connect(self._addresses[1])
+        self._presence.heard()
+        work = (requests.receive(), self._ping(wires), self._watch_events(wires), self._watch_control(wires))
+        wires.tasks.extend(asyncio.create_task(coroutine) for coroutine in work)
+        return wires
+
+    async def _feed(self, wires: _Wires) -> None:
+        while True:
+            await self._sync(wires)
+            if self.state.ended is not None:
+                break
+            if await wires.events.wait(_POLL_MS):
+                batch = wires.events.drain()
+                if wires.events.late_ms > TOO_LATE_MS:
+                    wires.events.skip()
+                    self._presence.synced = False
+                self._tell(await self._follow(wires, batch))
+                await asyncio.sleep(0)
+            elif self._backend_seq > self.state.seq:
+                # All that was sent before the ping's answer should be here by now.
+                self._follower.note_missing(self._backend_seq)
+                self._tell(await self._heal(wires, self._backend_seq))
+        self._presence.finished = True
+        self._judge()
+
+    def _tell(self, events: list[Event]) -> None:
+        if events:
+            self._notify(events)
+
+    async def _follow(self, wires: _Wires, batch: list[tuple[str, Event]]) -> list[Event]:
+        folded: list[Event] = []
+        for run_id, event in batch:
+            offer = self._follower.offer(run_id, event)
+            if offer is Offer.GAP:
+                folded += await self._heal(wires, event.seq - 1)
+                offer = self._follower.offer(run_id, event) if self._presence.synced else offer
+            elif offer is Offer.FOREIGN and await self._resync(wires):
+                offer = self._follower.offer(run_id, event)
+            if offer is Offer.FOLDED:
+                folded.append(event)
+        if folded:
+            self._hear()
+        return folded
+
+    async def _heal(self, wires: _Wires, last: int) -> list[Event]:
+        """Fetch what is missing up to ``last``, or take a snapshot instead; the events that were fetched."""
+        healed: list[Event] = []
+        run_id = self._follower.run_id or ""
+        while self.state.seq < last:
+            args = {"first": self.state.seq + 1, "last": last}
+            reply, frames = await wires.requests.ask("range", args, ANSWER_TIMEOUT_S)
+            usable = self._fold_range(run_id, frames) if reply.ok and reply.run_id == run_id else []
+            if not usable:
+                await self._resync(wires)
+                break
+            healed += usable
+        self._healed += len(healed)
+        return healed
+
+    def _fold_range(self, run_id: str, frames: list[bytes]) -> list[Event]:
+        folded: list[Event] = []
+        for frame in frames:
+            try:
+                event = decode_event(frame)
+            except CodecError:
+                self._bad_answers += 1
+                break
+            if self._follower.offer(run_id, event) is not Offer.FOLDED:
+                break
+            folded.append(event)
+        return folded
+
+    async def _sync(self, wires: _Wires) -> None:
+        while not self._presence.synced:
+            if await self._resync(wires):
+                return
+            await asyncio.sleep(_RETRY_S)
+
+    async def _resync(self, wires: _Wires) -> bool:
+        """Take a snapshot; whether that worked."""
+        self._presence.synced = False
+        reply, frames = await wires.requests.ask("snapshot", {}, ANSWER_TIMEOUT_S)
+        if not reply.ok or len(frames) != 1:
+            return False
+        try:
+            state = decode_state(frames[0])
+        except CodecError:
+            self._bad_answers += 1
+            return False
+        if reply.run_id != self._follower.run_id:
+            wires.events.lag.reset()
+            self._backend_seq = 0
+        self._follower.adopt(reply.run_id, state)
+        self._presence.synced = True
+        self._hear()
+        self._notify([])
+        return True
+
+    async def _ping(self, wires: _Wires) -> None:
+        while True:
+            asked_ns = self._clock()
+            args = {"topic": self._topic, "missing": self._follower.statistics().missing}
+            reply, _ = await wires.requests.ask("ping", args, _TICK_S)
+            if reply.ok:
+                self._rtt_ms = (self._clock() - asked_ns) / 1e6
+                self._hear()
+                if reply.run_id == self._follower.run_id:
+                    self._backend_seq = reply.seq
+                elif self._follower.is_foreign(reply.run_id):
+                    self._presence.synced = False
+            self._judge()
+            await asyncio.sleep(_TICK_S)
+
+    async def _watch_events(self, wires: _Wires) -> None:
+        while True:
+            message = await recv_monitor_message(wires.monitors[0])
+            self._presence.connected = message["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._judge()
+
+    async def _watch_control(self, wires: _Wires) -> None:
+        while True:
+            message = await recv_monitor_message(wires.monitors[1])
+            if message["event"] == zmq.EVENT_DISCONNECTED:
+                wires.requests.connection_lost()
+
+    def _hear(self) -> None:
+        self._presence.heard()
+        self._judge()
+
+    def _judge(self) -> None:
+        if self._presence.judge():
+            self._notify([])
+
+
+def _ignore(events: list[Event]) -> None:
+    """Nobody listens yet."""

@@ -1,0 +1,326 @@
+"""The publisher against viewers that are late, stuck, dead, rude or wrong."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+import zmq
+
+from ktstr_tui.link import framing, publisher
+from ktstr_tui.link.publisher import Publisher
+from ktstr_tui.link.stream import Stream
+from ktstr_tui.link.zsocket import TrioSocket
+from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.errors import GuestError, HostError
+from ktstr_tui.wire.codec import (
+    decode_event,
+    decode_reply,
+    decode_state,
+    encode_command,
+)
+from tests.unit.link.backend import PATIENCE_S, accept, logs
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    made: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    yield made
+    made.destroy(linger=0)
+
+
+@asynccontextmanager
+async def published(
+    place: Path, handle: publisher.HandleCommand = accept
+) -> AsyncIterator[tuple[Stream, Publisher]]:
+    stream = Stream(run_id="the-run")
+    made = Publisher(stream, place, handle)
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(made.run)
+            yield stream, made
+            nursery.cancel_scope.cancel()
+
+
+class Client:
+    """The two bare sockets of a viewer."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], place: Path, high_water: int = 10000) -> None:
+        self.events = TrioSocket(context, zmq.SUB)
+        self.control = TrioSocket(context, zmq.DEALER)
+        for socket in (self.events, self.control):
+            socket.raw.set(zmq.RCVHWM, high_water)
+        self.topic = framing.VIEWER_TOPIC + str(id(self)).encode()
+        self.events.raw.subscribe(framing.EVENT_TOPIC)
+        self.events.raw.subscribe(self.topic)
+        self.events.connect(framing.endpoint(place / framing.EVENTS_SOCKET))
+        self.control.connect(framing.endpoint(place / framing.CONTROL_SOCKET))
+
+    async def ask(self, name: str, **args: object) -> tuple[Reply, list[bytes]]:
+        await self.control.send([encode_command(Command(id=1, name=name, args=dict(args)))])
+        first, *rest = await self.control.receive()
+        return decode_reply(first), rest
+
+    async def next_seq(self) -> int:
+        topic, run_id, data = await self.events.receive()
+        assert (topic, run_id) == (framing.EVENT_TOPIC, b"the-run")
+        return decode_event(data).seq
+
+    def close(self) -> None:
+        self.events.close()
+        self.control.close()
+
+
+async def viewers_become(made: Publisher, count: int) -> None:
+    while made.statistics().viewers != count:  # noqa: ASYNC110
+        await trio.sleep(0.005)
+
+
+async def test_events_reach_all_who_look(tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    async with published(tmp_path / "run") as (stream, made):
+        clients = [Client(context, tmp_path / "run") for _ in range(3)]
+        await viewers_become(made, 3)
+        for event in logs(*"abcde"):
+            stream.emit(event)
+        for client in clients:
+            assert [await client.next_seq() for _ in range(5)] == [1, 2, 3, 4, 5]
+        clients[0].close()
+        await viewers_become(made, 2)
+        for client in clients:
+            client.close()
+        await viewers_become(made, 0)
+        statistics = made.statistics()
+        assert (statistics.sent, statistics.refused, statistics.bad_requests) == (5, {}, {})
+
+
+async def test_the_sockets_are_private_and_go_with_the_run(tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    async with published(place):
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in place.iterdir()}
+        assert modes == {"events.sock": 0o600, "control.sock": 0o600}
+    assert list(place.iterdir()) == []
+
+
+async def test_a_directory_that_cannot_be_used_is_the_hosts_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    made = Publisher(Stream(), tmp_path / "file", accept)
+    with pytest.raises(HostError, match="cannot open the run's sockets"):
+        await made.run()
+
+
+async def test_snapshots_and_ranges(tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    async with published(tmp_path / "run") as (stream, made):
+        for event in logs(*"abcdef"):
+            stream.emit(event)
+        client = Client(context, tmp_path / "run")
+        reply, frames = await client.ask("snapshot")
+        assert (reply.run_id, reply.seq, reply.result) == ("the-run", 6, {"seq": 6})
+        assert decode_state(frames[0]) == stream.state
+        reply, frames = await client.ask("range", first=3, last=4)
+        assert [decode_event(frame).seq for frame in frames] == [3, 4]
+        assert reply.result == {"first": 3, "oldest": 1, "count": 2}
+        for first, last in [(4, 3), (0, 2), ("1", 2), (None, None)]:
+            reply, frames = await client.ask("range", first=first, last=last)
+            assert reply.error is not None
+            assert reply.error.fault == "user"
+            assert frames == []
+        assert made.statistics().bad_requests == {"range: refused": 4}
+        client.close()
+
+
+async def test_ping_and_status(tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    async with published(tmp_path / "run") as (stream, made):
+        client = Client(context, tmp_path / "run")
+        await viewers_become(made, 1)
+        topic = client.topic.decode()
+        for missing in (3, 5, 5):
+            reply, _ = await client.ask("ping", topic=topic, missing=missing)
+            assert reply.ok
+        await client.ask("ping", topic="vunknown", missing=100)
+        assert made.statistics().reported_missing == 5
+        stream.emit(logs("x")[0])
+        reply, _ = await client.ask("status")
+        assert (reply.result["seq"], reply.result["verdict"]) == (1, "inconclusive")
+        client.close()
+
+
+async def test_a_slow_command_holds_up_nothing(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    release = trio.Event()
+
+    async def handle(command: Command) -> Reply:
+        await release.wait()
+        return command.done(tag="x")
+
+    async with published(tmp_path / "run", handle) as (_, _made):
+        slow, quick = Client(context, tmp_path / "run"), Client(context, tmp_path / "run")
+        async with trio.open_nursery() as nursery:
+            answers: list[Reply] = []
+
+            async def capture() -> None:
+                answers.append((await slow.ask("capture"))[0])
+
+            nursery.start_soon(capture)
+            for _ in range(3):
+                assert (await quick.ask("snapshot"))[0].ok
+            assert answers == []
+            release.set()
+        assert answers[0].result == {"tag": "x"}
+        slow.close()
+        quick.close()
+
+
+async def test_too_many_commands_at_once_are_refused(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    async def handle(command: Command) -> Reply:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with published(tmp_path / "run", handle) as (_, made):
+        client = Client(context, tmp_path / "run")
+        for number in range(publisher.MAX_COMMANDS_AT_ONCE + 1):
+            await client.control.send([encode_command(Command(id=number, name="capture"))])
+        reply = decode_reply((await client.control.receive())[0])
+        assert reply.id == publisher.MAX_COMMANDS_AT_ONCE
+        assert reply.error is not None
+        assert made.statistics().bad_requests == {"too many at once": 1}
+        client.close()
+
+
+async def test_errors_of_commands_become_answers(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    async def handle(command: Command) -> Reply:
+        if command.name == "capture":
+            raise GuestError("the guest is gone", "start another")
+        if command.name == "thaw":
+            return command.done(x=object())
+        raise ZeroDivisionError("oops")
+
+    async with published(tmp_path / "run", handle) as (stream, made):
+        client = Client(context, tmp_path / "run")
+        error = (await client.ask("capture"))[0].error
+        assert error is not None
+        assert (error.message, error.hint, error.fault) == ("the guest is gone", "start another", "guest")
+        error = (await client.ask("freeze"))[0].error
+        assert error is not None
+        assert (error.message, error.fault) == ("freeze failed: ZeroDivisionError: oops", "bug")
+        assert stream.state.log[-1].text == "freeze failed: ZeroDivisionError: oops"
+        error = (await client.ask("thaw"))[0].error
+        assert error is not None
+        assert "cannot be encoded" in error.message
+        error = (await client.ask("explode"))[0].error
+        assert error is not None
+        assert error.fault == "user"
+        assert made.statistics().failed_commands == 2
+        assert made.statistics().refused == {"reply: unencodable": 1}
+        client.close()
+
+
+async def test_nonsense_is_counted_and_ignored(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    async with published(tmp_path / "run") as (_, made):
+        client = Client(context, tmp_path / "run")
+        await client.control.send([b"junk"])
+        await client.control.send([b"two", b"frames"])
+        await client.control.send([b""])
+        assert (await client.ask("ping"))[0].ok
+        assert made.statistics().bad_requests == {"undecodable": 2, "not one frame": 1}
+        client.close()
+
+
+async def test_a_stuck_viewer_costs_others_nothing(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    count = publisher.EVENTS_HIGH_WATER + 3000
+    text = "x" * 1000
+    async with published(tmp_path / "run") as (stream, made):
+        stuck, good = Client(context, tmp_path / "run", high_water=1), Client(context, tmp_path / "run")
+        await viewers_become(made, 2)
+        seen: list[int] = []
+
+        async def read() -> None:
+            while len(seen) < count:
+                seen.append(await good.next_seq())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            for number in range(count):
+                stream.emit(logs(text)[0])
+                while number - len(seen) > 500:  # noqa: ASYNC110
+                    await trio.sleep(0.001)
+        assert seen == list(range(1, count + 1))
+        assert made.statistics().refused == {}
+        # What it finds when it wakes is the oldest part, and the numbers say that there was more.
+        late: list[int] = []
+        while not late or late[-1] <= count:
+            stream.emit(logs("newest")[0])
+            late.append(await stuck.next_seq())
+        assert len(late) < late[-1]
+        assert late[:100] == list(range(1, 101))
+        stuck.close()
+        good.close()
+
+
+async def test_a_viewer_that_never_reads_its_answers_is_refused_and_counted(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    async with published(tmp_path / "run") as (stream, made):
+        for event in logs(*["x" * 10000] * 300):
+            stream.emit(event)
+        stuck, good = Client(context, tmp_path / "run", high_water=1), Client(context, tmp_path / "run")
+        request = encode_command(Command(id=1, name="snapshot"))
+        while not made.statistics().refused:
+            with trio.move_on_after(0.01):
+                await stuck.control.send([request])
+        assert set(made.statistics().refused) == {"reply: full"}
+        assert (await good.ask("ping"))[0].ok
+        stuck.close()
+        good.close()
+
+
+async def test_an_answer_to_somebody_who_left_is_counted(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    started, release = trio.Event(), trio.Event()
+
+    async def handle(command: Command) -> Reply:
+        started.set()
+        await release.wait()
+        return command.done()
+
+    async with published(tmp_path / "run", handle) as (_, made):
+        client = Client(context, tmp_path / "run")
+        await viewers_become(made, 1)
+        await client.control.send([encode_command(Command(id=1, name="capture"))])
+        await started.wait()
+        client.close()
+        await viewers_become(made, 0)
+        release.set()
+        while not made.statistics().refused:  # noqa: ASYNC110
+            await trio.sleep(0.005)
+        assert made.statistics().refused == {"reply: gone": 1}
+
+
+async def test_the_last_events_reach_viewers_although_the_run_is_over(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    count = 2000
+    async with published(tmp_path / "run") as (stream, made):
+        client = Client(context, tmp_path / "run")
+        await viewers_become(made, 1)
+        # Far more than the kernel's buffers take, and no checkpoint before the end.
+        for event in logs(*["x" * 10_000] * count):
+            stream.emit(event)
+    with trio.fail_after(PATIENCE_S):
+        assert [await client.next_seq() for _ in range(count)] == list(range(1, count + 1))
+    client.close()

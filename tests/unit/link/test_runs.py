@@ -1,0 +1,137 @@
+"""Finding runs: by name, by path, the only one; stale ones are said to be stale."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ktstr_tui.link.runs import RunRecord, choose_run, list_runs, look_at_run
+from ktstr_tui.model.errors import UsageError
+
+
+class Runs:
+    """A runtime directory with made-up runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._listening: list[socket.socket] = []
+
+    def add(self, name: str, *, pid: int | None = None, listen: bool = True, record: bool = True) -> Path:
+        place = self.path / name
+        place.mkdir()
+        if record:
+            run = RunRecord(
+                name=name, pid=os.getpid() if pid is None else pid, kernel="7.2.12", scheduler="demo:fifo"
+            )
+            (place / "run.json").write_bytes(msgspec.json.encode(run))
+        for socket_name in ("events.sock", "control.sock"):
+            listening = socket.socket(socket.AF_UNIX)
+            listening.bind(str(place / socket_name))
+            self._listening.append(listening)
+            if listen:
+                listening.listen()
+        return place
+
+    def close(self) -> None:
+        for listening in self._listening:
+            listening.close()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    made = Runs(tmp_path)
+    yield made
+    made.close()
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_none(runs: Runs) -> None:
+    assert list_runs(runs.path) == []
+    assert list_runs(runs.path / "missing") == []
+    with pytest.raises(UsageError, match="no run is going on") as caught:
+        choose_run(None, runs.path)
+    assert "ktstr-tui run" in caught.value.hint
+
+
+def test_the_only_run_needs_no_name(runs: Runs) -> None:
+    place = runs.add("tour")
+    runs.add("dead", listen=False)
+    assert choose_run(None, runs.path) == place
+    assert choose_run("tour", runs.path) == place
+
+
+def test_several_must_be_named(runs: Runs) -> None:
+    runs.add("one")
+    runs.add("two")
+    with pytest.raises(UsageError, match="2 runs are going on") as caught:
+        choose_run(None, runs.path)
+    assert "one: 7.2.12, demo:fifo" in caught.value.hint
+    assert "two: 7.2.12, demo:fifo" in caught.value.hint
+    assert choose_run("two", runs.path) == runs.path / "two"
+
+
+def test_stale_runs_say_why(runs: Runs) -> None:
+    pid = dead_pid()
+    runs.add("gone", pid=pid)
+    runs.add("deaf", listen=False)
+    runs.add("bare", record=False)
+    (runs.add("junk") / "run.json").write_text("{")
+    runs.add("zlive")
+    found = {run.name: run.stale for run in list_runs(runs.path)}
+    assert found == {
+        "zlive": "",
+        "bare": "no readable run.json",
+        "junk": "no readable run.json",
+        "deaf": "nobody answers on its socket",
+        "gone": f"its process {pid} is gone",
+    }
+    assert next(iter(found)) == "zlive"
+    with pytest.raises(UsageError, match="run deaf does not go on: nobody answers"):
+        choose_run("deaf", runs.path)
+
+
+def test_a_run_without_a_process_id_is_known_by_its_socket(runs: Runs) -> None:
+    assert look_at_run(runs.add("forwarded", pid=0)).alive
+
+
+def test_an_unknown_name_lists_the_known_ones(runs: Runs) -> None:
+    runs.add("tour")
+    with pytest.raises(UsageError, match="no run named tuor") as caught:
+        choose_run("tuor", runs.path)
+    assert "tour" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x" * 41, "ü", "a\n", "$HOME"])
+def test_names_are_checked(runs: Runs, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be a run's name"):
+        choose_run(name, runs.path)
+
+
+def test_paths_of_forwarded_sockets(runs: Runs, tmp_path: Path) -> None:
+    place = runs.add("far", record=False)
+    assert choose_run(str(place), tmp_path / "none") == place
+    assert choose_run(str(place / "events.sock"), tmp_path / "none") == place / "events.sock"
+
+
+def test_a_directory_here_needs_no_slash(runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = runs.add("fwd", record=False)
+    monkeypatch.chdir(tmp_path)
+    assert choose_run("fwd", tmp_path / "none") == place
+
+
+@pytest.mark.parametrize("path", ["./nothing", "..", "/"])
+def test_a_path_without_sockets(runs: Runs, path: str) -> None:
+    with pytest.raises(UsageError, match="does not lead to a run"):
+        choose_run(path, runs.path)
