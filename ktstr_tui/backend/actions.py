@@ -1,0 +1,214 @@
+"""From what the guest's frames ask for to events, replies and requests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from functools import singledispatchmethod
+from typing import Protocol
+
+import trio
+
+from ktstr_tui.backend.kernel_ops import GuestKernelOps
+from ktstr_tui.capture import dispatch_actions as act
+from ktstr_tui.capture.scenario_clock import ScenarioClock
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.errors import KtstrError, SchedulerRejectedError, UsageError
+from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.text import printable
+from ktstr_tui.wire.messages import (
+    LifecyclePhase,
+    MsgType,
+    SnapshotKind,
+    SnapshotReply,
+    SnapshotRequest,
+    SnapshotStatus,
+)
+
+_STREAMS = {
+    MsgType.Stdout: "stdout",
+    MsgType.Stderr: "stderr",
+    MsgType.SchedLog: "sched_log",
+    MsgType.Dmesg: "dmesg",
+    MsgType.Crash: "crash",
+}
+
+_HOSTS_OWN_TAG = re.compile(r"(?:error|early|watch|on-demand)-\d+|periodic_\d{3}")
+"""Captures under these names are the host's word; a guest must not put its own in their place."""
+
+
+class StepInfo(Protocol):
+    """What is known of a step beforehand."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def scheduler(self) -> str: ...
+
+
+class ActionHandler:
+    """Carries out actions of the dispatch, on the trio thread and without blocking.
+
+    Args:
+        emit: Takes events.
+        steps: The scenario's steps.
+        reply: Queues a frame for the guest.
+        capture: Takes a capture: trigger, detail, tag.
+        watch: Arms a watch on a symbol.
+        kernel_ops: Serves reads and writes of kernel memory.
+        busy: Whether a capture would have to wait its turn.
+        clock: The scenario's time, which the guest's frames start and stop.
+        nursery: Where captures asked for by the guest run.
+        fail: Ends the run: reason and error.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[ev.Event], object],
+        steps: tuple[StepInfo, ...],
+        reply: Callable[[MsgType, bytes], None],
+        capture: Callable[[str, str, str | None], Awaitable[CaptureReport]],
+        watch: Callable[[str], Awaitable[None]],
+        kernel_ops: GuestKernelOps,
+        busy: Callable[[], bool],
+        clock: ScenarioClock,
+        nursery: trio.Nursery,
+        fail: Callable[[str, KtstrError], None],
+    ) -> None:
+        self.system_ready = trio.Event()
+        self.exit_code: int | None = None
+        """The guest's last word, once it came."""
+        self.step: str | None = None
+        self.step_index: int | None = None
+        self._emit = emit
+        self._steps = steps
+        self._reply = reply
+        self._capture = capture
+        self._watch = watch
+        self._kernel_ops = kernel_ops
+        self._busy = busy
+        self._clock = clock
+        self._nursery = nursery
+        self._fail = fail
+
+    @singledispatchmethod
+    def handle(self, action: act.Action) -> None:
+        """Carry out one action; those that only matter for a verdict do nothing here."""
+
+    @handle.register
+    def _(self, action: act.SystemReady) -> None:
+        self.system_ready.set()
+
+    @handle.register
+    def _(self, action: act.SchedulerExited) -> None:
+        detail = "with no exit code" if action.code is None else f"exit code {action.code}"
+        self._emit(ev.SchedulerChanged(change="process-exit", detail=detail))
+
+    @handle.register
+    def _(self, action: act.StepChanged) -> None:
+        stimulus = action.stimulus
+        index = stimulus.step_index
+        known = self._steps[index] if index < len(self._steps) else None
+        self.step_index = index
+        self.step = known.name if known else f"step {index}"
+        self._emit(
+            ev.StepStarted(
+                index=index,
+                name=self.step,
+                scheduler=known.scheduler if known else "unknown",
+                elapsed_ms=stimulus.elapsed_ms,
+                worker_count=stimulus.worker_count,
+                total_iterations=stimulus.total_iterations,
+            )
+        )
+
+    @handle.register
+    def _(self, action: act.ScenarioStarted) -> None:
+        self._clock.start()
+        self._emit(ev.ScenarioChanged(state="started"))
+
+    @handle.register
+    def _(self, action: act.ScenarioPaused) -> None:
+        self._clock.pause()
+        self._emit(ev.ScenarioChanged(state="paused"))
+
+    @handle.register
+    def _(self, action: act.ScenarioResumed) -> None:
+        self._clock.resume()
+        self._emit(ev.ScenarioChanged(state="resumed"))
+
+    @handle.register
+    def _(self, action: act.ScenarioEnded) -> None:
+        end = action.end
+        self._clock.end()
+        self._emit(
+            ev.ScenarioChanged(
+                state="ended", elapsed_ms=end.elapsed_ms, total_iterations=end.total_iterations or 0
+            )
+        )
+
+    @handle.register
+    def _(self, action: act.LifecycleChanged) -> None:
+        phase, reason = action.lifecycle.phase, printable(action.lifecycle.reason)
+        self._emit(ev.LifecycleChanged(phase=phase.name.title().replace("_", ""), reason=reason))
+        if phase is LifecyclePhase.SCHEDULER_NOT_ATTACHED:
+            message = f"the scheduler did not attach: {reason}"
+            hint = "the loader's and the verifier's log is in the run's output (sched_log)"
+            self._fail(message, SchedulerRejectedError(message, hint))
+
+    @handle.register
+    def _(self, action: act.Exited) -> None:
+        first, self.exit_code = self.exit_code is None, action.code
+        if first:
+            # The guest waits for it: only now is it certain that all it said was read.
+            self._reply(MsgType.Shutdown, b"")
+
+    @handle.register
+    def _(self, action: act.WorkersReported) -> None:
+        workers = tuple(
+            ev.WorkerReport(worker.pid, worker.comm, worker.iterations) for worker in action.report.workers
+        )
+        self._emit(ev.WorkersReported(workers=workers))
+
+    @handle.register
+    def _(self, action: act.Text) -> None:
+        self._emit(ev.OutputText(stream=_STREAMS.get(action.kind, action.kind.name), text=action.text))
+
+    @handle.register
+    def _(self, action: act.UnknownType) -> None:
+        text = f"frames of unknown type {action.msg_type:#010x}; counted from now on"
+        self._emit(ev.Logged(severity="warning", source="port", text=text))
+
+    @handle.register
+    def _(self, action: act.Refuse) -> None:
+        self._answer(action.request_id, SnapshotStatus.ERR, action.reason)
+
+    @handle.register
+    def _(self, action: act.SnapshotRequested) -> None:
+        self._nursery.start_soon(self._serve, action.request)
+
+    @handle.register
+    def _(self, action: act.KernelOpRequested) -> None:
+        self._kernel_ops.accept(action.request, self._nursery)
+
+    @handle.register
+    def _(self, action: act.RefuseKernelOp) -> None:
+        self._kernel_ops.refuse(action.request_id, action.reason)
+
+    def _answer(self, request_id: int, status: SnapshotStatus, reason: str = "") -> None:
+        self._reply(MsgType.SnapshotReply, SnapshotReply(request_id, status, reason).pack())
+
+    async def _serve(self, request: SnapshotRequest) -> None:
+        if self._busy():
+            self._answer(request.request_id, SnapshotStatus.QUEUED)
+        try:
+            if request.kind == SnapshotKind.WATCH:
+                await self._watch(request.tag)
+            elif _HOSTS_OWN_TAG.fullmatch(request.tag):
+                raise UsageError(f"{request.tag} is a name that the host gives", "choose another tag")
+            else:
+                await self._capture("guest", f"request {request.request_id}", request.tag or None)
+        except KtstrError as error:
+            self._answer(request.request_id, SnapshotStatus.ERR, error.message)
+        else:
+            self._answer(request.request_id, SnapshotStatus.OK)

@@ -1,0 +1,347 @@
+"""Heartbeats in a run: the two observers, where their beats come from, and what becomes of a silence.
+
+The guest's senders and the host's share no pids and no clock (the guest's stands while the guest is frozen), so
+each world has an observer of its own. Before they look for silences the guest's port is read until nothing waits
+in it: a backend that was stopped for seconds finds the beats of those seconds there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from ktstr_tui.backend.beat_news import (
+    GUEST_PROGRAM,
+    GUEST_PROGRAM_PID,
+    Refusals,
+    row_of,
+)
+from ktstr_tui.backend.config import BeatsConfig
+from ktstr_tui.backend.silences import Freezer, Silences
+from ktstr_tui.capture import dispatch_actions as act
+from ktstr_tui.heartbeat import events as ob
+from ktstr_tui.heartbeat.clock import ObserverClock
+from ktstr_tui.heartbeat.gate import Rules, own_namespace, read_pid_max
+from ktstr_tui.heartbeat.histogram import Histogram
+from ktstr_tui.heartbeat.loop import BeatLoop, Ingress
+from ktstr_tui.heartbeat.metrics import (
+    Labels,
+    SecureCounts,
+    Value,
+    exposition,
+    observer_values,
+    row_values,
+    summed,
+)
+from ktstr_tui.heartbeat.metrics_server import MetricsServer
+from ktstr_tui.heartbeat.observer import Observer
+from ktstr_tui.heartbeat.sockets import ObserverSocket, queue_length, udp_socket, unix_socket
+from ktstr_tui.heartbeat.tracked import Origin
+from ktstr_tui.heartbeat.watchdog import HeartbeatFile, SelfWatchdog
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.beats import MAX_ROWS, BeatRow, Domain
+from ktstr_tui.model.errors import KtstrError, UsageError
+
+TELL_NS: Final = 500_000_000
+"""Time between two `BeatsObserved`."""
+REFRESH_NS: Final = 1_000_000_000
+"""Time between two readings of the vCPUs' host CPU time, and between two looks at standing silences."""
+PID_MAX_NS: Final = 60_000_000_000
+PORT_READS: Final = 64
+"""Turns that the port's reader gets before a look, while something waits."""
+GUEST_MAX_RATE, GUEST_BURST = 20_000, 40_000
+SOCKET_NAME: Final = "beats.sock"
+HEARTBEAT_NAME: Final = "heartbeat"
+TOKEN_NAME: Final = "metrics.token"
+
+
+class RunBeats:
+    """The heartbeats of one run. Single use.
+
+    Args:
+        config: What was asked for.
+        emit: Takes events, on the trio thread.
+        freezer: The coordinator.
+        socket_dir: Where the run's sockets are.
+        port_fd: The guest port's descriptor on the host, to see what waits in it.
+        clock: Host monotonic clock, in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        config: BeatsConfig,
+        emit: Callable[[ev.Event], object],
+        freezer: Freezer,
+        socket_dir: Path,
+        port_fd: int,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._config = config
+        self._emit = emit
+        self._socket_dir = socket_dir
+        self._port_fd = port_fd
+        self._clock = clock
+        threshold_ns = int(config.threshold_ms * 1e6)
+        self.guest = Observer(
+            ObserverClock(clock, freezer.frozen_between_ns),
+            threshold_ns,
+            Rules(max_rate_per_pid=0, max_rate=GUEST_MAX_RATE, burst=GUEST_BURST, pid_max=GUEST_PROGRAM_PID),
+            capacity=max(config.capacity, 512),
+        )
+        self.host = Observer(
+            ObserverClock(clock),
+            threshold_ns,
+            Rules(
+                max_rate_per_pid=config.max_rate_per_pid,
+                max_rate=config.max_rate,
+                uid=os.getuid(),
+                pid_ns_inode=own_namespace(),
+                pid_max=read_pid_max(),
+            ),
+            capacity=config.capacity,
+        )
+        self._observers: dict[Domain, Observer] = {"guest": self.guest, "host": self.host}
+        self._sockets: list[Ingress] = []
+        self._secure: Callable[[], SecureCounts] | None = None
+        self._loop: BeatLoop | None = None
+        self._names: dict[int, str] = {GUEST_PROGRAM_PID: GUEST_PROGRAM}
+        self._refusals = Refusals(emit)
+        self._silences = Silences(
+            self._observers, emit, freezer, self._comm, clock, capture_on_stall=config.capture_on_stall
+        )
+        self._guest_over = False
+        self._told_ns = self._refreshed_ns = self._pid_max_ns = 0
+        self._file = HeartbeatFile(socket_dir / HEARTBEAT_NAME)
+        self._server: MetricsServer | None = None
+
+    # -- what the run calls ----------------------------------------------------------------------------
+
+    def tap(self, handle: Callable[[act.Action], None]) -> Callable[[act.Action], None]:
+        """A handler that takes what concerns heartbeats, and passes all on."""
+
+        def both(action: act.Action) -> None:
+            self._on_action(action)
+            handle(action)
+
+        return both
+
+    def attach(self, view: KernelView, vcpu_times: Callable[[], Mapping[int, int]]) -> None:
+        """The guest's memory is readable by type: silences can be explained."""
+        self._silences.attach(view, vcpu_times)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Observe until cancelled."""
+        with ExitStack() as stack:
+            self._open_sockets(stack)
+            self._loop = loop = BeatLoop(
+                tuple(self._observers.values()),
+                self._sockets,
+                drain_others=self._drain_port,
+                after_look=self._after_look,
+            )
+            stack.callback(self._file.remove)
+            if self._config.watchdog_s is not None:
+                stack.enter_context(SelfWatchdog(lambda: loop.iterations, self._config.watchdog_s))
+            async with trio.open_nursery() as nursery:
+                await self._open_metrics(nursery)
+                await nursery.start(self._silences.run)
+                await nursery.start(loop.run)
+                task_status.started()
+
+    def drops(self) -> dict[str, int]:
+        """What was given up, by reason."""
+        return {
+            "beats: events not fetched": sum(o.statistics().events_dropped for o in self._observers.values()),
+            "beats: silences not explained": self._silences.unexplained,
+            "beats: captures on stall skipped": self._silences.captures_skipped,
+        }
+
+    # -- in --------------------------------------------------------------------------------------------
+
+    def _on_action(self, action: act.Action) -> None:
+        if isinstance(action, act.BeatsReceived):
+            if not self._guest_over:
+                self.guest.take_frames(action.data, Origin.HYPERVISOR_ATTESTED)
+        elif isinstance(action, act.WorkersReported):
+            workers = action.report.workers
+            self._names |= {worker.pid: worker.comm for worker in workers}
+            if not self._guest_over:
+                self.guest.expect(worker.pid for worker in workers)
+        elif isinstance(action, act.StepEnded | act.Exited):
+            self._guest_over = self._guest_over or isinstance(action, act.Exited)
+            self._part_with_guest()
+
+    def _part_with_guest(self) -> None:
+        """A step's workers are killed at its end; their silence then says nothing."""
+        self.guest.begin_anew()
+        self._names = {GUEST_PROGRAM_PID: GUEST_PROGRAM}
+        self._silences.forget("guest")
+
+    async def _drain_port(self) -> None:
+        for _ in range(PORT_READS):
+            await trio.lowlevel.checkpoint()
+            if not _waiting_bytes(self._port_fd):
+                return
+
+    def _open_sockets(self, stack: ExitStack) -> None:
+        config = self._config
+        try:
+            if config.socket:
+                length = queue_length()
+                sock = stack.enter_context(unix_socket(self._socket_dir / SOCKET_NAME))
+                self._sockets.append(
+                    ObserverSocket(
+                        sock, self.host, Origin.KERNEL_ATTESTED, credentials=True, queue_length=length
+                    )
+                )
+            if config.udp is not None:
+                self._open_udp(stack, config.udp)
+        except KtstrError as error:
+            text = f"no beats from the host: {error.message}"
+            self._emit(ev.Logged(severity="error", source="beats", text=text))
+
+    def _open_udp(self, stack: ExitStack, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise UsageError(f"{address!r} is no HOST:PORT", "write for example 127.0.0.1:7700")
+        sock = stack.enter_context(
+            udp_socket((host.strip("[]"), int(port)), loopback_only=not self._config.accept_network)
+        )
+        if self._config.shared_key_file is None and self._config.master_key_file is None:
+            self._sockets.append(
+                ObserverSocket(sock, self.host, Origin.NETWORK_UNVERIFIED, credentials=False)
+            )
+            return
+        from ktstr_tui.heartbeat.sealed import open_sealed  # noqa: PLC0415 - loads a cryptographic library
+
+        sealed = open_sealed(
+            sock,
+            self.host,
+            self._config.shared_key_file,
+            self._config.master_key_file,
+            self.host.threshold_ns,
+        )
+        self._sockets.append(sealed)
+        self._secure = sealed.counts
+
+    # -- out -------------------------------------------------------------------------------------------
+
+    def _after_look(self) -> None:
+        now_ns = self._clock()
+        for domain, observer in self._observers.items():
+            for event in observer.take_events():
+                self._on_event(domain, event)
+        self._refusals.flush(now_ns)
+        if now_ns - self._told_ns >= TELL_NS:
+            self._told_ns = now_ns
+            self._tell()
+            assert self._loop is not None
+            self._file.write(self._loop.iterations, self.host.clock.now_ns())
+        if now_ns - self._refreshed_ns >= REFRESH_NS:
+            self._refreshed_ns = now_ns
+            self._silences.refresh()
+        if now_ns - self._pid_max_ns >= PID_MAX_NS:
+            self._pid_max_ns = now_ns
+            self.host.set_pid_max(read_pid_max() or 0)
+
+    def _on_event(self, domain: Domain, event: ob.ObserverEvent) -> None:
+        if isinstance(event, ob.SenderStalled):
+            self._silences.begin(domain, event)
+        elif isinstance(event, ob.SenderRecovered):
+            self._silences.end(domain, event)
+        else:
+            self._refusals.add(domain, event)
+
+    def _tell(self) -> None:
+        rows = self._rows()
+        if not rows and not any(observer.statistics().taken for observer in self._observers.values()):
+            return
+        self._emit(
+            ev.BeatsObserved(
+                rows=rows,
+                tracked=sum(len(observer.tracker) for observer in self._observers.values()),
+                threshold_ms=self._config.threshold_ms,
+                counters=summed(self._values()),
+            )
+        )
+
+    def _rows(self) -> tuple[BeatRow, ...]:
+        rows = []
+        for domain, observer in self._observers.items():
+            now_ns = observer.clock.now_ns()
+            rows += [
+                row_of(domain, row, self._comm(domain, row.pid), now_ns) for row in observer.rows(MAX_ROWS)
+            ]
+        rows.sort(key=lambda row: (not row.stalled, -row.age_ms))
+        return tuple(rows[:MAX_ROWS])
+
+    def _comm(self, domain: Domain, pid: int) -> str:
+        return self._names.get(pid, "") if domain == "guest" else ""
+
+    # -- metrics ---------------------------------------------------------------------------------------
+
+    def _values(self) -> list[Value]:
+        unix = [one.statistics() for one in self._sockets if isinstance(one, ObserverSocket)]
+        secure = self._secure() if self._secure else None
+        values = observer_values("guest", self.guest.statistics())
+        values += observer_values("host", self.host.statistics(), unix, secure)
+        loop = self._loop
+        values.append(
+            Value("varta_observer_iteration_budget_exceeded_total", (), loop.over_budget if loop else 0)
+        )
+        return values
+
+    def render_metrics(self) -> str:
+        """The exposition of everything."""
+        values = self._values()
+        scraped = self._server.statistics() if self._server else None
+        failures, dropped = (scraped.auth_failures, scraped.dropped) if scraped else (0, 0)
+        values += [
+            Value("varta_prom_auth_failures_total", (), failures),
+            Value("varta_prom_connections_dropped_total", (("reason", "drain"),), dropped),
+            Value("varta_log_suppressed_total", (("kind", "heartbeat_io"),), self._file.failures),
+            Value("varta_pid_max_current", (), read_pid_max() or 0),
+            Value("varta_watch_uptime_seconds", (), self.host.clock.now_ns() / 1e9),
+            Value("varta_watch_last_poll_loop_timestamp_seconds", (), self._told_ns / 1e9),
+        ]
+        for domain, observer in self._observers.items():
+            values += row_values(domain, observer.tracker.rows(), {GUEST_PROGRAM_PID: 1})
+        histograms: dict[tuple[str, Labels], Histogram] = {}
+        if self._loop is not None:
+            histograms[("varta_observer_iteration_seconds", ())] = self._loop.iteration_seconds
+            for stage, histogram in self._loop.stage_seconds.items():
+                histograms[("varta_observer_stage_seconds", (("stage", stage),))] = histogram
+        return exposition(values, histograms)
+
+    async def _open_metrics(self, nursery: trio.Nursery) -> None:
+        if self._config.metrics_port is None:
+            return
+        self._server = server = MetricsServer(self.render_metrics)
+        try:
+            server.write_token(self._socket_dir / TOKEN_NAME)
+            port = await nursery.start(server.run, self._config.metrics_port)
+        except OSError as error:
+            text = f"no metrics: port {self._config.metrics_port}: {error}"
+            self._emit(ev.Logged(severity="error", source="beats", text=text))
+            return
+        text = f"metrics at http://127.0.0.1:{port}/metrics, token in {self._socket_dir / TOKEN_NAME}"
+        self._emit(ev.Logged(severity="info", source="beats", text=text))
+
+
+def _waiting_bytes(fd: int) -> int:
+    """What lies unread in a socket."""
+    try:
+        (count,) = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))
+    except OSError:
+        return 0
+    return int(count)

@@ -1,0 +1,79 @@
+"""The ways in which a guest ends a run: it leaves, dies, never comes up, or falls silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from ktstr_tui.backend.outcome import Ending
+from ktstr_tui.guest.machine import Machine, MachineExit
+from ktstr_tui.model.errors import GuestError, HostError, KtstrError
+
+DRAIN_S = 2.0
+"""How long the guest's last words may take to be read when it is gone."""
+CONSOLE_HINT = "the whole console is in console.log of the run's directory"
+
+
+def exit_error(exit_: MachineExit, *, finished: bool) -> KtstrError | None:
+    """What a machine's end means; None when it was in order.
+
+    Args:
+        exit_: How QEMU ended.
+        finished: Whether the guest had said its last word (the Exit frame) before.
+    """
+    if exit_.reason == "quit" or (exit_.reason == "poweroff" and finished):
+        return None
+    tail = exit_.console_tail
+    if exit_.reason == "qemu-error":
+        return HostError(exit_.detail, "run ktstr-tui doctor")
+    if exit_.reason == "poweroff":
+        return GuestError("the guest powered off before its scenario was over", CONSOLE_HINT, tail)
+    if exit_.reason == "killed":
+        return GuestError(
+            exit_.detail, "something on this host ended QEMU; look for the OOM killer in dmesg", tail
+        )
+    return GuestError(exit_.detail, CONSOLE_HINT, tail)
+
+
+async def watch_exit(
+    machine: Machine, ending: Ending, finished: Callable[[], bool], drained: trio.Event
+) -> None:
+    """End the run when the machine ends, and what it said last has been read."""
+    exit_ = await machine.wait_exit()
+    with trio.move_on_after(DRAIN_S):
+        await drained.wait()
+    error = exit_error(exit_, finished=finished())
+    ending.set(error.message if error else "the scenario is over", error)
+
+
+async def watch_boot(ready: trio.Event, machine: Machine, ending: Ending, deadline_s: float) -> None:
+    """End the run when the guest is not up in time."""
+    with trio.move_on_after(deadline_s):
+        await ready.wait()
+        return
+    message = f"the guest was not up after {deadline_s:g} s"
+    hint = "raise --boot-deadline on a slow host; " + CONSOLE_HINT
+    ending.set(message, GuestError(message, hint, machine.console.tail()))
+
+
+async def watch_silence(
+    last_frame_ns: Callable[[], int],
+    frozen_between_ns: Callable[[int, int], int],
+    clock: Callable[[], int],
+    machine: Machine,
+    ending: Ending,
+    limit_s: float,
+) -> None:
+    """End the run when the guest sends nothing for ``limit_s``; time in which it was frozen does not count.
+
+    The guest program reports every second, as a real-time task, so only a kernel that no longer runs falls silent.
+    """
+    while True:
+        await trio.sleep(min(1.0, limit_s / 4))
+        last, now = last_frame_ns(), clock()
+        silent_ns = now - last - frozen_between_ns(last, now)
+        if silent_ns > limit_s * 1e9:
+            message = f"the guest hangs: no sign of life for {silent_ns / 1e9:.0f} s"
+            ending.set(message, GuestError(message, CONSOLE_HINT, machine.console.tail()))
+            return

@@ -1,0 +1,119 @@
+"""Kernel operations as they are asked for: by the guest in frames, by viewers in a command.
+
+The guest may ask as often as it likes and about anything. So it gets a number of operations at a time and a number
+in a second, past which it is refused at once; and every request whose id can be read is answered, because the
+guest waits for nothing else meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import trio
+
+from ktstr_tui.capture.bridge import SnapshotBridge
+from ktstr_tui.capture.kernel_ops import KernelOps
+from ktstr_tui.capture.slots import HitBudget
+from ktstr_tui.model.errors import UsageError
+from ktstr_tui.wire.frames import MAX_PAYLOAD_BYTES
+from ktstr_tui.wire.kernel_ops import KERNEL_OP_TAG_MAX, KernelOp, KernelOpReply, KernelOpRequest
+from ktstr_tui.wire.messages import MsgType
+
+MAX_AT_ONCE = 8
+"""Operations of the guest that may be under way."""
+MAX_PER_S = 100
+"""Operations of the guest in a second."""
+COMMAND_REPLY_BYTES = 1 << 20
+"""What an answer to a viewer may carry."""
+
+
+class GuestKernelOpsStatistics(msgspec.Struct, frozen=True):
+    """What became of the guest's requests."""
+
+    served: int
+    over_budget: int
+    """Refused because there were too many."""
+    malformed: int
+    """Refused for their bytes."""
+
+
+class GuestKernelOps:
+    """Serves kernel operations to the guest.
+
+    Args:
+        ops: Carries them out.
+        bridge: Keeps the replies by tag.
+        reply: Queues a frame for the guest.
+        clock: Host monotonic clock, in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        ops: KernelOps,
+        bridge: SnapshotBridge,
+        reply: Callable[[MsgType, bytes], None],
+        clock: Callable[[], int],
+    ) -> None:
+        self._ops = ops
+        self._bridge = bridge
+        self._reply = reply
+        self._clock = clock
+        self._budget = HitBudget(MAX_PER_S)
+        self._under_way = self._served = self._over_budget = self._malformed = 0
+
+    def accept(self, request: KernelOpRequest, nursery: trio.Nursery) -> None:
+        """Begin to serve a request, or refuse it; does not wait."""
+        if self._under_way >= MAX_AT_ONCE or not self._budget.spend(self._clock()):
+            self._over_budget += 1
+            reason = f"too many requests: at most {MAX_AT_ONCE} at a time and {MAX_PER_S} a second"
+            self._answer(KernelOpReply(request.request_id, False, reason))
+            return
+        self._under_way += 1
+        nursery.start_soon(self._serve, request)
+
+    def refuse(self, request_id: int, reason: str) -> None:
+        """Answer a request that could not be understood."""
+        self._malformed += 1
+        self._answer(KernelOpReply(request_id, False, reason))
+
+    def statistics(self) -> GuestKernelOpsStatistics:
+        """Counters so far."""
+        return GuestKernelOpsStatistics(self._served, self._over_budget, self._malformed)
+
+    async def _serve(self, request: KernelOpRequest) -> None:
+        try:
+            result = await self._ops.run(request.op, "guest", reply_bytes=MAX_PAYLOAD_BYTES, suggest=False)
+        finally:
+            self._under_way -= 1
+        self._served += 1
+        reply = result.reply(request.request_id)
+        self._bridge.record_kernel_op_reply(request.tag, reply)
+        self._answer(reply)
+
+    def _answer(self, reply: KernelOpReply) -> None:
+        self._reply(MsgType.KernelOpReply, reply.pack())
+
+
+async def serve_command(ops: KernelOps, args: dict[str, Any], who: str) -> dict[str, Any]:
+    """Carry out an operation for a viewer; what it read or changed, as plain values.
+
+    Raises:
+        UsageError: The arguments are no operation.
+        KtstrError: It was refused or failed.
+    """
+    try:
+        op = msgspec.convert(args, KernelOp)
+    except (msgspec.ValidationError, ValueError, TypeError) as error:
+        raise UsageError(f"kernel-op: {error}") from error
+    if len(op.tag.encode()) > KERNEL_OP_TAG_MAX:
+        raise UsageError(f"kernel-op: a tag has at most {KERNEL_OP_TAG_MAX} bytes")
+    result = await ops.run(op, who, reply_bytes=COMMAND_REPLY_BYTES)
+    result.raise_for_error()
+    return {
+        "mode": op.mode,
+        "direction": op.direction,
+        "entries": [msgspec.to_builtins(entry) for entry in result.entries()],
+        "pause": None if result.pause is None else msgspec.to_builtins(result.pause),
+    }

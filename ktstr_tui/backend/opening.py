@@ -1,0 +1,135 @@
+"""From a guest that has just come up to one that is watched: the order of it is the hard thing.
+
+guest is up ─▶ memory typed ─▶ slot 0 armed ─▶ scenario may begin ─▶ sampler
+
+The guest waits for a word of the host (``AccessorReady``) before it begins its scenario, so that no scheduler comes or
+goes unseen: everything that watches schedulers has to be in place before that word. But it does not wait for ever, and
+then begins unwatched. So a slot that is not armed in time is told, and the scenario begins without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import trio
+
+from ktstr_tui.backend.beats import RunBeats
+from ktstr_tui.capture.coordinator import Coordinator
+from ktstr_tui.capture.dual import EarlyCapture
+from ktstr_tui.capture.kernel_ops import KernelOps
+from ktstr_tui.capture.monitor import Monitor
+from ktstr_tui.capture.sampler import Sampler
+from ktstr_tui.capture.vcpu_times import VcpuTimes
+from ktstr_tui.guest.machine import Machine
+from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.events import Event, GuestReady, KernelTyped, Logged, Sampled
+from ktstr_tui.wire.messages import MsgType
+
+ARM_S = 2.0
+"""How long the scenario may be kept waiting for slot 0."""
+
+
+class Opening:
+    """Opens the kernel of one guest, and keeps what came of it. Single use.
+
+    Args:
+        machine: The machine.
+        emit: Takes events.
+        coordinator: Arms slot 0.
+        kernel_ops: Reads and writes by type.
+        beats: Looks for the cause of silences in the kernel.
+        early: Looks at every sample.
+        sample_hz: Samples a second; 0 for none.
+        started_ns: Host monotonic time at which the machine was started.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        emit: Callable[[Event], object],
+        coordinator: Coordinator,
+        kernel_ops: KernelOps,
+        beats: RunBeats,
+        early: EarlyCapture,
+        sample_hz: float,
+        started_ns: int,
+    ) -> None:
+        self.ready_ns: int | None = None
+        """Host monotonic time at which the guest was up."""
+        self.view: KernelView | None = None
+        """The guest's memory by type, once it can be read."""
+        self.sampler: Sampler | None = None
+        self.typed = trio.Event()
+        """Set when `view` is there, slot 0 is armed and the sampler, if asked for, is about to start."""
+        self._machine = machine
+        self._emit = emit
+        self._coordinator = coordinator
+        self._kernel_ops = kernel_ops
+        self._beats = beats
+        self._early = early
+        self._sample_hz = sample_hz
+        self._started_ns = started_ns
+
+    async def run(
+        self, system_ready: trio.Event, reply: Callable[[MsgType, bytes], None], nursery: trio.Nursery
+    ) -> None:
+        """Wait until the guest is up, open its kernel, let the scenario begin.
+
+        Args:
+            system_ready: Set when the guest is up.
+            reply: Queues a frame for the guest.
+            nursery: Where the sampler runs.
+        """
+        await system_ready.wait()
+        self.ready_ns = time.monotonic_ns()
+        self._emit(GuestReady(boot_ms=(self.ready_ns - self._started_ns) / 1e6))
+        view = self.view = await self._type_memory(self.ready_ns)
+        self._coordinator.attach_view(view)
+        self._kernel_ops.attach(view)
+        with trio.move_on_after(ARM_S) as late:
+            await self._coordinator.armed.wait()
+        if late.cancelled_caught:
+            text = "slot 0 could not be armed in time"
+            self._emit(Logged(severity="warning", source="coordinator", text=text))
+        threads = await self._machine.vcpu_threads()
+        vcpu_times = VcpuTimes(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])
+        self._beats.attach(view, vcpu_times)
+        reply(MsgType.AccessorReady, b"")
+        if self._sample_hz > 0:
+            self.sampler = self._make_sampler(view, vcpu_times)
+            nursery.start_soon(self.sampler.run)
+        self.typed.set()
+
+    async def _type_memory(self, ready_ns: int) -> KernelView:
+        machine = self._machine
+        ram = GuestRam.from_fds(
+            [(machine.ram_fds[s.fd_index], s.offset, s.guest_phys, s.length) for s in machine.segments]
+        )
+        view = await trio.to_thread.run_sync(KernelView.open, ram)
+        self._emit(
+            KernelTyped(
+                release=view.release,
+                hz=view.hz,
+                cpus=view.nr_cpus,
+                btf_types=len(view.btf),
+                typed_ms=(time.monotonic_ns() - ready_ns) / 1e6,
+            )
+        )
+        return view
+
+    def _make_sampler(self, view: KernelView, vcpu_times: VcpuTimes) -> Sampler:
+        return Sampler(
+            view,
+            self._on_sampler,
+            vcpu_times=vcpu_times,
+            freezer=self._coordinator,
+            monitor=Monitor(view.hz, no_evidence=vcpu_times.obstacle),
+            hz=self._sample_hz,
+        )
+
+    def _on_sampler(self, event: Event) -> None:
+        self._emit(event)
+        if isinstance(event, Sampled):
+            self._early.observe(event.sample)

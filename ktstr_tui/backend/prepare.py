@@ -1,0 +1,61 @@
+"""Everything that must be known before a guest starts: kernel, scenario, schedulers, initramfs, accelerator."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+
+import msgspec
+import trio
+
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.guest.accel import Verdict, decide_accelerator
+from ktstr_tui.guest.image import KernelImage, require_sched_ext
+from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
+from ktstr_tui.guest.kernels import resolve_kernel
+from ktstr_tui.guest.payload import resolve_scheduler
+from ktstr_tui.guest.scenario import Scenario, encode_plan, load_scenario
+from ktstr_tui.model.topology import Topology
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A run with everything looked up."""
+
+    kernel: KernelImage
+    scenario: Scenario
+    initrd: bytes
+    topology: Topology
+    verdict: Verdict
+
+    @property
+    def step_names(self) -> tuple[str, ...]:
+        """The names of the scenario's steps, in order."""
+        return tuple(step.name for step in self.scenario.steps)
+
+
+def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, bytes]:
+    scenario = load_scenario(config.scenario)
+    if config.scheduler is not None:
+        words = (config.scheduler, *config.scheduler_args)
+        scenario = scenario.with_scheduler(shlex.join(words) if config.scheduler_args else config.scheduler)
+    scenario.require_cpus(Topology.parse(config.topology).cpus)
+    artifacts = guest_artifacts()
+    payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
+    kernel = require_sched_ext(resolve_kernel(config.kernel))
+    plan = encode_plan(scenario, payloads)
+    return kernel, scenario, build_initramfs(artifacts.agent, plan, payloads.values())
+
+
+async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
+    """Look everything up; takes seconds only when an accelerator must be probed.
+
+    Raises:
+        UsageError: The scenario, scheduler or kernel named is wrong.
+        HostError: This host cannot run guests.
+    """
+    topology = Topology.parse(config.topology)
+    kernel, scenario, initrd = await trio.to_thread.run_sync(_look_up, config)
+    note(f"kernel {kernel.release}, scenario {scenario.name}")
+    verdict = await decide_accelerator(config.accelerator, kernel, initrd)
+    note(f"accelerator {verdict.accelerator}: {verdict.reason}")
+    return Prepared(kernel=kernel, scenario=scenario, initrd=initrd, topology=topology, verdict=verdict)

@@ -1,0 +1,201 @@
+"""One run from its first event to its last: opens the rooms in one nursery and connects them.
+
+The stream and the publisher outlive the machine, so that viewers see how it ended. Inside, whatever can end the
+run reports to one `Ending`, the first cause wins, and everything else is cancelled from there.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import trio
+
+from ktstr_tui.backend.commands import run_command
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.live import LiveGuest
+from ktstr_tui.backend.outcome import Ending, Outcome
+from ktstr_tui.backend.place import Place, take_place
+from ktstr_tui.backend.prepare import Prepared, prepare
+from ktstr_tui.backend.signals import watch_signals
+from ktstr_tui.control.authority import Authority
+from ktstr_tui.guest.machine import MachineSpec, open_machine
+from ktstr_tui.link.publisher import Publisher
+from ktstr_tui.link.recording import Recorder
+from ktstr_tui.link.stream import Stream
+from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedError, root_cause
+from ktstr_tui.model.events import RunEnded, RunInfo, RunStarted
+from ktstr_tui.model.state import RunState
+
+LOG_TAIL_LINES = 40
+"""Of a rejected scheduler's log, in the run's last event; all of it is in the output."""
+FAREWELL_S = 0.3
+"""How long viewers have to take the last events before the sockets go."""
+
+
+async def run_backend(
+    config: RunConfig, note: Callable[[str], None], ready: Callable[[Place], None]
+) -> RunState:
+    """Carry out one run.
+
+    Args:
+        config: What is asked for.
+        note: Takes lines for people while the run is being prepared.
+        ready: Called once viewers can connect; the guest starts after that.
+
+    Returns:
+        The state after the last event; how it ended is in ``ended``.
+
+    Raises:
+        KtstrError: The run could not begin.
+    """
+    prepared = await prepare(config, note)
+    with take_place(config.name, prepared.scenario.name) as place:
+        return await Session(config, prepared, place).run(ready)
+
+
+def machine_spec(config: RunConfig, prepared: Prepared, place: Place) -> MachineSpec:
+    """The machine of a run."""
+    return MachineSpec(
+        kernel=prepared.kernel.path_to_boot,
+        initrd=prepared.initrd,
+        topology=prepared.topology,
+        memory_bytes=config.memory_mib << 20,
+        accelerator=prepared.verdict.accelerator,
+        socket_dir=place.socket_dir,
+        console_log=place.data_dir / "console.log",
+        append=config.extra_kernel_args,
+    )
+
+
+class _Audience:
+    """The publisher and the recorder, for the counters."""
+
+    def __init__(self, publisher: Publisher, recorder: Recorder) -> None:
+        self._publisher = publisher
+        self._recorder = recorder
+
+    def viewers(self) -> int:
+        return self._publisher.statistics().viewers
+
+    def drops(self) -> dict[str, int]:
+        published = self._publisher.statistics()
+        drops = {f"publisher: {reason}": count for reason, count in published.refused.items()}
+        drops["viewers: missed events"] = published.reported_missing
+        drops |= {
+            f"recorder: {reason}": count for reason, count in self._recorder.statistics().dropped.items()
+        }
+        return drops
+
+
+class Session:
+    """One run that has a place. Single use."""
+
+    def __init__(self, config: RunConfig, prepared: Prepared, place: Place) -> None:
+        self.stream = Stream()
+        self.ending = Ending()
+        self._config = config
+        self._prepared = prepared
+        self._place = place
+        self._guest: LiveGuest | None = None
+
+    async def run(self, ready: Callable[[Place], None]) -> RunState:
+        """Run to the end."""
+        authority = Authority()
+        publisher = Publisher(self.stream, self._place.socket_dir, authority.guard(self._command))
+        path = Path(self._config.record) if self._config.record else self._place.data_dir / "recording.ktstr"
+        recorder = Recorder(self.stream, path)
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(recorder.run)
+                await nursery.start(publisher.run)
+                self._announce()
+                ready(self._place)
+                nursery.start_soon(watch_signals, self.ending)
+                outcome = await self._run_machine(_Audience(publisher, recorder))
+                self._say_goodbye(outcome)
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(FAREWELL_S)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
+        return self.stream.state
+
+    async def _run_machine(self, audience: _Audience) -> Outcome:
+        started_ns = time.monotonic_ns()
+        try:
+            async with open_machine(machine_spec(self._config, self._prepared, self._place)) as machine:
+                self._guest = LiveGuest(
+                    machine, self.stream, self._config, self._prepared, self._place, audience, started_ns
+                )
+                await self._guest.run(self.ending)
+        except Exception as error:
+            cause = root_cause(error)
+            if not isinstance(cause, KtstrError):
+                # A defect must end the run in good order too: viewers and the recording hear of it.
+                traceback.print_exception(error)
+                cause = InternalError(
+                    f"{type(cause).__name__}: {cause}", "please report it with the traceback"
+                )
+            self.ending.set(cause.message, cause)
+        finally:
+            self._guest = None
+        return await self.ending.wait()
+
+    def _announce(self) -> None:
+        config, prepared, place = self._config, self._prepared, self._place
+        info = RunInfo(
+            name=place.name,
+            run_id=self.stream.run_id,
+            kernel=prepared.kernel.release,
+            kernel_path=str(prepared.kernel.path_to_boot),
+            accelerator=prepared.verdict.accelerator,
+            accelerator_reason=prepared.verdict.reason,
+            topology=config.topology,
+            memory_bytes=config.memory_mib << 20,
+            scenario=prepared.scenario.name,
+            scheduler=config.scheduler or "as the scenario says",
+            steps=prepared.step_names,
+            sample_hz=config.sample_hz,
+            started_wall=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+            host=socket.gethostname(),
+            data_dir=str(place.data_dir),
+            duration_s=config.duration_s,
+            allow_writes=config.allow_writes,
+        )
+        place.describe({**msgspec.to_builtins(info), "pid": os.getpid()})
+        self.stream.emit(RunStarted(info=info, mono_ns=time.monotonic_ns()))
+
+    def _say_goodbye(self, outcome: Outcome) -> None:
+        error, state = outcome.error, self.stream.state
+        ejected = f"; {state.last_ejection}" if state.last_ejection else ""
+        self.stream.emit(
+            RunEnded(
+                exit_code=outcome.exit_code(state.ejections),
+                reason=outcome.reason + ejected,
+                fault=error.fault if error else "",
+                hint=error.hint if error else "",
+                console_tail=self._last_words(outcome),
+            )
+        )
+
+    def _last_words(self, outcome: Outcome) -> tuple[str, ...]:
+        if isinstance(outcome.error, SchedulerRejectedError):
+            log = [line.text for line in self.stream.state.output if line.source == "sched_log"]
+            return tuple(log[-LOG_TAIL_LINES:])
+        return outcome.console_tail
+
+    async def _command(self, command: Command) -> Reply:
+        if command.name == "end":
+            self.ending.set(f"ended by {command.viewer or 'a viewer'}")
+            return command.done()
+        return await run_command(command, self._guest, self.stream.state)

@@ -1,0 +1,104 @@
+"""The directories of a run and the lock on its name."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ktstr_tui.backend.place import take_place
+from ktstr_tui.model.errors import HostError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def _private_dirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def test_a_place_is_private_and_its_sockets_go_at_the_end() -> None:
+    with take_place("one", "x") as place:
+        assert place.socket_dir.stat().st_mode & 0o777 == 0o700
+        assert place.data_dir.stat().st_mode & 0o777 == 0o700
+        place.describe({"name": "one"})
+        assert json.loads((place.socket_dir / "run.json").read_text()) == {"name": "one"}
+    assert not place.socket_dir.exists()
+    assert place.data_dir.is_dir()
+
+
+def test_a_second_run_of_the_same_name_is_refused_and_loses_nothing() -> None:
+    with take_place("one", "x") as place:
+        place.describe({"name": "one"})
+        with pytest.raises(UsageError, match="a run named one is going on"), take_place("one", "x"):
+            pass
+        assert (place.socket_dir / "run.json").exists()
+
+
+def test_without_a_name_a_number_is_added() -> None:
+    with take_place(None, "tour") as first, take_place(None, "tour") as second:
+        assert (first.name, second.name) == ("tour", "tour-2")
+
+
+def test_a_scenario_file_gives_its_stem() -> None:
+    with take_place(None, "/somewhere/my scenario.toml") as place:
+        assert place.name == "my-scenario"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a" * 41, "a b"])
+def test_a_malformed_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be a run's name"), take_place(name, "x"):
+        pass
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, socket\n"
+        "from ktstr_tui.backend.place import take_place\n"
+        "with take_place('one', 'x') as place:\n"
+        "    place.describe({})\n"
+        "    socket.socket(socket.AF_UNIX).bind(str(place.socket_dir / 'events.sock'))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False)
+    left = Path(os.environ["XDG_RUNTIME_DIR"]) / "ktstr" / "one"
+    assert (left / "events.sock").is_socket()
+    with take_place("one", "x") as place:
+        assert sorted(path.name for path in place.socket_dir.iterdir()) == ["lock"]
+
+
+def test_a_directory_with_foreign_files_is_refused_and_left_alone() -> None:
+    foreign = Path(os.environ["XDG_RUNTIME_DIR"]) / "ktstr" / "one"
+    foreign.mkdir(parents=True, mode=0o700)
+    foreign.parent.chmod(0o700)
+    (foreign / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="which no run put there"), take_place("one", "x"):
+        pass
+    assert (foreign / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_directory_that_others_can_enter_is_refused() -> None:
+    foreign = Path(os.environ["XDG_RUNTIME_DIR"]) / "ktstr" / "one"
+    foreign.mkdir(parents=True, mode=0o700)
+    foreign.parent.chmod(0o700)
+    foreign.chmod(0o755)
+    with pytest.raises(HostError, match="others can look in"), take_place("one", "x"):
+        pass
+
+
+def test_a_runtime_directory_too_long_for_a_socket_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 90)
+    deep.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    with pytest.raises(HostError, match="unix sockets allow 107"), take_place("one", "x"):
+        pass
+    with pytest.raises(OSError, match="too long"), socket.socket(socket.AF_UNIX) as test:
+        test.bind(str(deep / "ktstr" / "one" / "control.sock"))
