@@ -1,0 +1,271 @@
+"""The registry of actions: what can be done, under which id and on which keys.
+
+Every binding of the program is made from this table, and so are the help page and the command palette; a key
+that is not here does not exist. Ids are stable: they are what a user's key map names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from textual.binding import Binding, BindingType
+
+Place: TypeAlias = Literal["app", "main", "report", "pane"]
+"""Where a key is heard: anywhere, on the main screen, on a report, in a focused pane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing the user can do."""
+
+    id: str
+    keys: str
+    """Comma-separated keys in Textual's names."""
+    run: str
+    """The Textual action, with its arguments."""
+    label: str
+    """Two words at most, for the footer."""
+    about: str
+    """A sentence, for help, palette and tooltip."""
+    place: Place
+    footer: bool = False
+
+    @property
+    def group(self) -> str:
+        """The part of the id before the dot; heads a section of the help page."""
+        return self.id.partition(".")[0]
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action(
+        "view.pause",
+        "space",
+        "pause",
+        "Pause",
+        "Pause the display; the run goes on and nothing is lost",
+        "app",
+        True,
+    ),
+    Action(
+        "run.capture",
+        "c",
+        "capture",
+        "Capture",
+        "Stop the guest for an instant and capture its whole scheduler state",
+        "app",
+        True,
+    ),
+    Action("run.freeze", "f", "freeze", "Freeze", "Freeze the guest, or let it run again", "app", True),
+    Action("view.filter", "slash", "filter", "Filter", "Show only lines that contain a text", "app", True),
+    Action(
+        "run.info",
+        "i",
+        "info",
+        "Info",
+        "Show what runs where: kernel, accelerator and why, paths, how the run ended",
+        "app",
+        True,
+    ),
+    Action("help.show", "question_mark,f1", "help", "Help", "Show the keys that work here", "app", True),
+    Action(
+        "app.quit",
+        "ctrl+q",
+        "quit",
+        "Quit",
+        "Leave; the owner of a run is asked what becomes of it",
+        "app",
+        True,
+    ),
+    Action("app.interrupt", "ctrl+c", "help_quit", "Interrupt", "Say which key leaves", "app"),
+    Action("alert.next", "right_curly_bracket", "alert(1)", "Next alert", "Show the next alert", "app"),
+    Action(
+        "alert.previous",
+        "left_curly_bracket",
+        "alert(-1)",
+        "Previous alert",
+        "Show the previous alert",
+        "app",
+    ),
+    Action(
+        "alert.open",
+        "a",
+        "open_alert",
+        "Go to alert",
+        "Open the capture of the shown alert, or go to its CPU",
+        "app",
+    ),
+    Action(
+        "capture.older",
+        "left_square_bracket",
+        "step_capture(-1)",
+        "Older",
+        "Select or open the capture before",
+        "app",
+    ),
+    Action(
+        "capture.newer",
+        "right_square_bracket",
+        "step_capture(1)",
+        "Newer",
+        "Select or open the capture after",
+        "app",
+    ),
+    Action(
+        "view.faster",
+        "plus,equals_sign",
+        "paint_rate(1)",
+        "Paint faster",
+        "Paint more often; the data is the same",
+        "app",
+    ),
+    Action(
+        "view.slower",
+        "minus",
+        "paint_rate(-1)",
+        "Paint slower",
+        "Paint less often, for slow terminals",
+        "app",
+    ),
+    Action("view.theme", "t", "next_theme", "Theme", "Switch between the dark and the light theme", "app"),
+    Action(
+        "row.copy",
+        "y",
+        "copy_row",
+        "Copy row",
+        "Copy the row under the cursor to the clipboard and to a file",
+        "app",
+    ),
+    Action(
+        "capture.export",
+        "e",
+        "export",
+        "Export",
+        "Write the selected capture as JSON and copy the file's path",
+        "app",
+    ),
+    Action(
+        "watch.add",
+        "w",
+        "watch",
+        "Watch",
+        "Stop at every write to a kernel variable, and say who wrote it",
+        "app",
+    ),
+    Action(
+        "watch.remove",
+        "delete,backspace",
+        "app.change_watch('unwatch')",
+        "Remove watch",
+        "Remove the watch under the cursor",
+        "main",
+    ),
+    Action(
+        "watch.resume",
+        "r",
+        "app.change_watch('rewatch')",
+        "Resume watch",
+        "Set the watch under the cursor again after it was paused for too many hits",
+        "main",
+    ),
+    Action("panel.cpus", "1", "panel('cpus')", "vCPUs", "Go to the vCPU table", "main"),
+    Action("panel.scheduler", "2", "panel('scheduler')", "Scheduler", "Go to the scheduler panel", "main"),
+    Action("panel.captures", "3", "panel('captures')", "Captures", "Go to the list of captures", "main"),
+    Action("panel.log", "4", "panel('log')", "Log", "Go to the event log", "main"),
+    Action("panel.output", "5", "panel('output')", "Output", "Go to the guest's output", "main"),
+    Action("panel.wire", "6", "panel('wire')", "Wire", "Go to frame counters and drops", "main"),
+    Action("panel.watch", "7", "panel('watch')", "Watch", "Go to the watchpoints", "main"),
+    Action("panel.beats", "8", "panel('beats')", "Beats", "Go to the heartbeats", "main"),
+    Action("report.close", "escape,q", "close", "Back", "Back to the live screen", "report", True),
+    Action(
+        "report.overview",
+        "1",
+        "section('overview')",
+        "Overview",
+        "The stalled task, scheduler, exit info and pause",
+        "report",
+    ),
+    Action(
+        "report.tasks",
+        "2",
+        "section('tasks')",
+        "Tasks",
+        "The runnable tasks, the longest waiting first",
+        "report",
+    ),
+    Action(
+        "report.vcpus", "3", "section('vcpus')", "vCPUs", "Registers and kernel stack of every vCPU", "report"
+    ),
+    Action(
+        "report.runqueues", "4", "section('runqueues')", "Runqueues", "The runqueue of every CPU", "report"
+    ),
+    Action(
+        "report.dsqs", "5", "section('dsqs')", "DSQs", "The dispatch queues and who waits in them", "report"
+    ),
+    Action("report.maps", "6", "section('maps')", "Maps", "The BPF maps as a tree", "report"),
+    Action("report.dmesg", "7", "section('dmesg')", "dmesg", "The end of the kernel's log", "report"),
+    Action(
+        "report.changes",
+        "8",
+        "section('changes')",
+        "Changes",
+        "What changed since the early capture, or the capture before",
+        "report",
+    ),
+    Action("report.sort", "s", "sort", "Sort", "Sort the tasks by the next column", "report", True),
+    Action("report.reverse", "S", "reverse", "Reverse", "Reverse the order of the tasks", "report"),
+    Action("move.down", "down,j", "cursor(1)", "Down", "Down a row", "pane"),
+    Action("move.up", "up,k", "cursor(-1)", "Up", "Up a row", "pane"),
+    Action("move.page_down", "pagedown,ctrl+f", "page(1)", "Page down", "Down a page", "pane"),
+    Action("move.page_up", "pageup,ctrl+b", "page(-1)", "Page up", "Up a page", "pane"),
+    Action("move.top", "home,g", "edge('top')", "Top", "To the first row", "pane"),
+    Action(
+        "move.end", "end,G", "edge('end')", "End", "To the last row; logs then follow what is new", "pane"
+    ),
+    Action("move.left", "left,h", "sideways(-8)", "Left", "Scroll left", "pane"),
+    Action("move.right", "right,l", "sideways(8)", "Right", "Scroll right", "pane"),
+    Action("row.open", "enter", "open", "Open", "Open the row under the cursor", "pane", True),
+)
+
+GROUP_TITLES = {
+    "run": "The run",
+    "view": "The view",
+    "alert": "Alerts",
+    "capture": "Captures",
+    "watch": "Watchpoints",
+    "panel": "Panels",
+    "report": "The report",
+    "row": "Rows",
+    "move": "Moving",
+    "help": "Help",
+    "app": "Program",
+}
+"""Headings of the help page, in order."""
+
+
+def bindings(place: Place) -> list[BindingType]:
+    """The bindings that belong to one place.
+
+    Binding ids must be unique for a key map to name them, so alternative keys share one id and one binding.
+    """
+    return [
+        Binding(it.keys, it.run, it.label, show=it.footer, tooltip=it.about, id=it.id)
+        for it in ACTIONS
+        if it.place == place
+    ]
+
+
+def action(id_: str) -> Action:
+    """The action of an id.
+
+    Raises:
+        KeyError: There is none.
+    """
+    return next(it for it in ACTIONS if it.id == id_) if id_ in _IDS else _missing(id_)
+
+
+def _missing(id_: str) -> Action:
+    raise KeyError(id_)
+
+
+_IDS = frozenset(it.id for it in ACTIONS)

@@ -1,0 +1,375 @@
+"""The app: it wires the source, the paint clock, the screens and the actions, and decides nothing itself.
+
+One worker follows the source, which folds events into the state; nothing is posted per event. One clock paints:
+it compares what the panes depend on with what they show, and only visible panes whose data changed are drawn.
+So the screen's cost depends on the paint rate and on what changed, not on how many events there were.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on, work
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.filter import Monochrome
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.worker import Worker, WorkerState
+
+from ktstr_tui.model.state import AlertState, CaptureState
+from ktstr_tui.tui import files, themes, words
+from ktstr_tui.tui.actions import ACTIONS, bindings
+from ktstr_tui.tui.bars import VerdictBar
+from ktstr_tui.tui.beats import BeatsPane
+from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
+from ktstr_tui.tui.lines import clean
+from ktstr_tui.tui.lists import CapturesPane
+from ktstr_tui.tui.logs import LogPane
+from ktstr_tui.tui.main_screen import MainScreen
+from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.report_panes import TasksPane
+from ktstr_tui.tui.report_screen import ReportScreen
+from ktstr_tui.tui.view import View
+from ktstr_tui.tui.watch_dialog import Asked, WatchDialog
+from ktstr_tui.tui.watch_pane import HitPage, WatchPane
+
+if TYPE_CHECKING:
+    from ktstr_tui.link.source import Source
+    from ktstr_tui.model.events import Event
+
+PAINT_RATES_HZ = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
+"""What ``+`` and ``-`` choose from."""
+
+
+class KtstrApp(App[str], inherit_bindings=False):
+    """The screen of one run.
+
+    The exit value says what becomes of the run: ``end`` or ``leave`` (the owner's choice) or ``detach``.
+
+    Args:
+        source: The run: a live viewer or a replay.
+        owner: Whether leaving must decide about the run.
+        paint_hz: Rate of the paint clock; 0 leaves painting to whoever calls `paint`.
+    """
+
+    TITLE = "ktstr-tui"
+    CSS_PATH = "ktstr.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = bindings("app")
+
+    def __init__(self, source: Source, *, owner: bool = False, paint_hz: float = 10.0) -> None:
+        super().__init__()
+        self.view = View(source)
+        self.view.owner = owner
+        self.view.paint_hz = paint_hz
+        self._clock: Timer | None = None
+        self._announced: set[str] | None = None
+        self._theme_errors: list[str] = []
+        self._add_themes()
+        if os.environ.get("TERM") == "dumb" and not self.no_color:
+            self.no_color = True
+            self._filters.append(Monochrome())
+
+    def _add_themes(self) -> None:
+        loaded, errors = themes.load_all()
+        for theme in loaded:
+            self.register_theme(theme)
+        self._theme_errors = [f"{error.message}; {error.hint}" for error in errors]
+        if themes.DEFAULT in self.available_themes:
+            self.theme = themes.DEFAULT
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return dict(themes.FALLBACK_VARIABLES)
+
+    def get_default_screen(self) -> Screen[None]:
+        return MainScreen(self.view)
+
+    def on_mount(self) -> None:
+        self._follow_source()
+        self._set_clock()
+        for text in self._theme_errors:
+            self.say(text, "warning")
+
+    # The feed and the paint clock.
+
+    @work(exclusive=True, group="feed", exit_on_error=False)
+    async def _follow_source(self) -> None:
+        await self.view.source.run(self._on_events)
+
+    def _on_events(self, batch: list[Event]) -> None:
+        """The source has folded a batch; the paint clock will look."""
+
+    @on(Worker.StateChanged)
+    def _feed_ended(self, event: Worker.StateChanged) -> None:
+        if event.worker.group == "feed" and event.state == WorkerState.ERROR:
+            self.view.failure = f"{type(event.worker.error).__name__}: {event.worker.error}"
+
+    def _set_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.stop()
+            self._clock = None
+        if self.view.paint_hz:
+            self._clock = self.set_interval(1 / self.view.paint_hz, self.paint)
+
+    def paint(self) -> None:
+        """Show what has changed since the last time."""
+        screen = next(
+            (it for it in reversed(self.screen_stack) if isinstance(it, (MainScreen, ReportScreen))), None
+        )
+        if screen is not None:
+            with self.batch_update():
+                screen.sync()
+        self._announce()
+
+    def _announce(self) -> None:
+        tags = {it.report.tag for it in self.view.source.state.captures}
+        if self._announced is None:
+            if not self.view.source.state.seq:
+                return
+            self._announced = tags
+        new = tags - self._announced
+        self._announced = tags
+        for capture in self.view.source.state.captures:
+            report = capture.report
+            if report.tag in new:
+                severity = "error" if report.is_placeholder else "information"
+                self.say(f"{report.tag}: {words.stalled_sentence(report)}", severity, title="Captured")
+
+    def say(self, text: str, severity: str = "information", *, title: str = "") -> None:
+        """A short-lived message; ``text`` may come from the guest."""
+        level = "error" if severity == "error" else "warning" if severity == "warning" else "information"
+        self.notify(clean(text), title=title, severity=level, markup=False, timeout=6)  # type: ignore[arg-type]
+
+    # Actions on the run.
+
+    def action_capture(self) -> None:
+        self._ask("capture", "capture")
+
+    def action_freeze(self) -> None:
+        frozen = self.view.source.state.frozen is not None
+        self._ask("thaw" if frozen else "freeze", "thaw" if frozen else "freeze")
+
+    def _ask(self, command: str, what: str) -> None:
+        refusal = self.view.refusal(what)
+        if refusal:
+            self.say(refusal, "warning")
+            return
+        self._command(command)
+
+    @work(group="command", exit_on_error=False)
+    async def _command(self, name: str) -> None:
+        reply = await self.view.source.command(name)
+        if reply.error is not None:
+            hint = f" {reply.error.hint}" if reply.error.hint else ""
+            self.say(f"{reply.error.message}{hint}", "error", title=f"{name} failed")
+        elif name != "capture":
+            self.say("The guest stands still." if name == "freeze" else "The guest runs again.")
+
+    def action_watch(self) -> None:
+        refusal = self.view.refusal("watch")
+        if refusal:
+            self.say(refusal, "warning")
+        elif isinstance(self.screen, (MainScreen, ReportScreen)):
+            self.push_screen(WatchDialog(), self._watch)
+
+    def _watch(self, asked: Asked | None) -> None:
+        if asked is not None:
+            self._command_watch("watch", asked)
+
+    def action_change_watch(self, command: str) -> None:
+        refusal = self.view.refusal("watch")
+        screen = self.screen
+        if refusal or not isinstance(screen, MainScreen):
+            self.say(refusal or "That works on the live screen.", "warning")
+        elif self.focused is not screen.watches:
+            screen.show_panel("watch")
+            self.say("Choose a watch with the cursor, then press the key again.")
+        elif not screen.watches.slot():
+            self.say("Slot 0 is the program's own." if screen.watches.slot() == 0 else "There is no watch.")
+        else:
+            self._command_watch(command, {"slot": screen.watches.slot()})
+
+    @work(group="command", exit_on_error=False)
+    async def _command_watch(self, name: str, args: Asked) -> None:
+        reply = await self.view.source.command(name, **args)
+        if reply.error is not None:
+            hint = f" {reply.error.hint}" if reply.error.hint else ""
+            self.say(f"{reply.error.message}{hint}", "error", title=f"{name} failed")
+            return
+        watch = reply.result.get("watch") or {}
+        state, detail = watch.get("state", "gone"), watch.get("detail", "")
+        done = {
+            "watch": f"Slot {reply.result.get('slot', '?')} is {state}" + (f": {detail}" if detail else "."),
+            "rewatch": f"The watch is {state}." if reply.result.get("changed") else "It was not paused.",
+        }
+        self.say(done.get(name, "The watch is gone."))
+
+    @on(LinePane.Opened, "#watch")
+    def _watch_opened(self, event: LinePane.Opened) -> None:
+        hit = event.pane.hit() if isinstance(event.pane, WatchPane) else None
+        if hit is not None:
+            self.push_screen(HitPage(hit, self.view.state.started_mono_ns))
+        else:
+            self.say("Nothing was written there yet.")
+
+    async def action_quit(self) -> None:
+        view = self.view
+        over = view.source.state.ended is not None or view.connection in ("gone", "ended")
+        if not view.owner:
+            self.exit("detach")
+        elif over:
+            self.exit("end")
+        elif not isinstance(self.screen, LeaveDialog):
+            info = view.source.state.info
+            self.push_screen(LeaveDialog(clean(info.name) if info else "?"), self._leave)
+
+    def _leave(self, answer: str | None) -> None:
+        if answer in ("end", "leave"):
+            self.exit(answer)
+
+    # Actions on the view.
+
+    def action_pause(self) -> None:
+        self.view.toggle_pause()
+        self.paint()
+
+    def action_paint_rate(self, step: int) -> None:
+        rates = PAINT_RATES_HZ
+        nearest = min(range(len(rates)), key=lambda index: abs(rates[index] - self.view.paint_hz))
+        self.view.paint_hz = rates[max(0, min(len(rates) - 1, nearest + step))]
+        self._set_clock()
+        self.say(f"Painting {self.view.paint_hz:g} times a second; sampling is not touched.")
+
+    def action_next_theme(self) -> None:
+        self.theme = themes.LIGHT if self.theme == themes.DEFAULT else themes.DEFAULT
+
+    def action_help(self) -> None:
+        if isinstance(self.screen, (MainScreen, ReportScreen)):
+            self.push_screen(HelpPage(self.screen))
+
+    def action_info(self) -> None:
+        if isinstance(self.screen, (MainScreen, ReportScreen)):
+            self.push_screen(InfoPage(self.view))
+
+    def action_alert(self, step: int) -> None:
+        self.view.step_alert(step)
+        self.paint()
+
+    @on(VerdictBar.Clicked)
+    def action_open_alert(self) -> None:
+        alert = self.view.alert()
+        if alert is None:
+            self.say("No alert stands.")
+            return
+        self._open_what_it_is_about(alert)
+
+    def _open_what_it_is_about(self, alert: AlertState) -> None:
+        capture = next((it for it in self.view.captures() if it.report.tag == alert.capture), None)
+        if capture is not None:
+            self.open_capture(capture)
+        elif alert.cpu is not None and isinstance(self.screen, MainScreen):
+            self.screen.show_cpu(alert.cpu)
+
+    @on(LinePane.Opened, "#beats")
+    def _sender_opened(self, event: LinePane.Opened) -> None:
+        alert = event.pane.alert_of_chosen(self.view) if isinstance(event.pane, BeatsPane) else None
+        if alert is None:
+            self.say("This sender is not silent.")
+        else:
+            self._open_what_it_is_about(alert)
+
+    # Captures and rows.
+
+    def open_capture(self, capture: CaptureState) -> None:
+        """Open the report of a capture, or change to it when a report is open."""
+        if isinstance(self.screen, ReportScreen):
+            self.screen.show(capture)
+        else:
+            self.push_screen(ReportScreen(self.view, capture))
+
+    @on(LinePane.Opened, "#captures")
+    def _capture_opened(self, event: LinePane.Opened) -> None:
+        if isinstance(event.pane, CapturesPane) and (capture := event.pane.chosen()) is not None:
+            self.open_capture(capture)
+
+    def action_step_capture(self, step: int) -> None:
+        screen = self.screen
+        if isinstance(screen, MainScreen):
+            screen.show_panel("captures")
+            screen.captures.move_to(screen.captures.cursor - step)
+            return
+        if not isinstance(screen, ReportScreen):
+            return
+        captures = self.view.state.captures
+        index = next((i for i, it in enumerate(captures) if it.report.tag == screen.capture.report.tag), None)
+        if index is None or not 0 <= index + step < len(captures):
+            self.say("There is no older capture." if step < 0 else "There is no newer capture.")
+            return
+        screen.show(captures[index + step])
+
+    def action_filter(self) -> None:
+        screen = self.screen
+        if isinstance(screen, MainScreen):
+            self._open_filter(screen.filter_target(), "lines")
+        elif isinstance(screen, ReportScreen):
+            screen.action_section("tasks")
+            self._open_filter(screen.tasks, "tasks")
+
+    def _open_filter(self, pane: LogPane | TasksPane, what: str) -> None:
+        def apply(text: str) -> None:
+            pane.filter = text
+            pane.sync(self.view)
+
+        if isinstance(self.screen, MainScreen):
+            self.screen.show_panel(pane.id or "log")
+        self.push_screen(FilterDialog(what, pane.filter, apply))
+
+    def action_copy_row(self) -> None:
+        text = self.focused.row_text() if isinstance(self.focused, LinePane) else self.view.headline()[1]
+        if not text:
+            self.say("Nothing to copy here.")
+            return
+        self.copy_to_clipboard(text)
+        self._keep(lambda: f"Copied; also in {files.write_copied(text)}")
+
+    def action_export(self) -> None:
+        screen = self.screen
+        capture = screen.capture if isinstance(screen, ReportScreen) else None
+        if isinstance(screen, MainScreen):
+            capture = screen.captures.chosen()
+        if capture is None:
+            self.say("No capture to export yet: c takes one.")
+            return
+        info = self.view.state.info
+        name = info.name if info else ""
+        self._keep(lambda: self._exported(capture, name))
+
+    def _exported(self, capture: CaptureState, run: str) -> str:
+        path = files.export_capture(capture, run)
+        self.copy_to_clipboard(str(path))
+        return f"{capture.report.tag} is in {path}; the path is copied."
+
+    def _keep(self, write: Callable[[], str]) -> None:
+        try:
+            self.say(write())
+        except OSError as error:
+            self.say(
+                f"The file could not be written: {error}. Set XDG_STATE_HOME to a writable place.", "error"
+            )
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        for it in ACTIONS:
+            fits = it.place == "app" or (it.place == "main") == isinstance(screen, MainScreen)
+            if it.place != "pane" and fits and it.id != "app.quit":
+                yield SystemCommand(f"{it.label} ({it.id})", it.about, self._runner(screen, it.run))
+
+    def _runner(self, screen: Screen[object], run: str) -> Callable[[], Awaitable[None]]:
+        here = hasattr(screen, f"action_{run.partition('(')[0]}")
+
+        async def perform() -> None:
+            await (screen if here else self).run_action(run)
+
+        return perform

@@ -1,0 +1,268 @@
+"""The bars: the header, the verdict with the worst alert, the scheduler in brief, and the tabs."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+
+from ktstr_tui.model.fold import exit_kind_name
+from ktstr_tui.model.state import RunState
+from ktstr_tui.tui import words
+from ktstr_tui.tui.lines import ABSENT, Line, clean, cut, fit, gauge, spread, width_of, wrap
+from ktstr_tui.tui.pane import LineBar
+from ktstr_tui.tui.view import View
+
+VERDICTS = {
+    "ok": ("● OK", "ok"),
+    "degraded": ("▲ DEGRADED", "warn"),
+    "stalled": ("■ STALLED", "bad"),
+    "inconclusive": ("? INCONCLUSIVE", "info"),
+}
+"""Verdict to badge and role; shape and word carry it where colour does not."""
+CONNECTIONS = {
+    "connecting": ("○ connecting", "warn"),
+    "live": ("● live", "ok"),
+    "gone": ("× backend gone", "bad"),
+    "replay": ("► replay", "info"),
+    "ended": ("■ ended", "dim"),
+}
+
+
+class HeaderBar(LineBar):
+    """Which run this is, on what, since when, and how fresh the display is."""
+
+    def lines(self, view: View, width: int) -> list[Line]:
+        state = view.state
+        info = state.info
+        reason = info.accelerator_reason.removeprefix(f"{info.accelerator.upper()}: ") if info else ""
+        self.tooltip = Content(f"{info.accelerator}: {clean(reason)}") if info and reason else None
+        first = _identity(state, width)
+        right = _freshness(view)
+        if width_of(first) + width_of(right) >= width:
+            right = right[-2:]
+        room = width - width_of(first) - width_of(right) - 2
+        if reason and room > 24:
+            first.append((f" {cut(clean(reason), room - 2)}", "dim"))
+        return [spread(first, right, width), spread(_scheduler_line(state), badges(view), width)]
+
+
+def _identity(state: RunState, width: int) -> Line:
+    info = state.info
+    if info is None:
+        return [(" ktstr ", "badge"), (" no run yet", "dim")]
+    kvm = info.accelerator.lower() == "kvm"
+    kernel = state.kernel_release or info.kernel
+    line: Line = [
+        (f" {cut(clean(info.name), 20)} ", "badge"),
+        (" ", ""),
+        (cut(clean(kernel), 24), "strong"),
+        (" ", ""),
+        (f" {info.accelerator.upper()} ", "badge-ok" if kvm else "badge-warn"),
+        (" ", ""),
+        (info.topology, ""),
+    ]
+    if info.allow_writes:
+        line += [(" ", ""), (" WRITES ", "badge-warn")]
+    if width >= 100:
+        line.append((f" {words.size(info.memory_bytes)}", "dim"))
+    return line
+
+
+def _freshness(view: View) -> Line:
+    state = view.state
+    text, role = CONNECTIONS.get(view.connection, (view.connection, "warn"))
+    if view.connection == "ended" and state.ended is None:
+        text = "■ end of recording"
+    lag = view.source.lag_ms
+    line: Line = [("up ", "dim"), (words.uptime(state.mono_ns - state.started_mono_ns), ""), ("  ", "")]
+    if view.connection == "live" and lag is not None:
+        late = lag > 1000
+        line += [("lag ", "dim"), (fit(f"{lag:.0f} ms", 6, "right"), "warn" if late else ""), ("  ", "")]
+    return [*line, (text, role), (" ", "")]
+
+
+def _scheduler_line(state: RunState) -> Line:
+    scheduler = state.scheduler
+    line: Line = [(" sched ", "dim")]
+    if scheduler is None:
+        line += [(ABSENT, "dim")]
+    elif scheduler.unreadable:
+        line += [("unreadable", "warn")]
+    elif scheduler.name is None:
+        line += [("none (EEVDF)", "strong")]
+    else:
+        enabled = scheduler.state == "enabled"
+        line += [
+            (clean(scheduler.name), "strong"),
+            (" ", ""),
+            (scheduler.state or ABSENT, "ok" if enabled else "warn"),
+        ]
+        if scheduler.exit_kind:
+            line.append((f" {exit_kind_name(scheduler.exit_kind)}", "bad"))
+    if state.step is not None:
+        steps = state.info.steps if state.info else ()
+        name = state.step.name
+        place = f"{steps.index(name) + 1}/{len(steps)} " if name in steps else ""
+        line += [("   step ", "dim"), (place, ""), (clean(name), "strong")]
+    line += [("   ", ""), (state.phase, "dim")]
+    return line
+
+
+def badges(view: View) -> Line:
+    """What must never be overlooked: the guest stands still, or the view does."""
+    state = view.state
+    line: Line = []
+    if state.frozen is not None:
+        since = max(0, state.mono_ns - state.frozen_since_mono_ns)
+        line += [(f" ■ FROZEN {words.seconds(since / 1e9)} ", "badge-info"), (" ", "")]
+    if view.paused:
+        line += [(f" ‖ paused, {view.behind} events behind ", "badge-warn"), (" ", "")]
+    return line
+
+
+class VerdictBar(LineBar):
+    """The health of the run, in a word and a sentence; an alert stays here until it is cleared."""
+
+    class Clicked(Message):
+        """The bar was clicked."""
+
+    def lines(self, view: View, width: int) -> list[Line]:
+        verdict, sentence = view.headline()
+        badge, role = VERDICTS.get(verdict, VERDICTS["inconclusive"])
+        alert = view.alert()
+        standing = alert is not None and verdict in ("ok", "inconclusive")
+        if alert is not None and standing:
+            badge, role = ("■ ALERT", "bad") if alert.severity == "error" else ("▲ ALERT", "warn")
+        self.set_classes(f"-{role}")
+        left: Line = [(f" {badge} ", f"badge-{role}"), (" ", "")]
+        right = _alert_place(view)
+        indent = width_of(left)
+        parts = wrap(sentence, max(20, width - indent - width_of(right) - 1))[:4]
+        lines = [spread([*left, (parts[0], "strong")], right, width)]
+        lines += [[(" " * indent, ""), (part, "strong")] for part in parts[1:]]
+        captured = view.capture(alert.capture) if alert is not None and alert.capture else None
+        if captured is not None and captured.stalled is not None:
+            stuck = wrap(words.stalled_sentence(captured), max(20, width - indent - 1))[:3]
+            lines += [[(" " * indent, ""), (part, "")] for part in stuck]
+        return [*lines, *_notices(view, width)]
+
+    def on_click(self) -> None:
+        self.post_message(self.Clicked())
+
+
+def _alert_place(view: View) -> Line:
+    alerts = view.alerts()
+    alert = view.alert()
+    line: Line = []
+    if alert is not None and alert.capture:
+        line += [("a", "key"), (f" {clean(alert.capture)} ", "dim")]
+    if len(alerts) > 1:
+        line += [("{ }", "key"), (f" alert {view.alert_index + 1} of {len(alerts)} ", "dim")]
+    return line
+
+
+def _notices(view: View, width: int) -> list[Line]:
+    lines: list[Line] = []
+    ended = view.state.ended
+    if ended is not None:
+        role = "badge" if ended.exit_code == 0 else "badge-bad"
+        text = f"{clean(ended.reason)}. {clean(ended.hint)}".rstrip()
+        lines.append(_notice(f"■ ENDED {ended.exit_code}", role, text, "i details", width))
+    elif view.connection == "gone":
+        why = view.connection_reason or "it answers no more"
+        text = f"{why}. This is the last that it told; everything here stays readable."
+        lines.append(_notice("× BACKEND GONE", "badge-bad", text, "i details", width))
+    return lines
+
+
+def _notice(badge: str, role: str, text: str, hint: str, width: int) -> Line:
+    left: Line = [(f" {badge} ", role), (" ", "")]
+    key, _, what = hint.partition(" ")
+    right: Line = [(key, "key"), (f" {what} ", "dim")]
+    room = width - width_of(left) - width_of(right) - 1
+    return spread([*left, (cut(text, room), "")], right, width)
+
+
+class BriefBar(LineBar):
+    """The scheduler in two lines, for terminals too small for its panel."""
+
+    def lines(self, view: View, width: int) -> list[Line]:
+        return [deadline_line(view.state, width)]
+
+
+def deadline_line(state: RunState, width: int) -> Line:
+    """How close the scheduler is to being ejected: the oldest runnable task against the watchdog."""
+    scheduler = state.scheduler
+    if scheduler is None:
+        return [(" oldest runnable ", "dim"), (ABSENT, "dim"), ("  no sample yet", "dim")]
+    oldest, timeout = scheduler.oldest_runnable, scheduler.watchdog_timeout_ms
+    if scheduler.unreadable:
+        return [
+            (" oldest runnable ", "dim"),
+            (ABSENT, "dim"),
+            (f"  {cut(clean(scheduler.unreadable), width - 22)}", "warn"),
+        ]
+    if scheduler.name is None:
+        last = f"; last: {clean(state.last_change)}" if state.last_change else ""
+        return [(cut(f" no sched_ext scheduler loaded{last}", width), "dim")]
+    age = oldest.age_ms if oldest else 0.0
+    who = f"  {words.task(oldest.comm, oldest.pid)} {words.queue(oldest.dsq)}" if oldest else "  nobody waits"
+    head: Line = [(" oldest runnable ", "dim"), (f"{words.milliseconds(age):>7} ", "strong")]
+    tail: Line = [(f" of {words.milliseconds(timeout)}", "dim"), (cut(who, max(0, width - 54)), "")]
+    if not timeout:
+        return [*head, *tail]
+    room = max(6, min(20, width - width_of(head) - width_of(tail) - 2))
+    return [*head, *gauge_spans(age / timeout, room), *tail]
+
+
+def gauge_spans(share: float, width: int) -> Line:
+    """A gauge whose colour follows how full it is."""
+    filled, rest = gauge(share, width)
+    role = "bad" if share >= 0.8 else "warn" if share >= 0.5 else "ok"
+    return [(filled, role), ("░" * len(rest), "track")]
+
+
+class TabBar(LineBar):
+    """One line of tabs, for panes that share a place."""
+
+    class Chosen(Message):
+        """A tab was clicked."""
+
+        def __init__(self, pane: str) -> None:
+            super().__init__()
+            self.pane = pane
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.tabs: list[tuple[str, str, str]] = []
+        """``(pane id, key, label)`` of each tab."""
+        self.chosen = ""
+
+    def lines(self, view: View, width: int) -> list[Line]:
+        return [[span for span, _tab in self._spans()]]
+
+    def _spans(self) -> list[tuple[tuple[str, str], str]]:
+        texts = [(f" {key} {label} ", pane) for pane, key, label in self.tabs]
+        apart = sum(len(text) + 1 for text, _pane in texts) <= max(1, self.size.width)
+        spans = []
+        for text, pane in texts:
+            spans.append(((text, "tab-on" if pane == self.chosen else "tab"), pane))
+            if apart:
+                spans.append(((" ", ""), ""))
+        return spans
+
+    def choose(self, pane: str) -> None:
+        """Mark a tab as the shown one."""
+        self.chosen = pane
+        if self._view is not None:
+            self.sync(self._view)
+
+    def on_click(self, event: events.Click) -> None:
+        x = event.x
+        for (text, _role), pane in self._spans():
+            if 0 <= x < len(text):
+                if pane:
+                    self.post_message(self.Chosen(pane))
+                return
+            x -= len(text)

@@ -1,0 +1,235 @@
+"""The windows over the screen: help, run information, leaving, the filter's input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Button, Input, Static
+
+from ktstr_tui.tui import words
+from ktstr_tui.tui.actions import ACTIONS, GROUP_TITLES
+from ktstr_tui.tui.lines import ABSENT, clean
+from ktstr_tui.tui.view import View
+
+
+class Page(ModalScreen[None]):
+    """A page of text in a window; escape closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1,i,enter", "dismiss", "Close", show=False, id="window.close"),
+    ]
+    title_text: ClassVar[str] = ""
+
+    def page(self) -> Content:
+        """What the window says."""
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="window") as window:
+            window.border_title = self.title_text
+            window.border_subtitle = "escape closes"
+            yield Static(self.page(), id="page")
+
+
+class HelpPage(Page):
+    """The keys that work where help was asked for, read from the live bindings.
+
+    Args:
+        below: The screen that help is about.
+    """
+
+    title_text = "Keys"
+
+    def __init__(self, below: Screen[Any]) -> None:
+        super().__init__()
+        self._keys = active_keys(below)
+
+    def page(self) -> Content:
+        parts: list[Content | str | tuple[str, str]] = []
+        for group, title in GROUP_TITLES.items():
+            rows = [it for it in ACTIONS if it.group == group and it.id in self._keys]
+            if rows:
+                parts.append((f"{title}\n", "bold $primary"))
+            for it in rows:
+                parts += [(f"  {self._keys[it.id]:<16}", "bold $accent"), f"{it.about}\n"]
+            if rows:
+                parts.append("\n")
+        parts += [
+            ("Elsewhere\n", "bold $primary"),
+            ("  ctrl+p          ", "bold $accent"),
+            "All of this by name\n",
+        ]
+        parts += [("  tab             ", "bold $accent"), "To the next panel\n"]
+        parts += ["\n", ("How to read it\n", "bold $primary")]
+        parts += [f"  {ABSENT} means that a value could not be read; 0 is a zero that the kernel holds.\n"]
+        parts += [
+            "  State is never told by colour alone: ● fine  ▲ degraded  ■ stalled or stopped  ? not known."
+        ]
+        return Content.assemble(*parts)
+
+
+def active_keys(screen: Screen[Any]) -> dict[str, str]:
+    """Binding id to the keys that trigger it on ``screen`` now."""
+    keys: dict[str, list[str]] = {}
+    for active in screen.active_bindings.values():
+        binding = active.binding
+        if binding.id is not None:
+            keys.setdefault(binding.id, []).append(screen.app.get_key_display(binding))
+    return {id_: " ".join(names) for id_, names in keys.items()}
+
+
+class InfoPage(Page):
+    """What runs where and why, this viewer's link, and how the run ended."""
+
+    title_text = "The run"
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self._view = view
+
+    def page(self) -> Content:
+        parts: list[str | tuple[str, str]] = []
+        for title, rows in info_rows(self._view):
+            parts.append((f"{title}\n", "bold $primary"))
+            for name, value in rows:
+                parts += [(f"  {name:<18} ", "$quiet"), f"{value}\n"] if name else [f"  {value}\n"]
+            parts.append("\n")
+        return Content.assemble(*parts).rstrip()
+
+
+Rows = list[tuple[str, str]]
+
+
+def info_rows(view: View) -> list[tuple[str, Rows]]:
+    """The information page as titled ``(name, value)`` rows; a row without a name is a whole line."""
+    state = view.state
+    sections: list[tuple[str, Rows]] = []
+    if state.ended is not None:
+        end = state.ended
+        rows = [("exit code", str(end.exit_code)), ("reason", clean(end.reason))]
+        rows += [
+            (name, clean(value)) for name, value in (("fault", end.fault), ("next step", end.hint)) if value
+        ]
+        sections.append(("How it ended", rows))
+        if end.console_tail:
+            sections.append(("The end of the console", [("", clean(line)) for line in end.console_tail]))
+    info = state.info
+    if info is None:
+        sections.append(("Run", [("", "Nothing has been told yet.")]))
+    else:
+        run = [
+            ("name", clean(info.name)),
+            ("kernel", clean(info.kernel)),
+            ("kernel image", clean(info.kernel_path)),
+            ("accelerator", info.accelerator),
+            ("because", clean(info.accelerator_reason) or ABSENT),
+            ("topology", f"{info.topology}, {words.size(info.memory_bytes)}"),
+            ("scenario", clean(info.scenario) or ABSENT),
+            ("steps", clean(", ".join(info.steps)) or ABSENT),
+            ("scheduler asked", clean(info.scheduler) or ABSENT),
+            ("sampler", f"{info.sample_hz:g} Hz"),
+            ("kernel writes", "allowed" if info.allow_writes else "refused"),
+            ("started", clean(info.started_wall) or ABSENT),
+            ("host", clean(info.host) or ABSENT),
+            ("data", clean(info.data_dir) or ABSENT),
+        ]
+        sections.append(("Run", run))
+    counts = [
+        ("boot", words.milliseconds(state.boot_ms)),
+        ("first typed read", words.milliseconds(state.typed_ms)),
+        (
+            "samples",
+            f"{state.samples}, {state.samples_missed} missed, {state.samples_unreadable} not fully readable",
+        ),
+        ("torn, retried", f"{state.torn}, {state.retries}"),
+        ("frozen in total", words.milliseconds(state.frozen_total_ms)),
+        ("last pause", words.pause_parts(state.last_pause)),
+    ]
+    sections.append(("Seen so far", counts))
+    return [*sections, ("This viewer", _link_rows(view))]
+
+
+def _link_rows(view: View) -> Rows:
+    rows = [
+        ("connection", f"{view.connection}  {view.connection_reason}".rstrip()),
+        ("may control", "yes" if view.source.controllable else "no"),
+        ("viewers", str(view.state.viewers)),
+        ("paint rate", f"{view.paint_hz:g} Hz"),
+    ]
+    statistics = view.source.statistics()
+    names = statistics.__struct_fields__
+    return [*rows, *((name.replace("_", " "), clean(str(getattr(statistics, name)))) for name in names)]
+
+
+class LeaveDialog(ModalScreen[str]):
+    """Asks the owner of a live run what becomes of it; the answer is ``end``, ``leave`` or ``stay``."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "answer('end')", "End", id="leave.end"),
+        Binding("l", "answer('leave')", "Leave running", id="leave.leave"),
+        Binding("escape,s", "answer('stay')", "Stay", id="leave.stay"),
+        Binding("left,up", "app.focus_previous", show=False),
+        Binding("right,down", "app.focus_next", show=False),
+    ]
+
+    def __init__(self, run: str) -> None:
+        super().__init__()
+        self._run = run
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="leave") as box:
+            box.border_title = "Leaving"
+            text = "The run {run} is still going. End it, or leave it running for `ktstr-tui attach`?"
+            yield Static(Content(text.replace("{run}", self._run)))
+            with Vertical(id="answers"):
+                yield Button("End the run (e)", id="end", variant="error", compact=True)
+                yield Button("Leave it running (l)", id="leave-running", variant="primary", compact=True)
+                yield Button("Stay here (escape)", id="stay", compact=True)
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        self.dismiss({"end": "end", "leave-running": "leave"}.get(event.button.id or "", "stay"))
+
+    def action_answer(self, answer: str) -> None:
+        self.dismiss(answer)
+
+
+class FilterDialog(ModalScreen[None]):
+    """One line of input at the bottom; it filters while typing, enter keeps the filter, escape clears it.
+
+    Args:
+        what: What is filtered, for the title.
+        text: The filter so far.
+        apply: Takes the filter at every change.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "clear", "Show all", id="filter.clear")]
+
+    def __init__(self, what: str, text: str, apply: Callable[[str], None]) -> None:
+        super().__init__()
+        self._what = what
+        self._text = text
+        self._apply = apply
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="filter") as box:
+            box.border_title = f"Show only {self._what} with"
+            box.border_subtitle = "enter filters · escape shows all"
+            line = Input(self._text, id="filter-text", compact=True)
+            line.cursor_blink = False
+            yield line
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(None)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._apply(event.value.strip())
+
+    def action_clear(self) -> None:
+        self._apply("")
+        self.dismiss(None)

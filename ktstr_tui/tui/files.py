@@ -1,0 +1,38 @@
+"""Files that the screen writes: copied text and exported reports, under the user's XDG state directory."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from ktstr_tui.model.state import CaptureState
+
+
+def state_dir() -> Path:
+    """``$XDG_STATE_HOME/ktstr-tui``, created if missing."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    path = Path(base) / "ktstr-tui"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_copied(text: str) -> Path:
+    """Keep copied text in a file, because many terminals refuse programs their clipboard."""
+    path = state_dir() / "copied.txt"
+    path.write_text(text + "\n", encoding="utf-8")
+    return path
+
+
+def export_capture(capture: CaptureState, run: str) -> Path:
+    """The JSON file of a capture on this machine: the backend's own when it is here, else a new one."""
+    if capture.path and Path(capture.path).is_file():
+        return Path(capture.path)
+    directory = state_dir() / "exports"
+    directory.mkdir(exist_ok=True)
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{run or 'run'}-{capture.report.tag}")
+    path = directory / f"{name}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(capture.report), indent=2))
+    return path

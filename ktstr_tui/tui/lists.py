@@ -1,0 +1,172 @@
+"""The small panes: captures, the wire's counters and drops."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from ktstr_tui.model.fold import exit_kind_name
+from ktstr_tui.model.report import EXIT_KIND_ERROR
+from ktstr_tui.model.state import CaptureState
+from ktstr_tui.tui import words
+from ktstr_tui.tui.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread
+from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.view import View
+
+
+class CapturesPane(LinePane):
+    """Captures, the newest first."""
+
+    label = "captures"
+    number = "3"
+    opens = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._captures: list[CaptureState] = []
+        self._start_ns = 0
+
+    def key(self, view: View) -> Hashable:
+        captures = view.state.captures
+        return len(captures), captures[-1].seq if captures else 0, view.state.seq == 0
+
+    def load(self, view: View, width: int) -> int:
+        chosen = self.chosen()
+        self._captures = view.captures()
+        self._start_ns = view.state.started_mono_ns
+        if chosen is not None:
+            tags = [it.report.tag for it in self._captures]
+            self.cursor = tags.index(chosen.report.tag) if chosen.report.tag in tags else 0
+        return len(self._captures)
+
+    def empty(self, view: View) -> str:
+        if view.source.controllable and not view.refusal("capture"):
+            return "None yet. c takes one now; an ejection is captured by itself, at the very write of exit_kind."
+        return "None yet. An ejection is captured by itself, at the very write of exit_kind."
+
+    def caption(self, view: View) -> str:
+        gone = view.state.forgotten.get("captures", 0)
+        return f"{gone} older ones let go" if gone else ""
+
+    def chosen(self) -> CaptureState | None:
+        """The capture under the cursor."""
+        return self._captures[self.cursor] if self.cursor < len(self._captures) else None
+
+    def heading(self, width: int) -> Line | None:
+        if not self._captures:
+            return None
+        names: list[tuple[str, int, Align]] = [
+            ("tag", 14, "left"), ("exit_kind", 12, "left"), ("stalled task", self._task_width(width), "left"),
+            ("age", 6, "right"), ("dsq", 8, "left"), ("pause", 7, "right"),
+        ]  # fmt: skip
+        if self._has_room(width):
+            names.append(("at", 8, "right"))
+        return columns((name, "head", width, align) for name, width, align in names)
+
+    def row(self, index: int, width: int) -> Line:
+        capture = self._captures[index]
+        report = capture.report
+        at = f"+{max(0, report.mono_ns - self._start_ns) / 1e9:.1f}s"
+        if report.is_placeholder:
+            reason = clean(next(iter(report.unavailable.values()), "reason unknown"))
+            text = f"failed: {reason}"
+            return [
+                (fit(report.tag, 14), "strong"),
+                (" ", ""),
+                (cut(text, max(20, width - 24)), "bad"),
+                (f" {at:>8}", "dim"),
+            ]
+        error = report.exit_kind is not None and report.exit_kind >= EXIT_KIND_ERROR
+        kind = exit_kind_name(report.exit_kind) if report.exit_kind else clean(report.trigger)
+        stalled = report.stalled
+        who = words.task(stalled.comm, stalled.pid) if stalled else "nobody waited"
+        age = words.milliseconds(stalled.age_ms) if stalled else ABSENT
+        dsq = clean(stalled.dsq) if stalled and stalled.dsq else ABSENT
+        pause = words.microseconds(report.pause.total_us) if report.pause else ABSENT
+        cells: list[tuple[str, str, int, Align]] = [
+            (clean(report.tag), "strong", 14, "left"),
+            (kind, "bad" if error else "dim", 12, "left"),
+            (who, "" if stalled else "dim", self._task_width(width), "left"),
+            (age, "bad" if error and stalled else "", 6, "right"),
+            (dsq, "", 8, "left"),
+            (pause, "", 7, "right"),
+        ]
+        if self._has_room(width):
+            cells.append((at, "dim", 8, "right"))
+        return columns(cells)
+
+    def _has_room(self, width: int) -> bool:
+        return not width or width >= 76
+
+    def _task_width(self, width: int) -> int:
+        rest = width - (61 if self._has_room(width) else 52)
+        return max(12, min(26, rest)) if width else 26
+
+
+class WirePane(LinePane):
+    """Frames of the guest's port, and everything that was dropped anywhere."""
+
+    label = "wire"
+    number = "6"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._lines: list[Line] = []
+
+    def key(self, view: View) -> Hashable:
+        return view.state.seq, str(view.source.statistics())
+
+    def load(self, view: View, width: int) -> int:
+        self._lines = wire_lines(view, width)
+        return len(self._lines)
+
+    def row(self, index: int, width: int) -> Line:
+        return self._lines[index]
+
+    def empty(self, view: View) -> str:
+        return "No frame has come from the guest yet."
+
+
+def wire_lines(view: View, width: int) -> list[Line]:
+    """Counters of the frames, drops by place and reason, and this viewer's own link."""
+    state = view.state
+    frames = state.frames
+    if not frames.received and not state.drops:
+        return []
+    lines = [
+        spread(
+            [("frames ", "head"), (str(frames.received), "strong")],
+            [(words.size(frames.bytes), "dim")],
+            width,
+        )
+    ]
+    faults = {
+        "crc_bad": frames.crc_bad, "unknown": frames.unknown, "oversized": frames.oversized,
+        "resyncs": frames.resyncs, "skipped_bytes": frames.skipped_bytes,
+    }  # fmt: skip
+    bad: Line = [(f"{name} {count}  ", "warn") for name, count in faults.items() if count]
+    lines.append(bad or [("no damaged, unknown or oversized frame", "dim")])
+    drops = {**{f"port: {why}": n for why, n in frames.dropped.items()}, **state.drops}
+    if any(drops.values()):
+        lines += [
+            spread([(cut(f"dropped {clean(place)}", width - 8), "warn")], [(str(count), "warn")], width)
+            for place, count in drops.items()
+            if count
+        ]
+    else:
+        lines.append([("nothing dropped", "dim")])
+    counts = sorted(frames.by_type.items(), key=lambda it: -it[1])
+    return [*lines, *flow([(clean(name), str(count)) for name, count in counts], width)]
+
+
+def flow(pairs: list[tuple[str, str]], width: int) -> list[Line]:
+    """``name value`` pairs, as many in a line as fit."""
+    lines: list[Line] = []
+    used = width
+    for name, value in pairs:
+        need = len(name) + len(value) + 3
+        if used + need > width + 2 or not lines:
+            lines.append([])
+            used = 0
+        lines[-1] += [(f"{name} ", "dim"), (value, ""), ("  ", "")]
+        used += need
+    return lines

@@ -1,0 +1,161 @@
+"""The main screen: all panes, arranged by the size of the terminal.
+
+Three arrangements share one set of widgets. *Compact* (below 100x30) shows header, verdict, vCPUs, the
+scheduler's deadline and one pane at a time behind tabs. *Normal* shows everything, log and output sharing a
+place. *Wide* (from 170x45) shows both of them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container, Vertical
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from ktstr_tui.tui.actions import bindings
+from ktstr_tui.tui.bars import BriefBar, HeaderBar, TabBar, VerdictBar
+from ktstr_tui.tui.beats import BeatsPane
+from ktstr_tui.tui.cpus import CpuPane
+from ktstr_tui.tui.lists import CapturesPane, WirePane
+from ktstr_tui.tui.logs import LogPane, OutputPane
+from ktstr_tui.tui.pane import LineBar, LinePane
+from ktstr_tui.tui.scheduler import SchedulerPane
+from ktstr_tui.tui.view import View
+from ktstr_tui.tui.watch_pane import WatchPane
+
+COMPACT_WIDTH, COMPACT_HEIGHT = 100, 30
+"""Smaller terminals get tabs."""
+WIDE_WIDTH, WIDE_HEIGHT = 170, 45
+"""Terminals from this size on show log and output side by side."""
+_LEFT = ("captures", "log", "output", "wire", "beats")
+_RIGHT = ("scheduler", "watch")
+
+
+class MainScreen(Screen[None]):
+    """Is my scheduler healthy, and if not, what is stuck?"""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("main")
+    AUTO_FOCUS = "#cpus"
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.view = view
+        self.tab = "captures"
+        """The pane that is shown where panes share a place."""
+        self._mode = ""
+
+    def compose(self) -> ComposeResult:
+        yield HeaderBar("header")
+        yield VerdictBar("verdict")
+        yield CpuPane("cpus")
+        yield BriefBar("brief")
+        yield TabBar("tabs")
+        with Container(id="body"):
+            with Vertical(id="left"):
+                yield CapturesPane("captures")
+                with Container(id="logs"):
+                    yield LogPane("log")
+                    yield OutputPane("output")
+                with Container(id="meters"):
+                    yield WirePane("wire")
+                    yield BeatsPane("beats")
+            with Vertical(id="right"):
+                yield SchedulerPane("scheduler")
+                yield WatchPane("watch")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        for pane in self.query(LinePane):
+            pane.border_title = f"{pane.number} {pane.label}"
+        order = ("captures", "log", "output", "scheduler", "wire", "watch", "beats")
+        panes = [self.query_one(f"#{name}", LinePane) for name in order]
+        self.query_one("#tabs", TabBar).tabs = [
+            (pane.id or "", pane.number, pane.tab or pane.label) for pane in panes
+        ]
+
+    def sync(self) -> None:
+        """Paint what is visible and has changed."""
+        for bar in self.query(LineBar):
+            if bar.is_on_screen or not bar.size:
+                bar.sync(self.view)
+        for pane in self.query(LinePane):
+            if pane.is_on_screen:
+                pane.sync(self.view)
+
+    def on_resize(self, event: events.Resize) -> None:
+        width, height = event.size
+        if width < COMPACT_WIDTH or height < COMPACT_HEIGHT:
+            mode = "compact"
+        elif width >= WIDE_WIDTH and height >= WIDE_HEIGHT:
+            mode = "wide"
+        else:
+            mode = "normal"
+        self._arrange(mode)
+        self.query_one(Footer).compact = width < COMPACT_WIDTH
+        self.call_after_refresh(self.sync)
+
+    def _arrange(self, mode: str) -> None:
+        self._mode = mode
+        for name in ("compact", "normal", "wide"):
+            self.set_class(name == mode, f"-{name}")
+        compact = mode == "compact"
+        shared = self.tab if self.tab in ("log", "output") else "log"
+        for name in (*_LEFT, *_RIGHT):
+            shown = (
+                name == self.tab
+                if compact
+                else mode == "wide" or name not in ("log", "output") or name == shared
+            )
+            self.query_one(f"#{name}").display = shown
+        self.query_one("#logs").display = not compact or self.tab in ("log", "output")
+        self.query_one("#meters").display = not compact or self.tab in ("wire", "beats")
+        self.query_one("#left").display = not compact or self.tab in _LEFT
+        self.query_one("#right").display = not compact or self.tab in _RIGHT
+        self.query_one("#tabs", TabBar).choose(self.tab)
+        for name, other in (("log", "5 output"), ("output", "4 log")):
+            pane = self.query_one(f"#{name}", LinePane)
+            beside = f" ─ {other}" if mode == "normal" else ""
+            pane.border_title = f"{pane.number} {pane.label}{beside}"
+
+    def show_panel(self, name: str) -> None:
+        """Bring a pane forward and focus it."""
+        if name != "cpus" and (self._mode == "compact" or name in ("log", "output")):
+            self.tab = name
+            self._arrange(self._mode)
+        self.set_focus(self.query_one(f"#{name}", LinePane))
+        self.call_after_refresh(self.sync)
+
+    def action_panel(self, name: str) -> None:
+        self.show_panel(name)
+
+    @on(TabBar.Chosen)
+    def _tab_clicked(self, event: TabBar.Chosen) -> None:
+        self.show_panel(event.pane)
+
+    def show_cpu(self, number: int) -> None:
+        """Go to the row of a CPU."""
+        self.show_panel("cpus")
+        pane = self.query_one(CpuPane)
+        row = pane.row_of(number)
+        if row is not None:
+            pane.move_to(row)
+
+    @property
+    def watches(self) -> WatchPane:
+        """The watchpoints."""
+        return self.query_one("#watch", WatchPane)
+
+    @property
+    def captures(self) -> CapturesPane:
+        """The list of captures."""
+        return self.query_one("#captures", CapturesPane)
+
+    def filter_target(self) -> LogPane:
+        """The log that a filter applies to: the focused one, else the one that is shown."""
+        if isinstance(self.focused, LogPane):
+            return self.focused
+        return self.query_one("#output" if self.tab == "output" else "#log", LogPane)

@@ -1,0 +1,289 @@
+"""The widgets that show lines: `LineBar` for a few fixed rows and `LinePane` for lists that scroll.
+
+Painting is pull: the app's paint clock calls ``sync(view)`` on what is visible, a pane rebuilds its lines only
+when what it depends on has changed, and then asks for one refresh. `LinePane` renders just the rows that the
+terminal shows, so a table of 255 CPUs costs no more than one of 40.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+from textual.widget import Widget
+
+from ktstr_tui.tui.actions import bindings
+from ktstr_tui.tui.lines import Line, text_of, width_of, wrap
+
+if TYPE_CHECKING:
+    from ktstr_tui.tui.view import View
+
+ROLES = (
+    "strong", "dim", "head", "key", "ok", "warn", "bad", "info", "accent", "spark", "track",
+    "ext", "fair", "rt", "dl", "stop",
+    "badge", "badge-ok", "badge-warn", "badge-bad", "badge-info", "tab", "tab-on",
+)  # fmt: skip
+"""Every role a span may have, besides the empty one; each is the component class ``line--<role>``."""
+
+
+class _Lines(Widget):
+    """Turns lines into strips with the colours of the theme."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"line--cursor", *(f"line--{role}" for role in ROLES)}
+
+    def __init__(self, name: str) -> None:
+        super().__init__(id=name)
+        self._styles_of_roles: dict[str, Style] = {}
+
+    def notify_style_update(self) -> None:
+        self._styles_of_roles.clear()
+        super().notify_style_update()
+
+    def _style(self, role: str) -> Style:
+        style = self._styles_of_roles.get(role)
+        if style is None:
+            style = self.rich_style
+            if role:
+                style += self.get_component_rich_style(f"line--{role}", partial=True)
+            self._styles_of_roles[role] = style
+        return style
+
+    def _strip(self, line: Line, width: int, offset: int = 0, cursor: bool = False) -> Strip:
+        over = self.get_component_rich_style("line--cursor", partial=True) if cursor else Style()
+        segments = [Segment(text, self._style(role) + over) for text, role in line if text]
+        return Strip(segments).crop_extend(offset, offset + width, self._style("") + over)
+
+
+class LineBar(_Lines):
+    """A few rows above or between panes, as many as `lines` gives; takes no focus."""
+
+    DEFAULT_CSS = "LineBar { height: auto; }"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._lines: list[Line] = []
+        self._key: Hashable = None
+        self._width = 0
+        self._view: View | None = None
+
+    def lines(self, view: View, width: int) -> list[Line]:
+        """Compose the bar for ``width`` cells."""
+        raise NotImplementedError
+
+    def sync(self, view: View) -> None:
+        """Take over what changed."""
+        self._view = view
+        self._compose_lines(self.size.width)
+
+    def _compose_lines(self, width: int) -> None:
+        if self._view is None or not width:
+            return
+        before = self._lines
+        self._lines = self.lines(self._view, width)
+        self._width = width
+        if self._lines != before:
+            self.refresh(layout=len(self._lines) != len(before))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        if width != self._width:
+            self._compose_lines(width)
+        return max(1, len(self._lines))
+
+    def on_resize(self) -> None:
+        self._compose_lines(self.size.width)
+
+    def render_line(self, y: int) -> Strip:
+        line = self._lines[y] if y < len(self._lines) else []
+        return self._strip(line, self.size.width)
+
+
+class LinePane(_Lines, ScrollView, can_focus=True):
+    """A scrolling list of lines with a cursor, an optional heading that stays, and words for when it is empty."""
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("pane")
+    label: ClassVar[str] = ""
+    """Title on the border and on the tab."""
+    number: ClassVar[str] = ""
+    """The key that focuses the pane."""
+    tab: ClassVar[str] = ""
+    """Short title for a narrow tab; the label when empty."""
+    opens: ClassVar[bool] = False
+    """Enter on a row does something."""
+    wide_rows: ClassVar[bool] = False
+    """Rows may be wider than the pane, which then scrolls sideways."""
+
+    class Opened(Message):
+        """Enter or a click on the row under the cursor."""
+
+        def __init__(self, pane: LinePane, row: int) -> None:
+            super().__init__()
+            self.pane = pane
+            self.row = row
+
+        @property
+        def control(self) -> LinePane:
+            return self.pane
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.cursor = 0
+        self._key: Hashable = object()
+        self._rows = 0
+        self._view: View | None = None
+
+    # What a pane says.
+
+    def key(self, view: View) -> Hashable:
+        """What the pane depends on; while it compares equal, nothing is repainted."""
+        return view.state.seq
+
+    def load(self, view: View, width: int) -> int:
+        """Take over the state and return the number of rows."""
+        raise NotImplementedError
+
+    def row(self, index: int, width: int) -> Line:
+        """Compose one row; called for visible rows only."""
+        raise NotImplementedError
+
+    def heading(self, width: int) -> Line | None:
+        """Column names that stay on top."""
+        return None
+
+    def empty(self, view: View) -> str:
+        """What will appear here, or why nothing will."""
+        return ""
+
+    def caption(self, view: View) -> str:
+        """A short remark for the border: a count, a filter."""
+        return ""
+
+    # How it is painted.
+
+    def sync(self, view: View, force: bool = False) -> None:
+        """Repaint when what the pane depends on has changed."""
+        self._view = view
+        key = (self.key(view), self.size)
+        if key == self._key and not force:
+            return
+        self._key = key
+        before = self._rows
+        self._rows = self.load(view, self._width())
+        self.cursor = max(0, min(self.cursor, self._rows - 1))
+        heading = self.heading(self._width()) is not None
+        widest = self._widest() if self.wide_rows else 0
+        height = self._rows or len(self._empty_lines(self._width()))
+        size = Size(widest, height + heading)
+        if size != self.virtual_size:
+            self.virtual_size = size
+        self.border_subtitle = self.render_str(self.caption(view).replace("[", r"\["))
+        self.after_load(before)
+        self.refresh()
+
+    def after_load(self, rows_before: int) -> None:
+        """A hook for panes that follow their end."""
+
+    def _width(self) -> int:
+        return self.scrollable_content_region.width or self.size.width
+
+    def _widest(self) -> int:
+        return max((width_of(self.row(index, 0)) for index in range(self._rows)), default=0)
+
+    def on_resize(self) -> None:
+        if self._view is not None:
+            self.sync(self._view)
+
+    def render_line(self, y: int) -> Strip:
+        width = self._width()
+        if self._view is None:
+            return self._strip([], width)
+        heading = self.heading(width)
+        if heading is not None:
+            if y == 0:
+                return self._strip(heading, width, self.scroll_offset.x)
+            y -= 1
+        index = y + self.scroll_offset.y
+        if not self._rows:
+            empty = self._empty_lines(width)
+            return self._strip(empty[index] if index < len(empty) else [], width)
+        if index >= self._rows:
+            return self._strip([], width)
+        cursor = self.has_focus and index == self.cursor
+        return self._strip(self.row(index, width), width, self.scroll_offset.x, cursor)
+
+    def _empty_lines(self, width: int) -> list[Line]:
+        text = self.empty(self._view) if self._view is not None else ""
+        return [[(part, "dim")] for part in wrap(text, max(1, width))]
+
+    # How it is moved through.
+
+    @property
+    def rows(self) -> int:
+        """Number of rows now."""
+        return self._rows
+
+    def row_text(self) -> str:
+        """The row under the cursor as it is copied."""
+        return text_of(self.row(self.cursor, 0)).strip() if self._rows else ""
+
+    def move_to(self, index: int) -> None:
+        """Put the cursor on a row and show it."""
+        self.cursor = max(0, min(index, self._rows - 1))
+        heading = self.heading(self.size.width) is not None
+        height = max(1, self.size.height - heading)
+        top = self.scroll_offset.y
+        if self.cursor < top:
+            self.scroll_to(y=self.cursor, animate=False, force=True)
+        elif self.cursor >= top + height:
+            self.scroll_to(y=self.cursor - height + 1, animate=False, force=True)
+        self.refresh()
+
+    def action_cursor(self, step: int) -> None:
+        self.move_to(self.cursor + step)
+
+    def action_page(self, pages: int) -> None:
+        self.move_to(self.cursor + pages * max(1, self.size.height - 2))
+
+    def action_edge(self, where: str) -> None:
+        self.move_to(0 if where == "top" else self._rows - 1)
+
+    def action_sideways(self, step: int) -> None:
+        self.scroll_to(x=self.scroll_offset.x + step, animate=False)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return self.opens if action == "open" else True
+
+    def action_open(self) -> None:
+        if self._rows:
+            self.post_message(self.Opened(self, self.cursor))
+
+    def on_click(self, event: events.Click) -> None:
+        heading = self.heading(self.size.width) is not None
+        gutter = self.gutter
+        y = event.y - gutter.top - heading
+        if y < 0:
+            self.heading_clicked(event.x - gutter.left + self.scroll_offset.x)
+            return
+        index = y + self.scroll_offset.y
+        if index >= self._rows:
+            return
+        again = index == self.cursor and event.chain > 1
+        self.move_to(index)
+        if again:
+            self.action_open()
+
+    def heading_clicked(self, x: int) -> None:
+        """A click on the heading, at a column counted from the row's begin."""
+
+    def on_focus(self) -> None:
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self.refresh(Region(0, 0, self.size.width, self.size.height))

@@ -1,0 +1,349 @@
+"""The panes of a report: a document of lines, the sortable table of tasks, the tree of BPF maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from textual.message import Message
+
+from ktstr_tui.model.report import CaptureReport, MapReport, TaskReport
+from ktstr_tui.tui import words
+from ktstr_tui.tui.lines import ABSENT, Align, Line, clean, columns, cut
+from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.report_lines import section_note, task_detail
+from ktstr_tui.tui.view import View
+
+Compose = Callable[[CaptureReport, int], list[Line]]
+
+
+class ReportPane(LinePane):
+    """A section of a report.
+
+    Args:
+        section: The report's name of the section, under which it may be noted as unavailable.
+    """
+
+    def __init__(self, name: str, report: CaptureReport, section: str) -> None:
+        super().__init__(name)
+        self.report = report
+        self.section = section
+
+    def key(self, view: View) -> Hashable:
+        return id(self.report)
+
+    def show(self, report: CaptureReport) -> None:
+        """Show another report."""
+        self.report = report
+        self.cursor = 0
+        self.scroll_to(y=0, animate=False)
+        if self._view is not None:
+            self.sync(self._view, force=True)
+
+    def empty(self, view: View) -> str:
+        reason = self.report.unavailable.get(self.section)
+        return f"Unavailable: {clean(reason)}" if reason else "The machine held none."
+
+
+class DocumentPane(ReportPane):
+    """A section that is just read."""
+
+    def __init__(self, name: str, report: CaptureReport, section: str, compose: Compose) -> None:
+        super().__init__(name, report=report, section=section)
+        self._compose_section = compose
+        self._lines: list[Line] = []
+
+    def load(self, view: View, width: int) -> int:
+        self._lines = self._compose_section(self.report, max(20, width))
+        return len(self._lines)
+
+    def row(self, index: int, width: int) -> Line:
+        return self._lines[index]
+
+
+_Column = tuple[str, int, Align, Callable[[TaskReport], Any], Callable[[TaskReport], str]]
+
+COLUMNS: tuple[_Column, ...] = (
+    ("age", 7, "right", lambda it: -(it.age_ms or 0.0), lambda it: words.milliseconds(it.age_ms)),
+    ("task", 24, "left", lambda it: it.comm, lambda it: words.task(it.comm, it.pid)),
+    ("pid", 6, "right", lambda it: it.pid, lambda it: str(it.pid)),
+    ("S", 1, "left", lambda it: it.state, lambda it: clean(it.state)),
+    ("class", 5, "left", lambda it: it.sched_class, lambda it: clean(it.sched_class)),
+    ("cpu", 3, "right", lambda it: it.cpu, lambda it: str(it.cpu)),
+    ("allowed", 8, "left", lambda it: it.cpus_allowed, lambda it: clean(it.cpus_allowed)),
+    ("dsq", 10, "left", lambda it: it.dsq or "", lambda it: ABSENT if it.dsq is None else clean(it.dsq)),
+    ("weight", 6, "right", lambda it: it.weight or 0, lambda it: words.number(it.weight)),
+    ("policy", 8, "left", lambda it: it.policy, lambda it: clean(it.policy)),
+    ("nice", 4, "right", lambda it: it.nice, lambda it: str(it.nice)),
+    (
+        "slice",
+        7,
+        "right",
+        lambda it: it.slice_ns or 0,
+        lambda it: ABSENT if it.slice_ns is None else words.milliseconds(it.slice_ns / 1e6),
+    ),
+    ("dsq_vtime", 10, "right", lambda it: it.dsq_vtime or 0, lambda it: words.number(it.dsq_vtime)),
+)
+"""Heading, width, alignment, sort key and text of each column; the narrow screen shows the first ones."""
+
+
+class TasksPane(ReportPane):
+    """The runnable tasks; sortable by every column, filtered by name, pid or queue."""
+
+    class Moved(Message):
+        """Another task is under the cursor."""
+
+    def __init__(self, name: str, report: CaptureReport) -> None:
+        super().__init__(name, report=report, section="tasks")
+        self.filter = ""
+        self.sort_column = 0
+        self.reverse = False
+        self._tasks: list[TaskReport] = []
+
+    def key(self, view: View) -> Hashable:
+        return id(self.report), self.filter, self.sort_column, self.reverse
+
+    def load(self, view: View, width: int) -> int:
+        wanted = self.filter.lower()
+        kept = (
+            [it for it in self.report.tasks if wanted in _searchable(it)]
+            if wanted
+            else list(self.report.tasks)
+        )
+        self._tasks = sorted(kept, key=COLUMNS[self.sort_column][3], reverse=self.reverse)
+        return len(self._tasks)
+
+    def caption(self, view: View) -> str:
+        parts = (
+            [f"filter: {self.filter} ({len(self._tasks)} of {len(self.report.tasks)})"] if self.filter else []
+        )
+        if "tasks" in self.report.truncated:
+            parts.append(f"truncated: {clean(self.report.truncated['tasks'])}")
+        return " · ".join(parts)
+
+    def empty(self, view: View) -> str:
+        if self.filter:
+            return f"No task has {self.filter!r} in its name, pid, queue or class."
+        return super().empty(view)
+
+    def chosen(self) -> TaskReport | None:
+        """The task under the cursor."""
+        return self._tasks[self.cursor] if self.cursor < len(self._tasks) else None
+
+    def _columns(self, width: int) -> list[_Column]:
+        shown: list[_Column] = []
+        used = 0
+        for column in COLUMNS:
+            if column[0] == "pid":
+                continue
+            used += column[1] + 1
+            if width and used > width + 1:
+                break
+            shown.append(column)
+        return shown
+
+    def heading(self, width: int) -> Line | None:
+        if not self._tasks:
+            return None
+        sorted_by = COLUMNS[self.sort_column][0]
+        mark = "▲" if self.reverse else "▼"
+        if sorted_by == "pid":
+            sorted_by = "task"
+        return columns(
+            (
+                f"{name}{mark}" if name == sorted_by and span > len(name) else name,
+                "key" if name == sorted_by else "head",
+                span,
+                align,
+            )
+            for name, span, align, _key, _text in self._columns(width)
+        )
+
+    def row(self, index: int, width: int) -> Line:
+        task = self._tasks[index]
+        first = self.report.stalled is not None and task.pid == self.report.stalled.pid
+        return columns(
+            (text(task), self._role(name, task, first), span, align)
+            for name, span, align, _key, text in self._columns(width)
+        )
+
+    def _role(self, name: str, task: TaskReport, stalled: bool) -> str:
+        if name == "class":
+            return words.CLASS_ROLES.get(task.sched_class, "")
+        if name == "age":
+            return "bad" if stalled else ""
+        return "strong" if name == "task" else ""
+
+    def sort_next(self) -> None:
+        """Sort by the next column, after the last by the first."""
+        self.sort_column = (self.sort_column + 1) % len(COLUMNS)
+        self._resort()
+
+    def flip(self) -> None:
+        """Reverse the order."""
+        self.reverse = not self.reverse
+        self._resort()
+
+    def heading_clicked(self, x: int) -> None:
+        for column in self._columns(self.size.width):
+            if x <= column[1]:
+                index = COLUMNS.index(column)
+                self.reverse = not self.reverse if index == self.sort_column else False
+                self.sort_column = index
+                self._resort()
+                return
+            x -= column[1] + 1
+
+    def _resort(self) -> None:
+        kept = self.chosen()
+        if self._view is None:
+            return
+        self.sync(self._view)
+        pids = [it.pid for it in self._tasks]
+        self.move_to(pids.index(kept.pid) if kept is not None and kept.pid in pids else 0)
+
+    def move_to(self, index: int) -> None:
+        super().move_to(index)
+        self.post_message(self.Moved())
+
+    def after_load(self, rows_before: int) -> None:
+        self.post_message(self.Moved())
+
+
+def _searchable(task: TaskReport) -> str:
+    return f"{task.comm} {task.pid} {task.dsq or ''} {task.sched_class} {task.policy}".lower()
+
+
+class TaskDetail(ReportPane):
+    """Everything that the report says of the task under the cursor."""
+
+    def __init__(self, name: str, report: CaptureReport) -> None:
+        super().__init__(name, report=report, section="tasks")
+        self.chosen: TaskReport | None = None
+        self._lines: list[Line] = []
+
+    def key(self, view: View) -> Hashable:
+        return id(self.report), self.chosen.pid if self.chosen else None
+
+    def load(self, view: View, width: int) -> int:
+        self._lines = task_detail(self.chosen, max(20, width)) if self.chosen else []
+        return len(self._lines)
+
+    def row(self, index: int, width: int) -> Line:
+        return self._lines[index]
+
+
+class _Node:
+    """A node of the maps' tree, with what lies under it."""
+
+    __slots__ = ("children", "depth", "path", "role", "text", "value")
+
+    def __init__(
+        self,
+        path: tuple[str, ...],
+        depth: int,
+        text: str,
+        value: str,
+        children: list[tuple[str, object]],
+        role: str,
+    ) -> None:
+        self.path = path
+        self.depth = depth
+        self.text = text
+        self.value = value
+        self.children = children
+        self.role = role
+
+
+class MapsPane(ReportPane):
+    """The BPF maps as a tree; enter opens and closes what is under the cursor."""
+
+    wide_rows = True
+    opens = True
+
+    def __init__(self, name: str, report: CaptureReport) -> None:
+        super().__init__(name, report=report, section="maps")
+        self._open: set[tuple[str, ...]] = set()
+        self._tree: list[_Node] = []
+        self._notes: list[Line] = []
+
+    def key(self, view: View) -> Hashable:
+        return id(self.report), len(self._open)
+
+    def show(self, report: CaptureReport) -> None:
+        self._open.clear()
+        super().show(report)
+
+    def load(self, view: View, width: int) -> int:
+        if not self._open:
+            self._open = {("",), *((str(it.id),) for it in self.report.maps if "." in it.name)}
+        self._notes = section_note(self.report, "maps")
+        self._tree = []
+        for it in self.report.maps:
+            self._add(_map_node(it))
+        return len(self._tree) + (len(self._notes) if self._tree else 0)
+
+    def _add(self, node: _Node) -> None:
+        self._tree.append(node)
+        if node.path in self._open:
+            for child in _children(node):
+                self._add(child)
+
+    def row(self, index: int, width: int) -> Line:
+        if index < len(self._notes):
+            return self._notes[index]
+        node = self._tree[index - len(self._notes)]
+        mark = " " if not node.children else "▾" if node.path in self._open else "▸"
+        line: Line = [(f"{'  ' * node.depth}{mark} ", "key"), (node.text, node.role)]
+        return [*line, (f" {node.value}", "" if node.depth else "dim")]
+
+    def action_open(self) -> None:
+        index = self.cursor - len(self._notes)
+        if not 0 <= index < len(self._tree) or not self._tree[index].children:
+            return
+        self._open ^= {self._tree[index].path}
+        if self._view is not None:
+            self.sync(self._view, force=True)
+
+
+def _map_node(it: MapReport) -> _Node:
+    count = (
+        f"{len(it.entries)} of {it.max_entries} entries" if it.max_entries else f"{len(it.entries)} entries"
+    )
+    sizes = f"key {it.key_size} B, value {it.value_size} B"
+    remark = f"{clean(it.error)}; " if it.error else "truncated; " if it.truncated else ""
+    value = f"{remark}{clean(it.map_type)}, {count}, {sizes}, id {it.id}"
+    children: list[tuple[str, object]] = [(_label(entry.key), entry.value) for entry in it.entries]
+    if it.max_entries == 1 and len(it.entries) == 1 and isinstance(it.entries[0].value, dict):
+        children = [(clean(str(name)), value) for name, value in it.entries[0].value.items()]
+    return _Node((str(it.id),), 0, clean(it.name), value, children, "strong")
+
+
+def _label(key: object) -> str:
+    return clean(str(key)) if isinstance(key, (int, str)) else clean(_brief(key))
+
+
+def _children(node: _Node) -> list[_Node]:
+    nodes = []
+    for index, (name, value) in enumerate(node.children):
+        inside: list[tuple[str, object]] = []
+        if isinstance(value, dict):
+            inside = [(clean(str(key)), item) for key, item in value.items()]
+        elif isinstance(value, (list, tuple)):
+            inside = [(f"[{number}]", item) for number, item in enumerate(value)]
+        nodes.append(_Node((*node.path, f"{index}"), node.depth + 1, name, _brief(value), inside, "accent"))
+    return nodes
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, dict):
+        text = ", ".join(f"{key}={_brief(item)}" for key, item in list(value.items())[:6])
+        return clean(cut(f"{{{text}}}", 100))
+    if isinstance(value, (list, tuple)):
+        text = ", ".join(_brief(item) for item in list(value)[:12])
+        return clean(cut(f"[{text}]" if len(value) <= 12 else f"[{text}, … {len(value)} in all]", 100))
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return clean(str(value)) or '""'

@@ -1,0 +1,164 @@
+"""The report screen: one capture, the stalled task on top."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, Footer
+
+from ktstr_tui.model.fold import exit_kind_name
+from ktstr_tui.model.report import EXIT_KIND_ERROR, CaptureReport
+from ktstr_tui.model.state import CaptureState
+from ktstr_tui.tui import report_diff, report_lines, words
+from ktstr_tui.tui.actions import bindings
+from ktstr_tui.tui.bars import TabBar, badges
+from ktstr_tui.tui.lines import Line, clean, cut, spread, width_of, wrap
+from ktstr_tui.tui.pane import LineBar, LinePane
+from ktstr_tui.tui.report_panes import DocumentPane, MapsPane, ReportPane, TaskDetail, TasksPane
+from ktstr_tui.tui.view import View
+
+SECTIONS = (
+    ("overview", "1", "overview"), ("tasks", "2", "tasks"), ("vcpus", "3", "vCPUs"), ("runqueues", "4", "runqueues"),
+    ("dsqs", "5", "DSQs"), ("maps", "6", "maps"), ("dmesg", "7", "dmesg"), ("changes", "8", "diff"),
+)  # fmt: skip
+
+
+class ReportBar(LineBar):
+    """Which capture this is, and what is stuck."""
+
+    def __init__(self, name: str, capture: CaptureState) -> None:
+        super().__init__(name)
+        self.capture = capture
+
+    def lines(self, view: View, width: int) -> list[Line]:
+        report = self.capture.report
+        error = report.exit_kind is not None and report.exit_kind >= EXIT_KIND_ERROR
+        bad = error or report.is_placeholder
+        kind = exit_kind_name(report.exit_kind) if report.exit_kind else clean(report.trigger).upper()
+        tags = [it.report.tag for it in view.state.captures]
+        place = f"{tags.index(report.tag) + 1} of {len(tags)}" if report.tag in tags else "no longer listed"
+        left: Line = [(f" {'■' if bad else '●'} {kind} ", "badge-bad" if bad else "badge-info")]
+        left += [(f" {clean(report.tag)}", "strong")]
+        left += [(f"  step {clean(report.step)}", "") if report.step else ("", "")]
+        right: Line = [*badges(view), ("[ ]", "key"), (f" capture {place} ", "dim")]
+        room = width - width_of(left) - width_of(right) - 3
+        kernel = f"  {clean(report.kernel)}  {words.pause_parts(report.pause)}"
+        left.append((cut(kernel, room), "dim"))
+        lines = [spread(left, right, width)]
+        sentence = words.stalled_sentence(report)
+        lines += [[(f" {part}", "strong")] for part in wrap(sentence, width - 2)[:4]]
+        missing = report_lines.notes(report)
+        if missing and not report.is_placeholder:
+            lines.append(_missing(missing, width))
+        return lines
+
+
+def _missing(notes: list[tuple[str, str, str]], width: int) -> Line:
+    line: Line = []
+    room = width - 1
+    for kind, section, _reason in notes:
+        mark = "· " if kind == "read late" else "▲ "
+        text = cut(f" {mark}{kind} {section}", room)
+        line.append((text, report_lines.note_role(kind)))
+        room -= len(text)
+    return line
+
+
+class ReportScreen(Screen[None]):
+    """A capture opened.
+
+    Args:
+        view: Where the list of captures is.
+        capture: The one to show.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = bindings("report")
+
+    def __init__(self, view: View, capture: CaptureState) -> None:
+        super().__init__()
+        self.view = view
+        self.capture = capture
+
+    def compose(self) -> ComposeResult:
+        report = self.capture.report
+        yield ReportBar("report-bar", capture=self.capture)
+        yield TabBar("sections")
+        documents = (
+            ("vcpus", "vcpus", report_lines.vcpus), ("runqueues", "runqueues", report_lines.runqueues),
+            ("dsqs", "dsqs", report_lines.dsqs), ("dmesg", "dmesg_tail", report_lines.dmesg),
+        )  # fmt: skip
+        with ContentSwitcher(initial="overview", id="report"):
+            yield DocumentPane("overview", report=report, section="tasks", compose=report_lines.overview)
+            with Vertical(id="tasks"):
+                yield TasksPane("task-table", report=report)
+                yield TaskDetail("task-detail", report=report)
+            for name, section, compose in documents:
+                yield DocumentPane(name, report=report, section=section, compose=compose)
+            yield MapsPane("maps", report=report)
+            yield DocumentPane("changes", report=report, section="", compose=self._changes)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one("#sections", TabBar).tabs = list(SECTIONS)
+        self.query_one("#task-detail", LinePane).border_title = "the task under the cursor"
+        self.action_section("overview")
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.query_one(Footer).compact = event.size.width < 100
+        self.call_after_refresh(self.sync)
+
+    def _changes(self, report: CaptureReport, width: int) -> list[Line]:
+        return report_diff.changes(report, [it.report for it in self.view.state.captures], width)
+
+    def sync(self) -> None:
+        """Paint what is visible and has changed."""
+        for bar in self.query(LineBar):
+            bar.sync(self.view)
+        for pane in self.query(LinePane):
+            if pane.is_on_screen:
+                pane.sync(self.view)
+
+    def show(self, capture: CaptureState) -> None:
+        """Show another capture in the same section."""
+        self.capture = capture
+        self.query_one(ReportBar).capture = capture
+        for pane in self.query(ReportPane):
+            pane.show(capture.report)
+        self.sync()
+
+    def action_section(self, name: str) -> None:
+        self.query_one(ContentSwitcher).current = name
+        self.query_one("#sections", TabBar).choose(name)
+        self.set_focus(self.query_one("#task-table" if name == "tasks" else f"#{name}", LinePane))
+        self.call_after_refresh(self.sync)
+
+    def action_close(self) -> None:
+        self.dismiss(None)
+
+    def action_sort(self) -> None:
+        self.action_section("tasks")
+        self.tasks.sort_next()
+
+    def action_reverse(self) -> None:
+        self.action_section("tasks")
+        self.tasks.flip()
+
+    @property
+    def tasks(self) -> TasksPane:
+        """The table of tasks."""
+        return self.query_one(TasksPane)
+
+    @on(TabBar.Chosen)
+    def _section_clicked(self, event: TabBar.Chosen) -> None:
+        self.action_section(event.pane)
+
+    @on(TasksPane.Moved)
+    def _task_moved(self) -> None:
+        detail = self.query_one(TaskDetail)
+        detail.chosen = self.tasks.chosen()
+        detail.sync(self.view)

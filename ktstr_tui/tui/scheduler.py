@@ -1,0 +1,152 @@
+"""The scheduler panel: who is loaded, how close it is to being ejected, its queues and event counters."""
+
+from __future__ import annotations
+
+from ktstr_tui.model.fold import exit_kind_name
+from ktstr_tui.model.sample import SchedulerSample
+from ktstr_tui.model.state import RunState
+from ktstr_tui.tui import words
+from ktstr_tui.tui.bars import gauge_spans
+from ktstr_tui.tui.lines import ABSENT, Line, clean, cut, fit, sparkline, spread, wrap
+from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.view import View
+
+
+class SchedulerPane(LinePane):
+    """The loaded sched_ext scheduler."""
+
+    label = "scheduler"
+    tab = "sched"
+    number = "2"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._lines: list[Line] = []
+
+    def load(self, view: View, width: int) -> int:
+        self._lines = scheduler_lines(view.state, width)
+        return len(self._lines)
+
+    def row(self, index: int, width: int) -> Line:
+        return self._lines[index]
+
+    def empty(self, view: View) -> str:
+        return "The scheduler appears with the first sample."
+
+
+def scheduler_lines(state: RunState, width: int) -> list[Line]:
+    """All lines of the panel for ``width`` cells."""
+    scheduler = state.scheduler
+    if scheduler is None:
+        return []
+    if scheduler.unreadable:
+        why = wrap(f"unreadable: {clean(scheduler.unreadable)}", width)
+        return [[(line, "warn")] for line in why]
+    if scheduler.name is None:
+        return _absent(state, scheduler, width)
+    return [
+        *_identity(scheduler, width),
+        [],
+        *_deadline(state, scheduler, width),
+        *_queues(scheduler, width),
+        *_counters(scheduler, width),
+    ]
+
+
+def _absent(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
+    lines: list[Line] = [[("none", "strong"), (f"  {scheduler.state or 'disabled'}", "dim")]]
+    lines += [[(line, "dim")] for line in wrap("No sched_ext scheduler is loaded: EEVDF decides.", width)]
+    if state.last_change:
+        role = "bad" if "ejected" in state.last_change else "dim"
+        lines += [[], [("last change", "head")]]
+        lines += [[(line, role)] for line in wrap(clean(state.last_change), width)]
+    if scheduler.enable_seq is not None:
+        lines.append([("enable_seq ", "dim"), (str(scheduler.enable_seq), "")])
+    if state.ejections:
+        lines.append([("ejections ", "dim"), (str(state.ejections), "bad")])
+    return [*lines, *_looking_back(state, width)]
+
+
+def _looking_back(state: RunState, width: int) -> list[Line]:
+    """What is worth knowing of schedulers that are gone: how long tasks waited, and what the last one died of."""
+    lines: list[Line] = []
+    shown = [age for age in state.runnable_age_history[-width:] if age is not None]
+    if any(shown):
+        right: Line = [("up to ", "dim"), (words.milliseconds(max(shown)), "strong")]
+        lines += [[], spread([("oldest runnable", "head")], right, width)]
+        lines.append([(sparkline(state.runnable_age_history, width), "spark")])
+    capture = next((it.report for it in reversed(state.captures) if it.report.trigger == "error"), None)
+    if capture is None or capture.scheduler is None:
+        return lines
+    last = capture.scheduler
+    lines += [[], [("last capture", "head"), (f"  {clean(capture.tag)}", "")]]
+    for text, role in ((last.reason, "strong"), (last.message, "")):
+        if text:
+            lines += [[(part, role)] for part in wrap(clean(text), width)]
+    return lines
+
+
+def _identity(scheduler: SchedulerSample, width: int) -> list[Line]:
+    role = "ok" if scheduler.state == "enabled" else "warn"
+    name = cut(clean(scheduler.name or ABSENT), width - 12)
+    kind = scheduler.exit_kind
+    first: Line = [(name, "strong"), ("  ", ""), (f"● {scheduler.state or ABSENT}", role)]
+    second: Line = [
+        ("exit_kind ", "dim"),
+        (ABSENT if kind is None else exit_kind_name(kind), "bad" if kind and kind >= 1024 else ""),
+        ("  enable_seq ", "dim"),
+        (words.number(scheduler.enable_seq), ""),
+    ]
+    third: Line = [("nr_runnable ", "dim"), (words.number(scheduler.nr_runnable), "")]
+    third += [("  bypass_depth ", "dim"), (words.number(scheduler.bypass_depth), "")]
+    if scheduler.aborting:
+        third.append(("  aborting", "bad"))
+    return [first, second, third]
+
+
+def _deadline(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
+    oldest, timeout = scheduler.oldest_runnable, scheduler.watchdog_timeout_ms
+    age = oldest.age_ms if oldest else 0.0
+    right: Line = [(f"{words.milliseconds(age)}", "strong"), (f" of {words.milliseconds(timeout)}", "dim")]
+    lines = [spread([("oldest runnable", "head")], right, width)]
+    if timeout:
+        share = age / timeout
+        label = f" {share * 100:3.0f} %"
+        lines.append([*gauge_spans(share, max(4, width - len(label))), (label, "strong")])
+    if oldest is None:
+        lines.append([("nobody waits", "dim")])
+    else:
+        where = f"{words.queue(oldest.dsq)}, rq of cpu {oldest.cpu}"
+        who = words.task(oldest.comm, oldest.pid)
+        lines.append([(cut(who, 24), "strong"), (cut(f" {where}", width - min(24, len(who))), "")])
+    top = timeout or None
+    lines.append([(sparkline(state.runnable_age_history, width, top), "spark")])
+    return [*lines, []]
+
+
+def _queues(scheduler: SchedulerSample, width: int) -> list[Line]:
+    peak = max((it.nr for it in scheduler.dsqs), default=0)
+    lines = [spread([("DSQ", "head")], [("nr", "head")], width)]
+    bar = max(4, width - 16 - 7)
+    for queue in scheduler.dsqs:
+        filled = "█" * round(bar * queue.nr / peak) if peak else ""
+        role = "" if queue.nr else "dim"
+        spans: Line = [(fit(clean(queue.label), 16), role), (fit(filled, bar), "spark")]
+        lines.append([*spans, (f"{queue.nr:>7}", role)])
+    if not scheduler.dsqs:
+        lines.append([("no queues", "dim")])
+    if scheduler.dsqs_truncated:
+        lines.append([("… more queues than were read", "warn")])
+    return [*lines, []]
+
+
+def _counters(scheduler: SchedulerSample, width: int) -> list[Line]:
+    counters = scheduler.event_counters
+    if counters is None:
+        return [[("events ", "head"), ("this kernel counts none", "dim")]]
+    lines: list[Line] = [[("SCX_EV_…", "head")]]
+    for name, value in counters.items():
+        short = clean(name).removeprefix("SCX_EV_")
+        role = "" if value else "dim"
+        lines.append(spread([(cut(short, width - 9), role)], [(words.number(value), role)], width))
+    return lines

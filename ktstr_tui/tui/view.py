@@ -1,0 +1,142 @@
+"""What the screen shows: the live state, or the one of the moment at which the view was paused.
+
+Pausing copies the state and leaves the source alone: events are consumed and folded as before, so nothing is
+lost and nothing is slowed down; going on is only a matter of looking at the live state again.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.state import AlertState, CaptureState, RunState
+from ktstr_tui.tui.lines import clean
+
+if TYPE_CHECKING:
+    from ktstr_tui.link.source import Source
+
+_RANK = {"error": 0, "warning": 1, "info": 2}
+
+
+def still(state: RunState) -> RunState:
+    """A copy of ``state`` that the fold no longer changes.
+
+    Events, captures and log lines are immutable, so only the containers that the fold changes are copied.
+    """
+    twin = copy.copy(state)
+    for name in state.__struct_fields__:
+        value = getattr(state, name)
+        if isinstance(value, (list, dict)):
+            setattr(twin, name, value.copy())
+    for number, cpu in state.cpus.items():
+        own = twin.cpus[number] = copy.copy(cpu)
+        own.nr_running_history = list(cpu.nr_running_history)
+        own.busy_history = list(cpu.busy_history)
+    for slot, watch in state.watchpoints.items():
+        twin.watchpoints[slot] = copy.copy(watch)
+    return twin
+
+
+class View:
+    """One viewer's choice of what to look at.
+
+    Args:
+        source: Where the state comes from.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.owner = False
+        self.paint_hz = 10.0
+        self.alert_index = 0
+        self.failure = ""
+        """Why the source's worker ended with an error; empty when it did not."""
+        self._paused: RunState | None = None
+
+    @property
+    def state(self) -> RunState:
+        """The state to show."""
+        return self._paused if self._paused is not None else self.source.state
+
+    @property
+    def paused(self) -> bool:
+        """Whether the view stands still while data still comes in."""
+        return self._paused is not None
+
+    @property
+    def behind(self) -> int:
+        """Events that came in since the view was paused."""
+        return self.source.state.seq - self._paused.seq if self._paused is not None else 0
+
+    def toggle_pause(self) -> bool:
+        """Pause or go on; returns whether the view is paused now."""
+        self._paused = None if self._paused is not None else still(self.source.state)
+        return self.paused
+
+    @property
+    def connection(self) -> str:
+        """``connecting``, ``live``, ``gone``, ``replay`` or ``ended``."""
+        return "gone" if self.failure else self.source.connection
+
+    @property
+    def connection_reason(self) -> str:
+        """Why the connection is what it is; empty when there is nothing to say."""
+        return clean(self.failure or self.source.connection_reason)
+
+    def alerts(self) -> list[AlertState]:
+        """Standing alerts, the worst first; of equals those that have a capture, then the oldest."""
+        return sorted(
+            self.state.alerts.values(),
+            key=lambda it: (_RANK[it.severity], it.capture is None, it.since_mono_ns),
+        )
+
+    def alert(self) -> AlertState | None:
+        """The alert that the bar shows."""
+        alerts = self.alerts()
+        if not alerts:
+            self.alert_index = 0
+            return None
+        self.alert_index = min(self.alert_index, len(alerts) - 1)
+        return alerts[self.alert_index]
+
+    def step_alert(self, step: int) -> None:
+        """Show the next or previous alert, around the end."""
+        count = len(self.alerts())
+        self.alert_index = (self.alert_index + step) % count if count else 0
+
+    def captures(self) -> list[CaptureState]:
+        """Captures, the newest first."""
+        return self.state.captures[::-1]
+
+    def capture(self, tag: str) -> CaptureReport | None:
+        """The report of a tag."""
+        return next((it.report for it in self.state.captures if it.report.tag == tag), None)
+
+    def refusal(self, what: str) -> str:
+        """Why ``what`` cannot be asked of the run now; empty when it can."""
+        if self.connection == "replay":
+            return f"This is a replay: nothing to {what}. Attach to a live run for that."
+        if self.connection == "gone":
+            return f"The backend is gone: nothing to {what}. What it told so far stays on the screen."
+        if self.connection == "ended" or self.source.state.ended is not None:
+            return f"The run has ended: nothing to {what}."
+        if self.connection == "connecting":
+            return f"Not connected yet: cannot {what}. Try again in a moment."
+        if not self.source.controllable:
+            return f"Attached read-only: cannot {what}."
+        return ""
+
+    def headline(self) -> tuple[str, str]:
+        """The health of the run as ``(verdict, sentence)``; the worst alert speaks for it."""
+        state = self.state
+        alert = self.alert()
+        if alert is not None:
+            return state.verdict, clean(alert.text)
+        if state.verdict_reasons:
+            return state.verdict, clean("; ".join(state.verdict_reasons))
+        if state.ended is not None:
+            return state.verdict, clean(state.ended.reason)
+        if state.verdict == "ok":
+            return state.verdict, "Every CPU moves and no task waits too long."
+        return state.verdict, "No verdict without samples: the kernel's memory is not readable yet."

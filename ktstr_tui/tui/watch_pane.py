@@ -1,0 +1,169 @@
+"""The watchpoints panel: the slots, what was written last and by whom, and below them the hits, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from rich.cells import cell_len
+from textual.content import Content
+
+from ktstr_tui.model.report import RunningTask
+from ktstr_tui.model.state import Hit, WatchpointState
+from ktstr_tui.tui import words
+from ktstr_tui.tui.dialogs import Page
+from ktstr_tui.tui.lines import Line, clean, cut, fit, spread, text_of
+from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.report_lines import stack_lines
+from ktstr_tui.tui.view import View
+
+_ROLES = {"armed": "ok", "pending": "dim", "paused": "warn", "failed": "bad"}
+_STACK_WIDTH = 100
+
+
+class WatchPane(LinePane):
+    """Watchpoint slots and their hits."""
+
+    label = "watchpoints"
+    tab = "watch"
+    number = "7"
+    opens = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._lines: list[Line] = []
+        self._slots: list[int | None] = []
+        self._hits: list[Hit | None] = []
+
+    def key(self, view: View) -> Hashable:
+        slots = view.state.watchpoints.values()
+        return (
+            tuple((it.slot, it.expression, it.state, it.detail, it.address, it.hits) for it in slots),
+            len(view.state.hits),
+            view.state.hits[-1].mono_ns if view.state.hits else 0,
+            view.state.seq == 0,
+        )
+
+    def load(self, view: View, width: int) -> int:
+        self._lines, self._slots, self._hits = [], [], []
+        hits = view.state.hits[::-1]
+        for slot, watch in sorted(view.state.watchpoints.items()):
+            last = next((hit for hit in hits if hit.slot == slot), None)
+            for line in slot_lines(watch, width):
+                self._add(line, slot, last)
+        if hits:
+            self._add([("hits, the newest first", "head")], None, None)
+        for hit in hits:
+            slot_there = hit.slot if hit.slot in view.state.watchpoints else None
+            self._add(hit_line(hit, width, view.state.started_mono_ns), slot_there, hit)
+        return len(self._lines)
+
+    def _add(self, line: Line, slot: int | None, hit: Hit | None) -> None:
+        self._lines.append(line)
+        self._slots.append(slot)
+        self._hits.append(hit)
+
+    def row(self, index: int, width: int) -> Line:
+        return self._lines[index]
+
+    def empty(self, view: View) -> str:
+        if view.source.controllable and not view.refusal("watch"):
+            return "None armed yet. w sets one; slot 0 watches scx_root and then its exit_kind."
+        return "None armed yet. Slot 0 watches scx_root and then its exit_kind."
+
+    def caption(self, view: View) -> str:
+        if view.refusal("watch"):
+            return ""
+        return "w add · del remove · r resume" if len(view.state.watchpoints) > 1 else "w add"
+
+    def slot(self) -> int | None:
+        """The slot of the row under the cursor."""
+        return self._slots[self.cursor] if self.cursor < len(self._slots) else None
+
+    def hit(self) -> Hit | None:
+        """The hit under the cursor; the last one of a slot."""
+        return self._hits[self.cursor] if self.cursor < len(self._hits) else None
+
+
+def slot_lines(watch: WatchpointState, width: int) -> list[Line]:
+    """A slot: what it watches, its last hit, and what is to be said of its state."""
+    mark = "●" if watch.state == "armed" else "○"
+    count = f"{watch.hits} hit{'' if watch.hits == 1 else 's'}"
+    left: Line = [(f"{watch.slot} ", "dim"), (f"{mark} {watch.state} ", _ROLES.get(watch.state, "dim"))]
+    room = width - len(watch.state) - len(count) - 7
+    flags = [text for text, wanted in (("once", watch.once), ("capture", watch.capture)) if wanted]
+    name = clean(watch.expression) + (f" ({', '.join(flags)})" if flags else "")
+    lines = [
+        spread([*left, (cut(name, room), "")], [(count, "strong" if watch.hits else "dim")], width),
+    ]
+    if watch.hits:
+        text = change(watch.last_old, watch.last_value) + by_whom(watch.last_writer, watch.last_vcpu)
+        lines.append([(cut(f"    {text}", width), "dim")])
+    if watch.detail:
+        lines.append([(cut(f"    {clean(watch.detail)}", width), _ROLES.get(watch.state, "dim"))])
+    return lines
+
+
+def hit_line(hit: Hit, width: int, start_ns: int) -> Line:
+    """A hit in one line; who wrote comes before the old value where there is no room for both."""
+    at = fit(f"+{max(0, hit.mono_ns - start_ns) / 1e9:.1f}s", 8, "right")
+    who = by_whom(hit.writer, hit.vcpu)
+    text = change(hit.old, hit.value) + who
+    if 0 < width < cell_len(text) + 11:
+        text = f"{who.strip()} {change(None, hit.value)}"
+    return [(f"{at} ", "dim"), (f"{hit.slot} ", "dim"), (cut(text, width - 11) if width else text, "")]
+
+
+def change(old: int | None, value: int | None) -> str:
+    """``0x0 → 0x402``; without an old value only the new one."""
+    now = "unreadable" if value is None else f"{value:#x}"
+    return now if old is None else f"{old:#x} → {now}"
+
+
+def by_whom(writer: RunningTask | None, vcpu: int | None) -> str:
+    """Who wrote, as a phrase with a space before it."""
+    if writer is not None:
+        return f" {words.task(writer.comm, writer.pid)} cpu {writer.cpu}"
+    return "" if vcpu is None else f" cpu {vcpu}"
+
+
+class HitPage(Page):
+    """One hit: what was written, by whom, and from where.
+
+    Args:
+        hit: The hit.
+        start_ns: Host time of the run's begin.
+    """
+
+    title_text = "A write"
+
+    def __init__(self, hit: Hit, start_ns: int) -> None:
+        super().__init__()
+        self._hit = hit
+        self._start_ns = start_ns
+
+    def page(self) -> Content:
+        parts: list[str | tuple[str, str]] = []
+        for name, value in hit_rows(self._hit, self._start_ns):
+            parts += [(f"{name:<12}", "$quiet"), f"{value}\n"]
+        parts.append(("\nKernel stack\n", "bold $primary"))
+        if self._hit.stack is None:
+            parts.append("  not read: the write was found at a stop that was made for something else")
+        else:
+            parts += [f"{text_of(line)}\n" for line in stack_lines(self._hit.stack, _STACK_WIDTH)]
+        return Content.assemble(*parts).rstrip()
+
+
+def hit_rows(hit: Hit, start_ns: int) -> list[tuple[str, str]]:
+    """A hit as ``(name, value)`` rows."""
+    rows = [("slot", f"{hit.slot}  {clean(hit.expression)}"), ("wrote", change(hit.old, hit.value))]
+    if hit.value is not None and hit.old is not None:
+        rows.append(("decimal", f"{hit.old} → {hit.value}"))
+    if hit.writer is not None:
+        task = words.task(hit.writer.comm, hit.writer.pid)
+        rows.append(("writer", f"{task} ({clean(hit.writer.sched_class)}) on CPU {hit.writer.cpu}"))
+    elif hit.vcpu is not None:
+        rows.append(("writer", f"vCPU {hit.vcpu}"))
+    rows.append(("at", f"+{max(0, hit.mono_ns - start_ns) / 1e9:.6f} s"))
+    if hit.capture:
+        rows.append(("capture", clean(hit.capture)))
+    return rows
