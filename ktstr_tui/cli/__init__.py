@@ -1,0 +1,1 @@
+"""The command line: every action of the screen has a twin here, with ``--json``."""

@@ -1,0 +1,93 @@
+"""``beat``: sends beats from a shell, so that a script can be watched like a program."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ktstr_tui.cli.output import print_json, say
+from ktstr_tui.model.errors import EXIT_HOST, UsageError
+
+if TYPE_CHECKING:
+    from ktstr_tui.heartbeat.client import BeatClient
+
+STATUSES = ("ok", "degraded", "critical")
+
+
+def beat_command(
+    run_name: str | None,
+    *,
+    socket: Path | None = None,
+    udp: str | None = None,
+    key_file: Path | None = None,
+    status: str = "ok",
+    payload: int = 0,
+    count: int = 1,
+    interval_s: float = 1.0,
+    terminal: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Send beats as this process, and say what became of them.
+
+    Args:
+        run_name: A run whose Unix socket is used when neither ``socket`` nor ``udp`` is given.
+        socket: A Unix socket.
+        udp: HOST:PORT.
+        key_file: Key for sealed UDP beats, 64 hexadecimal digits.
+        status: One of `STATUSES`.
+        payload: A word of 32 bits.
+        count: How many; 0 for no end.
+        interval_s: Seconds between two.
+        terminal: Send a last word in place of an ordinary beat, at the end.
+        as_json: Print the counts as JSON.
+
+    Raises:
+        KtstrError: There is nobody to send to.
+        SystemExit: With 3 when not one beat was sent.
+    """
+    from ktstr_tui.heartbeat.client import SENT
+    from ktstr_tui.wire.vlp import Status
+
+    if status not in STATUSES:
+        raise UsageError(f"{status!r} is no status", f"use {', '.join(STATUSES)}")
+    client = _client(run_name, socket, udp, key_file)
+    with client:
+        sent = 0
+        while not terminal and (count == 0 or sent < count):
+            if sent:
+                time.sleep(interval_s)
+            client.beat(Status[status.upper()], payload)
+            sent += 1
+        if terminal:
+            client.last_word(payload)
+    if as_json:
+        print_json({"pid": os.getpid(), "nonce": client.nonce, "counts": dict(client.counts)})
+    else:
+        say(", ".join(f"{outcome}: {number}" for outcome, number in client.counts.items()))
+    if not client.counts[SENT]:
+        raise SystemExit(EXIT_HOST)
+
+
+def _client(run_name: str | None, path: Path | None, udp: str | None, key_file: Path | None) -> BeatClient:
+    from ktstr_tui.heartbeat.client import BeatClient
+
+    if udp is not None:
+        host, _, port = udp.rpartition(":")
+        if not host or not port.isdigit():
+            raise UsageError(f"{udp!r} is no HOST:PORT", "write for example 127.0.0.1:7700")
+        if key_file is None:
+            return BeatClient.udp(host.strip("[]"), int(port))
+        from ktstr_tui.wire.vlp_secure import Sealer
+
+        try:
+            key = bytes.fromhex(key_file.read_text().strip())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"no key in {key_file}: {error}", "write 64 hexadecimal digits") from error
+        return BeatClient.udp(host.strip("[]"), int(port), Sealer(key).seal)
+    if path is None:
+        from ktstr_tui.cli.attach import find_run
+
+        path = find_run(run_name) / "beats.sock"
+    return BeatClient.unix(path)

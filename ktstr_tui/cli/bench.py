@@ -1,0 +1,75 @@
+"""``bench``: each figure beside its baseline of the same run, as a ratio and against its goal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ktstr_tui.cli.output import print_json
+from ktstr_tui.model.errors import UsageError
+
+
+def _boot(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.cli.bench_guest import bench_boot
+
+    return bench_boot(rounds or 5)
+
+
+def _sample(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.cli.bench_guest import bench_sample
+
+    return bench_sample(rounds or 8)
+
+
+def _freeze(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.cli.bench_guest import bench_freeze
+
+    return bench_freeze(rounds or 100)
+
+
+def _frames(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.cli import bench_frames
+
+    return bench_frames.run()
+
+
+def _beats(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.cli import bench_beats
+
+    return bench_beats.run(rounds)
+
+
+BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
+    "boot": _boot,
+    "sample": _sample,
+    "freeze": _freeze,
+    "frames": _frames,
+    "beats": _beats,
+}
+
+
+def bench_command(what: str, rounds: int | None, as_json: bool) -> None:
+    """Run one bench and print its figures.
+
+    Raises:
+        UsageError: There is no such bench.
+    """
+    if what not in BENCHES:
+        raise UsageError(f"there is no bench {what!r}", f"benches are {', '.join(BENCHES)}")
+    figures = BENCHES[what](rounds)
+    if as_json:
+        print_json(figures)
+        return
+    for line in _lines(figures):
+        print(line)
+
+
+def _lines(figures: Mapping[str, Any], indent: str = "") -> list[str]:
+    lines = []
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            lines += [f"{indent}{name}", *_lines(value, indent + "  ")]
+        else:
+            shown = f"{value:,.4g}" if isinstance(value, float) else str(value)
+            lines.append(f"{indent}{name:28} {shown}")
+    return lines

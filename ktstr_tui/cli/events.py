@@ -1,0 +1,125 @@
+"""``events``: the events of a run or of a recording, one a line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from ktstr_tui.cli.attach import find_run
+from ktstr_tui.cli.output import say
+from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.events import Event
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.state import LogLine, RunState
+
+_LAST_WORDS_S = 1.0
+"""How long the last events may take after the connection has broken."""
+
+
+class EventPrinter:
+    """Prints events on standard output, as JSON or as the lines that the event log would show.
+
+    Args:
+        as_json: One JSON object a line, every event; else the text of those that say something.
+        start_ns: Host time of the run's start, for the times of the text; 0 when the events tell it.
+    """
+
+    def __init__(self, *, as_json: bool, start_ns: int = 0) -> None:
+        self._as_json = as_json
+        self._state = RunState(started_mono_ns=start_ns)
+        self._last_seq = 0
+        self._encoder = msgspec.json.Encoder()
+
+    def print(self, events: Iterable[Event]) -> None:
+        """Print ``events`` and flush; a hole in their numbers is told on standard error."""
+        out = sys.stdout
+        for event in events:
+            if self._last_seq and event.seq > self._last_seq + 1:
+                say(f"events {self._last_seq + 1} to {event.seq - 1} are missing")
+            self._last_seq = max(self._last_seq, event.seq)
+            if self._as_json:
+                out.write(self._encoder.encode(event).decode() + "\n")
+            else:
+                out.writelines(f"{line}\n" for line in self._lines(event))
+        out.flush()
+
+    def _lines(self, event: Event) -> list[str]:
+        before = self._count("log"), self._count("output")
+        fold(self._state, event)
+        new_log = self._count("log") - before[0]
+        new_output = self._count("output") - before[1]
+        fresh = self._state.log[len(self._state.log) - new_log :]
+        fresh += self._state.output[len(self._state.output) - new_output :]
+        return [self._format(line) for line in fresh]
+
+    def _count(self, name: str) -> int:
+        return len(getattr(self._state, name)) + self._state.forgotten.get(name, 0)
+
+    def _format(self, line: LogLine) -> str:
+        seconds = (line.mono_ns - self._state.started_mono_ns) / 1e9
+        mark = {"error": "!", "warning": "*"}.get(line.severity, " ")
+        return f"{seconds:10.3f} {mark} {line.source:<10} {line.text}"
+
+
+def events_command(run_name: str | None, follow: bool, as_json: bool) -> None:
+    """Print the events of a run, or of a recording when its file is named.
+
+    Raises:
+        KtstrError: There is no such run or recording, or the backend is gone.
+    """
+    try:
+        if run_name is not None and Path(run_name).is_file():
+            _print_recording(Path(run_name), follow, as_json)
+        else:
+            asyncio.run(_print_run(find_run(run_name), follow, as_json))
+    except BrokenPipeError:
+        # Whoever read has seen enough. Python must not try to flush into the pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_recording(path: Path, follow: bool, as_json: bool) -> None:
+    from ktstr_tui.link.recfile import read_recording
+
+    if follow:
+        raise UsageError("a recording cannot be followed", "name the run instead, or leave out --follow")
+    events = read_recording(path, lambda damage: say(f"{path}: {damage.in_words}"))
+    EventPrinter(as_json=as_json).print(events)
+
+
+async def _print_run(place: Path, follow: bool, as_json: bool) -> None:
+    from ktstr_tui.link.viewer import Viewer
+
+    async with Viewer(place) as viewer:
+        await viewer.connect()
+        printer = EventPrinter(as_json=as_json, start_ns=viewer.state.started_mono_ns)
+        oldest, past = await viewer.fetch(1, viewer.state.seq)
+        if oldest > 1:
+            say(f"events 1 to {oldest - 1} are no longer kept; the recording has them")
+        printer.print(past)
+        if not follow:
+            return
+        gone = asyncio.Event()
+
+        def on_events(events: list[Event]) -> None:
+            printer.print(events)
+            if viewer.connection == "gone":
+                gone.set()
+
+        following = asyncio.create_task(viewer.run(on_events))
+        leaving = asyncio.create_task(gone.wait())
+        await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({following}, timeout=_LAST_WORDS_S)
+        leaving.cancel()
+        if following.done():
+            following.result()
+            return
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        raise HostError(
+            f"the backend is gone: {viewer.connection_reason}", "its recording has all it had seen"
+        )

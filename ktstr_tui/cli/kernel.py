@@ -1,0 +1,83 @@
+"""``ktstr-tui kernel``: fetch, list and choose the kernels that guests boot."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ktstr_tui.cli.output import print_json, say
+
+app = typer.Typer(no_args_is_help=True, help="Fetch, list and choose kernels.")
+AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+
+
+@app.command()
+def fetch(
+    release: Annotated[
+        str | None,
+        typer.Option("--release", help="Only this release or series, such as 6.19; the newest if left out."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch the newest packaged kernel that has sched_ext. Needs no root."""
+    from ktstr_tui.guest.kernels import fetch_kernel
+
+    kernel = fetch_kernel(say, release)
+    if as_json:
+        print_json(_as_data(kernel))
+    else:
+        print(f"{kernel.release}{'  (current)' if kernel.current else ''}  {kernel.path}")
+
+
+@app.command("list")
+def list_kernels(
+    available: Annotated[
+        bool, typer.Option("--available", help="What the archive offers, not what is cached.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List kernels, newest first; * marks the current one."""
+    from ktstr_tui.guest.kernels import available_kernels, cached_kernels
+
+    cached = cached_kernels()
+    if available:
+        _, offers = available_kernels(say)
+        have = {kernel.release for kernel in cached}
+        if as_json:
+            print_json(
+                [{"release": o.release, "packages": o.packages, "cached": o.release in have} for o in offers]
+            )
+            return
+        for offer in offers:
+            print(f"{offer.release}{'  (cached)' if offer.release in have else ''}")
+        return
+    if as_json:
+        print_json([_as_data(kernel) for kernel in cached])
+        return
+    for kernel in cached:
+        mark = "*" if kernel.current else " "
+        print(f"{mark} {kernel.release}  {kernel.package} {kernel.version}  {kernel.path}")
+    if not cached:
+        say("no kernel is cached; next: ktstr-tui kernel fetch")
+
+
+@app.command()
+def use(
+    release: Annotated[str, typer.Argument(help="A cached release, or the beginning of one.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a cached kernel the current one."""
+    from ktstr_tui.guest.kernels import use_kernel
+
+    kernel = use_kernel(release)
+    if as_json:
+        print_json(_as_data(kernel))
+    else:
+        print(f"* {kernel.release}")
+
+
+def _as_data(kernel: object) -> object:
+    import msgspec
+
+    return msgspec.to_builtins(kernel, enc_hook=str)

@@ -1,0 +1,20 @@
+"""``locate``: where everything is."""
+
+from __future__ import annotations
+
+from ktstr_tui.cli.output import print_json
+from ktstr_tui.guest import paths
+
+
+def locate_command(as_json: bool) -> None:
+    """Print the program's directories."""
+    places = {
+        "runtime": str(paths.runtime_dir()),
+        "state": str(paths.state_dir()),
+        "cache": str(paths.cache_dir()),
+    }
+    if as_json:
+        print_json(places)
+        return
+    for name, path in places.items():
+        print(f"{name:8} {path}")

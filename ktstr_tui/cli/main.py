@@ -1,0 +1,227 @@
+"""The ``ktstr-tui`` program: declares the commands; each loads its own module only when called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ktstr_tui.cli.output import guarded
+from ktstr_tui.cli.run_options import RunOptions, from_options
+
+app = typer.Typer(
+    name="ktstr-tui",
+    help="See what a Linux scheduler does, and stop it in the act.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunName = Annotated[
+    str | None,
+    typer.Argument(help="A run's name, or the directory of its (forwarded) sockets; default: the only run."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+
+
+@app.command()
+@from_options(RunOptions)
+def run(options: RunOptions) -> None:
+    """Boot a kernel with a scheduler and watch it."""
+    from ktstr_tui.cli.run import run_command
+
+    run_command(options.request(), headless=options.headless, as_json=options.as_json)
+
+
+@app.command()
+def attach(run_name: RunName = None) -> None:
+    """Open the screen on a run that is already going, here or forwarded from another machine."""
+    from ktstr_tui.cli.screen import attach_command
+
+    attach_command(run_name)
+
+
+@app.command()
+def replay(
+    recording: Annotated[Path, typer.Argument(help="A recording (recording.ktstr).")],
+    speed: Annotated[float, typer.Option("--speed", min=0.25, max=16, help="Times real time.")] = 1.0,
+) -> None:
+    """Play a recording in the same screen."""
+    from ktstr_tui.cli.screen import replay_command
+
+    replay_command(recording, speed)
+
+
+@app.command()
+def status(run_name: RunName = None, as_json: AsJson = False) -> None:
+    """Print the state of a run."""
+    from ktstr_tui.cli.status import status_command
+
+    status_command(run_name, as_json)
+
+
+@app.command()
+def events(
+    run_name: RunName = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as events come.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the events of a run or of a recording, one a line."""
+    from ktstr_tui.cli.events import events_command
+
+    events_command(run_name, follow, as_json)
+
+
+@app.command()
+def capture(
+    run_name: RunName = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Name of the capture.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop the guest for an instant and take its state."""
+    from ktstr_tui.cli.control import capture_command
+
+    capture_command(run_name, tag, as_json)
+
+
+@app.command("capture-diff")
+def capture_diff(
+    before: Annotated[str, typer.Argument(help="The earlier capture: a tag, or a JSON file.")],
+    after: Annotated[str, typer.Argument(help="The later one.")],
+    run_name: Annotated[
+        str | None,
+        typer.Option("--run", help="Whose tags: a run, or the data directory of one that is over."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what changed between two captures."""
+    from ktstr_tui.cli.capture_diff import capture_diff_command
+
+    capture_diff_command(before, after, run_name, as_json)
+
+
+@app.command()
+def freeze(run_name: RunName = None, as_json: AsJson = False) -> None:
+    """Stop the guest until it is thawed."""
+    from ktstr_tui.cli.control import freeze_command
+
+    freeze_command(run_name, as_json)
+
+
+@app.command()
+def thaw(run_name: RunName = None, as_json: AsJson = False) -> None:
+    """Let a frozen guest run again."""
+    from ktstr_tui.cli.control import thaw_command
+
+    thaw_command(run_name, as_json)
+
+
+@app.command()
+def beats(run_name: RunName = None, as_json: AsJson = False) -> None:
+    """Print who beats, who is silent, and why."""
+    from ktstr_tui.cli.beats import beats_command
+
+    beats_command(run_name, as_json)
+
+
+@app.command()
+def beat(
+    run_name: RunName = None,
+    socket: Annotated[Path | None, typer.Option("--socket", help="Unix socket of an observer.")] = None,
+    udp: Annotated[str | None, typer.Option("--udp", help="HOST:PORT of an observer.")] = None,
+    key_file: Annotated[Path | None, typer.Option("--key", help="Key that seals UDP beats.")] = None,
+    status: Annotated[str, typer.Option("--status", help="ok, degraded or critical.")] = "ok",
+    payload: Annotated[int, typer.Option("--payload", help="A word of 32 bits.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=0, help="How many; 0 for no end.")] = 1,
+    interval: Annotated[float, typer.Option("--interval", min=0, help="Seconds between two.")] = 1.0,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Say that the sender dies.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send beats as this process."""
+    from ktstr_tui.cli.beat import beat_command
+
+    beat_command(
+        run_name,
+        socket=socket,
+        udp=udp,
+        key_file=key_file,
+        status=status,
+        payload=payload,
+        count=count,
+        interval_s=interval,
+        terminal=terminal,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def end(run_name: RunName = None, as_json: AsJson = False) -> None:
+    """End a run in good order."""
+    from ktstr_tui.cli.control import end_command
+
+    end_command(run_name, as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this host has, lacks, and what to do about it."""
+    from ktstr_tui.cli.doctor import doctor_command
+
+    doctor_command(as_json)
+
+
+@app.command()
+def locate(as_json: AsJson = False) -> None:
+    """Print every directory the program uses."""
+    from ktstr_tui.cli.locate import locate_command
+
+    locate_command(as_json)
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="boot, sample, freeze, frames or beats.")],
+    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="How often to repeat.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure, each figure as a ratio to a baseline of the same run."""
+    from ktstr_tui.cli.bench import bench_command
+
+    bench_command(what, rounds, as_json)
+
+
+def _add_kernel() -> None:
+    from ktstr_tui.cli.kernel import app as kernel_app
+
+    app.add_typer(kernel_app, name="kernel")
+
+
+def _add_watch() -> None:
+    from ktstr_tui.cli.watch import app as watch_app
+
+    app.add_typer(watch_app, name="watch")
+
+
+def _add_op() -> None:
+    from ktstr_tui.cli.kernel_op import app as op_app
+
+    app.add_typer(op_app, name="op")
+
+
+def main() -> None:
+    """Entry point of the program."""
+    wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    if wanted in (None, "kernel"):
+        _add_kernel()
+    if wanted in (None, "watch"):
+        _add_watch()
+    if wanted in (None, "op"):
+        _add_op()
+    guarded(app)
+
+
+if __name__ == "__main__":
+    main()

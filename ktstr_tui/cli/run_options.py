@@ -1,0 +1,219 @@
+"""What ``run`` can be told on the command line, as one record instead of a function with thirty parameters.
+
+typer makes options of a function's parameters. `from_options` shows it the fields of a dataclass as if they were the
+parameters, and hands the function the record; so an option is declared once, beside its help, in the order in which
+``--help`` lists it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from ktstr_tui.backend.config import DEFAULT_STALL_MS, BeatsConfig
+
+if TYPE_CHECKING:
+    from ktstr_tui.cli.run import RunRequest
+
+_BEATS = "Heartbeats"
+_Options = TypeVar("_Options")
+
+
+class Accel(StrEnum):
+    """Choices of ``--accel``."""
+
+    auto = "auto"
+    kvm = "kvm"
+    tcg = "tcg"
+
+
+def from_options(
+    options: Callable[..., _Options],
+) -> Callable[[Callable[[_Options], None]], Callable[..., None]]:
+    """Make a command of a function that takes a record of options.
+
+    Args:
+        options: A dataclass whose fields all have defaults and are annotated for typer.
+    """
+
+    def decorate(function: Callable[[_Options], None]) -> Callable[..., None]:
+        def command(**given: Any) -> None:  # noqa: ANN401
+            function(options(**given))
+
+        hints = get_type_hints(options, include_extras=True)
+        defaults = {field.name: field.default for field in fields(options)}  # type: ignore[arg-type]
+        assert MISSING not in defaults.values()
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__annotations__ = hints
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
+                )
+                for name, default in defaults.items()
+            ]
+        )
+        return command
+
+    return decorate
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The command line of ``run`` as typer read it."""
+
+    scheduler_args: Annotated[
+        list[str] | None, typer.Argument(help="After --: arguments of the scheduler program.")
+    ] = None
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            "--scheduler", "-s", help="none, demo:fifo|stall|starve, a .bpf.o, or a scheduler program."
+        ),
+    ] = None
+    scenario: Annotated[
+        str | None, typer.Option("--scenario", help="A packaged scenario or a TOML file. [default: tour]")
+    ] = None
+    kernel: Annotated[
+        str | None, typer.Option("--kernel", "-k", help="bzImage, vmlinux, build tree, or cached release.")
+    ] = None
+    topology: Annotated[
+        str, typer.Option("--topology", "-t", help="NUMA nodes, LLCs, cores per LLC, threads per core.")
+    ] = "1n1l2c1t"
+    memory: Annotated[str, typer.Option("--memory", "-m", help="Guest memory, such as 512M or 2G.")] = "512M"
+    accel: Annotated[Accel, typer.Option("--accel", help="auto decides by a booted probe.")] = Accel.auto
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
+        None
+    )
+    headless: Annotated[bool, typer.Option("--headless", help="No screen; prints how to attach.")] = False
+    duration: Annotated[
+        float | None,
+        typer.Option("--duration", min=0.1, help="End the run this many seconds after the guest is up."),
+    ] = None
+    record: Annotated[
+        Path | None, typer.Option("--record", help="Recording file. [default: in the run's data]")
+    ] = None
+    sample_hz: Annotated[
+        float, typer.Option("--hz", min=0, max=1000, help="Samples a second; 0 turns the sampler off.")
+    ] = 10.0
+    captures: Annotated[
+        int,
+        typer.Option("--captures", min=0, max=64, help="Captures to take, evenly spread over the scenario."),
+    ] = 0
+    early_capture: Annotated[
+        bool,
+        typer.Option(help="Capture also when a task has waited for half of the watchdog timeout."),
+    ] = True
+    boot_deadline: Annotated[
+        float, typer.Option("--boot-deadline", min=1, help="Seconds that the guest may take to come up.")
+    ] = 90.0
+    allow_writes: Annotated[
+        bool, typer.Option("--allow-writes", help="Let the guest's kernel memory be written to (op write).")
+    ] = False
+    append: Annotated[str, typer.Option("--append", help="More kernel command line.")] = ""
+    silent_ms: Annotated[
+        float,
+        typer.Option(
+            "--silent-ms",
+            min=1,
+            help="Silence after which a sender of beats is stalled.",
+            rich_help_panel=_BEATS,
+        ),
+    ] = DEFAULT_STALL_MS
+    capture_on_stall: Annotated[
+        bool,
+        typer.Option(
+            "--capture-on-stall", help="Capture when a guest task falls silent.", rich_help_panel=_BEATS
+        ),
+    ] = False
+    beats_udp: Annotated[
+        str | None,
+        typer.Option(
+            "--beats-udp", help="HOST:PORT to take beats from as datagrams.", rich_help_panel=_BEATS
+        ),
+    ] = None
+    accept_network: Annotated[
+        bool,
+        typer.Option(
+            "--accept-network", help="Let --beats-udp be reachable from elsewhere.", rich_help_panel=_BEATS
+        ),
+    ] = False
+    beats_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--beats-key", help="File with shared keys; UDP beats must be sealed.", rich_help_panel=_BEATS
+        ),
+    ] = None
+    beats_master_key: Annotated[
+        Path | None, typer.Option("--beats-master-key", help="File with master keys.", rich_help_panel=_BEATS)
+    ] = None
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            min=0,
+            max=65535,
+            help="Loopback port of the metrics; 0 picks one.",
+            rich_help_panel=_BEATS,
+        ),
+    ] = None
+    observer_watchdog: Annotated[
+        float | None,
+        typer.Option(
+            "--observer-watchdog",
+            min=1,
+            help="Abort when the observer hangs for so many seconds.",
+            rich_help_panel=_BEATS,
+        ),
+    ] = None
+    max_senders: Annotated[
+        int,
+        typer.Option(
+            "--max-senders", min=1, max=4096, help="Senders tracked in each domain.", rich_help_panel=_BEATS
+        ),
+    ] = 256
+    as_json: Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")] = False
+
+    def request(self) -> RunRequest:
+        """What the command was asked for."""
+        from ktstr_tui.cli.run import RunRequest
+
+        return RunRequest(
+            scheduler=self.scheduler,
+            scheduler_args=tuple(self.scheduler_args or ()),
+            scenario=self.scenario,
+            kernel=self.kernel,
+            topology=self.topology,
+            memory=self.memory,
+            accelerator=self.accel.value,
+            name=self.name,
+            duration_s=self.duration,
+            record=str(self.record.absolute()) if self.record else None,
+            sample_hz=self.sample_hz,
+            captures=self.captures,
+            early_capture=self.early_capture,
+            boot_deadline_s=self.boot_deadline,
+            allow_writes=self.allow_writes,
+            append=self.append,
+            beats=self.beats(),
+        )
+
+    def beats(self) -> BeatsConfig:
+        """What its heartbeat observers are asked for."""
+        return BeatsConfig(
+            threshold_ms=self.silent_ms,
+            capacity=self.max_senders,
+            udp=self.beats_udp,
+            accept_network=self.accept_network,
+            shared_key_file=str(self.beats_key.absolute()) if self.beats_key else None,
+            master_key_file=str(self.beats_master_key.absolute()) if self.beats_master_key else None,
+            capture_on_stall=self.capture_on_stall,
+            metrics_port=self.metrics_port,
+            watchdog_s=self.observer_watchdog,
+        )

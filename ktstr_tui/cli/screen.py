@@ -1,0 +1,130 @@
+"""The commands that open the screen: on a run of our own, on one that goes on, on a recording."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.cli.output import say
+from ktstr_tui.model.errors import EXIT_OK, GuestError, HostError, InternalError, KtstrError, UsageError
+
+_FAULTS: dict[str, type[KtstrError]] = {"user": UsageError, "host": HostError, "guest": GuestError}
+
+
+def require_terminal() -> None:
+    """Refuse to open the screen where nobody could see it; Textual draws on standard error.
+
+    Raises:
+        UsageError: One of the three standard streams is not a terminal.
+    """
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        raise UsageError(
+            "the screen needs a terminal on standard input, output and error",
+            "use --headless, or the commands status and events",
+        )
+
+
+def start_backend(config: RunConfig) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+    """Start a backend in a session of its own and wait until its stream is open.
+
+    Returns:
+        The process, and its ``name``, ``socket_dir`` and ``data_dir``.
+
+    Raises:
+        KtstrError: The backend could not begin; the class says whose fault it is.
+    """
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ktstr_tui.backend", str(writing)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(writing,),
+        start_new_session=True,
+    )
+    os.close(writing)
+    assert process.stdin is not None
+    process.stdin.write(msgspec.json.encode(config))
+    process.stdin.close()
+    with os.fdopen(reading, "r", encoding="utf-8") as lines:
+        return process, _await_ready(lines, process)
+
+
+def _await_ready(lines: IO[str], process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    try:
+        for line in lines:
+            message = json.loads(line)
+            if "note" in message:
+                say(message["note"])
+            elif "ready" in message:
+                ready: dict[str, Any] = message["ready"]
+                return ready
+            elif "error" in message:
+                error = message["error"]
+                raise _FAULTS.get(error["fault"], InternalError)(error["message"], error["hint"])
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
+    code = process.wait()
+    raise InternalError(
+        f"the backend ended with code {code} before it was ready", "run with --headless to see why"
+    )
+
+
+def run_with_screen(config: RunConfig) -> int:
+    """Start a run and the screen on it; the run's exit code, or 0 when it was left running.
+
+    Raises:
+        KtstrError: The run could not begin, or there is no terminal.
+    """
+    require_terminal()
+    process, ready = start_backend(config)
+    try:
+        wish = _show(Path(ready["socket_dir"]), owner=True)
+    except BaseException:
+        process.terminate()
+        raise
+    if wish == "leave" and process.poll() is None:
+        say(f"run {ready['name']} goes on; watch it with: ktstr-tui attach {ready['name']}")
+        return EXIT_OK
+    if process.poll() is None:
+        process.terminate()
+    code = process.wait()
+    say(f"captures and recording: {ready['data_dir']}")
+    return code if code >= 0 else 128 - code
+
+
+def attach_command(run_name: str | None) -> None:
+    """Open the screen on a run that goes on."""
+    from ktstr_tui.cli.attach import pick_run
+
+    require_terminal()
+    _show(pick_run(run_name), owner=False)
+
+
+def replay_command(recording: Path, speed: float) -> None:
+    """Open the screen on a recording."""
+    from ktstr_tui.link.replay import Replay
+    from ktstr_tui.tui.app import KtstrApp
+
+    source = Replay(recording, speed)
+    require_terminal()
+    KtstrApp(source, owner=False).run()
+
+
+def _show(sockets: Path, *, owner: bool) -> str:
+    from ktstr_tui.link.viewer import Viewer
+    from ktstr_tui.tui.app import KtstrApp
+
+    async def main() -> str:
+        return await KtstrApp(Viewer(sockets), owner=owner).run_async() or "detach"
+
+    return asyncio.run(main())

@@ -1,0 +1,90 @@
+"""``status``: what a run is doing, in one object or one screenful of text."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from ktstr_tui.cli.attach import find_run
+from ktstr_tui.cli.output import print_json
+from ktstr_tui.model.text import printable
+
+
+def status_command(run_name: str | None, as_json: bool) -> None:
+    """Print the state of a run.
+
+    Raises:
+        KtstrError: There is no such run, or it does not answer.
+    """
+    from ktstr_tui.link.status import status_of
+    from ktstr_tui.link.viewer import Viewer
+
+    async def ask(place: Path) -> dict[str, Any]:
+        async with Viewer(place) as viewer:
+            await viewer.connect()
+            return status_of(viewer.state)
+
+    status = asyncio.run(ask(find_run(run_name)))
+    if as_json:
+        print_json(status)
+        return
+    for line in status_lines(status):
+        print(printable(line))
+
+
+def status_lines(status: dict[str, Any]) -> list[str]:
+    """The object of `status_of` as lines for people."""
+    uptime = f"{status['uptime_ms'] / 1000:.0f} s" if status["uptime_ms"] is not None else "unknown"
+    frozen = f", frozen: {status['frozen']}" if status["frozen"] else ""
+    why = f" ({'; '.join(status['verdict_reasons'])})" if status["verdict_reasons"] else ""
+    lines = [
+        f"run        {status['name']}, {status['phase']}, up {uptime}{frozen}",
+        f"kernel     {status['kernel']} on {status['accelerator']}, {status['topology']}",
+        f"scenario   {status['scenario']}, step {status['step'] or 'none'}",
+        f"verdict    {status['verdict']}{why}",
+        _scheduler_line(status["scheduler"]),
+    ]
+    lines += [f"alert      {alert['severity']}: {alert['text']}" for alert in status["alerts"]]
+    lines += [_cpu_line(cpu) for cpu in status["cpus"]]
+    lines += [_capture_line(capture) for capture in status["captures"]]
+    frames, drops = status["frames"], {place: count for place, count in status["drops"].items() if count}
+    lost = ", ".join(f"{place} {count}" for place, count in sorted(drops.items())) or "none"
+    lines += [f"frames     {frames['received']}, {frames['crc_bad']} with a bad CRC", f"drops      {lost}"]
+    if status["ended"]:
+        lines.append(f"ended      {status['ended']['reason']} (exit code {status['ended']['exit_code']})")
+    return lines
+
+
+def _scheduler_line(scheduler: dict[str, Any] | None) -> str:
+    if scheduler is None:
+        return "scheduler  not read yet"
+    if scheduler["unreadable"]:
+        return f"scheduler  unreadable: {scheduler['unreadable']}"
+    if scheduler["name"] is None:
+        return f"scheduler  none (EEVDF){'; ' + scheduler['last_change'] if scheduler['last_change'] else ''}"
+    line = f"scheduler  {scheduler['name']}, {scheduler['state']}"
+    oldest = scheduler["oldest_runnable"]
+    if oldest:
+        limit = scheduler["watchdog_timeout_ms"]
+        of = f" of {limit / 1000:.0f} s" if limit else ""
+        line += f"; {oldest['comm']}[{oldest['pid']}] runnable for {oldest['age_ms'] / 1000:.3f} s{of}"
+    return line
+
+
+def _cpu_line(cpu: dict[str, Any]) -> str:
+    if cpu["unreadable"]:
+        return f"CPU {cpu['cpu']:<4}   unreadable: {cpu['unreadable']}"
+    curr = cpu["curr"]
+    return (
+        f"CPU {cpu['cpu']:<4}   nr_run={cpu['nr_running']} scx={cpu['scx_nr_running']} "
+        f"local_dsq={cpu['local_dsq_nr']} curr={curr['comm']}[{curr['pid']}] class={curr['class']}"
+    )
+
+
+def _capture_line(capture: dict[str, Any]) -> str:
+    if capture["is_placeholder"]:
+        return f"capture    {capture['tag']} ({capture['trigger']}): failed"
+    task = capture["first_stalled"]
+    who = f"{task['comm']}[{task['pid']}] {task['age_ms'] / 1000:.3f} s" if task else "no runnable task"
+    return f"capture    {capture['tag']} ({capture['trigger']}): {who}  {capture['path']}"

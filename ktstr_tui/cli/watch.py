@@ -1,0 +1,109 @@
+"""``ktstr-tui watch``: who writes to a kernel variable? Set watchpoints on a run, list and remove them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ktstr_tui.cli.output import print_json
+from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.text import printable
+
+app = typer.Typer(
+    no_args_is_help=True, help="Stop at every write to a kernel variable, and say who wrote it."
+)
+
+RunName = Annotated[str | None, typer.Argument(help="A run's name, or the directory of its sockets.")]
+Slot = Annotated[int, typer.Argument(help="The slot, 1 to 3.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+
+
+@app.command()
+def add(
+    expression: Annotated[
+        str,
+        typer.Argument(help="jiffies, runqueues@1.nr_running, 'scx_root->exit_kind', an address 0x…"),
+    ],
+    run_name: RunName = None,
+    length: Annotated[int, typer.Option("--length", help="Bytes to watch, 4 or 8.")] = 4,
+    once: Annotated[bool, typer.Option("--once", help="Remove the watch after its first hit.")] = False,
+    capture: Annotated[bool, typer.Option("--capture", help="Make a capture at every hit.")] = False,
+    budget: Annotated[
+        int, typer.Option("--budget", help="Hits in a second, past which the watch is paused.")
+    ] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Watch what a C expression points to. Waits while a pointer on the way is NULL."""
+    from ktstr_tui.cli.control import ask_run
+
+    asked = {"expression": expression, "length": length, "once": once, "capture": capture, "budget": budget}
+    result = ask_run(run_name, "watch", **asked)
+    if as_json:
+        print_json(result)
+        return
+    print_watch(result.get("watch") or {"slot": result["slot"], "expression": expression, "state": "gone"})
+
+
+@app.command("list")
+def list_watches(run_name: RunName = None, as_json: AsJson = False) -> None:
+    """List the slots, with their hits. Slot 0 is the program's own."""
+    from ktstr_tui.cli.control import ask_run
+
+    watches = ask_run(run_name, "watches")["watches"]
+    if as_json:
+        print_json(watches)
+        return
+    for watch in watches:
+        print_watch(watch)
+
+
+@app.command()
+def remove(slot: Slot, run_name: RunName = None, as_json: AsJson = False) -> None:
+    """Take a watch away."""
+    _change(run_name, "unwatch", slot, "removed", as_json)
+
+
+@app.command()
+def resume(slot: Slot, run_name: RunName = None, as_json: AsJson = False) -> None:
+    """Set a watch again that was paused because of too many hits."""
+    _change(run_name, "rewatch", slot, "armed again", as_json)
+
+
+def _change(run_name: str | None, command: str, slot: int, done: str, as_json: bool) -> None:
+    from ktstr_tui.cli.control import ask_run
+
+    result = ask_run(run_name, command, slot=slot)
+    if as_json:
+        print_json(result)
+    elif result["changed"]:
+        print(f"slot {slot} {done}")
+    else:
+        what = "no watch" if command == "unwatch" else "no paused watch"
+        raise UsageError(f"there is {what} in slot {slot}", "ktstr-tui watch list")
+
+
+def print_watch(watch: dict[str, Any]) -> None:
+    """One slot in one line, two when there is something to say about its last hit."""
+    address = f" at {watch['address']:#x}" if watch.get("address") else ""
+    hits = watch.get("hits", 0)
+    unchanged = f", {watch['unchanged']} of them unchanged" if watch.get("unchanged") else ""
+    detail = f" ({watch['detail']})" if watch.get("detail") else ""
+    line = (
+        f"{watch['slot']}  {watch['state']:<8} {watch['expression']}{address}  {hits} hits{unchanged}{detail}"
+    )
+    print(printable(line))
+    if hits:
+        print(printable(f"   last     {last_hit(watch)}"))
+
+
+def last_hit(watch: dict[str, Any]) -> str:
+    """What the last hit wrote, and who did it."""
+    value, old, writer = watch.get("last_value"), watch.get("last_old"), watch.get("last_writer")
+    words = "unreadable" if value is None else f"{value:#x}"
+    if old is not None:
+        words = f"{old:#x} → {words}"
+    if writer is not None:
+        return f"{words} by {writer['comm']}[{writer['pid']}] on CPU {writer['cpu']}"
+    vcpu = watch.get("last_vcpu")
+    return words if vcpu is None else f"{words} on CPU {vcpu}"
