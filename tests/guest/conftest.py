@@ -1,0 +1,120 @@
+"""Guests for tests: a real kernel in QEMU with a small program as PID 1 that answers questions.
+
+Nothing here is skipped: a machine without a kernel or without QEMU fails the tests and says what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from ktstr_tui.guest.accel import Verdict, decide_accelerator
+from ktstr_tui.guest.image import KernelImage
+from ktstr_tui.guest.initramfs import pack_cpio
+from ktstr_tui.guest.kernels import resolve_kernel
+from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
+from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.model.topology import Topology
+from tests.guest.compilers import compile_bpf, compile_c  # noqa: F401 (fixtures)
+
+BOOT_DEADLINE_S = 120.0
+
+
+class Guest:
+    """A booted machine and its answering program."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._pending = b""
+
+    async def ask(self, question: str) -> str:
+        """Ask and return the answer."""
+        await self.tell(question)
+        return await self.answer()
+
+    async def tell(self, command: str) -> None:
+        """Send a command that has no answer."""
+        await self.machine.bulk.send_all(command.encode() + b"\n")
+
+    async def answer(self) -> str:
+        """The next answer."""
+        with trio.fail_after(BOOT_DEADLINE_S):
+            while b"\n" not in self._pending:
+                await self._more()
+            length, _, self._pending = self._pending.partition(b"\n")
+            while len(self._pending) < int(length):
+                await self._more()
+        text, self._pending = self._pending[: int(length)], self._pending[int(length) :]
+        return text.decode("utf-8", "replace")
+
+    async def _more(self) -> None:
+        data = await self.machine.bulk.receive_some(65536)
+        assert data, f"the guest went away; console: {self.machine.console.tail(10)}"
+        self._pending += bytes(data)
+
+
+BootGuest = Callable[..., AbstractAsyncContextManager[Guest]]
+
+
+@pytest.fixture(scope="session")
+def kernel() -> KernelImage:
+    """The kernel under test: ``KTSTR_TEST_KERNEL`` (a path or a cached release), else the current one."""
+    try:
+        return resolve_kernel(os.environ.get("KTSTR_TEST_KERNEL"))
+    except KtstrError as error:
+        pytest.fail(f"no kernel to test with: {error.message}; {error.hint}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def probe_initrd(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An initramfs with the answering program."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    assert compiler is not None, "no C compiler: apt install gcc libc6-dev"
+    program = tmp_path_factory.mktemp("probe") / "init"
+    source = Path(__file__).parent / "probe/init.c"
+    subprocess.run([compiler, "-O1", "-static", "-Wall", "-Werror", "-o", program, source], check=True)
+    return pack_cpio({"/init": (0o755, program.read_bytes())})
+
+
+@pytest.fixture(scope="session")
+def verdict(kernel: KernelImage, probe_initrd: bytes) -> Verdict:
+    """The accelerator of this host, decided once; ``KTSTR_TEST_ACCEL`` overrules."""
+    requested = os.environ.get("KTSTR_TEST_ACCEL", "auto")
+    return trio.run(decide_accelerator, requested, kernel, probe_initrd)
+
+
+@pytest.fixture
+def machine_spec(kernel: KernelImage, probe_initrd: bytes, verdict: Verdict, tmp_path: Path) -> MachineSpec:
+    """A small machine with the answering program."""
+    sockets = tmp_path / "s"
+    sockets.mkdir(mode=0o700)
+    return MachineSpec(
+        kernel=kernel.path_to_boot,
+        initrd=probe_initrd,
+        topology=Topology(),
+        memory_bytes=512 << 20,
+        accelerator=verdict.accelerator,
+        socket_dir=sockets,
+        console_log=tmp_path / "console.log",
+    )
+
+
+@pytest.fixture
+def boot_guest() -> BootGuest:
+    """Opens a machine as a context and waits until its program answers."""
+
+    @asynccontextmanager
+    async def boot(spec: MachineSpec) -> AsyncIterator[Guest]:
+        async with open_machine(spec) as machine:
+            guest = Guest(machine)
+            assert await guest.answer() == "ready"
+            yield guest
+
+    return boot

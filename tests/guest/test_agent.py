@@ -1,0 +1,398 @@
+"""The guest program in a real kernel: the frames of a scenario, and what becomes of schedulers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+
+import pytest
+import trio
+
+from ktstr_tui.guest.initramfs import GuestArtifacts, build_initramfs, guest_artifacts
+from ktstr_tui.guest.machine import Machine, MachineExit, MachineSpec, open_machine
+from ktstr_tui.guest.payload import resolve_scheduler
+from ktstr_tui.guest.scenario import Scenario, Step, Workers, encode_plan
+from ktstr_tui.wire.frames import Frame, FrameAssembler, encode_frame
+from ktstr_tui.wire.messages import MsgType
+from ktstr_tui.wire.payloads import (
+    ExitCode,
+    Lifecycle,
+    LifecyclePhase,
+    ScenarioEnd,
+    SnapshotKind,
+    SnapshotReply,
+    SnapshotRequest,
+    SnapshotStatus,
+    Stimulus,
+    WorkerReport,
+)
+from tests.guest.compilers import REJECTED
+
+RUN_TIMEOUT_S = 240
+"""Generous, because it only matters when something is broken."""
+SPINNER = (Workers("spin"),)
+LOAD = (
+    Workers("spin", 2),
+    Workers("pipe"),
+    Workers("futex"),
+    Workers("fork"),
+    Workers("sleep", policy="fifo"),
+)
+ALL_KINDS = (
+    *LOAD,
+    Workers("yield", nice=5),
+    Workers("bursty", policy="batch"),
+    Workers("mixed", affinity=(1,)),
+)
+KERNEL_CONSTANTS = """
+#include "demo.bpf.h"
+const volatile u64 __SCX_DSQ_LOCAL __attribute__((weak));
+const volatile u64 __SCX_SLICE_DFL __attribute__((weak));
+SEC("struct_ops/constants_enqueue")
+void BPF_PROG(constants_enqueue, struct task_struct *p, u64 enq_flags)
+{
+	scx_insert(p, __SCX_DSQ_LOCAL, __SCX_SLICE_DFL, 0);
+}
+SEC(".struct_ops.link")
+struct sched_ext_ops constants_ops = { .enqueue = (void *)constants_enqueue, .name = "constants" };
+"""
+ANSWERS = """
+#include <stdio.h>
+#include <zlib.h>
+int main(int argc, char **argv)
+{
+	printf("zlib %s, %s\\n", zlibVersion(), argv[1]);
+	return 3;
+}
+"""
+CHATTER = """
+#include <stdio.h>
+int main(void)
+{
+	FILE *console = fopen("/dev/console", "w");
+
+	for (int i = 0; i < 400000; i++)
+		puts("a line of a log that nobody reads while it is written");
+	fputs("chatter is done\\n", console);
+	return 0;
+}
+"""
+
+
+class Outcome:
+    """All frames of a run and the end of the machine."""
+
+    def __init__(self, frames: list[Frame], ended: MachineExit) -> None:
+        self.frames = frames
+        self.ended = ended
+
+    def of(self, kind: MsgType) -> list[bytes]:
+        """Payloads of one type in order."""
+        return [frame.payload for frame in self.frames if frame.msg_type == kind]
+
+    def text(self, kind: MsgType) -> str:
+        """Text frames of one type, joined."""
+        return b"".join(self.of(kind)).decode()
+
+    def order(self) -> list[MsgType]:
+        """Types in order of arrival, without those that come at any time."""
+        anytime = (MsgType.SchedLog, MsgType.WorkerReport, MsgType.Beats, MsgType.Stdout, MsgType.Dmesg)
+        return [MsgType(frame.msg_type) for frame in self.frames if frame.msg_type not in anytime]
+
+    def lifecycle(self) -> list[Lifecycle]:
+        """Phases in order."""
+        return [Lifecycle.unpack(payload) for payload in self.of(MsgType.Lifecycle)]
+
+    def codes(self, kind: MsgType) -> list[int]:
+        """Exit codes of one type of frame."""
+        return [ExitCode.unpack(payload).code for payload in self.of(kind)]
+
+
+Reaction = Callable[[Machine, Frame], Awaitable[None]]
+
+
+async def answer(machine: Machine, frame: Frame) -> None:
+    """What a host says to a guest that behaves."""
+    if frame.msg_type == MsgType.SysRdy:
+        await machine.bulk.send_all(encode_frame(MsgType.AccessorReady, b""))
+    if frame.msg_type == MsgType.SnapshotRequest:
+        request = SnapshotRequest.unpack(frame.payload)
+        reply = SnapshotReply(request.request_id, SnapshotStatus.OK, "")
+        await machine.bulk.send_all(encode_frame(MsgType.SnapshotReply, reply.pack()))
+    if frame.msg_type == MsgType.Exit:
+        await machine.bulk.send_all(encode_frame(MsgType.Shutdown, b""))
+
+
+async def listen(machine: Machine, react: Reaction) -> Outcome:
+    """Read frames until the machine has ended."""
+    assembler = FrameAssembler()
+    frames: list[Frame] = []
+    async for data in machine.bulk:
+        for frame in assembler.feed(bytes(data)):
+            frames.append(frame)
+            with trio.move_on_after(5):
+                await react(machine, frame)
+    assert assembler.residual() == b""
+    assert assembler.statistics().crc_bad == 0
+    return Outcome(frames, await machine.wait_exit())
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> GuestArtifacts:
+    """The guest program as it was built."""
+    return guest_artifacts()
+
+
+@pytest.fixture
+def prepare(machine_spec: MachineSpec, artifacts: GuestArtifacts) -> Callable[..., MachineSpec]:
+    """Makes a machine that will run some steps."""
+
+    def spec(*steps: Step) -> MachineSpec:
+        scenario = Scenario("test", steps)
+        table = {name: resolve_scheduler(name, artifacts) for name in scenario.schedulers()}
+        initrd = build_initramfs(artifacts.agent, encode_plan(scenario, table), table.values())
+        return replace(machine_spec, initrd=initrd)
+
+    return spec
+
+
+async def run(spec: MachineSpec, react: Reaction = answer) -> Outcome:
+    """Run to the end."""
+    with trio.fail_after(RUN_TIMEOUT_S):
+        async with open_machine(spec) as machine:
+            return await listen(machine, react)
+
+
+def in_order(haystack: list[MsgType], needles: list[MsgType]) -> bool:
+    """Whether the needles appear in this order, with anything between them."""
+    rest: Iterator[MsgType] = iter(haystack)
+    return all(needle in rest for needle in needles)
+
+
+async def test_a_scenario_with_a_scheduler_that_works(prepare: Callable[..., MachineSpec]) -> None:
+    outcome = await run(
+        prepare(
+            Step("base", 1200, workers=LOAD),
+            Step("fifo", 2500, scheduler="demo:fifo", workers=ALL_KINDS, capture="half way"),
+            Step("fifo still", 300, scheduler="demo:fifo", workers=SPINNER),
+        )
+    )
+    assert outcome.ended.reason == "poweroff", outcome.ended
+    step = [MsgType.Stimulus, MsgType.StepEnd]
+    assert outcome.order() == [
+        *(MsgType.Lifecycle, MsgType.SysRdy, MsgType.Lifecycle, MsgType.ScenarioStart),
+        *step,
+        *(MsgType.Stimulus, MsgType.SnapshotRequest, MsgType.StepEnd),
+        *step,
+        *(MsgType.SchedExit, MsgType.ScenarioEnd, MsgType.Exit),
+    ]
+    assert [event.phase for event in outcome.lifecycle()] == [
+        LifecyclePhase.INIT_STARTED,
+        LifecyclePhase.PAYLOAD_STARTING,
+    ]
+    assert outcome.codes(MsgType.SchedExit) == [0]
+    assert outcome.codes(MsgType.Exit) == [0]
+    starts = [Stimulus.unpack(payload) for payload in outcome.of(MsgType.Stimulus)]
+    ends = [Stimulus.unpack(payload) for payload in outcome.of(MsgType.StepEnd)]
+    assert [start.step_index for start in starts] == [end.step_index for end in ends] == [0, 1, 2]
+    assert [start.worker_count for start in starts] == [8, 11, 1]
+    for start, end in zip(starts, ends, strict=True):
+        assert end.total_iterations > start.total_iterations
+    for start, end, least_ms in zip(starts, ends, (1200, 2500, 300), strict=True):
+        assert end.elapsed_ms - start.elapsed_ms >= least_ms
+    total = ScenarioEnd.unpack(outcome.of(MsgType.ScenarioEnd)[0])
+    assert (total.total_iterations or 0) >= ends[-1].total_iterations
+
+    request = SnapshotRequest.unpack(outcome.of(MsgType.SnapshotRequest)[0])
+    assert (request.kind, request.tag) == (SnapshotKind.CAPTURE, "half way")
+    assert "capture 1: done" in outcome.text(MsgType.Stdout)
+    log = outcome.text(MsgType.SchedLog)
+    assert log.count("--- begin demo:fifo ---") == log.count("--- end demo:fifo: exit code 0 ---") == 1
+    assert 'BPF scheduler "fifo" enabled' in log
+
+    reports = [WorkerReport.unpack(payload) for payload in outcome.of(MsgType.WorkerReport)]
+    assert len(reports) >= 3 + 3
+    names = {worker.comm for report in reports for worker in report.workers}
+    expected = {"spin-0", "spin-1", "pipe-0", "pipe-1", "futex-0", "futex-1", "fork-0", "sleep-0"}
+    assert names == expected | {"yield-0", "bursty-0", "mixed-0"}
+    idle = {worker.comm for worker in reports[-2].workers if not worker.iterations}
+    assert not idle, "every worker got something done"
+
+
+async def test_the_kernel_ejects_a_scheduler_that_stalls(prepare: Callable[..., MachineSpec]) -> None:
+    load = (Workers("spin"), Workers("spin", affinity=(1,)))
+    outcome = await run(
+        prepare(
+            Step("stall", 60_000, "ejected", "demo:stall", workers=load),
+            Step("after", 300, workers=SPINNER),
+        )
+    )
+    assert outcome.codes(MsgType.SchedExit) == [1]
+    assert outcome.codes(MsgType.Exit) == [1]
+    died = [event for event in outcome.lifecycle() if event.phase == LifecyclePhase.SCHEDULER_DIED]
+    assert len(died) == 1
+    assert died[0].reason.startswith("demo:stall: sched_ext: stall: ")
+    assert "failed to run for" in died[0].reason
+    log = outcome.text(MsgType.SchedLog)
+    assert 'sched_ext: BPF scheduler "stall" disabled (runnable task stall)' in log
+    assert "--- end demo:stall: exit code 1 ---" in log
+    ends = [Stimulus.unpack(payload) for payload in outcome.of(MsgType.StepEnd)]
+    assert ends[0].elapsed_ms < 60_000, "the step ended with the ejection"
+    assert len(ends) == 2, "the scenario goes on under the kernel's own scheduler"
+    order = [MsgType.Stimulus, MsgType.Lifecycle, MsgType.SchedExit, MsgType.Exit]
+    assert in_order(outcome.order(), order)
+
+
+async def test_a_starving_scheduler_stays_loaded(prepare: Callable[..., MachineSpec]) -> None:
+    load = (Workers("spin", affinity=(1,)), Workers("spin", affinity=(0,)))
+    outcome = await run(prepare(Step("starve", 12_000, "ejected", "demo:starve", workers=load)))
+    assert outcome.codes(MsgType.SchedExit) == [0]
+    assert outcome.codes(MsgType.Exit) == [0]
+    starved, served = (
+        w.iterations for w in WorkerReport.unpack(outcome.of(MsgType.WorkerReport)[-1]).workers
+    )
+    assert 0 < starved < served / 10
+
+
+async def test_the_log_of_the_verifier_arrives(
+    prepare: Callable[..., MachineSpec], compile_bpf: Callable[[str, str], str]
+) -> None:
+    path = compile_bpf("rejected", REJECTED)
+    outcome = await run(
+        prepare(Step("x", 5000, scheduler=path, workers=SPINNER), Step("never", 5000, workers=SPINNER))
+    )
+    log = outcome.text(MsgType.SchedLog)
+    assert "-- BEGIN PROG LOAD LOG --" in log
+    assert "R0 invalid mem access 'map_value_or_null'" in log
+    assert outcome.codes(MsgType.SchedExit) == [2]
+    assert outcome.codes(MsgType.Exit) == [2]
+    assert outcome.lifecycle()[-1].phase == LifecyclePhase.SCHEDULER_NOT_ATTACHED
+    assert outcome.lifecycle()[-1].reason.startswith("rejected.bpf.o: the kernel did not accept it")
+    assert "Run /init as init process" in outcome.text(MsgType.Dmesg)
+    assert not outcome.of(MsgType.Stimulus)
+    assert outcome.ended.reason == "poweroff"
+
+
+async def test_the_loader_fills_in_the_kernels_constants(
+    prepare: Callable[..., MachineSpec], compile_bpf: Callable[[str, str], str]
+) -> None:
+    path = compile_bpf("constants", KERNEL_CONSTANTS)
+    outcome = await run(prepare(Step("x", 1500, "ejected", path, workers=SPINNER)))
+    assert outcome.codes(MsgType.SchedExit) == [0], outcome.text(MsgType.SchedLog)
+    assert 'BPF scheduler "constants" enabled' in outcome.text(MsgType.SchedLog)
+
+
+async def test_a_dynamic_program_has_its_libraries(
+    prepare: Callable[..., MachineSpec], compile_c: Callable[..., str]
+) -> None:
+    program = compile_c("answers", ANSWERS, "-lz")
+    outcome = await run(prepare(Step("x", 1000, scheduler=f"{program} 'two words'")))
+    assert ", two words\n" in outcome.text(MsgType.SchedLog)
+    assert outcome.codes(MsgType.SchedExit) == [3]
+    assert outcome.codes(MsgType.Exit) == [2]
+    assert outcome.lifecycle()[-1].phase == LifecyclePhase.SCHEDULER_NOT_ATTACHED
+
+
+async def test_the_host_ends_a_scenario_early(prepare: Callable[..., MachineSpec]) -> None:
+    async def stop(machine: Machine, frame: Frame) -> None:
+        await answer(machine, frame)
+        if frame.msg_type == MsgType.Stimulus:
+            await machine.bulk.send_all(encode_frame(MsgType.Shutdown, b""))
+
+    steps = (
+        Step("long", 3_600_000, scheduler="demo:fifo", workers=SPINNER),
+        Step("never", 3_600_000, workers=SPINNER),
+    )
+    outcome = await run(prepare(*steps), stop)
+    ending = [MsgType.Stimulus, MsgType.StepEnd, MsgType.SchedExit, MsgType.ScenarioEnd, MsgType.Exit]
+    assert outcome.order()[-5:] == ending
+    assert outcome.codes(MsgType.Exit) == [0]
+    assert outcome.ended.reason == "poweroff"
+
+
+async def test_a_host_that_does_not_read_loses_text_only_and_is_told(
+    prepare: Callable[..., MachineSpec], compile_c: Callable[..., str]
+) -> None:
+    program = compile_c("chatter", CHATTER, "-static")
+    with trio.fail_after(RUN_TIMEOUT_S):
+        async with open_machine(prepare(Step("x", 1000, scheduler=program))) as machine:
+            await machine.bulk.send_all(encode_frame(MsgType.AccessorReady, b""))
+            # The console has no event for a line.
+            while not any("chatter is done" in line for line in machine.console.tail()):  # noqa: ASYNC110
+                await trio.sleep(0.05)
+            outcome = await listen(machine, answer)
+    assert outcome.codes(MsgType.SchedExit) == [0]
+    assert outcome.codes(MsgType.Exit) == [2]
+    assert "dropped: the host did not read the port" in outcome.text(MsgType.Stderr)
+    assert outcome.text(MsgType.SchedLog).startswith("--- begin chatter ---\n")
+
+
+@pytest.mark.parametrize(("aid", "reason"), [("panic", "panic"), ("reboot", "reset")])
+async def test_guests_that_break_on_purpose(
+    prepare: Callable[..., MachineSpec], aid: str, reason: str
+) -> None:
+    step = Step("x", 60_000, workers=SPINNER, panic=aid == "panic", reboot=aid == "reboot")
+    outcome = await run(prepare(step))
+    assert outcome.ended.reason == reason
+    assert outcome.order()[-1] == MsgType.Stimulus
+
+
+async def test_a_guest_that_hangs_on_purpose_falls_silent(prepare: Callable[..., MachineSpec]) -> None:
+    with trio.fail_after(RUN_TIMEOUT_S):
+        async with open_machine(prepare(Step("x", 60_000, workers=SPINNER, hang=True))) as machine:
+            kinds = []
+            assembler = FrameAssembler()
+            silent = False
+            while not silent:
+                silent = True
+                with trio.move_on_after(8 if MsgType.Stimulus in kinds else RUN_TIMEOUT_S):
+                    for frame in assembler.feed(bytes(await machine.bulk.receive_some())):
+                        kinds.append(frame.msg_type)
+                        await answer(machine, frame)
+                    silent = False
+            assert machine.exit is None
+            assert kinds.count(MsgType.WorkerReport) <= 1
+            assert MsgType.StepEnd not in kinds
+            await machine.quit()
+
+
+async def test_a_worker_that_cannot_be_as_asked_ends_the_scenario(
+    prepare: Callable[..., MachineSpec],
+) -> None:
+    outcome = await run(prepare(Step("x", 5000, workers=(Workers("spin", affinity=(200,)),))))
+    assert "step x: spin-0: affinity: Invalid argument" in outcome.text(MsgType.Stderr)
+    assert outcome.codes(MsgType.Exit) == [3]
+
+
+async def test_a_plan_that_is_not_one(machine_spec: MachineSpec, artifacts: GuestArtifacts) -> None:
+    spec = replace(machine_spec, initrd=build_initramfs(artifacts.agent, b"ktstr-plan 1\nstep\n", []))
+    outcome = await run(spec)
+    assert "plan: line 2" in outcome.text(MsgType.Stderr)
+    assert outcome.of(MsgType.Dmesg)
+    assert outcome.codes(MsgType.Exit) == [3]
+    assert outcome.ended.reason == "poweroff"
+
+
+async def test_a_capture_that_is_queued_is_waited_for(prepare: Callable[..., MachineSpec]) -> None:
+    """What counts is the answer that follows; the step does not end before it, however short it is."""
+    reports_since = 0
+
+    async def react(machine: Machine, frame: Frame) -> None:
+        nonlocal reports_since
+        if frame.msg_type == MsgType.SnapshotRequest:
+            reports_since = 1
+            queued = SnapshotReply(1, SnapshotStatus.QUEUED)
+            await machine.bulk.send_all(encode_frame(MsgType.SnapshotReply, queued.pack()))
+            return
+        await answer(machine, frame)
+        if frame.msg_type == MsgType.WorkerReport and reports_since:
+            reports_since += 1
+            if reports_since == 4:
+                done = SnapshotReply(1, SnapshotStatus.OK)
+                await machine.bulk.send_all(encode_frame(MsgType.SnapshotReply, done.pack()))
+
+    outcome = await run(prepare(Step("short", 400, workers=SPINNER, capture="mine")), react)
+    assert outcome.text(MsgType.Stdout).count("capture 1:") == 1
+    assert "capture 1: done" in outcome.text(MsgType.Stdout)
+    end = Stimulus.unpack(outcome.of(MsgType.StepEnd)[0])
+    assert end.elapsed_ms > 1500, "three reports, a second apart"

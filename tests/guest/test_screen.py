@@ -1,0 +1,145 @@
+"""The real screen in a real terminal (tmux), on a real run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.guest.runs import PROGRAM, call_json, private_environment
+
+PATIENCE_S = 60
+"""How long a condition on the screen may take; only reached when something is broken."""
+POLL_S = 0.1
+
+
+class Terminal:
+    """A tmux server of the test's own with one window that runs ``ktstr-tui``."""
+
+    def __init__(
+        self, env: Mapping[str, str], directory: Path, arguments: list[str], size: tuple[int, int]
+    ) -> None:
+        self._tmux = ["tmux", "-S", str(directory / "tmux.sock"), "-f", "/dev/null"]
+        self._env = dict(env)
+        command = f"{shlex.join([*PROGRAM, *arguments])}; echo LEFT WITH $?; exec sleep 1000"
+        self._do("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), command)
+
+    def press(self, *keys: str) -> None:
+        """Send keys by tmux's names."""
+        self._do("send-keys", *keys)
+
+    def text(self) -> str:
+        """What the terminal shows."""
+        return self._do("capture-pane", "-p")
+
+    def wait_for(self, pattern: str) -> str:
+        """Wait until the screen shows a match; returns the screen."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not re.search(pattern, shown := self.text()):
+            assert time.monotonic() < deadline, f"{pattern!r} never came; the screen:\n{shown}"
+            # A terminal tells nobody that it has changed: looking again is all there is.
+            signal.sigtimedwait([], POLL_S)
+        return shown
+
+    def close(self) -> None:
+        """End the server and all in it."""
+        subprocess.run([*self._tmux, "kill-server"], env=self._env, capture_output=True, check=False)
+
+    def _do(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self._tmux, *arguments], env=self._env, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    return {**private_environment(tmp_path), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+
+
+@pytest.fixture
+def steady(env: dict[str, str], tmp_path: Path) -> Iterator[Terminal]:
+    arguments = ["run", "--scenario", "steady", "--scheduler", "demo:fifo", "--name", "seen"]
+    terminal = Terminal(env, tmp_path, arguments, (120, 40))
+    yield terminal
+    terminal.close()
+    subprocess.run([*PROGRAM, "end", "seen"], env=env, capture_output=True, check=False)
+
+
+def test_c_captures_and_enter_opens_the_report(steady: Terminal) -> None:
+    shown = steady.wait_for(r"fifo\s+● enabled")
+    assert "TCG" in shown or "KVM" in shown
+    steady.press("c")
+    steady.wait_for(r"on-demand-001\s")
+    steady.press("3")
+    steady.press("Enter")
+    report = steady.wait_for(r"fifo\s+enabled\s+exit_kind=NONE")
+    assert "on-demand-001" in report
+
+
+def test_f_freezes_and_thaws(steady: Terminal, env: dict[str, str]) -> None:
+    steady.wait_for(r"fifo\s+● enabled")
+    steady.press("f")
+    steady.wait_for("(?i)frozen")
+    assert call_json("status", "seen", env=env)["frozen"]
+    steady.press("f")
+    steady.wait_for(r"guest runs again")
+    assert not call_json("status", "seen", env=env)["frozen"]
+
+
+def test_leaving_can_leave_the_run_going_and_attach_comes_back(
+    steady: Terminal, env: dict[str, str], tmp_path: Path
+) -> None:
+    steady.wait_for(r"fifo\s+● enabled")
+    steady.press("C-q")
+    steady.wait_for("(?i)leave it running")
+    steady.press("l")
+    steady.wait_for("LEFT WITH 0")
+    assert call_json("status", "seen", env=env)["phase"] == "running"
+    directory = tmp_path / "second"
+    directory.mkdir()
+    again = Terminal(env, directory, ["attach", "seen"], (80, 24))
+    try:
+        again.wait_for("fifo")
+        again.press("C-q")
+        again.wait_for("LEFT WITH 0")
+        assert call_json("status", "seen", env=env)["phase"] == "running"
+    finally:
+        again.close()
+
+
+def test_a_killed_backend_is_told_and_the_screen_stays_usable(steady: Terminal, env: dict[str, str]) -> None:
+    steady.wait_for(r"fifo\s+● enabled")
+    run = call_json("status", "seen", env=env)
+    socket_dir = str(Path(env["XDG_RUNTIME_DIR"]) / "ktstr" / "seen")
+    (backend,) = _processes(b"ktstr_tui.backend", env)
+    os.kill(backend, signal.SIGKILL)
+    steady.wait_for("(?i)backend (is )?gone|gone")
+    steady.press("?")
+    steady.wait_for("(?i)capture")
+    steady.press("Escape")
+    steady.press("C-q")
+    assert run["phase"] == "running"
+    assert Path(socket_dir).exists()
+
+
+def _processes(word: bytes, env: Mapping[str, str]) -> list[int]:
+    """Processes with ``word`` in their command line and the test's runtime directory in their environment."""
+    mark = f"XDG_RUNTIME_DIR={env['XDG_RUNTIME_DIR']}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if word in (entry / "cmdline").read_bytes() and mark in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found

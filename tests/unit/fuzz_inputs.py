@@ -1,0 +1,426 @@
+"""The targets of `tests.unit.fuzz_decoders`: sound inputs for each decoder, and how its callers use it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ktstr_tui.capture.dispatch import Dispatcher
+from ktstr_tui.guest.console import Console
+from ktstr_tui.guest.gdb_packets import PacketReader
+from ktstr_tui.guest.gdb_packets import encode as encode_gdb
+from ktstr_tui.guest.gdb_target import parse_features
+from ktstr_tui.guest.scenario import parse_scenario
+from ktstr_tui.kernel.btf import Btf, BtfError, Kind
+from ktstr_tui.kernel.layout import Layout
+from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.kernel.render import Renderer
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.kernel.vmcoreinfo import find_vmcoreinfo
+from ktstr_tui.link import recfile
+from ktstr_tui.model.commands import Command
+from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.state import RunState
+from ktstr_tui.model.text import printable
+from ktstr_tui.wire import codec, kernel_ops, payloads, vlp
+from ktstr_tui.wire.frames import FrameAssembler, encode_frame
+from ktstr_tui.wire.messages import MsgType
+from ktstr_tui.wire.vlp_secure import Keyring, agent_key, seal_agent, seal_shared
+from tests.tui.story import Story
+from tests.unit.kernel.blob import BlobBuilder
+
+PAGE = 4096
+RAM_PAGES = 16
+
+
+def refused_or(call: Callable[[], object], *errors: type[Exception]) -> None:
+    """Call; the named errors are a right answer, and the next decoder gets its turn."""
+    try:
+        call()
+    except errors:
+        return
+
+
+# -- payloads and the dispatch ------------------------------------------------------------------------------
+
+PAYLOADS: tuple[Any, ...] = (
+    payloads.Stimulus,
+    payloads.SnapshotRequest,
+    payloads.SnapshotReply,
+    payloads.KernAddrs,
+    payloads.Lifecycle,
+    payloads.ScenarioEnd,
+    payloads.ExitCode,
+    payloads.WorkerReport,
+    payloads.Beats,
+    kernel_ops.KernelOpRequest,
+    kernel_ops.KernelOpReply,
+)
+
+
+def kernel_op_seeds() -> tuple[kernel_ops.KernelOpRequest, kernel_ops.KernelOpReply]:
+    """A request and a reply with every kind of target and value."""
+    k = kernel_ops
+    values: tuple[kernel_ops.Value, ...] = (
+        k.U32(5),
+        k.U64(1 << 63),
+        k.Bytes(b"abc"),
+        k.OrU32(0x100),
+        k.Int(-1),
+    )
+    targets: tuple[kernel_ops.Target, ...] = (
+        k.Symbol("panic_timeout"),
+        k.Kva(1 << 63),
+        k.Direct(0xFFFF888000000000),
+        k.PerCpuField("runqueues", "nr_running", 1),
+        k.TaskField(42, "scx.weight", 5_000_000_001),
+    )
+    entries = tuple(k.Entry(target, value) for target, value in zip(targets, values, strict=True))
+    request = k.KernelOpRequest(7, k.KernelOp("cold", "write", entries, "grün"))
+    return request, k.KernelOpReply(7, True, "", values)
+
+
+def _kernel_op_payloads() -> list[kernel_ops.KernelOpRequest | kernel_ops.KernelOpReply]:
+    targets: tuple[kernel_ops.Target, ...] = (
+        kernel_ops.Symbol("jiffies"),
+        kernel_ops.Kva(0xFFFFFFFF81000000),
+        kernel_ops.PerCpuField("runqueues", "nr_running", 1),
+        kernel_ops.TaskField(1, "comm", 5),
+    )
+    values: tuple[kernel_ops.Value, ...] = (
+        kernel_ops.U32(5),
+        kernel_ops.U64(1 << 60),
+        kernel_ops.Bytes(b"abc"),
+        kernel_ops.OrU32(8),
+    )
+    entries = tuple(kernel_ops.Entry(target, value) for target, value in zip(targets, values, strict=True))
+    return [
+        kernel_ops.KernelOpRequest(1, kernel_ops.KernelOp("cold", "write", entries, "tag")),
+        kernel_ops.KernelOpReply(1, True, "", values),
+        kernel_ops.KernelOpReply(2, False, "no such symbol"),
+    ]
+
+
+def payload_seeds() -> list[bytes]:
+    """One or two of each payload."""
+    workers = tuple(payloads.WorkerSample(pid, pid * 7, f"spin-{pid}") for pid in range(2, 12))
+    reply = payloads.SnapshotReply(1, payloads.SnapshotStatus.ERR, "no such symbol: jiffiez")
+    values = (
+        payloads.Stimulus(1500, 1, 2, 3, 3, 8, 123456),
+        payloads.SnapshotRequest(7, payloads.SnapshotKind.CAPTURE, "periodic_000"),
+        payloads.SnapshotRequest(8, payloads.SnapshotKind.WATCH, "jiffies_64"),
+        reply,
+        payloads.KernAddrs(0, None, 0xFFFFFFFF81000000),
+        payloads.Lifecycle(payloads.LifecyclePhase.SCHEDULER_NOT_ATTACHED, "the verifier: grün"),
+        payloads.ScenarioEnd(10000),
+        payloads.ScenarioEnd(10000, 55),
+        payloads.ExitCode(-1),
+        payloads.WorkerReport(workers),
+        payloads.Beats(b"".join(vlp_seeds()[:1]) * 3),
+        *kernel_op_seeds(),
+    )
+    return [value.pack() for value in values] + [reply.pack(reason_bytes=64), b""]
+
+
+def run_payloads(data: bytes) -> None:
+    """Every payload's ``unpack``; what it takes, it packs again."""
+    for kind in PAYLOADS:
+        refused_or(lambda kind=kind: kind.unpack(data).pack(), payloads.PayloadError)  # type: ignore[misc]
+    payloads.SnapshotRequest.peek_id(data)
+
+
+def frame_seeds() -> list[bytes]:
+    """Streams in which each type has each payload."""
+    bodies = payload_seeds()
+    streams = [b"".join(encode_frame(kind, body) for kind in MsgType) for body in bodies]
+    return [*streams, *(encode_frame(MsgType.Stdout, body) for body in bodies)]
+
+
+def repair_frames(data: bytes) -> bytes:
+    """The same bytes with the CRC of each header that can be found made right."""
+    fixed = bytearray(data)
+    at = 0
+    while at + 16 <= len(fixed):
+        kind, length = struct.unpack_from("<II", fixed, at)
+        if MsgType.from_wire(kind) is None or at + 16 + length > len(fixed):
+            at += 1
+            continue
+        struct.pack_into("<II", fixed, at + 8, zlib.crc32(fixed[at + 16 : at + 16 + length]), 0)
+        at += 16 + length
+    return bytes(fixed)
+
+
+def run_dispatch(data: bytes) -> None:
+    """The guest's bytes through assembler and dispatch, as the port does."""
+    assembler, dispatcher = FrameAssembler(4096), Dispatcher()
+    for start in range(0, len(data), 1000):
+        dispatcher.dispatch(assembler.feed(data[start : start + 1000]))
+    counted, fed = dispatcher.statistics(), assembler.statistics()
+    assert counted.frames == fed.frames == counted.unknown + sum(counted.by_type.values())
+    assert fed.bytes == counted.bytes + fed.skipped_bytes + fed.residual == len(data)
+
+
+# -- what peers and files hold ------------------------------------------------------------------------------
+
+
+@functools.cache
+def _encoded_events() -> tuple[bytes, ...]:
+    events = Story().until(60)
+    return tuple(codec.encode_event(event) for event in events[:: max(1, len(events) // 200)])
+
+
+def codec_seeds() -> list[bytes]:
+    """Events, a state, a command and its answer."""
+    state = RunState()
+    for event in Story().until(20):
+        fold(state, event)
+    command = Command(id=3, name="capture", args={"tag": "mine", "n": [1, None, {"a": 2.5}]})
+    reply = command.done(path="/x", report={"tag": "mine"})
+    return [
+        *_encoded_events(),
+        codec.encode_state(state),
+        codec.encode_command(command),
+        codec.encode_reply(reply),
+    ]
+
+
+def run_codec(data: bytes) -> None:
+    """Every decoder of the codec; a decoded event is folded, which nothing in it may upset."""
+    for decode in (codec.decode_state, codec.decode_command, codec.decode_reply):
+        refused_or(lambda decode=decode: decode(data), codec.CodecError)  # type: ignore[misc]
+    fold(RunState(), codec.decode_event(data))
+
+
+def recording_seeds() -> list[bytes]:
+    """Small recordings, whole and torn."""
+    encoded = _encoded_events()
+    events = [recfile.RecordedEvent(n, 1000 * n, data) for n, data in enumerate(encoded[:40], 1)]
+    whole = recfile.header("some-run") + recfile.pack_chunk(events[:25]) + recfile.pack_chunk(events[25:])
+    return [
+        whole,
+        whole[:-100],
+        recfile.header("empty"),
+        recfile.header("one") + recfile.pack_chunk(events[:1]),
+    ]
+
+
+def repair_recording(data: bytes) -> bytes:
+    """The same with the CRC of each chunk that can be found made right."""
+    fixed = bytearray(data)
+    at = fixed.find(recfile.CHUNK_MAGIC)
+    while at >= 0 and at + 52 <= len(fixed):
+        (stored,) = struct.unpack_from("<I", fixed, at + 8)
+        covered = bytes(fixed[at + 8 : at + 52 + stored])
+        struct.pack_into("<I", fixed, at + 4, zlib.crc32(covered))
+        at = fixed.find(recfile.CHUNK_MAGIC, at + 4)
+    return bytes(fixed)
+
+
+@functools.cache
+def _scratch() -> Path:
+    return Path(f"/proc/self/fd/{os.memfd_create('fuzz-recording')}")
+
+
+def run_recording(data: bytes) -> None:
+    """Read the file to its end, by chunks and by their heads."""
+    path = _scratch()
+    path.write_bytes(data)
+    with recfile.RecordingReader(path) as reader:
+        reader.span_ns()
+        while (chunk := reader.read_chunk()) is not None:
+            state = RunState()
+            for event in chunk:
+                fold(state, event)
+        assert isinstance(reader.damage.in_words, str)
+
+
+def scenario_seeds() -> list[bytes]:
+    """The scenarios that come with the program."""
+    folder = Path(__file__).resolve().parents[2] / "ktstr_tui" / "scenarios"
+    return [path.read_bytes() for path in sorted(folder.glob("*.toml"))]
+
+
+def run_scenario(data: bytes) -> None:
+    """Parse as text, however broken."""
+    parse_scenario(data.decode("utf-8", "replace"), "fuzz.toml")
+
+
+# -- what QEMU and the guest's memory hold ------------------------------------------------------------------
+
+_FEATURES = (
+    '<?xml version="1.0"?><target><architecture>i386:x86-64</architecture>'
+    '<feature name="org.gnu.gdb.i386.core"><reg name="rax" bitsize="64" regnum="0"/>'
+    '<reg name="rip" bitsize="64"/><reg name="eflags" bitsize="32"/></feature></target>'
+)
+
+
+def gdb_seeds() -> list[bytes]:
+    """Replies of a stub, plain, escaped, with run lengths, and the XML that describes registers."""
+    plain = [
+        encode_gdb(text) for text in ("OK", "T05thread:01;watch:ffffffff83a00000;", "E14", "0123abcd" * 40)
+    ]
+    body = b"m00000000* }\x03}\x04"
+    return [
+        b"+".join(plain),
+        b"$%s#%02x" % (body, sum(body) & 255),
+        _FEATURES.encode(),
+        b"$l" + _FEATURES.replace("}", "").encode() + b"#00",
+    ]
+
+
+def repair_gdb(data: bytes) -> bytes:
+    """The same with the first packet's checksum made right."""
+    start = data.find(b"$")
+    end = data.find(b"#", start)
+    if start < 0 or end < 0:
+        return data
+    return data[: end + 1] + b"%02x" % (sum(data[start + 1 : end]) & 255) + data[end + 3 :]
+
+
+def run_gdb(data: bytes) -> None:
+    """Packets out of a stream in two splits, and registers out of a description."""
+    whole, pieces = PacketReader(), PacketReader()
+    packets = whole.feed(data)
+    assert packets == [packet for at in range(0, len(data), 7) for packet in pieces.feed(data[at : at + 7])]
+    assert (whole.junk_bytes, whole.bad_checksums) == (pieces.junk_bytes, pieces.bad_checksums)
+    refused_or(lambda: parse_features(data.decode("latin-1")), KtstrError)
+
+
+def btf_seeds() -> list[bytes]:
+    """A blob with one of each kind of type, and one that nests."""
+    blob = BlobBuilder()
+    i32, char = blob.integer("int", 4, 1), blob.integer("char", 1, 1)
+    inner = blob.compound("", 8, [("left", i32, 0), ("right", i32, 4)], Kind.UNION)
+    outer = blob.compound("outer", 24, [("id", i32, 0), ("", inner, 8), ("name", blob.array(char, 8), 16)])
+    blob.bit_fields("flags", 4, [("a", i32, 0, 3), ("b", i32, 3, 5)])
+    blob.enum("color", [("RED", 0), ("BLUE", -1)], signed=True)
+    blob.enum64("big", [("HUGE", 1 << 40)])
+    blob.section(".data", 24, [(blob.variable("thing", blob.wrap(Kind.TYPEDEF, "outer_t", outer)), 0, 24)])
+    blob.pointer(blob.wrap(Kind.CONST, "", outer))
+    nested = BlobBuilder()
+    word = nested.integer("u64", 8)
+    for _ in range(6):
+        word = nested.compound("", 8, [("", word, 0), ("x", word, 0), ("", word, 0)])
+    nested.compound("deep", 8, [("", word, 0), ("", word, 0)])
+    return [blob.build(), nested.build()]
+
+
+def run_btf(data: bytes) -> None:
+    """Parse, then ask everything that callers ask; each refusal is one answer."""
+    btf = Btf(data)
+    for type_id in range(min(btf.end_id + 1, 60)):
+        refused_or(lambda type_id=type_id: _ask(btf, type_id), BtfError)  # type: ignore[misc]
+    refused_or(lambda: btf.enum_value("RED", 7), BtfError)
+    for name in ("outer", "deep", "", "color", "nothing"):
+        btf.find(name, Kind.STRUCT, Kind.UNION, Kind.ENUM)
+    refused_or(lambda: _read_by_layout(btf), BtfError)
+
+
+def _read_by_layout(btf: Btf) -> None:
+    layout = Layout(btf, "outer", {"id": "id", "name": "name", "either": ("nothing", "right")})
+    if layout.end <= 2 * PAGE:
+        layout.decode(bytes(layout.end - layout.start))
+
+
+def _ask(btf: Btf, type_id: int) -> None:
+    record = btf.resolve(type_id)
+    btf.size_of(type_id)
+    Renderer(btf, max_array=20, max_values=500).render(type_id, bytes(range(200)))
+    match record.kind:
+        case Kind.STRUCT | Kind.UNION:
+            btf.members(record.id)
+            for path in ("id", "right", "name", "x", "nothing", "x.x.x", "left.right"):
+                btf.place(record.id, path)
+        case Kind.ENUM | Kind.ENUM64:
+            btf.enumerators(record.id)
+        case Kind.INT:
+            btf.int_encoding(record.id)
+        case Kind.ARRAY:
+            btf.array_of(record.id)
+
+
+_UTS_PAGE = 3
+
+
+def vmcoreinfo_seeds() -> list[bytes]:
+    """Notes as a kernel writes them, one for the release that is in memory."""
+    uts = 0xFFFFFFFF80000000 + _UTS_PAGE * PAGE
+    note = (
+        b"OSRELEASE=6.99.0-test\nBUILD-ID=00\nPAGESIZE=4096\nSYMBOL(init_uts_ns)=%x\n"
+        b"OFFSET(uts_namespace.name)=4\nNUMBER(phys_base)=0\nSYMBOL(swapper_pg_dir)=ffffffff80008000\n" % uts
+    )
+    return [
+        note,
+        note.replace(b"6.99.0", b"7.00.1"),
+        note + b"NUMBER(pgtable_l5_enabled)=1\nKERNELOFFSET=0\n",
+    ]
+
+
+@functools.cache
+def _ram() -> tuple[int, GuestRam]:
+    fd = os.memfd_create("fuzz-ram")
+    os.ftruncate(fd, RAM_PAGES * PAGE)
+    os.pwrite(fd, b"6.99.0-test", _UTS_PAGE * PAGE + 4 + 2 * 65)
+    return fd, GuestRam.from_fds([(fd, 0, 0, RAM_PAGES * PAGE)])
+
+
+def run_vmcoreinfo(data: bytes) -> None:
+    """Find the note in memory that holds it twice, once in the last page."""
+    fd, ram = _ram()
+    page = data[:PAGE].ljust(PAGE, b"\0")
+    for number in (7, RAM_PAGES - 1):
+        os.pwrite(fd, page, number * PAGE)
+    found = find_vmcoreinfo(ram)
+    assert found is None or found in page
+    if found is not None:
+        KernelView.open(ram, found)
+
+
+# -- beats and text -----------------------------------------------------------------------------------------
+
+_KEY = bytes(range(32))
+_BEAT = vlp.Beat(vlp.Status.OK, 4321, 10_000_000, 17, 5)
+
+
+def vlp_seeds() -> list[bytes]:
+    """Beats in clear and in both sealed forms."""
+    last = vlp.Beat(vlp.Status.CRITICAL, 4321, 10_000_001, vlp.NONCE_TERMINAL)
+    sealed = seal_shared(_KEY, b"12345678", 1, vlp.encode(_BEAT))
+    own = seal_agent(agent_key(_KEY, 4321), 4321, b"12345678", 1, vlp.encode(_BEAT))
+    return [vlp.encode(_BEAT), vlp.encode(last), sealed, own]
+
+
+def repair_vlp(data: bytes) -> bytes:
+    """A frame in clear with its CRC made right."""
+    body = data[:28].ljust(28, b"\0")
+    return body + struct.pack("<I", vlp.crc32c(body))
+
+
+def run_vlp(data: bytes) -> None:
+    """Decode in clear and under keys; what decodes encodes to the same bytes."""
+    refused_or(lambda: Keyring((_KEY,), (_KEY,)).open(data), KtstrError)
+    assert vlp.encode(vlp.decode(data)) == data
+
+
+def console_seeds() -> list[bytes]:
+    """Lines, escape sequences, what a panic says, and no end of a line."""
+    return [
+        b"[    0.000000] Linux version 6.99\r\n[    1.0] Run /init as init process\n",
+        b"\x1b[2J\x1b[31mred\x1b[0m\x1b]0;title\x07 text \xe2\x82\xac\n",
+        b"Kernel panic - not syncing: Attempted to kill init!\n" + b"x" * 3000,
+    ]
+
+
+def run_console(data: bytes) -> None:
+    """The console's cleaner and the text filter: no control character comes through either."""
+    with Console(None) as console:
+        lines = console.feed(data)
+        assert all(line.isprintable() for line in lines)
+        assert sum(map(len, console.tail())) <= 4 * len(data) + 1000
+    assert "\x1b" not in printable(data.decode("utf-8", "replace"))
