@@ -1,12 +1,10 @@
 """The snapshot bridge: where a scenario asks for captures and where all captures of a run are kept for it.
 
 Requests go through callbacks, so that the same scenario code runs against a real machine and in a unit
-test. Results are kept by tag (see `snapshots`) until somebody drains them. Everything may be called from
-any thread, except the two waits, which belong to trio.
+test. Results are kept by tag (see `snapshots`) until somebody drains them. What waits (captures, kernel
+operations, the accessor's two waits) belongs to trio; everything else may be called from any thread.
 
-Which bridge is "the" bridge is a matter of the task tree, not of the process:
-`SnapshotBridge.set_task_local` installs one in a context variable, which trio hands down to every task
-started below.
+Which bridge is "the" bridge is a matter of the task tree, not of the process: see `active`.
 """
 
 from __future__ import annotations
@@ -14,10 +12,8 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar, Token
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, cast
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, Self, cast
 
 import msgspec
 
@@ -40,13 +36,10 @@ __all__ = [
     "MAX_STORED_KERNEL_OPS",
     "MAX_STORED_SNAPSHOTS",
     "MAX_WATCH_SNAPSHOTS",
-    "BridgeGuard",
     "BridgeStatistics",
     "SnapshotBridge",
     "WatchRefusedError",
-    "active_bridge",
     "is_periodic_tag",
-    "with_active_bridge",
 ]
 
 MAX_WATCH_SNAPSHOTS = 3
@@ -55,7 +48,6 @@ MAX_STORED_KERNEL_OPS = 1024
 """Kernel-op replies kept between two drains; the oldest goes first and is counted."""
 
 _PERIODIC_TAG = re.compile(r"periodic_[0-9]{3}")
-_R = TypeVar("_R")
 
 
 class KernelOpRequest(Protocol):
@@ -99,20 +91,20 @@ class SnapshotBridge:
     """Asks for captures and keeps them.
 
     Args:
-        capture: Makes the capture of a tag; None when there is none to be had.
+        capture: Makes the capture of a tag; None when there is none to be had, or an error that says why.
         on_event: Told of every bridge event as it happens, besides the log.
     """
 
     def __init__(
         self,
-        capture: Callable[[str], CaptureReport | None],
+        capture: Callable[[str], Awaitable[CaptureReport | None]],
         *,
         on_event: Callable[[BridgeEvent], None] | None = None,
     ) -> None:
         self._capture = capture
         self._on_event = on_event
         self._register_watch: Callable[[str], None] | None = None
-        self._kernel_op: Callable[[Any], KernelOpReply] | None = None
+        self._kernel_op: Callable[[Any], Awaitable[KernelOpReply]] | None = None
         self._accessor: AccessorState | None = None
         self._lock = threading.Lock()
         self._snapshots = Snapshots()
@@ -131,7 +123,7 @@ class SnapshotBridge:
         self._register_watch = register
         return self
 
-    def with_kernel_op(self, callback: Callable[[Any], KernelOpReply]) -> Self:
+    def with_kernel_op(self, callback: Callable[[Any], Awaitable[KernelOpReply]]) -> Self:
         """Let kernel memory be read and written through ``callback``."""
         self._kernel_op = callback
         return self
@@ -143,18 +135,26 @@ class SnapshotBridge:
 
     # -- captures ----------------------------------------------------------------------------------------
 
-    def capture(self, name: str) -> bool:
-        """Capture and store under ``name``; False (and an event) when there was no report to be had."""
-        return self._capture_and_store(name, None)
+    async def capture(self, name: str) -> bool:
+        """Capture and store under ``name``; False (and an event) when there was no report to be had.
 
-    def capture_with_step(self, name: str, step_index: int) -> bool:
+        Raises:
+            KtstrError: The callback said why there is none; the event is logged all the same.
+        """
+        return await self._capture_and_store(name, None)
+
+    async def capture_with_step(self, name: str, step_index: int) -> bool:
         """As `capture`, stamped with the scenario's step (0 is the baseline)."""
-        return self._capture_and_store(name, step_index)
+        return await self._capture_and_store(name, step_index)
 
-    def _capture_and_store(self, name: str, step_index: int | None) -> bool:
-        report = self._capture(name)
+    async def _capture_and_store(self, name: str, step_index: int | None) -> bool:
+        report = None
+        try:
+            report = await self._capture(name)
+        finally:
+            if report is None:
+                self._log([CaptureUnavailable(name)])
         if report is None:
-            self._log([CaptureUnavailable(name)])
             return False
         self._store(name, report, None, None, step_index)
         return True
@@ -300,11 +300,11 @@ class SnapshotBridge:
 
     # -- kernel operations ---------------------------------------------------------------------------------
 
-    def dispatch_kernel_op(self, request: KernelOpRequest) -> KernelOpReply | None:
+    async def dispatch_kernel_op(self, request: KernelOpRequest) -> KernelOpReply | None:
         """Run a kernel operation and log its reply; None when no callback is installed."""
         if self._kernel_op is None:
             return None
-        reply = self._kernel_op(request)
+        reply = await self._kernel_op(request)
         self.record_kernel_op_reply(request.tag, reply)
         return reply
 
@@ -352,10 +352,6 @@ class SnapshotBridge:
 
     # -- the rest ------------------------------------------------------------------------------------------
 
-    def set_task_local(self) -> BridgeGuard:
-        """Make this the bridge of the current task and all started below; closing the guard restores."""
-        return BridgeGuard(_ACTIVE.set(self))
-
     def statistics(self) -> BridgeStatistics:
         """Counters so far."""
         with self._lock:
@@ -368,38 +364,3 @@ class SnapshotBridge:
                 kernel_ops_dropped=self._kernel_ops_dropped,
                 watches=self._watch_count,
             )
-
-
-_ACTIVE: ContextVar[SnapshotBridge | None] = ContextVar("snapshot_bridge", default=None)
-
-
-class BridgeGuard:
-    """Restores the bridge that was active before. Use it as a context manager, or close it."""
-
-    def __init__(self, token: Token[SnapshotBridge | None]) -> None:
-        self._token: Token[SnapshotBridge | None] | None = token
-
-    def close(self) -> None:
-        """Restore; a second time does nothing."""
-        token, self._token = self._token, None
-        if token is not None:
-            _ACTIVE.reset(token)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def active_bridge() -> SnapshotBridge | None:
-    """The bridge of the current task, if one is installed."""
-    return _ACTIVE.get()
-
-
-def with_active_bridge(call: Callable[[SnapshotBridge], _R]) -> _R | None:
-    """Run ``call`` with the active bridge; None, without running it, when there is none."""
-    bridge = _ACTIVE.get()
-    return None if bridge is None else call(bridge)

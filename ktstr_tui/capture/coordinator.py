@@ -189,7 +189,13 @@ class Coordinator:
     # -- requests --------------------------------------------------------------------------------------
 
     async def capture(
-        self, trigger: str, detail: str = "", tag: str | None = None, stamp: Stamp | None = None
+        self,
+        trigger: str,
+        detail: str = "",
+        tag: str | None = None,
+        stamp: Stamp | None = None,
+        *,
+        keep: bool = True,
     ) -> CaptureReport:
         """Capture the guest, standing or running; it goes on as it was. Returns when the report is saved.
 
@@ -198,6 +204,8 @@ class Coordinator:
             detail: Who asked and why.
             tag: The report's name; made from the trigger when None.
             stamp: What else belongs to the report; step and time are filled in at the stop.
+            keep: Whether the report goes onto the bridge; not for a bridge that asks, which stores it itself.
+                A placeholder goes there in any case.
 
         Raises:
             CaptureFailedError: No capture could be made; a placeholder says why. `CaptureTimedOutError` when
@@ -207,7 +215,8 @@ class Coordinator:
         answer = Answer(trio.Event())
 
         async def work(request: Request) -> None:
-            await self._do_capture(answer, self._taker.label(trigger, detail, tag), stamp or Stamp())
+            label = replace(self._taker.label(trigger, detail, tag), keep=keep)
+            await self._do_capture(answer, label, stamp or Stamp())
 
         await self._requests.call(work)
         await answer.done.wait()

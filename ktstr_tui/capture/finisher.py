@@ -60,6 +60,8 @@ class Label:
     mono_ns: int = 0
     step: str | None = None
     stamp: Stamp = field(default_factory=Stamp)
+    keep: bool = True
+    """Whether the report goes onto the bridge from here; a placeholder does in any case."""
     scheduler: str | None = None
     """Who was ejected, for the capture of an ejection."""
     exit_kind: int | None = None
@@ -199,7 +201,8 @@ class Finisher:
     def _keep(self, job: Job, report: CaptureReport) -> None:
         bridge, stamp = self._bridge, job.label.stamp
         elapsed_ms = None if stamp.elapsed_ms is None else round(stamp.elapsed_ms)
-        if bridge is None or (report.is_placeholder and bridge.has(report.tag)):
+        wanted = not bridge.has(report.tag) if bridge and report.is_placeholder else job.label.keep
+        if bridge is None or not wanted:
             return
         if stamp.step_index is None:
             bridge.store_with_stats(report.tag, report, stamp.stats, elapsed_ms)

@@ -28,6 +28,12 @@ def in_place(wait: Callable[[], Awaitable[None]]) -> Callable[..., Awaitable[obj
     return run_sync
 
 
+async def no_capture(tag: str) -> CaptureReport | None:
+    """A capture callback that has nothing to give."""
+    await trio.lowlevel.checkpoint()
+    return None
+
+
 class Saved:
     """A store that keeps what it is given."""
 
@@ -48,7 +54,7 @@ class Rig:
         self.gdb = FakeGdb(self.view)
         self.collect = FakeCollect(self.gdb)
         self.store = Saved()
-        self.bridge = SnapshotBridge(lambda tag: None)
+        self.bridge = SnapshotBridge(no_capture)
         self.events: list[Event] = []
         self.coordinator = Coordinator(
             self.gdb,

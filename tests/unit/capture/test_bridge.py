@@ -6,7 +6,6 @@ The first two groups keep the names that the bridge's first description gives it
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktstr_tui.capture.accessor import AccessorFailedError, AccessorState, AccessorTimeoutError, WorkerState
+from ktstr_tui.capture.active import active_bridge, require_bridge, set_task_local, with_active_bridge
 from ktstr_tui.capture.bridge import (
     MAX_STORED_EVENTS,
     MAX_STORED_KERNEL_OPS,
@@ -23,9 +23,7 @@ from ktstr_tui.capture.bridge import (
     MAX_WATCH_SNAPSHOTS,
     SnapshotBridge,
     WatchRefusedError,
-    active_bridge,
     is_periodic_tag,
-    with_active_bridge,
 )
 from ktstr_tui.capture.snapshots import (
     BridgeEvent,
@@ -37,7 +35,7 @@ from ktstr_tui.capture.snapshots import (
     MissingStats,
     Overwrite,
 )
-from ktstr_tui.model.errors import InternalError, UsageError
+from ktstr_tui.model.errors import GuestError, InternalError, UsageError
 from ktstr_tui.model.report import CaptureReport, placeholder
 
 
@@ -45,7 +43,7 @@ def report(tag: str = "x", schema: str = "single") -> CaptureReport:
     return CaptureReport(tag=tag, trigger="on-demand", schema=schema)
 
 
-def no_capture(tag: str) -> CaptureReport | None:
+async def no_capture(tag: str) -> CaptureReport | None:
     return None
 
 
@@ -199,15 +197,15 @@ def test_periodic_real_count_ignores_user_tag_with_periodic_prefix() -> None:
 # -- capture and store ----------------------------------------------------------------------------------
 
 
-def test_capture_stores_what_the_callback_made() -> None:
+async def test_capture_stores_what_the_callback_made() -> None:
     asked: list[str] = []
 
-    def capture(tag: str) -> CaptureReport | None:
+    async def capture(tag: str) -> CaptureReport | None:
         asked.append(tag)
         return report(tag)
 
     bridge = SnapshotBridge(capture)
-    assert bridge.capture("a") is True
+    assert await bridge.capture("a") is True
     assert asked == ["a"]
     assert bridge.has("a")
     assert not bridge.has("b")
@@ -216,20 +214,34 @@ def test_capture_stores_what_the_callback_made() -> None:
     assert bridge.event_count() == 0
 
 
-def test_capture_without_report_is_an_event() -> None:
+async def test_capture_without_report_is_an_event() -> None:
     heard: list[BridgeEvent] = []
     bridge = SnapshotBridge(no_capture, on_event=heard.append)
-    assert bridge.capture("a") is False
-    assert bridge.capture_with_step("b", 2) is False
+    assert await bridge.capture("a") is False
+    assert await bridge.capture_with_step("b", 2) is False
     assert bridge.is_empty()
     assert bridge.drain_events() == [CaptureUnavailable("a"), CaptureUnavailable("b")] == heard
     assert bridge
 
 
-def test_capture_with_step_stamps_the_step() -> None:
-    bridge = SnapshotBridge(report)
-    bridge.capture_with_step("a", 0)
-    bridge.capture("b")
+async def test_capture_whose_callback_fails_is_an_event_and_the_error() -> None:
+    async def capture(tag: str) -> CaptureReport | None:
+        raise GuestError("the guest did not stop")
+
+    bridge = SnapshotBridge(capture)
+    with pytest.raises(GuestError, match="did not stop"):
+        await bridge.capture_with_step("a", 1)
+    assert bridge.is_empty()
+    assert bridge.drain_events() == [CaptureUnavailable("a")]
+
+
+async def test_capture_with_step_stamps_the_step() -> None:
+    async def capture(tag: str) -> CaptureReport | None:
+        return report(tag)
+
+    bridge = SnapshotBridge(capture)
+    await bridge.capture_with_step("a", 0)
+    await bridge.capture("b")
     drained = bridge.drain_ordered_with_stats()
     assert [(entry.tag, entry.step_index) for entry in drained] == [("a", 0), ("b", None)]
 
@@ -342,10 +354,10 @@ def test_a_report_without_order_is_handed_out_last_with_an_event(variant: str) -
     assert event == DrainOrderingInvariantViolation("stray", variant)  # type: ignore[arg-type]
 
 
-def test_event_log_is_bounded_and_the_drain_tells_the_loss_once() -> None:
+async def test_event_log_is_bounded_and_the_drain_tells_the_loss_once() -> None:
     bridge = empty_bridge()
     for index in range(MAX_STORED_EVENTS + 3):
-        bridge.capture(f"t{index}")
+        await bridge.capture(f"t{index}")
     assert bridge.event_count() == MAX_STORED_EVENTS
     assert bridge.statistics().events_dropped == 3
     events = bridge.drain_events()
@@ -448,16 +460,18 @@ class Reply(NamedTuple):
     read_values: tuple[int, ...] = ()
 
 
-def test_kernel_op_without_callback_is_none() -> None:
+async def test_kernel_op_without_callback_is_none() -> None:
     bridge = empty_bridge()
-    assert bridge.dispatch_kernel_op(Request("x")) is None
+    assert await bridge.dispatch_kernel_op(Request("x")) is None
     assert bridge.drain_kernel_ops() == []
 
 
-def test_kernel_op_replies_are_logged_in_order() -> None:
-    answer: Callable[[Request], Reply] = lambda request: Reply(True, (len(request.tag),))  # noqa: E731
+async def test_kernel_op_replies_are_logged_in_order() -> None:
+    async def answer(request: Request) -> Reply:
+        return Reply(True, (len(request.tag),))
+
     bridge = empty_bridge().with_kernel_op(answer)
-    assert bridge.dispatch_kernel_op(Request("four")) == Reply(True, (4,))
+    assert await bridge.dispatch_kernel_op(Request("four")) == Reply(True, (4,))
     bridge.record_kernel_op_reply("wire", Reply(False))
     assert bridge.drain_kernel_ops() == [("four", Reply(True, (4,))), ("wire", Reply(False))]
     assert bridge.drain_kernel_ops() == []
@@ -486,12 +500,14 @@ def test_kernel_op_log_is_bounded_and_counts_its_losses() -> None:
 def test_no_bridge_is_active_by_default() -> None:
     assert active_bridge() is None
     assert with_active_bridge(len) is None
+    with pytest.raises(InternalError, match="no snapshot bridge"):
+        require_bridge()
 
 
 def test_the_guard_restores_the_outer_bridge() -> None:
     outer, inner = empty_bridge(), empty_bridge()
-    with outer.set_task_local():
-        guard = inner.set_task_local()
+    with set_task_local(outer):
+        guard = set_task_local(inner)
         assert active_bridge() is inner
         guard.close()
         guard.close()
@@ -508,7 +524,7 @@ async def test_a_bridge_is_seen_by_tasks_below_and_not_beside() -> None:
         seen[name] = active_bridge()
 
     async def install() -> None:
-        with bridge.set_task_local():
+        with set_task_local(bridge):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(look, "below")
 
