@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import singledispatchmethod
 from typing import Protocol
 
 import trio
 
+from ktstr_tui.backend.guest_requests import GuestRequests
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
+from ktstr_tui.backend.swaps import SwapWatch
 from ktstr_tui.capture import dispatch_actions as act
 from ktstr_tui.capture.scenario_clock import ScenarioClock
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.errors import KtstrError, SchedulerRejectedError, UsageError
-from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.errors import KtstrError, SchedulerRejectedError
 from ktstr_tui.model.text import printable
-from ktstr_tui.wire.messages import (
-    LifecyclePhase,
-    MsgType,
-    SnapshotKind,
-    SnapshotReply,
-    SnapshotRequest,
-    SnapshotStatus,
-)
+from ktstr_tui.wire.messages import LifecyclePhase, MsgType
 
 _STREAMS = {
     MsgType.Stdout: "stdout",
@@ -32,9 +25,6 @@ _STREAMS = {
     MsgType.Dmesg: "dmesg",
     MsgType.Crash: "crash",
 }
-
-_HOSTS_OWN_TAG = re.compile(r"(?:error|early|watch|on-demand)-\d+|periodic_\d{3}")
-"""Captures under these names are the host's word; a guest must not put its own in their place."""
 
 
 class StepInfo(Protocol):
@@ -53,10 +43,9 @@ class ActionHandler:
         emit: Takes events.
         steps: The scenario's steps.
         reply: Queues a frame for the guest.
-        capture: Takes a capture: trigger, detail, tag.
-        watch: Arms a watch on a symbol.
+        requests: Serves captures and watches.
+        swaps: Follows the schedulers of the steps.
         kernel_ops: Serves reads and writes of kernel memory.
-        busy: Whether a capture would have to wait its turn.
         clock: The scenario's time, which the guest's frames start and stop.
         nursery: Where captures asked for by the guest run.
         fail: Ends the run: reason and error.
@@ -67,10 +56,9 @@ class ActionHandler:
         emit: Callable[[ev.Event], object],
         steps: tuple[StepInfo, ...],
         reply: Callable[[MsgType, bytes], None],
-        capture: Callable[[str, str, str | None], Awaitable[CaptureReport]],
-        watch: Callable[[str], Awaitable[None]],
+        requests: GuestRequests,
+        swaps: SwapWatch,
         kernel_ops: GuestKernelOps,
-        busy: Callable[[], bool],
         clock: ScenarioClock,
         nursery: trio.Nursery,
         fail: Callable[[str, KtstrError], None],
@@ -83,10 +71,9 @@ class ActionHandler:
         self._emit = emit
         self._steps = steps
         self._reply = reply
-        self._capture = capture
-        self._watch = watch
+        self._requests = requests
+        self._swaps = swaps
         self._kernel_ops = kernel_ops
-        self._busy = busy
         self._clock = clock
         self._nursery = nursery
         self._fail = fail
@@ -121,6 +108,8 @@ class ActionHandler:
                 total_iterations=stimulus.total_iterations,
             )
         )
+        if known is not None:
+            self._swaps.step_began(known.name, known.scheduler, self._nursery)
 
     @handle.register
     def _(self, action: act.ScenarioStarted) -> None:
@@ -181,11 +170,11 @@ class ActionHandler:
 
     @handle.register
     def _(self, action: act.Refuse) -> None:
-        self._answer(action.request_id, SnapshotStatus.ERR, action.reason)
+        self._requests.refuse(action.request_id, action.reason)
 
     @handle.register
     def _(self, action: act.SnapshotRequested) -> None:
-        self._nursery.start_soon(self._serve, action.request)
+        self._requests.accept(action.request, self.step_index, self._nursery)
 
     @handle.register
     def _(self, action: act.KernelOpRequested) -> None:
@@ -194,21 +183,3 @@ class ActionHandler:
     @handle.register
     def _(self, action: act.RefuseKernelOp) -> None:
         self._kernel_ops.refuse(action.request_id, action.reason)
-
-    def _answer(self, request_id: int, status: SnapshotStatus, reason: str = "") -> None:
-        self._reply(MsgType.SnapshotReply, SnapshotReply(request_id, status, reason).pack())
-
-    async def _serve(self, request: SnapshotRequest) -> None:
-        if self._busy():
-            self._answer(request.request_id, SnapshotStatus.QUEUED)
-        try:
-            if request.kind == SnapshotKind.WATCH:
-                await self._watch(request.tag)
-            elif _HOSTS_OWN_TAG.fullmatch(request.tag):
-                raise UsageError(f"{request.tag} is a name that the host gives", "choose another tag")
-            else:
-                await self._capture("guest", f"request {request.request_id}", request.tag or None)
-        except KtstrError as error:
-            self._answer(request.request_id, SnapshotStatus.ERR, error.message)
-        else:
-            self._answer(request.request_id, SnapshotStatus.OK)

@@ -2,21 +2,22 @@
 
 The guest may ask as often as it likes and about anything. So it gets a number of operations at a time and a number
 in a second, past which it is refused at once; and every request whose id can be read is answered, because the
-guest waits for nothing else meanwhile.
+guest waits for nothing else meanwhile. Its operations go through the run's bridge, which keeps the replies by tag.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import trio
 
-from ktstr_tui.capture.bridge import SnapshotBridge
+from ktstr_tui.backend.guest_requests import MEMORY_WAIT_S
+from ktstr_tui.capture.active import require_bridge
 from ktstr_tui.capture.kernel_ops import KernelOps
 from ktstr_tui.capture.slots import HitBudget
-from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.errors import InternalError, KtstrError, UsageError
 from ktstr_tui.wire.frames import MAX_PAYLOAD_BYTES
 from ktstr_tui.wire.kernel_ops import KERNEL_OP_TAG_MAX, KernelOp, KernelOpReply, KernelOpRequest
 from ktstr_tui.wire.messages import MsgType
@@ -44,7 +45,6 @@ class GuestKernelOps:
 
     Args:
         ops: Carries them out.
-        bridge: Keeps the replies by tag.
         reply: Queues a frame for the guest.
         clock: Host monotonic clock, in nanoseconds.
     """
@@ -52,12 +52,10 @@ class GuestKernelOps:
     def __init__(
         self,
         ops: KernelOps,
-        bridge: SnapshotBridge,
         reply: Callable[[MsgType, bytes], None],
         clock: Callable[[], int],
     ) -> None:
         self._ops = ops
-        self._bridge = bridge
         self._reply = reply
         self._clock = clock
         self._budget = HitBudget(MAX_PER_S)
@@ -82,15 +80,29 @@ class GuestKernelOps:
         """Counters so far."""
         return GuestKernelOpsStatistics(self._served, self._over_budget, self._malformed)
 
+    async def carry_out(self, request: KernelOpRequest) -> KernelOpReply:
+        """The bridge's kernel-op callback."""
+        result = await self._ops.run(request.op, "guest", reply_bytes=MAX_PAYLOAD_BYTES, suggest=False)
+        self._served += 1
+        return result.reply(request.request_id)
+
     async def _serve(self, request: KernelOpRequest) -> None:
         try:
-            result = await self._ops.run(request.op, "guest", reply_bytes=MAX_PAYLOAD_BYTES, suggest=False)
+            reply = await self._reply_of(request)
+        except KtstrError as error:
+            reply = KernelOpReply(request.request_id, False, error.message)
         finally:
             self._under_way -= 1
-        self._served += 1
-        reply = result.reply(request.request_id)
-        self._bridge.record_kernel_op_reply(request.tag, reply)
         self._answer(reply)
+
+    async def _reply_of(self, request: KernelOpRequest) -> KernelOpReply:
+        bridge = require_bridge()
+        label = f"kernel operation {request.tag}".rstrip()
+        await bridge.wait_for_worker_state_not_trying(trio.current_time() + MEMORY_WAIT_S, label)
+        reply = await bridge.dispatch_kernel_op(request)
+        if reply is None:
+            raise InternalError("no kernel-op callback is installed on this run's bridge")
+        return cast("KernelOpReply", reply)
 
     def _answer(self, reply: KernelOpReply) -> None:
         self._reply(MsgType.KernelOpReply, reply.pack())

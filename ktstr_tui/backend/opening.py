@@ -15,6 +15,7 @@ from collections.abc import Callable
 import trio
 
 from ktstr_tui.backend.beats import RunBeats
+from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.dual import EarlyCapture
 from ktstr_tui.capture.kernel_ops import KernelOps
@@ -41,6 +42,7 @@ class Opening:
         kernel_ops: Reads and writes by type.
         beats: Looks for the cause of silences in the kernel.
         early: Looks at every sample.
+        accessor: Is told when memory is readable by type, and when it never will be.
         sample_hz: Samples a second; 0 for none.
         started_ns: Host monotonic time at which the machine was started.
     """
@@ -53,6 +55,7 @@ class Opening:
         kernel_ops: KernelOps,
         beats: RunBeats,
         early: EarlyCapture,
+        accessor: AccessorState,
         sample_hz: float,
         started_ns: int,
     ) -> None:
@@ -69,6 +72,7 @@ class Opening:
         self._kernel_ops = kernel_ops
         self._beats = beats
         self._early = early
+        self._accessor = accessor
         self._sample_hz = sample_hz
         self._started_ns = started_ns
 
@@ -85,7 +89,12 @@ class Opening:
         await system_ready.wait()
         self.ready_ns = time.monotonic_ns()
         self._emit(GuestReady(boot_ms=(self.ready_ns - self._started_ns) / 1e6))
-        view = self.view = await self._type_memory(self.ready_ns)
+        try:
+            view = self.view = await self._type_memory(self.ready_ns)
+        except Exception as error:
+            self._accessor.fail(str(error))
+            raise
+        self._accessor.publish()
         self._coordinator.attach_view(view)
         self._kernel_ops.attach(view)
         with trio.move_on_after(ARM_S) as late:

@@ -1,88 +1,63 @@
-"""Captures that the guest asks for: a first word when they must wait, and the scenario's clock."""
+"""Captures that the guest asks for: through the bridge, with a first word when they must wait; and the clock."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
+import msgspec
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ktstr_tui.backend.actions import ActionHandler
+from ktstr_tui.backend.guest_requests import MEMORY_WAIT_S
+from ktstr_tui.backend.swaps import SWAP_S
 from ktstr_tui.capture import dispatch_actions as act
-from ktstr_tui.capture.scenario_clock import ScenarioClock
+from ktstr_tui.capture.accessor import AccessorState
+from ktstr_tui.capture.snapshots import CaptureUnavailable
 from ktstr_tui.model.errors import GuestError
-from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.wire.messages import (
-    MsgType,
-    ScenarioEnd,
-    SnapshotKind,
-    SnapshotReply,
-    SnapshotRequest,
-    SnapshotStatus,
-)
+from ktstr_tui.model.events import Logged
+from ktstr_tui.wire.messages import ScenarioEnd, SnapshotKind, SnapshotRequest, SnapshotStatus, Stimulus
+from tests.unit.backend.asking import Asked
 
 REQUEST = act.SnapshotRequested(SnapshotRequest(7, SnapshotKind.CAPTURE, "mine"))
-
-if TYPE_CHECKING:
-    from ktstr_tui.backend.kernel_ops import GuestKernelOps
+OK, ERR, QUEUED = SnapshotStatus.OK, SnapshotStatus.ERR, SnapshotStatus.QUEUED
 
 
-class Asked:
-    """A handler whose captures wait for a word of the test."""
+class Step(msgspec.Struct, frozen=True):
+    """One of a scenario."""
 
-    def __init__(self, nursery: trio.Nursery, busy: bool) -> None:
-        self.replies: list[SnapshotReply] = []
-        self.go = trio.Event()
-        self.error: GuestError | None = None
-        self.clock = ScenarioClock(lambda: round(trio.current_time() * 1e9))
-        self.handler = ActionHandler(
-            emit=lambda event: None,
-            steps=(),
-            reply=self._reply,
-            capture=self._capture,
-            watch=self._watch,
-            kernel_ops=cast("GuestKernelOps", None),
-            busy=lambda: busy,
-            clock=self.clock,
-            nursery=nursery,
-            fail=lambda reason, error: None,
-        )
+    name: str
+    scheduler: str
 
-    def _reply(self, kind: MsgType, payload: bytes) -> None:
-        assert kind is MsgType.SnapshotReply
-        self.replies.append(SnapshotReply.unpack(payload))
 
-    async def _capture(self, trigger: str, detail: str, tag: str | None) -> CaptureReport:
-        await self.go.wait()
-        if self.error is not None:
-            raise self.error
-        return CaptureReport(tag=tag or "", trigger=trigger)
+STEPS = (
+    Step("baseline", "none"),
+    Step("fifo", "demo:fifo"),
+    Step("again", "demo:fifo"),
+    Step("own", "./scx_own"),
+)
 
-    async def _watch(self, symbol: str) -> None:
-        raise AssertionError("nobody asked for a watch")
 
-    def told(self) -> list[tuple[int, SnapshotStatus, str]]:
-        return [(it.request_id, it.status, it.reason) for it in self.replies]
+def begins(step: int) -> act.StepChanged:
+    """The frame of a step that begins."""
+    return act.StepChanged(Stimulus(0, step, 0, 0, 0, 1, 0))
 
 
 async def test_a_capture_that_must_wait_is_answered_at_once_and_again() -> None:
     async with trio.open_nursery() as nursery:
-        asked = Asked(nursery, busy=True)
+        asked = Asked(nursery, busy=True, waits=True)
         asked.handler.handle(REQUEST)
         await wait_all_tasks_blocked()
-        assert asked.told() == [(7, SnapshotStatus.QUEUED, "")]
+        assert asked.told() == [(7, QUEUED, "")]
         asked.go.set()
-    assert asked.told() == [(7, SnapshotStatus.QUEUED, ""), (7, SnapshotStatus.OK, "")]
+    assert asked.told() == [(7, QUEUED, ""), (7, OK, "")]
 
 
 async def test_one_whose_turn_it_is_has_one_answer() -> None:
     async with trio.open_nursery() as nursery:
-        asked = Asked(nursery, busy=False)
+        asked = Asked(nursery, waits=True)
         asked.handler.handle(REQUEST)
         await wait_all_tasks_blocked()
         assert asked.told() == []
         asked.go.set()
-    assert asked.told() == [(7, SnapshotStatus.OK, "")]
+    assert asked.told() == [(7, OK, "")]
 
 
 async def test_a_queued_one_may_still_fail() -> None:
@@ -90,14 +65,98 @@ async def test_a_queued_one_may_still_fail() -> None:
         asked = Asked(nursery, busy=True)
         asked.error = GuestError("the guest did not stop")
         asked.handler.handle(REQUEST)
-        asked.go.set()
-    assert [it.status for it in asked.replies] == [SnapshotStatus.QUEUED, SnapshotStatus.ERR]
-    assert asked.replies[1].reason == "the guest did not stop"
+    assert [it.status for it in asked.answers()] == [QUEUED, ERR]
+    assert asked.answers()[1].reason == "the guest did not stop"
+    assert asked.bridge.drain_events() == [CaptureUnavailable("mine")]
+
+
+async def test_the_bridge_keeps_the_report_with_the_step_that_asked() -> None:
+    async with trio.open_nursery() as nursery:
+        asked = Asked(nursery, steps=STEPS)
+        asked.handler.handle(begins(0))
+        asked.handler.handle(REQUEST)
+    (kept,) = asked.bridge.drain_ordered_with_stats()
+    assert (kept.tag, kept.step_index) == ("mine", 0)
+
+
+async def test_a_capture_waits_until_memory_is_readable(autojump_clock: MockClock) -> None:
+    accessor = AccessorState()
+    async with trio.open_nursery() as nursery:
+        asked = Asked(nursery, accessor=accessor)
+        asked.handler.handle(REQUEST)
+        await wait_all_tasks_blocked()
+        assert asked.told() == []
+        accessor.publish()
+    assert asked.told() == [(7, OK, "")]
+
+
+async def test_it_is_told_that_memory_is_still_tried_or_given_up(autojump_clock: MockClock) -> None:
+    for gives_up, word in ((False, "stayed in TRYING"), (True, "FAILED_PERMANENTLY")):
+        accessor = AccessorState()
+        began_s = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            asked = Asked(nursery, accessor=accessor)
+            asked.handler.handle(REQUEST)
+            await wait_all_tasks_blocked()
+            if gives_up:
+                accessor.fail("no BTF")
+        (answer,) = asked.answers()
+        assert answer.status is ERR
+        assert word in answer.reason
+        assert trio.current_time() - began_s == (0 if gives_up else MEMORY_WAIT_S)
+        assert asked.taken == []
+
+
+async def test_a_capture_in_a_step_with_a_new_scheduler_waits_until_that_is_followed(
+    autojump_clock: MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        asked = Asked(nursery, steps=STEPS)
+        asked.handler.handle(begins(0))
+        asked.handler.handle(begins(1))
+        await wait_all_tasks_blocked()
+        asked.handler.handle(REQUEST)
+        await wait_all_tasks_blocked()
+        assert asked.told() == [(7, QUEUED, "")]
+        asked.accessor.publish()
+    assert asked.told() == [(7, QUEUED, ""), (7, OK, "")]
+    assert asked.swaps.unseen == 0
+
+
+async def test_no_step_waits_for_a_scheduler_that_stays(autojump_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        asked = Asked(nursery, steps=STEPS)
+        pending = []
+        for step in (0, 1, 2, 3):
+            if step == 1:
+                asked.accessor.publish()
+            asked.handler.handle(begins(step))
+            await wait_all_tasks_blocked()
+            pending.append(asked.swaps.pending)
+        asked.accessor.publish()
+    assert pending == [False, False, False, True], "the publish of demo:fifo is not that of the next one"
+    assert asked.swaps.unseen == 0
+
+
+async def test_a_swap_that_nobody_saw_is_told_and_holds_up_nothing(autojump_clock: MockClock) -> None:
+    began_s = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        asked = Asked(nursery, steps=STEPS)
+        for step in (1, 0, 3):
+            asked.handler.handle(begins(step))
+        await wait_all_tasks_blocked()
+        asked.handler.handle(REQUEST)
+    assert trio.current_time() - began_s == SWAP_S
+    assert asked.told() == [(7, QUEUED, ""), (7, OK, "")]
+    assert asked.swaps.unseen == 1
+    (line,) = [it for it in asked.events if isinstance(it, Logged)]
+    assert "step fifo, scheduler demo:fifo" in line.text
+    assert "did not advance from 1" in line.text
 
 
 async def test_the_guests_frames_run_the_scenarios_clock() -> None:
     async with trio.open_nursery() as nursery:
-        asked = Asked(nursery, busy=False)
+        asked = Asked(nursery)
         paused = [asked.clock.paused]
         frames: tuple[act.Action, ...] = (
             act.ScenarioStarted(),

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from ktstr_tui.backend.kernel_ops import MAX_AT_ONCE, MAX_PER_S, GuestKernelOps, serve_command
+from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.dispatch import Dispatcher
 from ktstr_tui.capture.dispatch_actions import KernelOpRequested, RefuseKernelOp
 from ktstr_tui.model.errors import UsageError
@@ -53,12 +54,13 @@ def test_a_broken_request_is_refused_when_its_id_can_be_read() -> None:
 
 
 class Port:
-    """Takes the replies."""
+    """Takes the replies. The rig's bridge is that of the test's own task from here on."""
 
     def __init__(self, ops: Ops) -> None:
         self.replies: list[KernelOpReply] = []
         self.now_ns = 0
-        self.guest = GuestKernelOps(ops.ops, ops.rig.bridge, self._reply, lambda: self.now_ns)
+        self.guest = GuestKernelOps(ops.ops, self._reply, lambda: self.now_ns)
+        set_task_local(ops.rig.bridge.with_kernel_op(self.guest.carry_out))
 
     def _reply(self, kind: MsgType, payload: bytes) -> None:
         assert kind is MsgType.KernelOpReply

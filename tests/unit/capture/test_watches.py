@@ -6,7 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ktstr_tui.backend.watching import GuestWatches
+from ktstr_tui.backend.guest_requests import ScenarioWatches
+from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.bridge import WatchRefusedError
 from ktstr_tui.capture.finisher import MAX_UNFINISHED
 from ktstr_tui.capture.watch_spec import HITS_PER_S, WatchSpec
@@ -434,11 +435,19 @@ async def test_slot_0_and_a_user_may_watch_the_same_bytes(autojump_clock: MockCl
 # -- watches of the guest, through the bridge --------------------------------------------------------------
 
 
+def scenario_watches(rig: WatchRig) -> ScenarioWatches:
+    """Installs the rig's bridge for the rest of the test's own task, and the watch callback on it."""
+    set_task_local(rig.bridge)
+    watches = ScenarioWatches(rig.coordinator.watches)
+    watches.install(rig.bridge)
+    return watches
+
+
 async def test_the_guests_watch_takes_a_bridge_slot_and_captures_under_its_symbol(
     autojump_clock: MockClock,
 ) -> None:
     async with watching() as rig:
-        watches = GuestWatches(rig.bridge, rig.coordinator.watches)
+        watches = scenario_watches(rig)
         await watches.watch("counter")
         assert rig.bridge.watch_count() == 1
         rig.write(COUNTER, 2)
@@ -452,7 +461,7 @@ async def test_the_guests_watch_takes_a_bridge_slot_and_captures_under_its_symbo
 
 async def test_the_guests_refused_watch_frees_its_bridge_slot(autojump_clock: MockClock) -> None:
     async with watching() as rig:
-        watches = GuestWatches(rig.bridge, rig.coordinator.watches)
+        watches = scenario_watches(rig)
         with pytest.raises(UsageError, match="no symbol"):
             await watches.watch("countr")
         assert rig.view.compiled == [("countr", False)]
@@ -465,7 +474,7 @@ async def test_the_guests_refused_watch_frees_its_bridge_slot(autojump_clock: Mo
 
 async def test_the_guest_gets_no_more_than_what_users_leave(autojump_clock: MockClock) -> None:
     async with watching() as rig:
-        watches = GuestWatches(rig.bridge, rig.coordinator.watches)
+        watches = scenario_watches(rig)
         await rig.coordinator.watches.add(COUNT)
         await watches.watch("raw")
         await watches.watch("wide")
@@ -483,7 +492,7 @@ async def test_the_guests_pending_watch_that_fails_later_gives_its_bridge_slot_b
     autojump_clock: MockClock,
 ) -> None:
     async with watching(typed=False) as rig:
-        watches = GuestWatches(rig.bridge, rig.coordinator.watches)
+        watches = scenario_watches(rig)
         await watches.watch("countr")
         assert rig.bridge.watch_count() == 1
         await rig.attach()

@@ -1,0 +1,73 @@
+"""Scheduler swaps of a scenario: is the scheduler that a step names the one that is followed?
+
+The guest attaches a step's scheduler and then says, over its port, that the step begins. The host sees the same swap
+a second way: slot 0 stops the guest at the write of ``scx_root``, and the accessor publishes anew once the new
+scheduler is followed. The two ways are not ordered, so the frame may be read first. Whoever needs the new scheduler
+then waits until the publish number has passed what it was when the step before began (see `capture.accessor`).
+
+A swap that the host never sees is told: what is shown would belong to another scheduler than the scenario says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from ktstr_tui.capture.active import require_bridge
+from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.model.events import Event, Logged
+
+SWAP_S = 5.0
+"""How long after its step began a scheduler may take to be followed. The frame and the stop are milliseconds apart."""
+NO_SCHEDULER = "none"
+_MEMORY_ONLY = 1
+"""The publish number before any scheduler: memory alone."""
+
+
+class SwapWatch:
+    """Waits for the accessor at each step that brings another scheduler.
+
+    Args:
+        emit: Takes events.
+    """
+
+    def __init__(self, emit: Callable[[Event], object]) -> None:
+        self.unseen = 0
+        """Swaps that were not followed in time."""
+        self._emit = emit
+        self._scheduler = NO_SCHEDULER
+        self._seqno = _MEMORY_ONLY
+        self._done = trio.Event()
+        self._done.set()
+
+    @property
+    def pending(self) -> bool:
+        """Whether the scheduler of the step is not followed yet."""
+        return not self._done.is_set()
+
+    async def settled(self) -> None:
+        """Wait until it is, or until nobody waits for it any more."""
+        await self._done.wait()
+
+    def step_began(self, step: str, scheduler: str, nursery: trio.Nursery) -> None:
+        """A step begins under a scheduler; does not wait. One that begins during the wait for another shares it."""
+        changed, self._scheduler = scheduler != self._scheduler, scheduler
+        if self.pending:
+            return
+        if not changed or scheduler == NO_SCHEDULER:
+            self._seqno = max(self._seqno, require_bridge().accessor_publish_seqno())
+            return
+        self._done = done = trio.Event()
+        nursery.start_soon(self._follow, f"step {step}, scheduler {scheduler}", done)
+
+    async def _follow(self, label: str, done: trio.Event) -> None:
+        bridge = require_bridge()
+        deadline = trio.current_time() + SWAP_S
+        try:
+            self._seqno = await bridge.wait_for_accessor_publish_advance(self._seqno, deadline, label)
+        except KtstrError as error:
+            self.unseen += 1
+            self._emit(Logged(severity="warning", source="swap", text=error.message))
+        finally:
+            done.set()
