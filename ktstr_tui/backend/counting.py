@@ -13,9 +13,11 @@ from typing import Protocol
 import trio
 
 from ktstr_tui.backend.beats import RunBeats
+from ktstr_tui.backend.bridge_news import BridgeNews
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.opening import Opening
 from ktstr_tui.backend.port import GuestPort
+from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.kernel_ops import KernelOps
 from ktstr_tui.capture.stats_port import StatsPort
@@ -51,6 +53,8 @@ class Counting:
     beats: RunBeats
     kernel_ops: KernelOps
     guest_ops: GuestKernelOps
+    bridge: SnapshotBridge
+    bridge_news: BridgeNews
     stats: StatsPort
 
     async def run(self) -> None:
@@ -86,6 +90,7 @@ class Counting:
         drops["captures: too many waited"] = coordinator.finisher.overflowed
         drops |= {f"captures: {reason}": count for reason, count in self.store.statistics().drops.items()}
         drops |= self.beats.drops()
+        drops |= self.bridge_news.drops(self.bridge)
         operations = self.kernel_ops.statistics()
         drops["kernel operations: refusals not told"] = operations.refusals_untold + operations.audit.left_out
         drops["kernel operations: too many from the guest"] = self.guest_ops.statistics().over_budget

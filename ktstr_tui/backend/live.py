@@ -14,9 +14,12 @@ import trio
 
 from ktstr_tui.backend.actions import ActionHandler
 from ktstr_tui.backend.beats import RunBeats
+from ktstr_tui.backend.bridge_news import BridgeNews
+from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.counting import Audience, Counting
 from ktstr_tui.backend.deadlines import available_ms, watch_duration
+from ktstr_tui.backend.guest_requests import GuestRequests, ScenarioWatches
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.opening import Opening
@@ -24,7 +27,9 @@ from ktstr_tui.backend.outcome import Ending
 from ktstr_tui.backend.place import Place
 from ktstr_tui.backend.port import GuestPort
 from ktstr_tui.backend.prepare import Prepared
-from ktstr_tui.backend.watching import GuestWatches
+from ktstr_tui.backend.swaps import SwapWatch
+from ktstr_tui.capture.accessor import AccessorState, WorkerState
+from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.audit import AuditTrail
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator
@@ -42,6 +47,7 @@ from ktstr_tui.guest.machine import Machine
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.errors import GuestError, UsageError
+from ktstr_tui.model.events import Event, SchedulerChanged
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.wire.messages import MsgType
 
@@ -86,7 +92,11 @@ class LiveGuest:
         self._scenario = prepared.scenario
         self._audience = audience
         self._handler: ActionHandler | None = None
-        self.bridge = SnapshotBridge(lambda tag: None)
+        self._data_dir = place.data_dir
+        self._accessor = AccessorState()
+        self._bridge_news = BridgeNews(stream.emit)
+        self.bridge = SnapshotBridge(self._capture_for_guest, on_event=self._bridge_news.tell)
+        self.bridge.with_accessor_state(self._accessor)
         self._store = CaptureStore(place.data_dir / "captures", stream.emit)
         self.coordinator = coordinator = self._make_coordinator()
         self.clock = ScenarioClock(time.monotonic_ns, coordinator.frozen_total_ns)
@@ -94,12 +104,14 @@ class LiveGuest:
         self.early = EarlyCapture(
             coordinator.capture, lambda: coordinator.freeze_state, stream.emit, off=_why_no_early(config)
         )
-        self._guest_watches = GuestWatches(self.bridge, coordinator.watches)
+        self._watches = ScenarioWatches(coordinator.watches)
+        self._watches.install(self.bridge)
         self._audit = AuditTrail(place.data_dir / "kernel-ops.jsonl")
         self._writable = WritableRam(machine.ram_parts()) if config.allow_writes else None
         self.kernel_ops = KernelOps(coordinator, stream.emit, self._audit, self._writable)
         """Reads and, if the run allows it, writes of the guest's kernel memory."""
-        self._guest_ops = GuestKernelOps(self.kernel_ops, self.bridge, self._reply, time.monotonic_ns)
+        self._guest_ops = GuestKernelOps(self.kernel_ops, self._reply, time.monotonic_ns)
+        self.bridge.with_kernel_op(self._guest_ops.carry_out)
         self.beats = RunBeats(
             config.beats, stream.emit, coordinator, place.socket_dir, machine.bulk.socket.fileno()
         )
@@ -110,6 +122,7 @@ class LiveGuest:
             self.kernel_ops,
             self.beats,
             self.early,
+            self._accessor,
             config.sample_hz,
             started_ns,
         )
@@ -118,7 +131,7 @@ class LiveGuest:
     def _make_coordinator(self) -> Coordinator:
         return Coordinator(
             self._machine.gdb,
-            self._stream.emit,
+            self._on_coordinator,
             collect=collect,
             warm_up=warm_up,
             store=self._store,
@@ -135,6 +148,11 @@ class LiveGuest:
 
     def _record_early(self, tag: str | None) -> EarlyRecord:
         return self.early.record(tag)
+
+    def _on_coordinator(self, event: Event) -> None:
+        self._stream.emit(event)
+        if isinstance(event, SchedulerChanged) and event.change == "attached":
+            self._accessor.publish()
 
     def _make_periodic(self) -> PeriodicCaptures:
         config, scenario, opening = self._config, self._scenario, self._opening
@@ -166,7 +184,8 @@ class LiveGuest:
     async def run(self, ending: Ending) -> None:
         """Look after the machine until the run is to end; then end the guest in good order."""
         try:
-            await self._look_after(ending)
+            with set_task_local(self.bridge):
+                await self._look_after(ending)
         finally:
             self._audit.close()
             if self._writable is not None:
@@ -191,18 +210,19 @@ class LiveGuest:
             await ending.wait()
             self.stats.close()
             await self._end_guest(port)
+            await conclude(self._data_dir, self.bridge, port.dispatcher, self._stream)
             counting.count()
             nursery.cancel_scope.cancel()
 
     def _make_handler(self, nursery: trio.Nursery, ending: Ending) -> ActionHandler:
+        swaps = SwapWatch(self._stream.emit)
         return ActionHandler(
             self._stream.emit,
             self._scenario.steps,
             self._reply,
-            self._capture,
-            self._guest_watches.watch,
+            GuestRequests(self._reply, self._watches.watch, swaps, self._must_wait),
+            swaps,
             self._guest_ops,
-            lambda: self.coordinator.busy,
             self.clock,
             nursery,
             ending.set,
@@ -220,6 +240,8 @@ class LiveGuest:
             beats=self.beats,
             kernel_ops=self.kernel_ops,
             guest_ops=self._guest_ops,
+            bridge=self.bridge,
+            bridge_news=self._bridge_news,
             stats=self.stats,
         )
 
@@ -237,14 +259,17 @@ class LiveGuest:
     def _reply(self, kind: MsgType, payload: bytes) -> None:
         self.port.reply(kind, payload)
 
-    async def _capture(self, trigger: str, detail: str, tag: str | None) -> CaptureReport:
-        """A capture that the guest asks for: not in the place of one that somebody else asked for."""
+    def _must_wait(self) -> bool:
+        return self.coordinator.busy or self._accessor.state is WorkerState.TRYING
+
+    async def _capture_for_guest(self, tag: str) -> CaptureReport:
+        """The bridge's capture callback: not in the place of a report that somebody else asked for."""
         kept = (entry.report for entry in self._stream.state.captures)
-        if any(report.tag == tag and report.trigger != trigger for report in kept):
+        if any(report.tag == tag and report.trigger != "guest" for report in kept):
             raise UsageError(
                 f"there is a capture {tag} already, which is not the guest's", "choose another tag"
             )
-        return await self.coordinator.capture(trigger, detail, tag)
+        return await self.coordinator.capture("guest", "asked for by the scenario", tag, keep=False)
 
     async def _watch_silence_after(self, system_ready: trio.Event, ending: Ending) -> None:
         await system_ready.wait()

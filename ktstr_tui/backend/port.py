@@ -14,6 +14,7 @@ import trio
 from ktstr_tui.capture.dispatch import Dispatcher
 from ktstr_tui.capture.dispatch_actions import Action
 from ktstr_tui.capture.floodgate import FloodGate
+from ktstr_tui.capture.verdict import RESULT_KINDS
 from ktstr_tui.model.events import FrameCounters
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
@@ -71,8 +72,6 @@ class GuestPort:
             self.last_frame_ns = now_ns
         for action in self._gate.admit(self.dispatcher.dispatch(frames), now_ns):
             self._handle(action)
-        # Everything for the verdict was an action as well; nobody reads the bucket later.
-        self.dispatcher.drain_bucket()
 
     def reply(self, kind: MsgType, payload: bytes = b"") -> None:
         """Queue a frame for the guest; dropped and counted when too many wait already."""
@@ -87,8 +86,11 @@ class GuestPort:
         """Everything that was counted about frames so far."""
         assembled = self._assembler.statistics()
         dispatched = self.dispatcher.statistics()
-        # An inert frame is one that only went into the bucket, which nobody reads here.
+        # An inert frame moved nothing and is only in the bucket, until the end or until it is full.
         dropped = Counter(dispatched.dropped) + Counter(dispatched.inert) + self._dropped
+        dropped += Counter(
+            {f"{kind.name}: bucket full": dispatched.evicted.get(kind.name, 0) for kind in RESULT_KINDS}
+        )
         dropped += Counter(self._gate.statistics().dropped)
         return FrameCounters(
             received=assembled.frames,

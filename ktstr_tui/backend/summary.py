@@ -38,6 +38,16 @@ def capture_summary(report: CaptureReport, path: str) -> dict[str, Any]:
     }
 
 
+def _conclusion(state: RunState) -> dict[str, Any] | None:
+    told = state.conclusion
+    if told is None:
+        return None
+    plain: dict[str, Any] = msgspec.to_builtins(told)
+    return {
+        name: value for name, value in plain.items() if name not in ("type", "seq", "mono_ns", "guest_ns")
+    }
+
+
 def summarize(state: RunState) -> dict[str, Any]:
     """The whole run; values that were never learnt are None, not zero."""
     info = state.info
@@ -60,6 +70,7 @@ def summarize(state: RunState) -> dict[str, Any]:
         "verdict": state.verdict,
         "total_iterations": state.total_iterations,
         "captures": [capture_summary(entry.report, entry.path) for entry in state.captures],
+        "conclusion": _conclusion(state),
         "frames": msgspec.to_builtins(state.frames),
         "drops": dict(state.drops),
         "frozen_total_ms": state.frozen_total_ms,

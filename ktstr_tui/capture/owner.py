@@ -24,8 +24,9 @@ from ktstr_tui.capture.rendezvous import Rendezvous, RendezvousTimeoutError, Sto
 from ktstr_tui.capture.requests import Request, RequestQueue
 from ktstr_tui.capture.seams import Debugger, StopReply
 from ktstr_tui.capture.standing import Standing
+from ktstr_tui.guest.gdb import GdbClosedError
 from ktstr_tui.model.errors import GuestError, UsageError
-from ktstr_tui.model.events import Event, Logged
+from ktstr_tui.model.events import Event, Logged, Severity
 
 
 class Owner:
@@ -72,7 +73,9 @@ class Owner:
                     await self._turn()
             except GuestError as error:
                 self._requests.close(error)
-                self._emit(Logged(severity="warning", source="coordinator", text=error.message))
+                # How a guest ended is told with the end of the run.
+                severity: Severity = "info" if isinstance(error, GdbClosedError) else "warning"
+                self._emit(Logged(severity=severity, source="coordinator", text=error.message))
             finally:
                 self._requests.close(GuestError("the coordinator has ended"))
                 await self._standing.end()

@@ -335,6 +335,30 @@ class BeatRefused(_Event, frozen=True, kw_only=True, tag="beat-refused"):
     """Of this kind since it was last told."""
 
 
+class RunConcluded(_Event, frozen=True, kw_only=True, tag="concluded"):
+    """What was left on the snapshot bridge and in the bucket of the guest's frames when the machine was gone."""
+
+    captures: tuple[str, ...] = ()
+    """Tags of the captures kept, in the order of their last insertion."""
+    periodic_real: int = 0
+    """Periodic captures among them that carry real state."""
+    bridge_events: dict[str, int] = {}
+    """What happened on the bridge, by kind: ``eviction``, ``overwrite``, ``capture-unavailable``, …"""
+    kernel_ops: int = 0
+    """Replies of the scenario's kernel operations."""
+    guest_exit: int | None = None
+    scheduler_exits: tuple[int | None, ...] = ()
+    """Exit codes of the schedulers' processes."""
+    torn: dict[str, int] = {}
+    """Frames with a wrong CRC that were kept, by type."""
+    results: dict[str, int] = {}
+    """Frames that nobody read before the end, by type."""
+    index_path: str = ""
+    """The JSON file that lists captures, bridge events and replies; empty without any."""
+    results_path: str = ""
+    """The file with those frames, a JSON line each; empty without any."""
+
+
 class RunEnded(_Event, frozen=True, tag="run-ended"):
     exit_code: int
     reason: str
@@ -373,5 +397,6 @@ Event: TypeAlias = (
     | BeatRecovered
     | BeatsEnded
     | BeatRefused
+    | RunConcluded
     | RunEnded
 )

@@ -101,6 +101,14 @@ def _beat(state: RunState, event: ev.BackendBeat) -> None:
     state.viewers = event.viewers
 
 
+def _concluded(state: RunState, event: ev.RunConcluded) -> None:
+    state.conclusion = event
+    if event.results:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in event.results.items())
+        where = f", kept in {event.results_path}" if event.results_path else ""
+        log(state, event, "info", "guest", f"results: {kinds}{where}")
+
+
 def _ended(state: RunState, event: ev.RunEnded) -> None:
     state.phase = "ended"
     state.frozen = None
@@ -129,5 +137,6 @@ ARMS: Arms = {
     ev.WorkersReported: _workers,
     ev.Logged: _logged,
     ev.BackendBeat: _beat,
+    ev.RunConcluded: _concluded,
     ev.RunEnded: _ended,
 }

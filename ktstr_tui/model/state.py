@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
-from ktstr_tui.model.events import FrameCounters, RunInfo, Severity, Verdict, WorkerReport
+from ktstr_tui.model.events import FrameCounters, RunConcluded, RunInfo, Severity, Verdict, WorkerReport
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
 
@@ -233,4 +233,6 @@ class RunState(msgspec.Struct, kw_only=True):
     """An unfinished last line of each output stream."""
     forgotten: dict[str, int] = {}
     """How many entries each bounded list has let go."""
+    conclusion: RunConcluded | None = None
+    """What was left when the machine was gone; None before."""
     ended: Ending | None = None

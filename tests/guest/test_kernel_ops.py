@@ -16,6 +16,7 @@ from drgn.helpers.linux.pid import find_task
 
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.port import GuestPort
+from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.audit import AuditTrail
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator
@@ -29,6 +30,7 @@ from ktstr_tui.capture.dispatch_actions import (
 )
 from ktstr_tui.capture.kernel_ops import KernelOps, OpResult
 from ktstr_tui.capture.report import collect
+from ktstr_tui.capture.verdict import judge, result_line
 from ktstr_tui.capture.writable import WritableRam
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts, pack_cpio
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
@@ -37,6 +39,7 @@ from ktstr_tui.guest.scenario import encode_plan, parse_scenario
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.events import Event, KernelOpDone
+from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.wire.kernel_ops import (
     U32,
     U64,
@@ -338,19 +341,25 @@ class Asking:
         return KernelOpReply.unpack(bytes.fromhex(self.said[name]))
 
 
+async def no_capture(tag: str) -> CaptureReport | None:
+    raise AssertionError(f"nobody asked for capture {tag}")
+
+
 async def test_a_guest_asks_and_looks_for_itself(
     machine_spec: MachineSpec, asking_initrd: bytes, tmp_path: Path
 ) -> None:
     spec = replace(machine_spec, initrd=asking_initrd)
-    bridge = SnapshotBridge(lambda tag: None)
+    bridge = SnapshotBridge(no_capture)
     async with open_machine(spec) as machine, trio.open_nursery() as nursery:
+        set_task_local(bridge)
         guest = Asking(nursery)
         port = GuestPort(machine.bulk, guest.handle, lambda: 0)
         nursery.start_soon(port.run)
         with trio.fail_after(BOOT_DEADLINE_S):
             await guest.ready.wait()
         async with operating(machine, tmp_path) as it:
-            guest.ops = GuestKernelOps(it.ops, bridge, port.reply, lambda: 0)
+            guest.ops = GuestKernelOps(it.ops, port.reply, lambda: 0)
+            bridge.with_kernel_op(guest.ops.carry_out)
             port.reply(MsgType.AccessorReady)
             with trio.fail_after(BOOT_DEADLINE_S):
                 await guest.done.wait()
@@ -358,6 +367,10 @@ async def test_a_guest_asks_and_looks_for_itself(
             check_told(it, guest)
         assert len(bridge.drain_kernel_ops()) == guest.ops.statistics().served == 9
         assert guest.ops.statistics().malformed == 2
+        verdict = judge(port.dispatcher.drain_bucket())
+        results = [(json.loads(result_line(entry))["value"], entry.crc_ok) for entry in verdict.results]
+        assert results == [({"p99_us": 12}, True), ({"p99_us": 13}, False)]
+        assert verdict.torn == {"PayloadMetrics": 1}
         nursery.cancel_scope.cancel()
 
 

@@ -260,6 +260,8 @@ int main(void)
 	open_port();
 	send_frame(KTF_SYS_RDY, NULL, 0, 0);
 	await_reply("accessor", word, sizeof(word));
+	send_frame(KTF_PAYLOAD_METRICS, "{\"p99_us\": 12}", 14, 0);
+	send_frame(KTF_PAYLOAD_METRICS, "{\"p99_us\": 13}", 14, 1);
 
 	tell_file("panic-at-first", "/proc/sys/kernel/panic");
 	begin(1, "hot", "write");

@@ -1,0 +1,108 @@
+"""The last thing of a run with a machine: the bridge and the bucket are drained, once, and what they held is told.
+
+Two files go into the run's data directory, each only when there is something for it:
+
+* ``captures/index.json``: the captures on the bridge in the order of their last insertion, each with its file, step,
+  time and scheduler statistics (or why there are none); what happened on the bridge; the replies of the scenario's
+  kernel operations.
+* ``results.jsonl``: frames of the guest that nobody reads before the end, a line each (see `capture.verdict`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from ktstr_tui.capture.bridge import SnapshotBridge
+from ktstr_tui.capture.dispatch import Dispatcher
+from ktstr_tui.capture.snapshots import BridgeEvent, DrainedSnapshot, MissingStats
+from ktstr_tui.capture.verdict import GuestVerdict, judge, result_line
+from ktstr_tui.link.stream import Stream
+from ktstr_tui.model.events import Logged, RunConcluded
+
+
+async def conclude(data_dir: Path, bridge: SnapshotBridge, dispatcher: Dispatcher, stream: Stream) -> None:
+    """Drain both, write the files and tell what there was. A full disk costs the file and says so.
+
+    Args:
+        data_dir: The run's data directory.
+        bridge: Of the run.
+        dispatcher: Of the guest's port; its last frame has been dispatched.
+        stream: Knows the captures' files, and takes the event.
+    """
+    verdict = judge(dispatcher.drain_bucket())
+    periodic_real = bridge.periodic_real_count()
+    captures = bridge.drain_ordered_with_stats()
+    operations = bridge.drain_kernel_ops()
+    happened = bridge.drain_events()
+    paths = {entry.report.tag: entry.path for entry in stream.state.captures}
+    index = {
+        "captures": [_line(entry, paths.get(entry.tag, "")) for entry in captures],
+        "events": [msgspec.to_builtins(event) for event in happened],
+        "kernel_ops": [{"tag": tag, **_plain(reply)} for tag, reply in operations],
+    }
+    index_path, results_path = data_dir / "captures" / "index.json", data_dir / "results.jsonl"
+    told = RunConcluded(
+        captures=tuple(entry.tag for entry in captures),
+        periodic_real=periodic_real,
+        bridge_events=_kinds(happened),
+        kernel_ops=len(operations),
+        guest_exit=verdict.guest_exit,
+        scheduler_exits=verdict.scheduler_exits,
+        torn=verdict.torn,
+        results=dict(Counter(entry.kind.name for entry in verdict.results)),
+        index_path=await _write(index_path, _json(index), stream) if any(index.values()) else "",
+        results_path=await _write(results_path, _lines(verdict), stream) if verdict.results else "",
+    )
+    stream.emit(told)
+
+
+def _line(entry: DrainedSnapshot, path: str) -> dict[str, Any]:
+    missing = entry.stats if isinstance(entry.stats, MissingStats) else None
+    return {
+        "tag": entry.tag,
+        "schema": entry.report.schema,
+        "trigger": entry.report.trigger,
+        "is_placeholder": entry.report.is_placeholder,
+        "step_index": entry.step_index,
+        "elapsed_ms": entry.elapsed_ms,
+        "stats": None if missing else entry.stats,
+        "stats_unavailable": str(missing) if missing else None,
+        "path": path,
+    }
+
+
+def _plain(reply: Any) -> dict[str, Any]:  # noqa: ANN401
+    fields: dict[str, Any] = msgspec.to_builtins(reply)
+    return fields
+
+
+def _kinds(events: Iterable[BridgeEvent]) -> dict[str, int]:
+    return dict(Counter(str(type(event).__struct_config__.tag) for event in events))
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def _lines(verdict: GuestVerdict) -> bytes:
+    return "".join(result_line(entry) + "\n" for entry in verdict.results).encode()
+
+
+async def _write(path: Path, data: bytes, stream: Stream) -> str:
+    def write() -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    try:
+        await trio.to_thread.run_sync(write)
+    except OSError as error:
+        text = f"{path} could not be written: {error}"
+        stream.emit(Logged(severity="error", source="captures", text=text))
+        return ""
+    return str(path)
