@@ -8,6 +8,7 @@ from typing import Protocol
 
 import trio
 
+from ktstr_tui.backend.claims import KernelClaims
 from ktstr_tui.backend.guest_requests import GuestRequests
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.swaps import SwapWatch
@@ -46,6 +47,7 @@ class ActionHandler:
         requests: Serves captures and watches.
         swaps: Follows the schedulers of the steps.
         kernel_ops: Serves reads and writes of kernel memory.
+        claims: Checks what the guest says of its kernel's place.
         clock: The scenario's time, which the guest's frames start and stop.
         nursery: Where captures asked for by the guest run.
         fail: Ends the run: reason and error.
@@ -59,6 +61,7 @@ class ActionHandler:
         requests: GuestRequests,
         swaps: SwapWatch,
         kernel_ops: GuestKernelOps,
+        claims: KernelClaims,
         clock: ScenarioClock,
         nursery: trio.Nursery,
         fail: Callable[[str, KtstrError], None],
@@ -74,6 +77,7 @@ class ActionHandler:
         self._requests = requests
         self._swaps = swaps
         self._kernel_ops = kernel_ops
+        self._claims = claims
         self._clock = clock
         self._nursery = nursery
         self._fail = fail
@@ -85,6 +89,10 @@ class ActionHandler:
     @handle.register
     def _(self, action: act.SystemReady) -> None:
         self.system_ready.set()
+
+    @handle.register
+    def _(self, action: act.KernelAddresses) -> None:
+        self._claims.take(action.addresses)
 
     @handle.register
     def _(self, action: act.SchedulerExited) -> None:

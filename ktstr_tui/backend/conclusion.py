@@ -2,7 +2,7 @@
 
 Two files go into the run's data directory, each only when there is something for it:
 
-* ``captures/index.json``: the captures on the bridge in the order of their last insertion, each with its file, step,
+* ``captures.json``: the captures on the bridge in the order of their last insertion, each with its file, step,
   time and scheduler statistics (or why there are none); what happened on the bridge; the replies of the scenario's
   kernel operations.
 * ``results.jsonl``: frames of the guest that nobody reads before the end, a line each (see `capture.verdict`).
@@ -46,7 +46,7 @@ async def conclude(data_dir: Path, bridge: SnapshotBridge, dispatcher: Dispatche
         "events": [msgspec.to_builtins(event) for event in happened],
         "kernel_ops": [{"tag": tag, **_plain(reply)} for tag, reply in operations],
     }
-    index_path, results_path = data_dir / "captures" / "index.json", data_dir / "results.jsonl"
+    index_path, results_path = data_dir / "captures.json", data_dir / "results.jsonl"
     told = RunConcluded(
         captures=tuple(entry.tag for entry in captures),
         periodic_real=periodic_real,

@@ -15,6 +15,7 @@ import trio
 from ktstr_tui.backend.actions import ActionHandler
 from ktstr_tui.backend.beats import RunBeats
 from ktstr_tui.backend.bridge_news import BridgeNews
+from ktstr_tui.backend.claims import KernelClaims
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.counting import Audience, Counting
@@ -112,6 +113,7 @@ class LiveGuest:
         """Reads and, if the run allows it, writes of the guest's kernel memory."""
         self._guest_ops = GuestKernelOps(self.kernel_ops, self._reply, time.monotonic_ns)
         self.bridge.with_kernel_op(self._guest_ops.carry_out)
+        self._claims = KernelClaims(stream.emit)
         self.beats = RunBeats(
             config.beats, stream.emit, coordinator, place.socket_dir, machine.bulk.socket.fileno()
         )
@@ -123,6 +125,7 @@ class LiveGuest:
             self.beats,
             self.early,
             self._accessor,
+            self._claims,
             config.sample_hz,
             started_ns,
         )
@@ -223,6 +226,7 @@ class LiveGuest:
             GuestRequests(self._reply, self._watches.watch, swaps, self._must_wait),
             swaps,
             self._guest_ops,
+            self._claims,
             self.clock,
             nursery,
             ending.set,

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import trio
 
 from ktstr_tui.backend.beats import RunBeats
+from ktstr_tui.backend.claims import KernelClaims
 from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.dual import EarlyCapture
@@ -43,6 +44,7 @@ class Opening:
         beats: Looks for the cause of silences in the kernel.
         early: Looks at every sample.
         accessor: Is told when memory is readable by type, and when it never will be.
+        claims: What the guest says of its kernel's place.
         sample_hz: Samples a second; 0 for none.
         started_ns: Host monotonic time at which the machine was started.
     """
@@ -56,6 +58,7 @@ class Opening:
         beats: RunBeats,
         early: EarlyCapture,
         accessor: AccessorState,
+        claims: KernelClaims,
         sample_hz: float,
         started_ns: int,
     ) -> None:
@@ -73,6 +76,7 @@ class Opening:
         self._beats = beats
         self._early = early
         self._accessor = accessor
+        self._claims = claims
         self._sample_hz = sample_hz
         self._started_ns = started_ns
 
@@ -94,6 +98,7 @@ class Opening:
         except Exception as error:
             self._accessor.fail(str(error))
             raise
+        self._claims.found(view.symbols.find("_text"), view.space)
         self._accessor.publish()
         self._coordinator.attach_view(view)
         self._kernel_ops.attach(view)

@@ -113,6 +113,7 @@ class PeriodicCaptures:
         self._emit = emit
         self._due: list[float] = []
         self._taken = self._failed = self._timeouts = self._timeouts_in_a_row = self._deferred = 0
+        self._last_ms = 0.0
         self._with_stats = 0
         self._without_stats: Counter[str] = Counter()
 
@@ -131,12 +132,12 @@ class PeriodicCaptures:
             if not await self._is_time(max(due_ms, not_before_ms)):
                 self._say("info", f"the scenario ended after {self._taken} of {len(self._due)} captures")
                 return
-            not_before_ms = (self._clock.elapsed_ms() or 0.0) + MIN_GAP_MS
             try:
                 await self._take(index, due_ms)
             except GuestError as error:
                 self._say("warning", f"no more captures: {error.message}")
                 return
+            not_before_ms = self._last_ms + MIN_GAP_MS
             if self._abandoned:
                 self._say(
                     "error",
@@ -160,8 +161,9 @@ class PeriodicCaptures:
         stats = await self._ask()
         detail = f"{index + 1} of {len(self._due)}, due at {due_ms / 1000:.3f} s"
         stamp = Stamp(boundary_offset_ms=due_ms, stats=stats)
+        self._last_ms = self._clock.elapsed_ms() or 0.0
         try:
-            await self._capture("periodic", detail, periodic_tag(index), stamp)
+            report = await self._capture("periodic", detail, periodic_tag(index), stamp)
         except CaptureTimedOutError:
             self._failed += 1
             self._timeouts += 1
@@ -176,6 +178,8 @@ class PeriodicCaptures:
             self._say("warning", f"{periodic_tag(index)} was not taken: {error.message}")
         else:
             self._taken += 1
+            # The stop, which the question to the scheduler and a busy coordinator put off.
+            self._last_ms = self._last_ms if report.elapsed_ms is None else report.elapsed_ms
         self._timeouts_in_a_row = 0
 
     async def _ask(self) -> Stats:

@@ -60,6 +60,7 @@ struct host_requests {
 enum host_request_kind { HOST_CAPTURE = 1, HOST_WATCH = 2 }; // the wire's kinds of a SnapshotRequest
 extern struct host_requests host;
 void host_receive(void);
+void host_kernel_addresses(void); // where the kernel is, as far as it tells
 void host_text(uint32_t msg_type, const char *text, size_t bytes); // split into chunks
 void host_printf(uint32_t msg_type, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void host_lifecycle(enum lifecycle_phase phase, const char *reason); // reason may be NULL
@@ -70,6 +71,7 @@ void host_request(enum host_request_kind kind, const char *tag);
 int machine_mount(char *problem, size_t bytes);
 void machine_set_fifo(int priority);
 void machine_send_dmesg(void); // the tail of the kernel log, as one Dmesg frame
+uint64_t machine_kernel_text(void); // run-time address of _text; 0 when the kernel does not tell
 void machine_power_off(void) __attribute__((noreturn));
 void machine_fail(const char *how); // test aids: "panic", "hang", "reboot"
 int read_small_file(const char *path, char *text, size_t bytes); // trimmed; length or -1

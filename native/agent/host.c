@@ -53,6 +53,21 @@ void host_i32(uint32_t msg_type, int32_t value)
 	port_send(msg_type, &value, sizeof(value));
 }
 
+void host_kernel_addresses(void)
+{
+	// Each with one added where 0 means absent; the place of page_offset_base is left out, and that of phys_base.
+	struct {
+		uint64_t phys_base, page_offset_base, text;
+	} payload = { 0 };
+
+	_Static_assert(sizeof(payload) == 24, "the wire's size of KernAddrs");
+	payload.text = machine_kernel_text();
+	if (!payload.text)
+		return;
+	payload.text++;
+	port_send(KTF_KERN_ADDRS, &payload, sizeof(payload));
+}
+
 void host_request(enum host_request_kind kind, const char *tag)
 {
 	static uint32_t last_id;

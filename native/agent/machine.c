@@ -18,6 +18,7 @@
 #define DMESG_TAIL_BYTES 16384
 #define KLOG_READ_ALL 3
 #define FIFO_MAX 99
+#define KALLSYMS_LINES 16384 // it is sorted by address; older kernels begin with some thousand of the CPUs' areas
 
 uint64_t now_ns(void)
 {
@@ -54,6 +55,22 @@ int write_small_file(const char *path, const char *text)
 	n = write(fd, text, strlen(text));
 	close(fd);
 	return n == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+uint64_t machine_kernel_text(void)
+{
+	char line[256];
+	unsigned long long address;
+	uint64_t text = 0;
+	FILE *symbols = fopen("/proc/kallsyms", "re");
+
+	if (!symbols)
+		return 0;
+	for (int i = 0; i < KALLSYMS_LINES && !text && fgets(line, sizeof(line), symbols); i++)
+		if (sscanf(line, "%llx %*c _text\n", &address) == 1 && strstr(line, " _text\n"))
+			text = address;
+	fclose(symbols);
+	return text;
 }
 
 // The mounts; those that a kernel may be built without are optional.

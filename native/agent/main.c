@@ -189,6 +189,7 @@ static void boot(void)
 		machine_power_off();
 	}
 	host_lifecycle(PHASE_INIT_STARTED, NULL);
+	host_kernel_addresses();
 	port_send(KTF_SYS_RDY, NULL, 0);
 	port_flush();
 }

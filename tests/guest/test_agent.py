@@ -180,7 +180,7 @@ async def test_a_scenario_with_a_scheduler_that_works(prepare: Callable[..., Mac
     assert outcome.ended.reason == "poweroff", outcome.ended
     step = [MsgType.Stimulus, MsgType.StepEnd]
     assert outcome.order() == [
-        *(MsgType.Lifecycle, MsgType.SysRdy, MsgType.Lifecycle, MsgType.ScenarioStart),
+        *(MsgType.Lifecycle, MsgType.KernAddrs, MsgType.SysRdy, MsgType.Lifecycle, MsgType.ScenarioStart),
         *step,
         *(MsgType.Stimulus, MsgType.SnapshotRequest, MsgType.StepEnd),
         *step,

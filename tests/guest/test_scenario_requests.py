@@ -61,7 +61,7 @@ def test_captures_of_a_scenario_are_on_the_bridge_with_their_step(asking: tuple[
     (mine,) = [entry for entry in index["captures"] if entry["tag"] == "mine"]
     assert (mine["trigger"], mine["step_index"], mine["is_placeholder"]) == ("guest", 2, False)
     # Both captures of that name are on disk; the bridge keeps the latest, and the index names its file.
-    files = sorted(Path(told["index_path"]).parent.glob("*-mine.json"))
+    files = sorted((Path(summary["data_dir"]) / "captures").glob("*-mine.json"))
     assert len(files) == 2
     assert mine["path"] == str(files[-1])
     periodic = [entry for entry in index["captures"] if entry["tag"].startswith("periodic_")]
@@ -72,6 +72,14 @@ def test_each_swap_of_schedulers_was_followed(asking: tuple[dict[str, Any], str]
     _, events = asking
     assert "did not advance" not in events
     assert events.count("fifo attached") == 2, events
+
+
+def test_the_guests_word_on_its_kernels_place_agrees_with_its_memory(
+    asking: tuple[dict[str, Any], str],
+) -> None:
+    summary, events = asking
+    assert summary["frames"]["by_type"]["KernAddrs"] == 1
+    assert "the guest claims" not in events
 
 
 def test_the_scenario_is_told_what_became_of_its_requests(asking: tuple[dict[str, Any], str]) -> None:

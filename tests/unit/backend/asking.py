@@ -7,6 +7,7 @@ from typing import cast
 import trio
 
 from ktstr_tui.backend.actions import ActionHandler, StepInfo
+from ktstr_tui.backend.claims import KernelClaims
 from ktstr_tui.backend.guest_requests import GuestRequests
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.swaps import SwapWatch
@@ -61,6 +62,7 @@ class Asked:
             requests=GuestRequests(self._reply, self._watch, self.swaps, lambda: busy),
             swaps=self.swaps,
             kernel_ops=cast("GuestKernelOps", None),
+            claims=KernelClaims(self.events.append),
             clock=self.clock,
             nursery=nursery,
             fail=lambda reason, error: None,

@@ -248,6 +248,21 @@ async def test_they_wait_for_the_guests_memory_and_stay_apart(autojump_clock: Mo
     assert run.captures.statistics().deferred == 1
 
 
+async def test_a_scheduler_that_answers_slowly_once_moves_no_two_together(autojump_clock: MockClock) -> None:
+    class SlowAtFirst(Asked):
+        async def stats(self, timeout_s: float | None = None) -> Any:  # noqa: ANN401
+            await trio.sleep(0 if self.patience_s else 0.04)
+            return await super().stats(timeout_s)
+
+    async with scenario(7, 1000, SlowAtFirst({})) as run:
+        run.ready.set()
+        run.clock.start()
+        await trio.sleep(5)
+    elapsed = [it.elapsed_ms or 0.0 for it in run.reports()]
+    assert elapsed[0] == pytest.approx(240, abs=1)
+    assert all(b - a >= MIN_GAP_MS - 1e-6 for a, b in pairwise(elapsed))
+
+
 async def test_a_freeze_moves_them_all(autojump_clock: MockClock) -> None:
     async with scenario(3, 10_000) as run:
         run.ready.set()
