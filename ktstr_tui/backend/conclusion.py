@@ -26,7 +26,15 @@ from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.events import Logged, RunConcluded
 
 
-async def conclude(data_dir: Path, bridge: SnapshotBridge, dispatcher: Dispatcher, stream: Stream) -> None:
+async def conclude(
+    data_dir: Path,
+    bridge: SnapshotBridge,
+    dispatcher: Dispatcher,
+    stream: Stream,
+    *,
+    periodic: msgspec.Struct,
+    early: msgspec.Struct,
+) -> None:
     """Drain both, write the files and tell what there was. A full disk costs the file and says so.
 
     Args:
@@ -34,6 +42,8 @@ async def conclude(data_dir: Path, bridge: SnapshotBridge, dispatcher: Dispatche
         bridge: Of the run.
         dispatcher: Of the guest's port; its last frame has been dispatched.
         stream: Knows the captures' files, and takes the event.
+        periodic: Counters of the periodic captures.
+        early: Counters of the early captures.
     """
     verdict = judge(dispatcher.drain_bucket())
     periodic_real = bridge.periodic_real_count()
@@ -50,6 +60,8 @@ async def conclude(data_dir: Path, bridge: SnapshotBridge, dispatcher: Dispatche
     told = RunConcluded(
         captures=tuple(entry.tag for entry in captures),
         periodic_real=periodic_real,
+        periodic=_numbers(periodic),
+        early=_numbers(early),
         bridge_events=_kinds(happened),
         kernel_ops=len(operations),
         guest_exit=verdict.guest_exit,
@@ -80,6 +92,11 @@ def _line(entry: DrainedSnapshot, path: str) -> dict[str, Any]:
 def _plain(reply: Any) -> dict[str, Any]:  # noqa: ANN401
     fields: dict[str, Any] = msgspec.to_builtins(reply)
     return fields
+
+
+def _numbers(counters: msgspec.Struct) -> dict[str, int]:
+    fields = msgspec.structs.asdict(counters)
+    return {name: int(value) for name, value in fields.items() if isinstance(value, int)}
 
 
 def _kinds(events: Iterable[BridgeEvent]) -> dict[str, int]:

@@ -213,7 +213,14 @@ class LiveGuest:
             await ending.wait()
             self.stats.close()
             await self._end_guest(port)
-            await conclude(self._data_dir, self.bridge, port.dispatcher, self._stream)
+            await conclude(
+                self._data_dir,
+                self.bridge,
+                port.dispatcher,
+                self._stream,
+                periodic=self.periodic.statistics(),
+                early=self.early.statistics(),
+            )
             counting.count()
             nursery.cancel_scope.cancel()
 

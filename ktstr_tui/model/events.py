@@ -342,6 +342,10 @@ class RunConcluded(_Event, frozen=True, kw_only=True, tag="concluded"):
     """Tags of the captures kept, in the order of their last insertion."""
     periodic_real: int = 0
     """Periodic captures among them that carry real state."""
+    periodic: dict[str, int] = {}
+    """Periodic captures of the run: ``asked``, ``planned``, ``taken``, ``failed``, ``timeouts``, ``deferred``, …"""
+    early: dict[str, int] = {}
+    """Early captures of the run: ``due``, ``taken``, ``failed``."""
     bridge_events: dict[str, int] = {}
     """What happened on the bridge, by kind: ``eviction``, ``overwrite``, ``capture-unavailable``, …"""
     kernel_ops: int = 0

@@ -12,6 +12,8 @@ from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.summary import summarize
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.dispatch import Dispatcher
+from ktstr_tui.capture.dual import EarlyStatistics
+from ktstr_tui.capture.periodic import PeriodicStatistics
 from ktstr_tui.capture.snapshots import MAX_STORED_SNAPSHOTS, MissingStats
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.errors import GuestError
@@ -46,7 +48,21 @@ class Run:
 
     async def conclude(self) -> RunConcluded:
         """Conclude, and give what was told."""
-        await conclude(self.data_dir, self.bridge, self.dispatcher, self.stream)
+        periodic = PeriodicStatistics(
+            planned=2,
+            asked=3,
+            taken=1,
+            failed=1,
+            timeouts=0,
+            deferred=0,
+            with_stats=0,
+            without_stats={"timeout": 1},
+            abandoned=False,
+        )
+        early = EarlyStatistics(due=1, taken=1, failed=0)
+        await conclude(
+            self.data_dir, self.bridge, self.dispatcher, self.stream, periodic=periodic, early=early
+        )
         told = self.stream.state.conclusion
         assert told is not None
         return told
@@ -60,6 +76,8 @@ def run(tmp_path: Path) -> Run:
 async def test_a_run_without_anything_writes_nothing(run: Run) -> None:
     told = await run.conclude()
     assert (told.captures, told.index_path, told.results_path, told.guest_exit) == ((), "", "", None)
+    assert told.early == {"due": 1, "taken": 1, "failed": 0}
+    assert (told.periodic["asked"], told.periodic["taken"], told.periodic["abandoned"]) == (3, 1, 0)
     assert not run.data_dir.exists()
 
 
