@@ -15,7 +15,7 @@ from ktstr_tui.capture.dispatch import Dispatcher
 from ktstr_tui.capture.dispatch_actions import Action
 from ktstr_tui.capture.floodgate import FloodGate
 from ktstr_tui.capture.verdict import RESULT_KINDS
-from ktstr_tui.model.events import FrameCounters
+from ktstr_tui.model.facts import FrameCounters
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
 

@@ -31,7 +31,8 @@ from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.commands import Command, Reply
 from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedError, root_cause
-from ktstr_tui.model.events import RunEnded, RunInfo, RunStarted
+from ktstr_tui.model.events import RunEnded, RunStarted
+from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.state import RunState
 
 LOG_TAIL_LINES = 40

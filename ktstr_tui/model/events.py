@@ -12,38 +12,12 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
+from ktstr_tui.model.facts import FrameCounters, RunInfo
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.sample import Sample
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
 Verdict: TypeAlias = Literal["ok", "degraded", "stalled", "inconclusive"]
-
-
-class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is, fixed at its start."""
-
-    name: str
-    run_id: str
-    """Random; tells two runs of one name apart."""
-    kernel: str
-    """Release, such as ``7.2.12+deb14-amd64``."""
-    kernel_path: str
-    accelerator: str
-    accelerator_reason: str
-    topology: str
-    memory_bytes: int
-    scenario: str
-    scheduler: str
-    """As asked for on the command line."""
-    steps: tuple[str, ...] = ()
-    sample_hz: float = 10.0
-    started_wall: str = ""
-    host: str = ""
-    data_dir: str = ""
-    """Where captures and the recording are saved, on the backend's host."""
-    duration_s: float | None = None
-    allow_writes: bool = False
-    """Whether the guest's kernel memory may be written to."""
 
 
 class WorkerReport(msgspec.Struct, frozen=True):
@@ -52,30 +26,6 @@ class WorkerReport(msgspec.Struct, frozen=True):
     pid: int
     comm: str
     iterations: int
-
-
-class FrameCounters(msgspec.Struct, frozen=True, kw_only=True):
-    """The guest port's counters since boot."""
-
-    received: int = 0
-    bytes: int = 0
-    crc_bad: int = 0
-    unknown: int = 0
-    oversized: int = 0
-    resyncs: int = 0
-    skipped_bytes: int = 0
-    residual: int = 0
-    payload_bytes: int = 0
-    """``bytes == 16 * received + payload_bytes + skipped_bytes + residual``."""
-    cut: int = 0
-    """Frames that end early because another begins inside them."""
-    pad_nonzero: int = 0
-    skipped: dict[str, int] = {}
-    """``skipped_bytes`` by what was damaged."""
-    dropped: dict[str, int] = {}
-    """Reason to count."""
-    by_type: dict[str, int] = {}
-    """Tag name to count."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

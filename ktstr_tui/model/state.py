@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
-from ktstr_tui.model.events import FrameCounters, RunConcluded, RunInfo, Severity, Verdict, WorkerReport
+from ktstr_tui.model.events import RunConcluded, Severity, Verdict, WorkerReport
+from ktstr_tui.model.facts import FrameCounters, RunInfo
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model import report as rp
+from ktstr_tui.model.facts import FrameCounters, RunInfo
 from ktstr_tui.model.sample import CpuSample, DsqSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.model.topology import Topology
 
@@ -75,9 +76,9 @@ class Story:
             ev.WatchpointChanged(slot=0, expression="scx_root", address=0xFFFFFFFF840A1F98, state="armed"),
         )
 
-    def info(self) -> ev.RunInfo:
+    def info(self) -> RunInfo:
         """The run's fixed facts."""
-        return ev.RunInfo(
+        return RunInfo(
             name="tour",
             run_id="5f1c9a",
             kernel=KERNEL,
@@ -269,7 +270,7 @@ class Story:
                 "SysRdy": 1,
                 "Lifecycle": 2,
             }
-            counters = ev.FrameCounters(received=sum(by_type.values()), bytes=second * 1877, by_type=by_type)
+            counters = FrameCounters(received=sum(by_type.values()), bytes=second * 1877, by_type=by_type)
             yield second + 0.01, ev.FramesCounted(counters=counters)
             yield second + 0.02, ev.BackendBeat(samples=max(0, second - 3) * 10, viewers=1)
         for number, at in enumerate((4.0, 7.5, 11.2, 14.0, 19.0, 24.0)):

@@ -21,12 +21,13 @@ from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Command, Reply
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
+from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.report import CaptureReport, Pause, placeholder
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.wire.codec import encode_event
 from tests.unit.link.backend import Backend, logs
 
-INFO = ev.RunInfo(
+INFO = RunInfo(
     name="tour",
     run_id="abc",
     kernel="7.2.12",

@@ -12,6 +12,7 @@ from hypothesis import given
 from ktstr_tui.model import events as ev
 from ktstr_tui.model import fold as fold_module
 from ktstr_tui.model import fold_beats, fold_kernel, fold_run, fold_stops
+from ktstr_tui.model.facts import FrameCounters, RunInfo
 from ktstr_tui.model.fold import exit_kind_name, fold
 from ktstr_tui.model.report import CaptureReport, Pause, placeholder
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
@@ -24,7 +25,7 @@ from ktstr_tui.model.state import (
 )
 from tests.unit.link.strategies import numbered, streams
 
-INFO = ev.RunInfo(
+INFO = RunInfo(
     name="tour",
     run_id="abc",
     kernel="7.2.12",
@@ -238,7 +239,7 @@ def test_old_captures_are_let_go_and_counted() -> None:
 
 
 def test_counters_replace() -> None:
-    counters = ev.FrameCounters(received=5, dropped={"slow": 1})
+    counters = FrameCounters(received=5, dropped={"slow": 1})
     worker = ev.WorkerReport(4, "spin", 99)
     state = folded(
         ev.FramesCounted(counters=counters),
