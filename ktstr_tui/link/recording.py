@@ -9,6 +9,7 @@ byte.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ __all__ = ["Damage", "Recorder", "RecorderStatistics", "RecordingReader", "read_
 FLUSH_INTERVAL_S = 0.5
 MAX_QUEUE_BYTES = 64 << 20
 """Bytes of events that may wait for a slow disk."""
+MAX_FILE_BYTES = 8 << 30
+"""Size at which a recording takes no more events: a guest that talks without end must not fill the host's disk."""
 FAREWELL_S = 5.0
 """How long writing the last events may take when the run ends."""
 ALERT_KEY = "recording"
@@ -68,6 +71,7 @@ class Recorder:
         path: The file; it must not exist, so that no recording is overwritten.
         interval_s: How often to write.
         max_queue_bytes: How much may wait to be written.
+        max_file_bytes: How large the file may become; how the run ended is written in any case.
 
     Raises:
         UsageError: The file exists already, or cannot be made.
@@ -81,11 +85,13 @@ class Recorder:
         *,
         interval_s: float = FLUSH_INTERVAL_S,
         max_queue_bytes: int = MAX_QUEUE_BYTES,
+        max_file_bytes: int = MAX_FILE_BYTES,
     ) -> None:
         self._stream = stream
         self._path = path
         self._interval_s = interval_s
         self._max_queue_bytes = max_queue_bytes
+        self._max_file_bytes = max_file_bytes
         self._queue: list[RecordedEvent] = []
         self._queued_bytes = 0
         self._dropped: Counter[str] = Counter()
@@ -126,6 +132,7 @@ class Recorder:
                 await self.flush()
         finally:
             self._stream.remove_sink(self.put)
+            self._max_file_bytes += self._max_queue_bytes
             with trio.move_on_after(FAREWELL_S, shield=True):
                 await self.flush()
             if self._queue:
@@ -169,6 +176,8 @@ class Recorder:
 
     def _append(self, chunk: Sequence[RecordedEvent]) -> int:
         """Write one chunk, all of it or nothing; the file's new size."""
+        if self._size >= self._max_file_bytes:
+            raise OSError(errno.EFBIG, f"it is full at {self._max_file_bytes:,} bytes")
         try:
             return self._size + self._write_all(pack_chunk(chunk))
         except OSError:

@@ -250,6 +250,26 @@ async def test_a_full_disk_costs_events_and_nothing_else(
     assert 2 not in seqs
 
 
+async def test_a_recording_that_has_its_size_takes_the_end_of_the_run_and_nothing_before(
+    tmp_path: Path, jumping_clock: trio.testing.MockClock
+) -> None:
+    stream = Stream()
+    recorder = Recorder(stream, tmp_path / "r", max_file_bytes=1)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(recorder.run)
+        stream.emit(LOGS[0])
+        await until(lambda: recorder.statistics().errors > 0)
+        assert "full at 1 bytes" in stream.state.alerts["recording"].text
+        stream.emit(LOGS[1])
+        last = stream.state.seq
+        nursery.cancel_scope.cancel()
+    seqs, damage = read(tmp_path / "r")
+    assert damage.in_words == ""
+    assert seqs[-1] == last
+    assert 1 not in seqs
+    assert sum(recorder.statistics().dropped.values()) == last - len(seqs)
+
+
 async def test_a_slow_disk_costs_counted_events_and_no_memory(
     tmp_path: Path, jumping_clock: trio.testing.MockClock
 ) -> None:
