@@ -3,17 +3,21 @@
 The guest's senders and the host's share no pids and no clock (the guest's stands while the guest is frozen), so
 each world has an observer of its own. Before they look for silences the guest's port is read until nothing waits
 in it: a backend that was stopped for seconds finds the beats of those seconds there.
+
+The host's socket is older than the machine: whoever was told that the run is ready may beat at once. Until the
+observers run, what comes waits in the kernel's queue, and a sender that finds it full counts that.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import struct
 import termios
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -65,6 +69,25 @@ HEARTBEAT_NAME: Final = "heartbeat"
 TOKEN_NAME: Final = "metrics.token"
 
 
+@contextmanager
+def open_host_socket(
+    config: BeatsConfig, socket_dir: Path, emit: Callable[[ev.Event], object]
+) -> Iterator[socket.socket | None]:
+    """The socket that programs of this host beat to; None when it is off, or cannot be had, which is told."""
+    with ExitStack() as stack:
+        found = None
+        if config.socket:
+            try:
+                found = stack.enter_context(unix_socket(socket_dir / SOCKET_NAME))
+            except KtstrError as error:
+                emit(_no_beats(error))
+        yield found
+
+
+def _no_beats(error: KtstrError) -> ev.Logged:
+    return ev.Logged(severity="error", source="beats", text=f"no beats from the host: {error.message}")
+
+
 class RunBeats:
     """The heartbeats of one run. Single use.
 
@@ -74,6 +97,7 @@ class RunBeats:
         freezer: The coordinator.
         socket_dir: Where the run's sockets are.
         port_fd: The guest port's descriptor on the host, to see what waits in it.
+        host_socket: What `open_host_socket` gave.
         clock: Host monotonic clock, in nanoseconds.
     """
 
@@ -84,12 +108,14 @@ class RunBeats:
         freezer: Freezer,
         socket_dir: Path,
         port_fd: int,
+        host_socket: socket.socket | None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._config = config
         self._emit = emit
         self._socket_dir = socket_dir
         self._port_fd = port_fd
+        self._host_socket = host_socket
         self._clock = clock
         threshold_ns = int(config.threshold_ms * 1e6)
         self.guest = Observer(
@@ -194,21 +220,16 @@ class RunBeats:
                 return
 
     def _open_sockets(self, stack: ExitStack) -> None:
-        config = self._config
-        try:
-            if config.socket:
-                length = queue_length()
-                sock = stack.enter_context(unix_socket(self._socket_dir / SOCKET_NAME))
-                self._sockets.append(
-                    ObserverSocket(
-                        sock, self.host, Origin.KERNEL_ATTESTED, credentials=True, queue_length=length
-                    )
-                )
-            if config.udp is not None:
-                self._open_udp(stack, config.udp)
-        except KtstrError as error:
-            text = f"no beats from the host: {error.message}"
-            self._emit(ev.Logged(severity="error", source="beats", text=text))
+        sock, length = self._host_socket, queue_length()
+        if sock is not None:
+            self._sockets.append(
+                ObserverSocket(sock, self.host, Origin.KERNEL_ATTESTED, credentials=True, queue_length=length)
+            )
+        if self._config.udp is not None:
+            try:
+                self._open_udp(stack, self._config.udp)
+            except KtstrError as error:
+                self._emit(_no_beats(error))
 
     def _open_udp(self, stack: ExitStack, address: str) -> None:
         host, _, port = address.rpartition(":")

@@ -7,6 +7,7 @@ is there only while the machine is looked after.
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import suppress
 
@@ -75,6 +76,7 @@ class LiveGuest:
         place: Where captures are saved.
         audience: Who takes the stream.
         started_ns: Host monotonic time at which the machine was started.
+        beats_socket: Where programs of this host beat to, if they may.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class LiveGuest:
         place: Place,
         audience: Audience,
         started_ns: int,
+        beats_socket: socket.socket | None = None,
     ) -> None:
         self._machine = machine
         self._stream = stream
@@ -115,7 +118,12 @@ class LiveGuest:
         self.bridge.with_kernel_op(self._guest_ops.carry_out)
         self._claims = KernelClaims(stream.emit)
         self.beats = RunBeats(
-            config.beats, stream.emit, coordinator, place.socket_dir, machine.bulk.socket.fileno()
+            config.beats,
+            stream.emit,
+            coordinator,
+            place.socket_dir,
+            machine.bulk.socket.fileno(),
+            beats_socket,
         )
         self._opening = Opening(
             machine,

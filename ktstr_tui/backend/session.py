@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from ktstr_tui.backend.beats import open_host_socket
 from ktstr_tui.backend.commands import run_command
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.live import LiveGuest
@@ -118,9 +119,12 @@ class Session:
                 await nursery.start(recorder.run)
                 await nursery.start(publisher.run)
                 self._announce()
-                ready(self._place)
-                nursery.start_soon(watch_signals, self.ending)
-                outcome = await self._run_machine(_Audience(publisher, recorder))
+                with open_host_socket(
+                    self._config.beats, self._place.socket_dir, self.stream.emit
+                ) as beats_socket:
+                    ready(self._place)
+                    nursery.start_soon(watch_signals, self.ending)
+                    outcome = await self._run_machine(_Audience(publisher, recorder), beats_socket)
                 self._say_goodbye(outcome)
                 with trio.CancelScope(shield=True):
                     await trio.sleep(FAREWELL_S)
@@ -131,12 +135,19 @@ class Session:
             raise
         return self.stream.state
 
-    async def _run_machine(self, audience: _Audience) -> Outcome:
+    async def _run_machine(self, audience: _Audience, beats_socket: socket.socket | None) -> Outcome:
         started_ns = time.monotonic_ns()
         try:
             async with open_machine(machine_spec(self._config, self._prepared, self._place)) as machine:
                 self._guest = LiveGuest(
-                    machine, self.stream, self._config, self._prepared, self._place, audience, started_ns
+                    machine,
+                    self.stream,
+                    self._config,
+                    self._prepared,
+                    self._place,
+                    audience,
+                    started_ns,
+                    beats_socket,
                 )
                 await self._guest.run(self.ending)
         except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import trio
 import trio.testing
 
 from ktstr_tui.backend.beat_news import GUEST_PROGRAM_PID, MAX_ALERTS
-from ktstr_tui.backend.beats import RunBeats
+from ktstr_tui.backend.beats import RunBeats, open_host_socket
 from ktstr_tui.backend.config import BeatsConfig
 from ktstr_tui.backend.silences import CAPTURE_EVERY_NS
 from ktstr_tui.capture import dispatch_actions as act
@@ -50,16 +51,23 @@ class Rig:
         self.freezer = FakeFreezer()
         self.port, self.guest_end = socket.socketpair()
         self.state = RunState()
+        self._stack = ExitStack()
         self.beats = RunBeats(
             config,
             self._emit,
             self.freezer,
             tmp_path,
             self.port.fileno(),
+            self._stack.enter_context(open_host_socket(config, tmp_path, self._emit)),
             clock=lambda: int(trio.current_time() * S),
         )
         self.handed_on: list[act.Action] = []
         self.handle = self.beats.tap(self.handed_on.append)
+
+    def close(self) -> None:
+        self._stack.close()
+        self.port.close()
+        self.guest_end.close()
 
     def _emit(self, event: ev.Event) -> None:
         self.events.append(event)
@@ -88,8 +96,7 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
 
     yield make
     for rig in made:
-        rig.port.close()
-        rig.guest_end.close()
+        rig.close()
 
 
 def workers(*named: tuple[int, str]) -> act.WorkersReported:
@@ -265,6 +272,18 @@ async def test_a_host_program_beats_to_the_runs_socket(
     assert isinstance(stall, ev.BeatStalled)
     assert (stall.domain, stall.origin, stall.cause) == ("host", "kernel", None)
     assert (tmp_path / "heartbeat").read_text().split()[0].isdigit()
+
+
+async def test_a_beat_that_was_sent_before_the_observers_run_waits_for_them(
+    make_rig: MakeRig, nursery: trio.Nursery, autojump_clock: Clock, tmp_path: Path
+) -> None:
+    rig = make_rig()
+    with BeatClient.unix(tmp_path / "beats.sock") as client:
+        assert client.beat() == SENT
+    await nursery.start(rig.beats.run)
+    await trio.sleep(1)
+    (row,) = rig.state.beats.rows
+    assert (row.domain, row.nonce, row.beats) == ("host", 1, 1)
 
 
 async def test_a_socket_that_cannot_be_had_does_not_end_the_run(
