@@ -225,17 +225,15 @@ class BpfMaps:
         key_size, value_size = raw.row["key_size"], min(raw.row["value_size"], MAX_MAP_BYTES)
         rounded = (key_size + 7) // 8 * 8
         per_cpu = "PERCPU" in raw.type_name
-        for element in self._elements(space, address, raw):
+        key_at, value_at = self._element_key, self._element_key + rounded
+        for element in self._elements(space, address, raw, value_at + (8 if per_cpu else value_size)):
             if len(raw.entries) >= limit:
                 raw.truncated = True
                 return
-            at = element + self._element_key
-            key = space.read(at, key_size)
+            value: bytes | tuple[bytes, ...] = element[value_at:]
             if per_cpu:
-                value: bytes | tuple[bytes, ...] = self._each_cpu(space, space.u64(at + rounded), value_size)
-            else:
-                value = space.read(at + rounded, value_size)
-            raw.entries.append((key, value))
+                value = self._each_cpu(space, int.from_bytes(element[value_at:], "little"), value_size)
+            raw.entries.append((element[key_at : key_at + key_size], value))
 
     def _copy_task_storage(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
         """Keys are pids, in place of the pidfds that user space looks entries up by."""
@@ -262,8 +260,8 @@ class BpfMaps:
                 yield node
                 node = self._stored.read(space, node)["next"]  # noqa: PLW2901 - the chain is the loop
 
-    def _elements(self, space: AddressSpace, address: int, raw: RawMap) -> Iterator[int]:
-        """Elements of all buckets; a chain ends in an odd pointer."""
+    def _elements(self, space: AddressSpace, address: int, raw: RawMap, size: int) -> Iterator[bytes]:
+        """The first ``size`` bytes of the elements of all buckets, each in one read; a chain ends in an odd pointer."""
         table = self._table.read(space, address)
         count = min(table["count"], _MAX_BUCKETS)
         raw.truncated |= count < table["count"]
@@ -272,8 +270,9 @@ class BpfMaps:
             for _ in range(_MAX_CHAIN):
                 if node & 1 or node < KERNEL_HALF:
                     break
-                yield node
-                node = space.u64(node)  # noqa: PLW2901 - the chain is the loop
+                element = space.read(node, size)
+                yield element
+                node = int.from_bytes(element[:8], "little")  # noqa: PLW2901 - the chain is the loop
 
     def _copy_struct_ops(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
         if self._ops_value is None or not limit:
