@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from ktstr_tui.cli.attach import find_run
-from ktstr_tui.cli.output import say
+from ktstr_tui.cli.output import harmless, say
 from ktstr_tui.model.errors import HostError, UsageError
-from ktstr_tui.model.events import Event
+from ktstr_tui.model.events import Event, WatchpointHit
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import LogLine, RunState
+from ktstr_tui.model.text import printable
 
 _LAST_WORDS_S = 1.0
 """How long the last events may take after the connection has broken."""
@@ -43,7 +44,7 @@ class EventPrinter:
                 say(f"events {self._last_seq + 1} to {event.seq - 1} are missing")
             self._last_seq = max(self._last_seq, event.seq)
             if self._as_json:
-                out.write(self._encoder.encode(event).decode() + "\n")
+                out.write(harmless(self._encoder.encode(event).decode()) + "\n")
             else:
                 out.writelines(f"{line}\n" for line in self._lines(event))
         out.flush()
@@ -55,6 +56,8 @@ class EventPrinter:
         new_output = self._count("output") - before[1]
         fresh = self._state.log[len(self._state.log) - new_log :]
         fresh += self._state.output[len(self._state.output) - new_output :]
+        if isinstance(event, WatchpointHit):
+            fresh.append(LogLine(event.mono_ns, "info", "watch", _hit_in_words(event)))
         return [self._format(line) for line in fresh]
 
     def _count(self, name: str) -> int:
@@ -64,6 +67,15 @@ class EventPrinter:
         seconds = (line.mono_ns - self._state.started_mono_ns) / 1e9
         mark = {"error": "!", "warning": "*"}.get(line.severity, " ")
         return f"{seconds:10.3f} {mark} {line.source:<10} {line.text}"
+
+
+def _hit_in_words(hit: WatchpointHit) -> str:
+    def shown(value: int | None) -> str:
+        return "?" if value is None else f"{value:#x}"
+
+    writer = f" by {printable(hit.writer.comm)}[{hit.writer.pid}]" if hit.writer else ""
+    vcpu = "" if hit.vcpu is None else f" on CPU {hit.vcpu}"
+    return f"slot {hit.slot}: {hit.expression}: {shown(hit.old)} -> {shown(hit.value)}{writer}{vcpu}"
 
 
 def events_command(run_name: str | None, follow: bool, as_json: bool) -> None:

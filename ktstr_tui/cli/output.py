@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import NoReturn
 from ktstr_tui.model.errors import EXIT_BUG, GuestError, KtstrError, root_cause
 from ktstr_tui.model.text import printable
 
+_CONTROLS = re.compile("[\x7f-\x9f]")
 _FAULT_WORDS = {
     "user": "usage",
     "host": "this host",
@@ -24,10 +26,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def harmless(document: str) -> str:
+    """The same JSON without DEL and C1 control characters, which a guest may have written and a terminal may obey.
+
+    JSON itself escapes the C0 ones. All of these can only stand in strings, where an escape means the same.
+    """
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(harmless(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
 
 
