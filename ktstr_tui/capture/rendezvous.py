@@ -15,7 +15,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -90,6 +90,16 @@ class FrozenLog:
         """Frozen time within a stretch of host monotonic time."""
         overlaps = (min(end_ns, part.end_ns) - max(start_ns, part.start_ns) for part in self.intervals)
         return sum(overlap for overlap in overlaps if overlap > 0)
+
+    def stood_ns(self, starts_ns: Container[int], since_ns: int) -> int:
+        """How long the guest stood since ``since_ns`` in those stretches that began at ``starts_ns``."""
+        stood = 0
+        for part in reversed(self.intervals):
+            if part.end_ns <= since_ns:
+                break
+            if part.start_ns in starts_ns:
+                stood += part.end_ns - max(part.start_ns, since_ns)
+        return stood
 
 
 class Stopwatch:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -112,6 +113,13 @@ class Watch:
     """The request that arms it first."""
     error: KtstrError | None = None
     """Why it failed."""
+    stops_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_HITS_PER_S))
+    """When the stops of its newest hits began."""
+
+    def refill(self) -> None:
+        """Forget all hits: the budget is whole again."""
+        self.budget.refill()
+        self.stops_ns.clear()
 
     def read(self, view: Any) -> int | None:  # noqa: ANN401
         """The value now: of the whole object where its type is known, else of the watched bytes."""

@@ -4,6 +4,9 @@ As with slot 0, a hit only tells when to look. At *every* stop, whatever it was 
 compared with the one known before: a write whose hit was swallowed by another stop (two CPUs write at once, and
 the stub tells of one) is found, without its writer, instead of lost. And at every stop the pointers of each
 expression are followed anew, so that a watch stays with its expression and not with an address.
+
+A watch may cost the guest too much in two ways, and is paused for either. It has a budget of hits in a second; and on
+a busy host, where a single stop may take a tenth of one, few hits are enough to let the guest run hardly at all.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from ktstr_tui.model.errors import HostError, KtstrError
 from ktstr_tui.model.events import Event, WatchpointHit
 
 _REMEMBERED = 16
+SECOND_NS = 1_000_000_000
+MAX_STOOD_NS = 500_000_000
+"""How long of a second the hits of one watch may make the guest stand."""
 
 
 @dataclass(slots=True)
@@ -144,12 +150,26 @@ class WatchStops:
         if watch.spec.once:
             await self.disarm(watch)
             self.outbox.append(self._drop(watch, "hit once, as asked"))
-        elif not watch.budget.spend(self._clock()):
+            return
+        why = self._too_much(watch)
+        if why is not None:
             self.counts.pauses += 1
             await self.disarm(watch)
             watch.state = "paused"
-            watch.detail = f"more than {watch.spec.budget_per_s} hits in a second; resume it to go on"
+            watch.detail = f"{why}; resume it to go on"
             self.outbox.append(watch.changed())
+
+    def _too_much(self, watch: Watch) -> str | None:
+        """Why the watch costs the guest too much, if it does."""
+        now_ns, log = self._clock(), self._rendezvous.log
+        if log.since_ns is not None:
+            watch.stops_ns.append(log.since_ns)
+        if not watch.budget.spend(now_ns):
+            return f"more than {watch.spec.budget_per_s} hits in a second"
+        stood_ns = log.stood_ns(set(watch.stops_ns), now_ns - SECOND_NS)
+        if stood_ns > MAX_STOOD_NS:
+            return f"its hits made the guest stand for {stood_ns / 1e6:.0f} ms of a second"
+        return None
 
     async def _wait_for(self, watch: Watch, reason: str) -> None:
         await self.disarm(watch)

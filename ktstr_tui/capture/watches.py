@@ -164,7 +164,7 @@ class UserWatches:
         watch = self._find(slot)
         if watch is None or watch.state != "paused":
             return False
-        watch.budget.refill()
+        watch.refill()
         watch.state, watch.detail = "pending", ""
         await self._requests.call(self._standing(lambda: self._settle(watch)))
         if watch.error is not None:

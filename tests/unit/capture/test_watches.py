@@ -291,6 +291,44 @@ async def test_hits_within_the_budget_go_on_for_ever(autojump_clock: MockClock) 
         assert rig.coordinator.watches.statistics().pauses == 0
 
 
+async def test_few_hits_pause_the_watch_where_each_makes_the_guest_stand_for_long(
+    autojump_clock: MockClock,
+) -> None:
+    async with watching() as rig:
+        watches = rig.coordinator.watches
+        await watches.add(COUNT)
+        # A user's own freeze is not the watch's fault.
+        await rig.coordinator.freeze("a look around")
+        await trio.sleep(0.9)
+        await rig.coordinator.thaw("enough")
+        rig.gdb.register_delay_s = 0.15
+        for number in range(4):
+            assert rig.states(1)[-1][0] == "armed", number
+            rig.write(COUNTER, 100 + number)
+            await trio.sleep(0.2)
+        assert len(rig.hits()) == 4
+        told = rig.of(WatchpointChanged)[-1]
+        assert (told.state, told.detail) == (
+            "paused",
+            "its hits made the guest stand for 600 ms of a second; resume it to go on",
+        )
+        assert await watches.resume(1)
+        rig.write(COUNTER, 7)
+        await trio.sleep(0.2)
+        assert rig.states(1)[-1][0] == "armed"
+
+
+async def test_slow_hits_that_are_far_between_go_on_for_ever(autojump_clock: MockClock) -> None:
+    async with watching() as rig:
+        await rig.coordinator.watches.add(COUNT)
+        rig.gdb.register_delay_s = 0.15
+        for number in range(20):
+            rig.write(COUNTER, number + 2)
+            await trio.sleep(0.6)
+        assert len(rig.hits()) == 20
+        assert rig.coordinator.watches.statistics().pauses == 0
+
+
 async def test_one_slots_storm_leaves_the_others_alone(autojump_clock: MockClock) -> None:
     async with watching() as rig:
         rig.load()
