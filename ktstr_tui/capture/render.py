@@ -28,14 +28,15 @@ from ktstr_tui.model.sample import RunnableTask
 
 _EXIT_DONE = 1
 """``SCX_EXIT_DONE``: what the kernel sets when it has finished disabling a scheduler."""
-_EXIT_WAIT_S, _EXIT_POLL_S = 0.25, 0.005
+_EXIT_WAIT_S, _EXIT_POLL_S = 2.0, 0.005
 _EXIT_LATE = "the kernel writes the reason and the message after the write that stopped it"
 
 
 def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
     """The report of ``raw``; reads the exit info and the kernel's log from the guest as it is now.
 
-    May wait a quarter of a second for the exit info of a scheduler that is being ejected.
+    May wait two seconds for the exit info of a scheduler that is being ejected: on a busy host the vCPU that writes it
+    may not get to run at once.
     """
     late: dict[str, str] = {}
     unavailable = dict(raw.unavailable)
