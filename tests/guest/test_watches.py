@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ktstr_tui.capture.watch_spec import HITS_PER_S, WatchSpec
+from ktstr_tui.capture.watch_spec import WatchSpec
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import CaptureTaken, WatchpointChanged, WatchpointHit
@@ -25,6 +25,12 @@ pytestmark = pytest.mark.guest
 PANIC = "/proc/sys/kernel/panic"
 """Writing here makes the writer store an int in ``panic_timeout``."""
 WATCHED_S = 10
+BUDGET = 3
+"""Hits a second: few, because on a busy host a single stop takes a good part of one."""
+STANDS_AT_MOST = 0.2
+"""The share of the time in which a guest with a paused watch may stand; one that is not paused stands nearly always."""
+SLOWED_TO_AT_LEAST = 0.2
+"""Of the workers' speed before. A busy host takes some of it; a watch that goes on hitting takes nearly all."""
 STEADY = """
 name = "steady"
 [[steps]]
@@ -152,16 +158,19 @@ async def test_expressions_follow_types_and_pointers_of_this_kernel(
 # -- the storm ---------------------------------------------------------------------------------------------
 
 
-def iterations(events: Iterator[dict[str, Any]], seconds: float) -> float:
-    """Iterations of all workers in a second of the host's, over at least so many seconds."""
+def progress(events: Iterator[dict[str, Any]], seconds: float) -> tuple[float, float]:
+    """Over at least so many seconds: iterations of all workers in a second, and the share that the guest stood."""
     first: tuple[int, int] | None = None
+    stood_ms: list[float] = []
     for event in events:
+        if event["type"] == "beat" and first is not None:
+            stood_ms.append(event["frozen_total_ms"])
         if event["type"] == "workers":
             done = sum(worker["iterations"] for worker in event["workers"])
             first = first or (event["mono_ns"], done)
-            if event["mono_ns"] - first[0] >= seconds * 1e9:
-                rate: float = (done - first[1]) / (event["mono_ns"] - first[0]) * 1e9
-                return rate
+            took_ns = event["mono_ns"] - first[0]
+            if took_ns >= seconds * 1e9 and len(stood_ms) > 1:
+                return (done - first[1]) / took_ns * 1e9, (stood_ms[-1] - stood_ms[0]) * 1e6 / took_ns
     raise AssertionError("the run ended while its workers were counted")
 
 
@@ -175,16 +184,23 @@ def skip_to(events: Iterator[dict[str, Any]], kind: str, **wanted: object) -> di
 
 
 def watched_run(run: HeadlessRun) -> dict[str, Any]:
-    """Watch jiffies for ten seconds; the rates of the workers before and during, and what was told."""
+    """Watch jiffies for ten seconds; how the guest went on before and meanwhile, and what was told."""
     events = run.events()
     skip_to(events, "scheduler", change="attached")
-    before = iterations(events, WATCHED_S / 2)
-    added = call_json("watch", "add", "jiffies", run.name, env=run.env)
+    before, _ = progress(events, WATCHED_S / 2)
+    added = call_json("watch", "add", "jiffies", run.name, "--budget", str(BUDGET), env=run.env)
     paused = skip_to(events, "watchpoint", slot=added["slot"], state="paused")
-    during = iterations(events, WATCHED_S)
+    during, stood = progress(events, WATCHED_S)
     listed = json.loads(call("watch", "list", run.name, "--json", env=run.env).stdout)
     events.close()  # type: ignore[attr-defined]
-    return {"before": before, "during": during, "added": added, "paused": paused, "listed": listed}
+    return {
+        "before": before,
+        "during": during,
+        "stood": stood,
+        "added": added,
+        "paused": paused,
+        "listed": listed,
+    }
 
 
 def test_a_watch_on_jiffies_leaves_the_guest_alive_and_usable(tmp_path: Path) -> None:
@@ -193,10 +209,12 @@ def test_a_watch_on_jiffies_leaves_the_guest_alive_and_usable(tmp_path: Path) ->
     with headless_run(tmp_path, "--scenario", str(scenario), "--duration", "300") as run:
         seen = watched_run(run)
         assert seen["added"]["watch"]["state"] == "armed"
-        assert f"more than {HITS_PER_S} hits in a second" in seen["paused"]["detail"]
-        assert seen["during"] >= 0.5 * seen["before"]
+        assert f"more than {BUDGET} hits in a second" in seen["paused"]["detail"]
+        assert seen["stood"] <= STANDS_AT_MOST
+        assert seen["during"] >= SLOWED_TO_AT_LEAST * seen["before"]
         (jiffies,) = (watch for watch in seen["listed"] if watch["expression"] == "jiffies")
-        assert (jiffies["state"], jiffies["hits"]) == ("paused", HITS_PER_S + 1)
+        assert jiffies["state"] == "paused"
+        assert jiffies["hits"] > BUDGET
         assert jiffies["last_value"] > jiffies["last_old"]
         # Commands are answered, and the guest is as it was.
         report = call_json("capture", run.name, env=run.env)["report"]
@@ -217,7 +235,7 @@ def test_a_scenario_watches_through_frames(tmp_path: Path) -> None:
     scenario = tmp_path / "frames.toml"
     scenario.write_text(FRAMES)
     with headless_run(tmp_path, "--scenario", str(scenario)) as run:
-        code, summary, errors = run.end(timeout_s=120)
+        code, summary, errors = run.end()
     assert code == 0, errors
     taken = [entry for entry in summary["captures"] if entry["trigger"] == "watch"]
     # The scheduler came and went: two writes, and the second report replaces the first of the same name.
