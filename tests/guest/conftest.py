@@ -24,7 +24,8 @@ from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.topology import Topology
 from tests.guest.compilers import compile_bpf, compile_c  # noqa: F401 (fixtures)
 
-BOOT_DEADLINE_S = 120.0
+BOOT_DEADLINE_S = 240.0
+"""For whatever a guest is waited for; generous, because it only matters when something is broken."""
 
 
 class Guest:

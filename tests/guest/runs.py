@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = (sys.executable, "-m", "ktstr_tui.cli.main")
-START_TIMEOUT_S = 120
+TIMEOUT_S = 400
 """Generous, because it only matters when something is broken."""
 
 
@@ -23,14 +23,16 @@ def private_environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "XDG_STATE_HOME": str(tmp_path / "state")}
 
 
-def call(*arguments: str, env: Mapping[str, str], timeout_s: float = 180) -> subprocess.CompletedProcess[str]:
+def call(
+    *arguments: str, env: Mapping[str, str], timeout_s: float = TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
     """Run ``ktstr-tui ARGUMENTS`` to its end."""
     return subprocess.run(
         [*PROGRAM, *arguments], env=env, capture_output=True, text=True, timeout=timeout_s, check=False
     )
 
 
-def call_json(*arguments: str, env: Mapping[str, str], timeout_s: float = 180) -> dict[str, Any]:
+def call_json(*arguments: str, env: Mapping[str, str], timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     """Run ``ktstr-tui ARGUMENTS --json`` and decode what it prints."""
     done = call(*arguments, "--json", env=env, timeout_s=timeout_s)
     assert done.stdout, f"nothing on standard output; standard error was:\n{done.stderr}"
@@ -93,7 +95,7 @@ class HeadlessRun:
                     pids.append(int(entry.name))
         return pids
 
-    def end(self, timeout_s: float = 60) -> tuple[int, dict[str, Any], str]:
+    def end(self, timeout_s: float = TIMEOUT_S) -> tuple[int, dict[str, Any], str]:
         """Wait for the end; exit code, the JSON object, standard error."""
         out, err = self.process.communicate(timeout=timeout_s)
         return self.process.returncode, json.loads(out) if out else {}, err

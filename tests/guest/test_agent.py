@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
@@ -215,8 +216,8 @@ async def test_a_scenario_with_a_scheduler_that_works(prepare: Callable[..., Mac
     names = {worker.comm for report in reports for worker in report.workers}
     expected = {"spin-0", "spin-1", "pipe-0", "pipe-1", "futex-0", "futex-1", "fork-0", "sleep-0"}
     assert names == expected | {"yield-0", "bursty-0", "mixed-0"}
-    idle = {worker.comm for worker in reports[-2].workers if not worker.iterations}
-    assert not idle, "every worker got something done"
+    done = Counter({worker.comm: worker.iterations for report in reports for worker in report.workers})
+    assert min(done[name] for name in names) > 0, "every worker got something done"
 
 
 async def test_the_kernel_ejects_a_scheduler_that_stalls(prepare: Callable[..., MachineSpec]) -> None:
@@ -340,6 +341,7 @@ async def test_guests_that_break_on_purpose(
 async def test_a_guest_that_hangs_on_purpose_falls_silent(prepare: Callable[..., MachineSpec]) -> None:
     with trio.fail_after(RUN_TIMEOUT_S):
         async with open_machine(prepare(Step("x", 60_000, workers=SPINNER, hang=True))) as machine:
+            # A guest that lives sends beats twenty times a second, and reports every second.
             kinds = []
             assembler = FrameAssembler()
             silent = False
@@ -351,7 +353,6 @@ async def test_a_guest_that_hangs_on_purpose_falls_silent(prepare: Callable[...,
                         await answer(machine, frame)
                     silent = False
             assert machine.exit is None
-            assert kinds.count(MsgType.WorkerReport) <= 1
             assert MsgType.StepEnd not in kinds
             await machine.quit()
 

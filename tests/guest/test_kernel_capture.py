@@ -21,6 +21,7 @@ from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.percpu import per_cpu, per_cpu_ptr
 from drgn.helpers.linux.pid import for_each_task
 
+from ktstr_tui.capture import report as capture_report
 from ktstr_tui.capture.report import RawCapture, collect
 from ktstr_tui.guest import libbpf
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
@@ -90,6 +91,12 @@ class Run:
 
 
 Running = Callable[[str], Any]
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a capture leaves out for want of time depends on the load of the host, and is for the unit tests."""
+    monkeypatch.setattr(capture_report, "MAX_MAPS_S", 60.0)
 
 
 @pytest.fixture

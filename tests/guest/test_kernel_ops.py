@@ -76,7 +76,7 @@ kind = "spin"
 count = 1
 [[steps]]
 name = "fifo"
-duration_ms = 120000
+duration_ms = 600000
 scheduler = "demo:fifo"
 """
 
@@ -409,7 +409,7 @@ def check_told(it: Operating, guest: Asking) -> None:
 
 
 def test_op_reads_and_writes_from_the_command_line(tmp_path: Path) -> None:
-    with headless_run(tmp_path, "--scheduler", "demo:fifo", "--allow-writes", "--duration", "120") as run:
+    with headless_run(tmp_path, "--scheduler", "demo:fifo", "--allow-writes", "--scenario", "steady") as run:
         run.wait_for("step")
         written = call_json("op", "write", "panic_timeout=55", "--run", run.name, env=run.env)
         assert written["entries"][0]["after"] == 55
@@ -428,7 +428,7 @@ def test_op_reads_and_writes_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_op_write_is_refused_where_the_run_does_not_allow_it(tmp_path: Path) -> None:
-    with headless_run(tmp_path, "--scheduler", "none", "--duration", "120") as run:
+    with headless_run(tmp_path, "--scheduler", "none", "--scenario", "steady") as run:
         run.wait_for("step")
         before = call("op", "read", "panic_timeout", env=run.env)
         refused = call("op", "write", "panic_timeout=5", env=run.env)

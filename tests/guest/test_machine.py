@@ -18,7 +18,7 @@ from ktstr_tui.guest.image import KernelImage
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.topology import Topology
-from tests.guest.conftest import BootGuest, Guest
+from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest, Guest
 
 pytestmark = pytest.mark.guest
 
@@ -106,7 +106,7 @@ async def test_a_watched_write_stops_the_guest(machine_spec: MachineSpec, boot_g
         await gdb.insert_watch(address)
         await gdb.resume()
         await guest.tell("write /proc/sys/kernel/panic 77")
-        with trio.fail_after(60):
+        with trio.fail_after(BOOT_DEADLINE_S):
             stop = await gdb.wait_stop()
         assert (stop.kind, stop.watch_address) == ("watch", address)
         assert int.from_bytes(await gdb.read_memory(address, 4), "little") == 77
@@ -198,7 +198,7 @@ async def test_ends_that_the_guest_chose(
 ) -> None:
     async with boot_guest(machine_spec) as guest:
         await guest.tell(command)
-        with trio.fail_after(60):
+        with trio.fail_after(BOOT_DEADLINE_S):
             ended = await guest.machine.wait_exit()
         assert (ended.reason, ended.returncode, ended.signal) == (reason, 0, None)
         assert detail in ended.detail
@@ -209,7 +209,7 @@ async def test_ends_that_the_guest_chose(
 async def test_qemu_killed_from_outside(machine_spec: MachineSpec, boot_guest: BootGuest) -> None:
     async with boot_guest(machine_spec) as guest:
         os.kill(guest.machine.pid, signal.SIGKILL)
-        with trio.fail_after(30):
+        with trio.fail_after(BOOT_DEADLINE_S):
             ended = await guest.machine.wait_exit()
         assert (ended.reason, ended.signal, ended.returncode) == ("killed", signal.SIGKILL, None)
 
@@ -217,7 +217,7 @@ async def test_qemu_killed_from_outside(machine_spec: MachineSpec, boot_guest: B
 async def test_quit_and_what_is_left(machine_spec: MachineSpec) -> None:
     async with open_machine(machine_spec) as machine:
         assert (machine_spec.socket_dir / "qmp.sock").is_socket()
-        with trio.fail_after(30):
+        with trio.fail_after(BOOT_DEADLINE_S):
             ended = await machine.quit()
         assert ended.reason == "quit"
     assert list(machine_spec.socket_dir.iterdir()) == []
@@ -247,7 +247,7 @@ async def test_a_flooding_console_is_bounded_and_clean(
     async with boot_guest(machine_spec) as guest:
         await guest.tell("flood")
         console = guest.machine.console
-        with trio.fail_after(60):
+        with trio.fail_after(BOOT_DEADLINE_S):
             await guest.machine.console.wait_bytes(100_000)
         await guest.machine.quit()
         tail = console.tail()
@@ -305,7 +305,7 @@ async def test_no_qemu_survives_a_killed_parent(
     try:
         process.kill()
         await process.wait()
-        with trio.fail_after(30):
+        with trio.fail_after(BOOT_DEADLINE_S):
             await trio.lowlevel.wait_readable(pidfd)
     finally:
         os.close(pidfd)

@@ -208,16 +208,22 @@ def test_captures_come_when_due_with_what_the_scheduler_says(tmp_path: Path, ser
     assert {it.step for it in reports} >= {"served", "demo"}
     for it in reports:
         assert (it.scheduler_stats is None) != (it.scheduler_stats_unavailable is None)
-    (first, *_) = (it.scheduler_stats for it in reports if it.scheduler_stats is not None)
-    assert first == {"nr": 0, "stats": True}
+    # A capture does not wait long for an answer, so on a busy host some have none; the requests went all the same.
+    answers = [it.scheduler_stats for it in reports if it.scheduler_stats is not None]
+    assert answers
+    numbers = [int(answer["nr"]) for answer in answers]
+    assert answers == [{"nr": number, "stats": True} for number in numbers]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] < ASKED
     # The socket is still there in the next step, but nobody serves it.
-    reasons = {it.scheduler_stats_unavailable for it in reports if it.step == "demo"}
-    assert reasons == {"no scheduler: nobody serves /var/run/scx/root/stats"}
+    last = reports[-1]
+    assert last.step == "demo"
+    assert last.scheduler_stats_unavailable == "no scheduler: nobody serves /var/run/scx/root/stats"
 
 
 def test_a_stall_is_captured_early_and_the_difference_names_who_starved(tmp_path: Path) -> None:
     env = private_environment(tmp_path)
-    summary = call_json("run", "--headless", "--scheduler", "demo:stall", "--duration", "60", env=env)
+    summary = call_json("run", "--headless", "--scheduler", "demo:stall", "--duration", "200", env=env)
     entries = {entry["trigger"]: entry for entry in summary["captures"]}
     early, late = load(entries["early"]), load(entries["error"])
     assert late.early_tag == early.tag
@@ -243,7 +249,7 @@ def test_a_stall_is_captured_early_and_the_difference_names_who_starved(tmp_path
 
 def test_without_the_early_capture_the_report_says_why(tmp_path: Path) -> None:
     env = private_environment(tmp_path)
-    arguments = ("run", "--headless", "--scheduler", "demo:stall", "--no-early-capture", "--duration", "60")
+    arguments = ("run", "--headless", "--scheduler", "demo:stall", "--no-early-capture", "--duration", "200")
     summary = call_json(*arguments, env=env)
     assert [entry["trigger"] for entry in summary["captures"]] == ["error"]
     assert summary["captures"][0]["early_skipped_reason"] == "early captures were turned off"

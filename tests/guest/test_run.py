@@ -35,7 +35,7 @@ panic = true
 def tour(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], int]:
     """The tour, headless, as the README says; shared by the tests that look at its result."""
     path = tmp_path_factory.mktemp("tour")
-    done = call("run", "--headless", "--json", "--duration", "40", env=private_environment(path))
+    done = call("run", "--headless", "--json", "--duration", "200", env=private_environment(path))
     assert done.stdout, done.stderr
     return json.loads(done.stdout), done.returncode
 
@@ -95,9 +95,11 @@ def test_the_report_is_whole(tour: tuple[dict[str, Any], int]) -> None:
     report = load_report(error_capture(tour[0]))
     assert [vcpu.cpu for vcpu in report.vcpus] == [0, 1]
     for vcpu in report.vcpus:
-        assert vcpu.registers["rip"] >> 63
         assert vcpu.stack is not None
-        assert len(vcpu.stack.frames) > 1
+        if vcpu.registers["rip"] >> 63:
+            assert len(vcpu.stack.frames) > 1
+        else:  # not the one that wrote; what waits is not running, but the guest program may be
+            assert (vcpu.stack.frames, vcpu.stack.end) == ((), "user")
     symbols = {
         frame.symbol.split("+")[0]
         for v in report.vcpus
@@ -109,7 +111,8 @@ def test_the_report_is_whole(tour: tuple[dict[str, Any], int]) -> None:
         "stopped at the write"
     )
     assert len(report.runqueues) == 2
-    assert any(entry.name.endswith(".bss") and entry.entries for entry in report.maps)
+    # Copying maps has a budget of frozen time, which a busy host may spend otherwise; then the report says so.
+    assert "maps" in report.truncated or any(it.name.endswith(".bss") and it.entries for it in report.maps)
     assert report.dmesg_tail
     assert report.scheduler is not None
     assert report.scheduler.exit_kind_name == "ERROR_STALL"
@@ -148,7 +151,7 @@ def test_attach_detach_capture_freeze_during_a_run(tmp_path: Path) -> None:
         run.process.send_signal(signal.SIGTERM)
         code, summary, _ = run.end()
     assert code == summary["exit_code"] == 0
-    assert [entry["tag"] for entry in summary["captures"]] == ["mine"]
+    assert [entry["tag"] for entry in summary["captures"] if entry["trigger"] != "early"] == ["mine"]
     assert summary["end_reason"] == "ended by SIGTERM"
 
 
@@ -164,7 +167,7 @@ def test_a_guest_panic_ends_the_run_with_its_console(tmp_path: Path) -> None:
     scenario = tmp_path / "panic.toml"
     scenario.write_text(PANIC)
     with headless_run(tmp_path, "--scenario", str(scenario)) as run:
-        code, summary, _ = run.end(120)
+        code, summary, _ = run.end()
     assert code == summary["exit_code"] == 4
     assert "panic" in summary["end_reason"]
     console = (Path(summary["data_dir"]) / "console.log").read_text(errors="replace")
@@ -201,7 +204,7 @@ def test_a_killed_backend_leaves_no_guest_behind(tmp_path: Path) -> None:
         run.process.wait()
         poller = select.poll()
         poller.register(pidfd)
-        assert poller.poll(20_000), "QEMU outlived its backend"
+        assert poller.poll(120_000), "QEMU outlived its backend"
         os.close(pidfd)
         # The name is free again, and nothing hangs on what the dead run left.
         listed = call("attach", run.name, env=run.env)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.guest.runs import PROGRAM, call_json, private_environment
 
-PATIENCE_S = 60
+PATIENCE_S = 240
 """How long a condition on the screen may take; only reached when something is broken."""
 POLL_S = 0.1
 

@@ -50,11 +50,11 @@ def test_the_tour_runs_as_an_ordinary_user(tmp_path: Path) -> None:
             "--headless",
             "--json",
             "--duration",
-            "40",
+            "200",
             "--kernel",
             kernel,
         ]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=400, check=False)
         assert done.stdout, done.stderr
         summary = json.loads(done.stdout)
         errors = [entry for entry in summary["captures"] if entry["trigger"] == "error"]
