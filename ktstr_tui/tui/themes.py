@@ -55,8 +55,8 @@ def load_theme(path: Path) -> Theme:
 
 
 def packaged_dir() -> Path:
-    """Where the themes that come with the program are."""
-    return Path(__file__).parent / "themes"
+    """Where the themes that come with the program are: at the top of the checkout that it runs from."""
+    return Path(__file__).parents[2] / "themes"
 
 
 def user_dir() -> Path:
