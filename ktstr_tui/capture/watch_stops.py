@@ -27,7 +27,7 @@ from ktstr_tui.model.events import Event, WatchpointHit
 
 _REMEMBERED = 16
 SECOND_NS = 1_000_000_000
-MAX_STOOD_NS = 500_000_000
+MAX_STOOD_NS = 300_000_000
 """How long of a second the hits of one watch may make the guest stand."""
 
 

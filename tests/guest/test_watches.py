@@ -209,12 +209,14 @@ def test_a_watch_on_jiffies_leaves_the_guest_alive_and_usable(tmp_path: Path) ->
     with headless_run(tmp_path, "--scenario", str(scenario), "--duration", "300") as run:
         seen = watched_run(run)
         assert seen["added"]["watch"]["state"] == "armed"
-        assert f"more than {BUDGET} hits in a second" in seen["paused"]["detail"]
+        # The first holds on a quiet host, the second where a single stop takes a good part of a second.
+        reasons = (f"more than {BUDGET} hits in a second", "its hits made the guest stand for")
+        assert seen["paused"]["detail"].startswith(reasons)
         assert seen["stood"] <= STANDS_AT_MOST
         assert seen["during"] >= SLOWED_TO_AT_LEAST * seen["before"]
         (jiffies,) = (watch for watch in seen["listed"] if watch["expression"] == "jiffies")
         assert jiffies["state"] == "paused"
-        assert jiffies["hits"] > BUDGET
+        assert 0 < jiffies["hits"] <= BUDGET + 1
         assert jiffies["last_value"] > jiffies["last_old"]
         # Commands are answered, and the guest is as it was.
         report = call_json("capture", run.name, env=run.env)["report"]

@@ -301,7 +301,7 @@ async def test_few_hits_pause_the_watch_where_each_makes_the_guest_stand_for_lon
         await rig.coordinator.freeze("a look around")
         await trio.sleep(0.9)
         await rig.coordinator.thaw("enough")
-        rig.gdb.register_delay_s = 0.15
+        rig.gdb.register_delay_s = 0.1
         for number in range(4):
             assert rig.states(1)[-1][0] == "armed", number
             rig.write(COUNTER, 100 + number)
@@ -310,7 +310,7 @@ async def test_few_hits_pause_the_watch_where_each_makes_the_guest_stand_for_lon
         told = rig.of(WatchpointChanged)[-1]
         assert (told.state, told.detail) == (
             "paused",
-            "its hits made the guest stand for 600 ms of a second; resume it to go on",
+            "its hits made the guest stand for 400 ms of a second; resume it to go on",
         )
         assert await watches.resume(1)
         rig.write(COUNTER, 7)
@@ -321,7 +321,7 @@ async def test_few_hits_pause_the_watch_where_each_makes_the_guest_stand_for_lon
 async def test_slow_hits_that_are_far_between_go_on_for_ever(autojump_clock: MockClock) -> None:
     async with watching() as rig:
         await rig.coordinator.watches.add(COUNT)
-        rig.gdb.register_delay_s = 0.15
+        rig.gdb.register_delay_s = 0.1
         for number in range(20):
             rig.write(COUNTER, number + 2)
             await trio.sleep(0.6)
