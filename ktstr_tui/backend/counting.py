@@ -88,6 +88,7 @@ class Counting:
         coordinator = self.coordinator.statistics()
         drops["coordinator: requests refused"] = coordinator.refused
         drops["captures: too many waited"] = coordinator.finisher.overflowed
+        drops["captures: too many dual reports waited"] = coordinator.finisher.duals_dropped
         drops |= {f"captures: {reason}": count for reason, count in self.store.statistics().drops.items()}
         drops |= self.beats.drops()
         drops |= self.bridge_news.drops(self.bridge)

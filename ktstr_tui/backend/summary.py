@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.model.state import RunState
+from ktstr_tui.model.state import CaptureState, RunState
 
 
 def first_stalled(report: CaptureReport) -> dict[str, Any] | None:
@@ -18,8 +18,9 @@ def first_stalled(report: CaptureReport) -> dict[str, Any] | None:
     return {"pid": task.pid, "comm": task.comm, "age_ms": task.age_ms, "dsq": task.dsq}
 
 
-def capture_summary(report: CaptureReport, path: str) -> dict[str, Any]:
+def capture_summary(entry: CaptureState) -> dict[str, Any]:
     """One capture as a line of the summary; times in microseconds and milliseconds."""
+    report = entry.report
     return {
         "tag": report.tag,
         "trigger": report.trigger,
@@ -34,7 +35,10 @@ def capture_summary(report: CaptureReport, path: str) -> dict[str, Any]:
         "scheduler_stats_unavailable": report.scheduler_stats_unavailable,
         "early_tag": report.early_tag,
         "early_skipped_reason": report.early_skipped_reason,
-        "path": path,
+        "degraded_reason": entry.degraded.reason if entry.degraded else None,
+        "dual_path": entry.dual_path or None,
+        "dual_outcome": entry.dual_outcome,
+        "path": entry.path,
     }
 
 
@@ -69,7 +73,7 @@ def summarize(state: RunState) -> dict[str, Any]:
         "ejections": state.ejections,
         "verdict": state.verdict,
         "total_iterations": state.total_iterations,
-        "captures": [capture_summary(entry.report, entry.path) for entry in state.captures],
+        "captures": [capture_summary(entry) for entry in state.captures],
         "conclusion": _conclusion(state),
         "frames": msgspec.to_builtins(state.frames),
         "drops": dict(state.drops),

@@ -24,8 +24,9 @@ import msgspec
 import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.finisher import Answer, Finisher, FinisherStatistics, Job, Label
+from ktstr_tui.capture.finisher import Finisher, FinisherStatistics
 from ktstr_tui.capture.follow import SchedulerWatch
+from ktstr_tui.capture.job import Answer, Job, Label
 from ktstr_tui.capture.looks import FreezeState, Looks
 from ktstr_tui.capture.owner import Owner
 from ktstr_tui.capture.rendezvous import (
@@ -43,7 +44,7 @@ from ktstr_tui.capture.taking import Taker
 from ktstr_tui.capture.watch_spec import CopyWriter
 from ktstr_tui.capture.watches import Hooks, UserWatches
 from ktstr_tui.capture.writer import copy_writer as copy_live_writer
-from ktstr_tui.model.errors import InternalError
+from ktstr_tui.model.errors import GuestError, InternalError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.report import CaptureReport, Pause
 
@@ -129,9 +130,11 @@ class Coordinator:
         hooks = Hooks(standing.say, standing.run, copy_writer, clock)
         self.watches = UserWatches(self._rendezvous, requests, hooks)
         """The user's watchpoints."""
-        self._looks = Looks(standing, requests, self._taker, finisher, self.watches, self._watch, early)
+        self._looks = Looks(
+            standing, requests, self._taker, finisher, self.watches, self._watch, early, clock
+        )
         standing.attach(self._looks.look, self.watches.drain)
-        self._owner = Owner(gdb, self._rendezvous, requests, standing, finisher, emit)
+        self._owner = Owner(gdb, self._rendezvous, requests, standing, finisher, emit, self._looks.end)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the stub until cancelled or until the guest is gone. A guest that stands then is let go."""
@@ -335,16 +338,28 @@ class Coordinator:
             self._warm_up(taker.view)
         watch = Stopwatch()
         label = replace(label, stamp=taker.stamped(stamp))
+        asked_ns = self._clock()
+        job: Job | None = None
         try:
             nr_cpus = 0 if taker.view is None else taker.view.nr_cpus
             async with self._standing.block(watch, registers_of=nr_cpus) as jobs:
-                label = replace(label, mono_ns=self._clock(), stamp=taker.stamped(stamp))
+                label = replace(label, mono_ns=self._clock(), stamp=taker.stamped(stamp), life=taker.life)
                 job = await taker.take(label, watch)
                 job.answer = answer
                 jobs.append(job)
-        except RendezvousTimeoutError as error:
-            failed = Job(label=label, registers=[], failure=error.message, timed_out=True, answer=answer)
+        except GuestError as error:
+            if job is not None:
+                # It is on its way; what failed came after it.
+                self._took(job)
+                raise
+            failed = taker.failed(label, error, asked_ns)
+            failed.answer = answer
             self._finisher.submit(failed)
+            if not isinstance(error, RendezvousTimeoutError):
+                raise
             return
-        if label.trigger == "early" and not job.failure:
-            self._looks.took_early(label.tag)
+        self._took(job)
+
+    def _took(self, job: Job) -> None:
+        if job.label.trigger == "early" and not job.failure:
+            self._looks.took_early(job.label)

@@ -3,7 +3,7 @@
 The kernel throws a scheduler out when a task has waited for the whole of the watchdog timeout. By then whatever
 went wrong is old. So a capture is taken when the oldest runnable task has waited for half of it, once for each
 scheduler. When the ejection comes, its capture names this early one, and the difference of the two shows who
-waited all along, who joined, and what moved meanwhile (`ktstr_tui.model.diff`).
+waited all along, who joined, and what moved meanwhile (`ktstr_tui.model.diff`); `pairs` saves both with it.
 
 The sampler sees ages, so without samples there is no early capture; whenever there is none, the capture of the
 ejection says why.
@@ -59,6 +59,8 @@ class EarlyCapture:
         self._emit = emit
         self._off = off
         self._scheduler: tuple[str | None, int | None] | None = None
+        self._tag: str | None = None
+        self._former = EarlyRecord()
         self._max_age_ms: float | None = None
         self._threshold_ms: float | None = None
         self._failure = ""
@@ -84,7 +86,10 @@ class EarlyCapture:
     def _follow(self, scheduler: SchedulerSample) -> None:
         identity = (scheduler.name, scheduler.enable_seq)
         if identity != self._scheduler:
-            self._scheduler = identity
+            self._former = EarlyRecord(
+                tag=self._tag, max_age_ms=self._max_age_ms, threshold_ms=self._threshold_ms
+            )
+            self._scheduler, self._tag = identity, None
             self._max_age_ms = self._threshold_ms = self._asked = None
             self._failure = ""
         if scheduler.watchdog_timeout_ms:
@@ -104,7 +109,7 @@ class EarlyCapture:
             detail = f"{task.comm}[{task.pid}] runnable for {task.age_ms / 1000:.3f} s, past {threshold_ms / 1000:g} s"
             scheduler = self._scheduler
             try:
-                await self._capture("early", detail)
+                report = await self._capture("early", detail)
             except KtstrError as error:
                 self._failed += 1
                 if scheduler == self._scheduler:
@@ -113,13 +118,19 @@ class EarlyCapture:
                 self._emit(Logged(severity="warning", source="early", text=text))
             else:
                 self._taken += 1
+                if scheduler == self._scheduler:
+                    self._tag = report.tag
 
     def record(self, tag: str | None) -> EarlyRecord:
-        """What to say of the early capture now that the scheduler is ejected.
+        """What to say of the early capture now that the scheduler goes.
+
+        The next scheduler may have been sampled already; what was seen of the one before is kept for that.
 
         Args:
             tag: The capture, if one was taken.
         """
+        if tag is not None and tag == self._former.tag:
+            return self._former
         return EarlyRecord(
             tag=tag,
             max_age_ms=self._max_age_ms,

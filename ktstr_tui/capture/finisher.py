@@ -2,29 +2,33 @@
 
 Rendering walks types and formats text for a long time compared with the pause, so it runs in a worker
 thread, one capture at a time, while the coordinator is free for the next stop. Whatever fails on the way,
-something comes out: a report, or a placeholder that says why there is none.
+something comes out: a report, or a placeholder that says why there is none. A stop that did not hear every
+vCPU leaves a degraded report as well (`degraded`); its file is then the only one of the placeholder.
+
+What is finished may belong together with another capture; that is the last thing done to it (`pairs`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
 import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.seams import RawCapture, Store, View
-from ktstr_tui.capture.stamp import Stamp
+from ktstr_tui.capture.degraded import degraded_report
+from ktstr_tui.capture.job import Job, Label
+from ktstr_tui.capture.pairs import Departure, Pairs
+from ktstr_tui.capture.seams import Store
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event
 from ktstr_tui.model.report import (
     EXIT_KIND_NAMES,
     CaptureReport,
-    Pause,
     VcpuReport,
     placeholder,
 )
+from ktstr_tui.model.report_files import DegradedReport
 
 MAX_UNFINISHED = 8
 """Captures that may wait for rendering; each holds the raw state of one stop."""
@@ -39,52 +43,6 @@ class CaptureTimedOutError(CaptureFailedError):
     """The guest did not stop in time to be captured."""
 
 
-@dataclass(eq=False, slots=True)
-class Answer:
-    """Where a requester waits for its capture."""
-
-    done: trio.Event
-    report: CaptureReport | None = None
-    error: GuestError | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
-    """What a capture is called and why it was taken."""
-
-    number: int
-    """From 1, counting every capture of the run."""
-    tag: str
-    trigger: str
-    detail: str = ""
-    mono_ns: int = 0
-    step: str | None = None
-    stamp: Stamp = field(default_factory=Stamp)
-    keep: bool = True
-    """Whether the report goes onto the bridge from here; a placeholder does in any case."""
-    scheduler: str | None = None
-    """Who was ejected, for the capture of an ejection."""
-    exit_kind: int | None = None
-    """And how; None for all other captures."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Job:
-    """One capture between the stop and its report."""
-
-    label: Label
-    registers: list[dict[str, int]]
-    raw: RawCapture | None = None
-    view: View | None = None
-    failure: str = ""
-    """Why there is no ``raw``."""
-    timed_out: bool = False
-    """Whether that is because the guest did not stop."""
-    missing_registers: str | None = None
-    pause: Pause | None = None
-    answer: Answer | None = None
-
-
 class FinisherStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Counters of the finisher."""
 
@@ -92,6 +50,10 @@ class FinisherStatistics(msgspec.Struct, frozen=True, kw_only=True):
     placeholders: int
     overflowed: int
     """Captures given up because too many waited."""
+    duals: int
+    """Dual reports saved."""
+    duals_dropped: int
+    """Dual reports given up because too many waited."""
     last_render_ms: float | None
 
 
@@ -114,6 +76,7 @@ class Finisher:
         self._emit = emit
         self._store = store
         self._bridge = bridge
+        self._pairs = Pairs(emit, store)
         self._jobs: list[Job] = []
         self._wake = trio.Event()
         self._idle = trio.Event()
@@ -131,6 +94,10 @@ class Finisher:
         self._idle = trio.Event() if self._idle.is_set() else self._idle
         self._wake.set()
 
+    def departed(self, departure: Departure) -> None:
+        """A scheduler went away after its early capture and was not ejected."""
+        self._pairs.departed(departure)
+
     @property
     def idle(self) -> bool:
         """Whether nothing is left to finish."""
@@ -142,18 +109,22 @@ class Finisher:
         return len(self._jobs) >= MAX_UNFINISHED // 2
 
     async def wait_idle(self) -> None:
-        """Wait until every capture handed over is finished."""
+        """Wait until every capture handed over is finished, and everything saved that follows from it."""
         await self._idle.wait()
+        await self._pairs.wait_idle()
 
     async def run(self) -> None:
         """Finish captures until cancelled; those already taken are finished even then."""
-        try:
-            while True:
-                await self._wake.wait()
-                await self._finish_all()
-        finally:
-            with trio.CancelScope(shield=True):
-                await self._finish_all()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pairs.run)
+            try:
+                while True:
+                    await self._wake.wait()
+                    await self._finish_all()
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._finish_all()
+                    await self._pairs.write_all()
 
     async def _finish_all(self) -> None:
         self._wake = trio.Event()
@@ -166,9 +137,10 @@ class Finisher:
     async def _finish(self, job: Job) -> None:
         report = await self._report(job)
         self._placeholders += report.is_placeholder
-        path = "" if self._store is None else await self._store.save(job.label.number, report)
+        degraded = degraded_report(job)
+        path = await self._save(job.label.number, report, degraded)
         self._keep(job, report)
-        self._emit(CaptureTaken(report=report, path=path))
+        self._emit(CaptureTaken(report=report, path=path, degraded=degraded))
         if job.label.exit_kind is not None:
             self._alert(report, job.label)
         self._finished += 1
@@ -178,6 +150,16 @@ class Finisher:
                 job.answer.error = failed(f"capture {report.tag} failed: {job.failure}")
             job.answer.report = report
             job.answer.done.set()
+        self._pairs.finished(job.label, report, degraded)
+
+    async def _save(self, number: int, report: CaptureReport, degraded: DegradedReport | None) -> str:
+        if self._store is None:
+            return ""
+        path = "" if degraded is None else await self._store.save(number, degraded)
+        if degraded is not None and report.is_placeholder:
+            # It tells all that the placeholder does.
+            return path
+        return await self._store.save(number, report)
 
     async def _report(self, job: Job) -> CaptureReport:
         label = job.label
@@ -228,6 +210,8 @@ class Finisher:
             finished=self._finished,
             placeholders=self._placeholders,
             overflowed=self._overflowed,
+            duals=self._pairs.saved,
+            duals_dropped=self._pairs.dropped,
             last_render_ms=self._last_render_ms,
         )
 
@@ -235,8 +219,8 @@ class Finisher:
 def _completed(report: CaptureReport, job: Job) -> CaptureReport:
     # What only the coordinator knows: the pause, registers that did not come, and what belongs to the capture.
     unavailable = report.unavailable
-    if job.missing_registers is not None and "registers" not in unavailable:
-        unavailable = {**unavailable, "registers": job.missing_registers}
+    if job.unheard is not None and "registers" not in unavailable:
+        unavailable = {**unavailable, "registers": job.unheard.text}
     # A late look at an ejection finds DONE in memory, or nothing at all.
     exit_kind = report.exit_kind if job.label.exit_kind is None else job.label.exit_kind
     return msgspec.structs.replace(

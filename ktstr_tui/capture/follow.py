@@ -16,6 +16,7 @@ from ktstr_tui.capture.seams import StopReply, View
 from ktstr_tui.capture.slots import EXIT_DONE, EXIT_EXPRESSION, Change, HitBudget, SlotZero, WatchTarget
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged, SchedulerChanged, WatchpointChanged, WatchpointHit
+from ktstr_tui.model.report import EXIT_KIND_ERROR
 
 HITS_PER_S = 20
 """Hits in a second, past which the watch is paused."""
@@ -69,6 +70,17 @@ class SchedulerWatch:
             self.read_failures += 1
             return False
         return self._slot.differs(root, exit_kind) or self._wants_arming()
+
+    def unseen_ejection(self, view: View) -> int | None:
+        """The exit kind, if memory tells that the loaded scheduler is ejected and no stop has told it yet."""
+        try:
+            root, exit_kind = _read(view)
+        except Exception:
+            self.read_failures += 1
+            return None
+        if root is None or root != self._slot.scheduler or self._slot.exited:
+            return None
+        return exit_kind if exit_kind is not None and exit_kind >= EXIT_KIND_ERROR else None
 
     def look(self, view: View, stop: StopReply) -> list[Change]:
         """Compare memory with what is known; returns what happened."""

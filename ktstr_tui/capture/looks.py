@@ -7,7 +7,9 @@ A hit may belong to slot 0, to a watch of the user's, or to both, when they shar
 scheduler may be found at a stop that was for something else. So slot 0 is compared with memory at each stop,
 whatever it was for (see `slots`), but a hit counts as its own only if it made that stop or no user's watch claims it.
 
-A change that no stop tells is found by `Looks.poll` in the running guest, which then asks for a stop.
+A change that no stop tells is found by `Looks.poll` in the running guest, which then asks for a stop. When that stop
+does not come, or the guest is gone, what is left of an ejection that memory tells of is a degraded report. The whole
+capture is still taken if the guest stops after all.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from ktstr_tui.capture.finisher import EJECTED_ALERT, Finisher, Job
+from ktstr_tui.capture.finisher import EJECTED_ALERT, Finisher
 from ktstr_tui.capture.follow import SchedulerWatch
+from ktstr_tui.capture.job import Job, Label
+from ktstr_tui.capture.pairs import Departure
 from ktstr_tui.capture.rendezvous import Stopwatch
 from ktstr_tui.capture.requests import Request, RequestQueue
 from ktstr_tui.capture.seams import StopReply
@@ -26,6 +30,7 @@ from ktstr_tui.capture.stamp import EarlyRecord, Stamp
 from ktstr_tui.capture.standing import Standing
 from ktstr_tui.capture.taking import Taker
 from ktstr_tui.capture.watches import UserWatches
+from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertCleared
 from ktstr_tui.model.report import EXIT_KIND_NAMES
 
@@ -58,7 +63,8 @@ class Looks:
         finisher: Says when it has too much to do.
         watches: The user's watchpoints.
         scheduler: Slot 0.
-        early: Tells what there is of an early capture, given its tag, when its scheduler is ejected.
+        early: Tells what there is of an early capture, given its tag, when its scheduler goes.
+        clock: Host monotonic clock, in nanoseconds.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Looks:
         watches: UserWatches,
         scheduler: SchedulerWatch,
         early: Callable[[str | None], EarlyRecord | None],
+        clock: Callable[[], int],
     ) -> None:
         self.freeze_state = FreezeState.IDLE
         self._standing = standing
@@ -79,7 +86,10 @@ class Looks:
         self._watches = watches
         self._scheduler = scheduler
         self._early = early
+        self._clock = clock
         self._early_tag: str | None = None
+        self._left = ""
+        self._missed_one = False
         self._ejection_shown = False
         self._pending = False
         self._suspected = False
@@ -100,11 +110,14 @@ class Looks:
         if (differs and not self._suspected) or self._watches.poll():
             self.submit()
 
-    def took_early(self, tag: str) -> None:
-        """An early capture was taken; it goes with the end of the scheduler loaded now."""
-        if self.freeze_state is FreezeState.IDLE:
+    def took_early(self, label: Label) -> None:
+        """An early capture was taken; it goes with the end of the scheduler that was loaded at its stop."""
+        if label.life != self._taker.life:
+            why = "another scheduler was attached in the stop of the early capture"
+            self._finisher.departed(Departure(label.tag, why, self._early(label.tag)))
+        elif self.freeze_state is FreezeState.IDLE:
             self.freeze_state = FreezeState.TOOK_EARLY
-            self._early_tag = tag
+            self._early_tag = label.tag
 
     async def look(self, stop: StopReply, watch: Stopwatch) -> list[Job]:
         """Find out what happened, and set the watches accordingly. Wants a standing guest.
@@ -120,7 +133,10 @@ class Looks:
         async def capture_hit(detail: str, tag: str | None) -> str | None:
             if self._finisher.crowded:
                 return None
-            jobs.append(await self._taker.take(self._taker.label("watch", detail, tag), watch))
+            label = replace(
+                self._taker.label("watch", detail, tag), watchpoint_hit=stop.watch_address is not None
+            )
+            jobs.append(await self._taker.take(label, watch))
             return jobs[-1].label.tag
 
         await self._watches.look(stop, capture_hit)
@@ -130,20 +146,28 @@ class Looks:
             job = None
             if change.kind == "attached":
                 self._begin_scheduler()
+            elif change.kind == "detached":
+                self._depart(self._left or "the scheduler went away, and no stop told how")
             elif change.kind == "ejected" and self.freeze_state is not FreezeState.DONE:
                 job = await self._take_ejection(change, stop, watch)
                 jobs.append(job)
+            elif change.kind == "exiting":
+                self._left = f"the scheduler was not ejected: it left with {_kind(change.exit_kind)}"
             self._scheduler.tell(change, stop, job.label.tag if job else None)
         await self._scheduler.settle(view, stop)
         return jobs
 
     async def _do_look(self, request: Request) -> None:
         self._pending = False
-        watch = Stopwatch()
-        async with self._standing.block(watch) as jobs:
-            if self._standing.held is not None:
-                # The guest stood already, so that no stop brings a look with it.
-                jobs.extend(await self.look(_ASKED, watch))
+        watch, asked_ns = Stopwatch(), self._clock()
+        try:
+            async with self._standing.block(watch) as jobs:
+                if self._standing.held is not None:
+                    # The guest stood already, so that no stop brings a look with it.
+                    jobs.extend(await self.look(_ASKED, watch))
+        except GuestError as error:
+            self._missed(error, asked_ns)
+            raise
 
     async def _take_ejection(self, change: Change, stop: StopReply, watch: Stopwatch) -> Job:
         label = replace(
@@ -151,22 +175,64 @@ class Looks:
             stamp=self._taker.stamped(Stamp(early=self._early(self._early_tag))),
             scheduler=self._scheduler.name,
             exit_kind=change.exit_kind,
+            watchpoint_hit=stop.watch_address is not None,
         )
         job = await self._taker.take(label, watch)
         self.freeze_state = FreezeState.DONE
         self._ejection_shown = True
         return job
 
+    def end(self, lost: GuestError | None) -> None:
+        """No stop will come any more.
+
+        Args:
+            lost: The loss of the guest, if that is why.
+        """
+        if lost is None or not self._missed(lost, self._clock()):
+            self._depart("the run ended before an ejection")
+
+    def _missed(self, error: GuestError, since_ns: int) -> bool:
+        """Make a degraded capture of an ejection that no stop tells, once for each scheduler."""
+        view = self._taker.view
+        if view is None or self.freeze_state is FreezeState.DONE:
+            return False
+        exit_kind = self._scheduler.unseen_ejection(view)
+        if exit_kind is None:
+            return False
+        if not self._missed_one:
+            self._missed_one = self._ejection_shown = True
+            detail = f"{_kind(exit_kind)}, seen in memory: the guest could not be stopped"
+            label = replace(
+                self._taker.label("error", detail, None),
+                stamp=self._taker.stamped(Stamp(early=self._early(self._early_tag))),
+                scheduler=self._scheduler.name,
+                exit_kind=exit_kind,
+            )
+            self._finisher.submit(self._taker.failed(label, error, since_ns))
+        return True
+
+    def _depart(self, why: str) -> None:
+        """The scheduler is gone, and no ejection was captured after its early capture."""
+        tag, self._early_tag = self._early_tag, None
+        if tag is not None and self.freeze_state is FreezeState.TOOK_EARLY:
+            self._finisher.departed(Departure(tag, why, self._early(tag)))
+
     def _begin_scheduler(self) -> None:
+        self._depart(self._left or "another scheduler was attached before an ejection")
         self.freeze_state = FreezeState.IDLE
-        self._early_tag = None
+        self._taker.life += 1
+        self._left = ""
+        self._missed_one = False
         if self._ejection_shown:
             self._ejection_shown = False
             self._standing.tell_later(AlertCleared(key=EJECTED_ALERT))
 
 
 def _error_detail(change: Change, stop: StopReply) -> str:
-    kind = EXIT_KIND_NAMES.get(change.exit_kind or 0, "unknown kind")
     if stop.watch_address is None:
-        return f"exit_kind {change.exit_kind} ({kind}), late: found afterwards, not at the write"
-    return f"exit_kind {change.exit_kind} ({kind}), at the write by vCPU {stop.vcpu}"
+        return f"{_kind(change.exit_kind)}, late: found afterwards, not at the write"
+    return f"{_kind(change.exit_kind)}, at the write by vCPU {stop.vcpu}"
+
+
+def _kind(exit_kind: int | None) -> str:
+    return f"exit_kind {exit_kind} ({EXIT_KIND_NAMES.get(exit_kind or 0, 'unknown kind')})"

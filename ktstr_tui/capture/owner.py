@@ -39,6 +39,7 @@ class Owner:
         standing: Makes the guest stand.
         finisher: Runs as long as this does.
         emit: Takes events.
+        ended: Called when no stop will come any more, with the loss of the guest if that is why.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Owner:
         standing: Standing,
         finisher: Finisher,
         emit: Callable[[Event], object],
+        ended: Callable[[GuestError | None], object],
     ) -> None:
         self.serving = False
         """Whether a request is being carried out."""
@@ -62,24 +64,36 @@ class Owner:
         self._standing = standing
         self._finisher = finisher
         self._emit = emit
+        self._ended = ended
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the stub until cancelled or until the guest is gone. A guest that stands then is let go."""
+        # Shielded: what the last stop leaves behind is to be finished too, so the finisher ends after it.
+        finishing = trio.CancelScope(shield=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._finisher.run)
+            nursery.start_soon(self._finish, finishing)
             task_status.started()
+            lost: GuestError | None = None
             try:
                 while True:
                     await self._turn()
             except GuestError as error:
+                lost = error
                 self._requests.close(error)
                 # How a guest ended is told with the end of the run.
                 severity: Severity = "info" if isinstance(error, GdbClosedError) else "warning"
                 self._emit(Logged(severity=severity, source="coordinator", text=error.message))
             finally:
                 self._requests.close(GuestError("the coordinator has ended"))
-                await self._standing.end()
-            nursery.cancel_scope.cancel()
+                self._ended(lost)
+                try:
+                    await self._standing.end()
+                finally:
+                    finishing.cancel()
+
+    async def _finish(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._finisher.run()
 
     async def _turn(self) -> None:
         request = self._requests.pop()

@@ -17,6 +17,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import msgspec
 import trio
@@ -36,6 +37,15 @@ class RendezvousTimeoutError(GuestError):
 
 class GuestLostError(GuestError):
     """The guest stands and cannot be made to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """Why registers of some vCPUs did not come."""
+
+    text: str
+    timed_out: bool
+    """Whether the deadline passed; otherwise the guest is gone."""
 
 
 class FrozenInterval(msgspec.Struct, frozen=True):
@@ -210,7 +220,7 @@ class Rendezvous:
             raise GuestLostError(error.message, "QEMU hangs: end the run") from error
         self.log.end()
 
-    async def ask_registers(self, nr_cpus: int) -> str | None:
+    async def ask_registers(self, nr_cpus: int) -> Unheard | None:
         """Ask for the registers of all vCPUs, unless the stop did so; memory may be copied meanwhile.
 
         Returns:
@@ -222,24 +232,25 @@ class Rendezvous:
             with self.bounded("asking for registers"):
                 await self.gdb.ask_registers(range(nr_cpus))
         except GuestError as error:
-            return error.message
+            return Unheard(error.message, isinstance(error, RendezvousTimeoutError))
         return None
 
-    async def take_registers(self, nr_cpus: int) -> tuple[list[dict[str, int]], str | None]:
+    async def take_registers(self, nr_cpus: int) -> tuple[list[dict[str, int]], Unheard | None]:
         """The registers asked for, of all vCPUs that answer in time, by number, and why the rest is missing.
 
         Registers are fetched anew at every stop, so none are ever left over from an earlier one; a vCPU that
         did not answer has an empty record.
         """
         registers: list[dict[str, int]] = []
-        missing: str | None = None
+        missing: Unheard | None = None
         self._asked = 0
         try:
             with self.bounded("reading registers"):
                 for _ in range(nr_cpus):
                     registers.append(_mapping(await self.gdb.next_registers()))
         except GuestError as error:
-            missing = f"vCPUs {len(registers)} to {nr_cpus - 1}: {error.message}"
+            text = f"vCPUs {len(registers)} to {nr_cpus - 1}: {error.message}"
+            missing = Unheard(text, isinstance(error, RendezvousTimeoutError))
             registers += [{}] * (nr_cpus - len(registers))
         return registers, missing
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.report_files import AnyReport
 
 
 class StopReply(Protocol):
@@ -66,6 +67,11 @@ class View(Protocol):
         """Possible CPUs."""
         ...
 
+    @property
+    def release(self) -> str:
+        """The kernel's release."""
+        ...
+
     def scx_root_slot(self) -> int:
         """Address of the variable ``scx_root``."""
         ...
@@ -123,6 +129,6 @@ class Collect(Protocol):
 class Store(Protocol):
     """Where reports are saved."""
 
-    async def save(self, number: int, report: CaptureReport) -> str:
+    async def save(self, number: int, report: AnyReport) -> str:
         """Save; returns the path, or an empty string when that failed. Does not raise."""
         ...

@@ -17,7 +17,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-from ktstr_tui.capture.finisher import Finisher, Job
+from ktstr_tui.capture.finisher import Finisher
+from ktstr_tui.capture.job import Job
 from ktstr_tui.capture.rendezvous import Rendezvous, Stopwatch, collector_off
 from ktstr_tui.capture.requests import Request
 from ktstr_tui.capture.seams import StopReply

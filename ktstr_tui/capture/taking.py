@@ -10,14 +10,17 @@ registers; a vCPU that does not answer leaves a gap, and the reason, in a captur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 import msgspec
 
-from ktstr_tui.capture.finisher import Job, Label
-from ktstr_tui.capture.rendezvous import Rendezvous, Stopwatch
+from ktstr_tui.capture.job import Job, Label
+from ktstr_tui.capture.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch, Unheard
 from ktstr_tui.capture.seams import Collect, View
 from ktstr_tui.capture.stamp import Stamp
+from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.report_files import ABORTED
 
 
 class Taker:
@@ -45,6 +48,8 @@ class Taker:
         """The guest's memory, once it is readable by type."""
         self.captures = 0
         """Captures that were given a name."""
+        self.life = 0
+        """Schedulers attached so far."""
         self._rendezvous = rendezvous
         self._clock = clock
         self._collect = collect
@@ -63,6 +68,7 @@ class Taker:
             detail=detail,
             mono_ns=self._clock(),
             step=self._step(),
+            life=self.life,
         )
 
     def stamped(self, stamp: Stamp) -> Stamp:
@@ -74,6 +80,7 @@ class Taker:
         view = self.view
         if view is None:
             return Job(label=label, registers=[], failure="the guest's memory is not readable by type yet")
+        asked_ns = self._clock()
         with watch.part("registers"):
             refused = await self._rendezvous.ask_registers(view.nr_cpus)
         job = Job(label=label, registers=[], view=view)
@@ -89,11 +96,38 @@ class Taker:
             )
         with watch.part("registers"):
             job.registers, missing = await self._rendezvous.take_registers(view.nr_cpus)
-        job.missing_registers = refused or missing
+        job.unheard = refused or missing
+        if job.unheard is not None:
+            self._degrade(job, asked_ns)
         with watch.part("memory"), _copying(job):
             if job.raw is not None:
                 job.raw.add_registers(job.registers)
         return job
+
+    def failed(self, label: Label, error: GuestError, since_ns: int) -> Job:
+        """A capture of a guest that could not be stopped.
+
+        Args:
+            label: What the capture would have been called.
+            error: Why the guest could not be stopped.
+            since_ns: When it was asked to, on the host's monotonic clock.
+        """
+        timed_out = isinstance(error, RendezvousTimeoutError)
+        failure = error.message if timed_out else f"{ABORTED}: {error.message}"
+        job = Job(label=label, registers=[], view=self.view, failure=failure, timed_out=timed_out)
+        job.unheard = Unheard(failure, timed_out)
+        self._degrade(job, since_ns)
+        return job
+
+    def _degrade(self, job: Job, since_ns: int) -> None:
+        job.waited_ms = (self._clock() - since_ns) / 1e6
+        job.wall_time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        if job.view is not None:
+            job.nr_cpus = job.view.nr_cpus
+            # The guest may run, so anything may be torn.
+            with suppress(Exception):
+                root = job.view.scx_root()
+                job.exit_kind = job.view.exit_kind(root) if root else None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import msgspec
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.facts import FrameCounters, RunInfo
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
+from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
@@ -189,7 +190,21 @@ class CaptureTaken(_Event, frozen=True, tag="capture"):
 
     report: CaptureReport
     path: str = ""
-    """The JSON file on the backend's host; empty when it could not be saved."""
+    """The JSON file on the backend's host, of a stop that failed the degraded report; empty when not saved."""
+    degraded: DegradedReport | None = None
+    """What is known of the stop when not every vCPU was heard."""
+
+
+class DualSaved(_Event, frozen=True, tag="dual"):
+    """The early and the late capture of a scheduler's end were saved as one file."""
+
+    tag: str
+    """Of the late capture; of the early one when there is no late one."""
+    outcome: DualOutcome
+    path: str
+    """The JSON file on the backend's host."""
+    early_tag: str | None = None
+    late_tag: str | None = None
 
 
 class FramesCounted(_Event, frozen=True, tag="frames"):
@@ -340,6 +355,7 @@ Event: TypeAlias = (
     | Frozen
     | Thawed
     | CaptureTaken
+    | DualSaved
     | FramesCounted
     | DropsCounted
     | OutputText

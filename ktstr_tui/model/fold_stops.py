@@ -6,6 +6,8 @@ and in ``hits`` for longer. A capture of a tag that is there already takes its p
 
 from __future__ import annotations
 
+import msgspec
+
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push
 from ktstr_tui.model.report import EXIT_KIND_ERROR
@@ -93,7 +95,7 @@ def _thawed(state: RunState, event: ev.Thawed) -> None:
 def _capture(state: RunState, event: ev.CaptureTaken) -> None:
     report = event.report
     state.captures[:] = [kept for kept in state.captures if kept.report.tag != report.tag]
-    entry = CaptureState(report=report, path=event.path, seq=event.seq)
+    entry = CaptureState(report=report, path=event.path, seq=event.seq, degraded=event.degraded)
     push(state, "captures", state.captures, entry, MAX_CAPTURES)
     if report.pause is not None:
         state.last_pause = report.pause
@@ -105,6 +107,18 @@ def _capture(state: RunState, event: ev.CaptureTaken) -> None:
     error = report.exit_kind is not None and report.exit_kind >= EXIT_KIND_ERROR
     text = f"{report.tag} ({report.trigger}): {len(report.tasks)} runnable tasks{pause}"
     log(state, event, "error" if error else "info", "capture", text)
+    if event.degraded is not None:
+        log(state, event, "warning", "capture", f"{report.tag} is incomplete: {event.degraded.reason}")
+
+
+def _dual(state: RunState, event: ev.DualSaved) -> None:
+    mine = (event.early_tag, event.late_tag)
+    for index, entry in enumerate(state.captures):
+        if entry.report.tag in mine:
+            state.captures[index] = msgspec.structs.replace(
+                entry, dual_path=event.path, dual_outcome=event.outcome
+            )
+    log(state, event, "info", "capture", f"{event.tag}: early and late, {event.outcome}, in {event.path}")
 
 
 ARMS: Arms = {
@@ -114,4 +128,5 @@ ARMS: Arms = {
     ev.Frozen: _frozen,
     ev.Thawed: _thawed,
     ev.CaptureTaken: _capture,
+    ev.DualSaved: _dual,
 }

@@ -12,6 +12,7 @@ from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.events import RunConcluded, Severity, Verdict, WorkerReport
 from ktstr_tui.model.facts import FrameCounters, RunInfo
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
+from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
 
 MAX_HISTORY = 240
@@ -102,6 +103,11 @@ class CaptureState(msgspec.Struct, frozen=True, kw_only=True):
     report: CaptureReport
     path: str = ""
     seq: int = 0
+    degraded: DegradedReport | None = None
+    """What is known of the stop when not every vCPU was heard."""
+    dual_path: str = ""
+    """The file that holds this capture together with its early or its late one."""
+    dual_outcome: DualOutcome | None = None
 
 
 class StepState(msgspec.Struct, frozen=True, kw_only=True):

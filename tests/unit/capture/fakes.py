@@ -29,6 +29,7 @@ class FakeView:
     """Kernel memory: ``scx_root`` and the ``exit_kind`` of some schedulers."""
 
     nr_cpus = 2
+    release = "7.2.12-fake"
 
     def __init__(self) -> None:
         self.root: int | None = None

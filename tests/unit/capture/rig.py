@@ -11,8 +11,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
-from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event, Logged, SchedulerChanged
-from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.capture.store import file_name, kind_of
+from ktstr_tui.model.events import AlertRaised, CaptureTaken, DualSaved, Event, Logged, SchedulerChanged
+from ktstr_tui.model.report_files import AnyReport
 from tests.unit.capture.fakes import FakeCollect, FakeGdb, FakeView, clock_ns
 
 _E = TypeVar("_E")
@@ -38,12 +39,12 @@ class Saved:
     """A store that keeps what it is given."""
 
     def __init__(self) -> None:
-        self.reports: list[tuple[int, CaptureReport]] = []
+        self.reports: list[tuple[int, AnyReport]] = []
 
-    async def save(self, number: int, report: CaptureReport) -> str:
+    async def save(self, number: int, report: AnyReport) -> str:
         await trio.lowlevel.checkpoint()
         self.reports.append((number, report))
-        return f"/captures/{number:03d}-{report.tag}.json"
+        return f"/captures/{file_name(number, report.tag, kind_of(report))}"
 
 
 class Rig:
@@ -70,7 +71,7 @@ class Rig:
     def emit(self, event: Event) -> None:
         # A stop is over before anything of it is announced. A user's freeze is announced while it stands, and
         # the finisher and the end of the guest have nothing to do with a stop.
-        if not isinstance(event, Logged | CaptureTaken | AlertRaised):
+        if not isinstance(event, Logged | CaptureTaken | DualSaved | AlertRaised):
             assert self.gdb.running or self.coordinator.frozen_reason is not None
         self.events.append(event)
 

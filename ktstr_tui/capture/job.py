@@ -1,0 +1,71 @@
+"""One capture on its way from the stop to its report: what it is called, what was read, who waits for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+
+from ktstr_tui.capture.rendezvous import Unheard
+from ktstr_tui.capture.seams import RawCapture, View
+from ktstr_tui.capture.stamp import Stamp
+from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.report import CaptureReport, Pause
+
+
+@dataclass(eq=False, slots=True)
+class Answer:
+    """Where a requester waits for its capture."""
+
+    done: trio.Event
+    report: CaptureReport | None = None
+    error: GuestError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What a capture is called and why it was taken."""
+
+    number: int
+    """From 1, counting every capture of the run."""
+    tag: str
+    trigger: str
+    detail: str = ""
+    mono_ns: int = 0
+    step: str | None = None
+    stamp: Stamp = field(default_factory=Stamp)
+    keep: bool = True
+    """Whether the report goes onto the bridge from here; a placeholder does in any case."""
+    scheduler: str | None = None
+    """Who was ejected, for the capture of an ejection."""
+    exit_kind: int | None = None
+    """And how; None for all other captures."""
+    watchpoint_hit: bool = False
+    """A watchpoint stopped the guest for this capture."""
+    life: int = 0
+    """Which scheduler was loaded, counted from 1; 0 before the first one."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One capture between the stop and its report."""
+
+    label: Label
+    registers: list[dict[str, int]]
+    raw: RawCapture | None = None
+    view: View | None = None
+    failure: str = ""
+    """Why there is no ``raw``."""
+    timed_out: bool = False
+    """Whether that is because the guest did not stop."""
+    unheard: Unheard | None = None
+    """Why not every vCPU was heard; None when all were."""
+    waited_ms: float = 0.0
+    """How long they were waited for."""
+    nr_cpus: int = 0
+    exit_kind: int | None = None
+    """What memory told of the loaded scheduler when not every vCPU was heard."""
+    wall_time: str = ""
+    """And when that was."""
+    pause: Pause | None = None
+    answer: Answer | None = None
