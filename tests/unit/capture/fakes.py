@@ -124,6 +124,8 @@ class FakeGdb:
         self._vcpus_asked = deque(registers_of)
         self.log.append("stop")
         await trio.sleep(self.stop_delay_s)
+        if self.closed:
+            raise GdbClosedError("QEMU is gone")
         if not self._pending:
             self.arrive(Stop(2, 0, None, "interrupt"))
         return await self.wait_stop()
@@ -144,6 +146,8 @@ class FakeGdb:
     async def next_registers(self) -> Mapping[str, int]:
         assert not self.running
         await trio.sleep(self.register_delay_s)
+        if self.closed:
+            raise GdbClosedError("QEMU is gone")
         return {"rip": 0x1000 + self._vcpus_asked.popleft(), "stop": self.stops}
 
     async def insert_watch(self, address: int, length: int = 4) -> None:

@@ -2,79 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 import trio
 from trio.testing import MockClock
 
 from ktstr_tui.capture.coordinator import FreezeState
-from ktstr_tui.capture.dual import EarlyCapture
-from ktstr_tui.model.events import CaptureTaken, Logged
-from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
+from ktstr_tui.model.events import Logged
+from ktstr_tui.model.sample import Sample
+from tests.unit.capture.early_rig import sample, watched
 from tests.unit.capture.fakes import SCHED_A, SCHED_B
-from tests.unit.capture.rig import Rig, running
 
 pytestmark = pytest.mark.usefixtures("no_threads")
-TIMEOUT_MS = 3000.0
-
-
-def sample(
-    age_ms: float | None,
-    *,
-    name: str | None = "alpha",
-    seq: int = 1,
-    timeout_ms: float | None = TIMEOUT_MS,
-    exit_kind: int = 0,
-    unreadable: str | None = None,
-) -> Sample:
-    oldest = None if age_ms is None else RunnableTask(pid=42, comm="spin", age_ms=age_ms, cpu=0, dsq="0x7")
-    scheduler = SchedulerSample(
-        name=name,
-        enable_seq=seq,
-        exit_kind=exit_kind,
-        watchdog_timeout_ms=timeout_ms,
-        oldest_runnable=oldest,
-        unreadable=unreadable,
-    )
-    return Sample(cpus=(), scheduler=scheduler)
-
-
-class Watched:
-    """An early capture with a real coordinator over a fake guest."""
-
-    def __init__(self, rig: Rig, off: str | None) -> None:
-        self.rig = rig
-        coordinator = rig.coordinator
-        self.early = EarlyCapture(coordinator.capture, lambda: coordinator.freeze_state, rig.emit, off=off)
-        coordinator._looks._early = self.early.record
-
-    async def see(self, *ages_ms: float | None) -> None:
-        for age_ms in ages_ms:
-            self.early.observe(sample(age_ms))
-            await self.rig.settle()
-
-    async def eject(self) -> CaptureReport:
-        self.rig.gdb.write_exit(SCHED_A, 1026)
-        await self.rig.settle()
-        return self.reports("error")[-1]
-
-    def reports(self, trigger: str = "early") -> list[CaptureReport]:
-        return [taken.report for taken in self.rig.of(CaptureTaken) if taken.report.trigger == trigger]
-
-
-@asynccontextmanager
-async def watched(off: str | None = None) -> AsyncIterator[Watched]:
-    async with running() as rig:
-        rig.view.root = SCHED_A
-        await rig.attach()
-        found = Watched(rig, off)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(found.early.run)
-            yield found
-            nursery.cancel_scope.cancel()
 
 
 async def test_it_is_taken_past_half_of_the_timeout_and_once(autojump_clock: MockClock) -> None:
