@@ -90,14 +90,17 @@ def capture(
 @app.command("capture-diff")
 def capture_diff(
     before: Annotated[str, typer.Argument(help="The earlier capture: a tag, or a JSON file.")],
-    after: Annotated[str, typer.Argument(help="The later one.")],
+    after: Annotated[
+        str | None,
+        typer.Argument(help="The later one; none for a dual report, or to compare with the early capture."),
+    ] = None,
     run_name: Annotated[
         str | None,
         typer.Option("--run", help="Whose tags: a run, or the data directory of one that is over."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what changed between two captures."""
+    """Print what changed between two captures, or between the two of a dual report."""
     from ktstr_tui.cli.capture_diff import capture_diff_command
 
     capture_diff_command(before, after, run_name, as_json)

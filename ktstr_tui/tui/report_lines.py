@@ -235,24 +235,25 @@ def vcpus(report: CaptureReport, width: int) -> list[Line]:
     """Registers and stack of every vCPU."""
     lines = section_note(report, "vcpus")
     for it in report.vcpus:
-        lines += [*_vcpu(it, width), []]
+        lines += [*vcpu_lines(it, width), []]
     return lines
 
 
-def _vcpu(it: VcpuReport, width: int) -> list[Line]:
+def vcpu_lines(it: VcpuReport, width: int) -> list[Line]:
+    """Registers and stack of one vCPU; of a capture that failed, the registers that came."""
     head: Line = [(f"CPU {it.cpu:<3} ", "head"), *_curr(it.curr)]
-    if it.unavailable:
-        return [head, [(f"{_INDENT}unavailable: {clean(it.unavailable)}", "warn")]]
     known = [name for name in _REGISTERS if name in it.registers]
     known += [name for name in it.registers if name not in _REGISTERS]
     per_row = max(1, (width - 2) // 27)
     lines = [head]
+    if it.unavailable:
+        lines.append([(f"{_INDENT}unavailable: {clean(it.unavailable)}", "warn")])
     for begin in range(0, len(known), per_row):
         row: Line = [(_INDENT, "")]
         for name in known[begin : begin + per_row]:
             row += [(f"{clean(name):>8}=", "dim"), (f"{it.registers[name]:016x}", ""), ("  ", "")]
         lines.append(row)
-    return [*lines, *stack_lines(it.stack, width)]
+    return lines if it.unavailable else [*lines, *stack_lines(it.stack, width)]
 
 
 def _curr(curr: RunningTask | None) -> Line:

@@ -61,6 +61,14 @@ class DocumentPane(ReportPane):
         return self._lines[index]
 
 
+class OverviewPane(DocumentPane):
+    """The first section, which grows when the capture is saved together with its early one."""
+
+    def key(self, view: View) -> Hashable:
+        entry = view.entry(self.report)
+        return (super().key(view), entry.dual_path if entry else "")
+
+
 _Column = tuple[str, int, Align, Callable[[TaskReport], Any], Callable[[TaskReport], str]]
 
 COLUMNS: tuple[_Column, ...] = (

@@ -14,12 +14,12 @@ from textual.widgets import ContentSwitcher, Footer
 from ktstr_tui.model.fold import exit_kind_name
 from ktstr_tui.model.report import EXIT_KIND_ERROR, CaptureReport
 from ktstr_tui.model.state import CaptureState
-from ktstr_tui.tui import report_diff, report_lines, words
+from ktstr_tui.tui import report_diff, report_files, report_lines, words
 from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import TabBar, badges
 from ktstr_tui.tui.lines import Line, clean, cut, spread, width_of, wrap
 from ktstr_tui.tui.pane import LineBar, LinePane
-from ktstr_tui.tui.report_panes import DocumentPane, MapsPane, ReportPane, TaskDetail, TasksPane
+from ktstr_tui.tui.report_panes import DocumentPane, MapsPane, OverviewPane, ReportPane, TaskDetail, TasksPane
 from ktstr_tui.tui.view import View
 
 SECTIONS = (
@@ -93,7 +93,7 @@ class ReportScreen(Screen[None]):
             ("dsqs", "dsqs", report_lines.dsqs), ("dmesg", "dmesg_tail", report_lines.dmesg),
         )  # fmt: skip
         with ContentSwitcher(initial="overview", id="report"):
-            yield DocumentPane("overview", report=report, section="tasks", compose=report_lines.overview)
+            yield OverviewPane("overview", report=report, section="tasks", compose=self._overview)
             with Vertical(id="tasks"):
                 yield TasksPane("task-table", report=report)
                 yield TaskDetail("task-detail", report=report)
@@ -111,6 +111,13 @@ class ReportScreen(Screen[None]):
     def on_resize(self, event: events.Resize) -> None:
         self.query_one(Footer).compact = event.size.width < 100
         self.call_after_refresh(self.sync)
+
+    def _overview(self, report: CaptureReport, width: int) -> list[Line]:
+        capture = self.view.entry(report) or self.capture
+        lines: list[Line] = []
+        if capture.degraded is not None:
+            lines = [[("degraded", "head")], *report_files.degraded_lines(capture.degraded, width), []]
+        return [*lines, *report_lines.overview(report, width), *report_files.saved_lines(capture, width)]
 
     def _changes(self, report: CaptureReport, width: int) -> list[Line]:
         return report_diff.changes(report, [it.report for it in self.view.state.captures], width)

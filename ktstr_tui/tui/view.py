@@ -113,6 +113,10 @@ class View:
         """The report of a tag."""
         return next((it.report for it in self.state.captures if it.report.tag == tag), None)
 
+    def entry(self, report: CaptureReport) -> CaptureState | None:
+        """What else is known of a capture by now; None when it is no longer kept."""
+        return next((it for it in self.state.captures if it.report is report), None)
+
     def refusal(self, what: str) -> str:
         """Why ``what`` cannot be asked of the run now; empty when it can."""
         if self.connection == "replay":

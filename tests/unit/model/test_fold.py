@@ -9,12 +9,14 @@ import msgspec
 import pytest
 from hypothesis import given
 
+from ktstr_tui.backend.summary import summarize
 from ktstr_tui.model import events as ev
 from ktstr_tui.model import fold as fold_module
 from ktstr_tui.model import fold_beats, fold_kernel, fold_run, fold_stops
 from ktstr_tui.model.facts import FrameCounters, RunInfo
 from ktstr_tui.model.fold import exit_kind_name, fold
 from ktstr_tui.model.report import CaptureReport, Pause, placeholder
+from ktstr_tui.model.report_files import DegradedReport
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.model.state import (
     MAX_CAPTURES,
@@ -224,6 +226,43 @@ def test_captures() -> None:
     assert state.captures[-1].seq == 3
     assert state.last_pause == pause
     assert state.log[-1].severity == "error"
+
+
+def test_a_degraded_capture_is_told_beside_the_capture() -> None:
+    degraded = DegradedReport(tag="a", trigger="on-demand", reason="aborted after 3 ms", elapsed_ms=3.0)
+    state = folded(msgspec.structs.replace(capture("a"), degraded=degraded))
+    assert state.captures[0].degraded == degraded
+    assert state.log[-1].text == "a is incomplete: aborted after 3 ms"
+    assert state.log[-1].severity == "warning"
+
+
+def test_a_dual_report_is_known_to_both_of_its_captures() -> None:
+    state = folded(
+        capture("early-001"),
+        capture("key-002"),
+        capture("error-003"),
+        ev.DualSaved(
+            tag="error-003",
+            outcome="both",
+            early_tag="early-001",
+            late_tag="error-003",
+            path="/d/3.dual.json",
+        ),
+    )
+    assert [(it.report.tag, it.path, it.dual_path, it.dual_outcome) for it in state.captures] == [
+        ("early-001", "/d/early-001.json", "/d/3.dual.json", "both"),
+        ("key-002", "/d/key-002.json", "", None),
+        ("error-003", "/d/error-003.json", "/d/3.dual.json", "both"),
+    ]
+    assert state.log[-1].text == "error-003: early and late, both, in /d/3.dual.json"
+    summary = summarize(state)["captures"]
+    assert [it["dual_path"] for it in summary] == ["/d/3.dual.json", None, "/d/3.dual.json"]
+
+
+def test_a_dual_report_of_captures_that_are_forgotten_is_told_only() -> None:
+    state = folded(ev.DualSaved(tag="error-003", outcome="both", late_tag="error-003", path="/d/3.dual.json"))
+    assert state.captures == []
+    assert len(state.log) == 1
 
 
 def test_a_failed_capture_says_why() -> None:
