@@ -154,6 +154,10 @@ def _print_summary(state: RunState) -> None:
         pause = f"{entry['pause_us'] / 1000:.1f} ms" if entry["pause_us"] is not None else "unknown"
         kind = entry["exit_kind"]
         out.write(f"capture   {entry['tag']} ({entry['trigger']}, exit_kind {kind}, pause {pause}): {who}\n")
+    # Both captures of a pair name its file.
+    for path, outcome in {it["dual_path"]: it["dual_outcome"] for it in summary["captures"]}.items():
+        if path:
+            out.write(f"dual      {outcome}: {path}\n")
     out.write(f"ended     {summary['end_reason']} (exit code {summary['exit_code']})\n")
     ended = state.ended
     if ended is not None and ended.fault:

@@ -84,7 +84,8 @@ def _cpu_line(cpu: dict[str, Any]) -> str:
 
 def _capture_line(capture: dict[str, Any]) -> str:
     if capture["is_placeholder"]:
-        return f"capture    {capture['tag']} ({capture['trigger']}): failed"
+        why = f": {capture['degraded_reason']}  {capture['path']}" if capture["degraded_reason"] else ""
+        return f"capture    {capture['tag']} ({capture['trigger']}): failed{why}"
     task = capture["first_stalled"]
     who = f"{task['comm']}[{task['pid']}] {task['age_ms'] / 1000:.3f} s" if task else "no runnable task"
     return f"capture    {capture['tag']} ({capture['trigger']}): {who}  {capture['path']}"

@@ -109,5 +109,8 @@ def _capture(entry: CaptureState) -> dict[str, Any]:
         if task
         else None,
         "is_placeholder": report.is_placeholder,
+        "degraded_reason": entry.degraded.reason if entry.degraded else None,
+        "dual_path": entry.dual_path or None,
+        "dual_outcome": entry.dual_outcome,
         "path": entry.path,
     }

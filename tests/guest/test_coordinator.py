@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
 import pytest
 import trio
 
@@ -38,6 +37,7 @@ from ktstr_tui.model.events import (
     WatchpointChanged,
 )
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.report_files import decode_report
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
 from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest
@@ -122,7 +122,9 @@ async def observed(machine: Machine, directory: Path) -> AsyncIterator[Observed]
 
 
 def read_report(path: str) -> CaptureReport:
-    return msgspec.json.decode(Path(path).read_bytes(), type=CaptureReport)
+    report = decode_report(Path(path).read_bytes())
+    assert isinstance(report, CaptureReport)
+    return report
 
 
 async def test_a_running_guest_is_captured_and_runs_on(

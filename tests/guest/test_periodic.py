@@ -31,6 +31,7 @@ from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.scenario import Scenario, Step, encode_plan
 from ktstr_tui.model.diff import ReportDiff
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.report_files import DualReport, decode_report
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
 from tests.guest.runs import call, call_json, private_environment
@@ -120,7 +121,9 @@ PATIENCE_S = 60
 
 
 def load(entry: dict[str, Any]) -> CaptureReport:
-    return msgspec.json.decode(Path(entry["path"]).read_bytes(), type=CaptureReport)
+    report = decode_report(Path(entry["path"]).read_bytes())
+    assert isinstance(report, CaptureReport)
+    return report
 
 
 @pytest.fixture
@@ -245,11 +248,25 @@ def test_a_stall_is_captured_early_and_the_difference_names_who_starved(tmp_path
     (queue,) = (it for it in diff.queues if it.id == 7)
     assert queue.left == 0
     assert "did not run in between" in call("capture-diff", early.tag, late.tag, env=env).stdout
+    # Both are in one file, with the same difference.
+    (dual_path,) = {entry["dual_path"] for entry in entries.values()}
+    assert Path(dual_path).name == Path(entries["error"]["path"]).name.replace(".json", ".dual.json")
+    dual = decode_report(Path(dual_path).read_bytes())
+    assert isinstance(dual, DualReport)
+    assert (dual.outcome, dual.tag, dual.early, dual.late) == ("both", late.tag, early, late)
+    assert (dual.early_max_age_ms, dual.early_threshold_ms) == (
+        late.early_max_age_ms,
+        late.early_threshold_ms,
+    )
+    assert dual.diff == diff
+    done = call("capture-diff", dual_path, "--json", env=env)
+    assert msgspec.json.decode(done.stdout, type=ReportDiff) == diff
+    assert "did not run in between" in call("capture-diff", dual_path, env=env).stdout
 
 
 def test_without_the_early_capture_the_report_says_why(tmp_path: Path) -> None:
     env = private_environment(tmp_path)
     arguments = ("run", "--headless", "--scheduler", "demo:stall", "--no-early-capture", "--duration", "200")
     summary = call_json(*arguments, env=env)
-    assert [entry["trigger"] for entry in summary["captures"]] == ["error"]
+    assert [(entry["trigger"], entry["dual_path"]) for entry in summary["captures"]] == [("error", None)]
     assert summary["captures"][0]["early_skipped_reason"] == "early captures were turned off"

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from ktstr_tui.link.recording import read_recording
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.report_files import decode_report
 from ktstr_tui.model.state import RunState
 from tests.guest.compilers import REJECTED
 from tests.guest.runs import call, call_json, headless_run, private_environment
@@ -48,7 +48,9 @@ def error_capture(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_report(entry: dict[str, Any]) -> CaptureReport:
-    return msgspec.json.decode(Path(entry["path"]).read_bytes(), type=CaptureReport)
+    report = decode_report(Path(entry["path"]).read_bytes())
+    assert isinstance(report, CaptureReport)
+    return report
 
 
 def test_the_tour_ends_with_the_ejection_captured(tour: tuple[dict[str, Any], int]) -> None:
