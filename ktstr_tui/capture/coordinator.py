@@ -10,7 +10,9 @@ Each part is a file of its own:
 * `standing`: the stop and the go around a piece of work, and the events that wait for the go,
 * `taking`: one capture of the standing guest,
 * `looks`: what every stop is used for, whatever it was for: watches, and the end of schedulers,
-* `finisher`: what becomes of a capture after the guest runs again.
+* `finisher`: what becomes of a capture after the guest runs again,
+* `degraded`: what is left of one when the guest did not stop in time or went away,
+* `pairs`: the early and the late capture of a scheduler's end in one file.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class Owner:
                 self._emit(Logged(severity=severity, source="coordinator", text=error.message))
             finally:
                 self._requests.close(GuestError("the coordinator has ended"))
-                self._ended(lost)
                 try:
+                    self._ended(lost)
                     await self._standing.end()
                 finally:
                     finishing.cancel()

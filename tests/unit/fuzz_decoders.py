@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from ktstr_tui.model.errors import KtstrError
 from tests.unit import fuzz_inputs as inputs
+from tests.unit.fuzz_reports import report_seeds, run_report
 
 FOUND = Path(__file__).resolve().parents[2] / "build" / "fuzz" / "found"
 INPUT_TIMEOUT_S = 20
@@ -69,6 +70,7 @@ TARGETS: dict[str, Target] = {
     "vmcoreinfo": Target(inputs.vmcoreinfo_seeds, inputs.run_vmcoreinfo),
     "vlp": Target(inputs.vlp_seeds, inputs.run_vlp, inputs.repair_vlp),
     "console": Target(inputs.console_seeds, inputs.run_console),
+    "reports": Target(report_seeds, run_report),
 }
 
 _INTERESTING = (

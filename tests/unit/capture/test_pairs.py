@@ -15,12 +15,13 @@ from ktstr_tui.capture.job import Label
 from ktstr_tui.capture.pairs import MAX_WAITING, Departure, Pairs
 from ktstr_tui.capture.stamp import EarlyRecord, Stamp
 from ktstr_tui.guest.gdb import Stop
+from ktstr_tui.model.errors import root_cause
 from ktstr_tui.model.events import CaptureTaken, DualSaved, Event, Logged
 from ktstr_tui.model.report import CaptureReport, placeholder
 from ktstr_tui.model.report_files import DegradedReport, DualReport, why_alone
 from tests.unit.capture.early_rig import Watched, sample, watched
 from tests.unit.capture.fakes import SCHED_A, SCHED_B
-from tests.unit.capture.rig import Saved, in_place
+from tests.unit.capture.rig import Rig, Saved, in_place
 
 pytestmark = pytest.mark.usefixtures("no_threads")
 
@@ -327,3 +328,25 @@ async def test_a_difference_that_cannot_be_made_costs_only_itself(monkeypatch: p
     assert isinstance(dual, DualReport)
     assert (dual.outcome, dual.diff) == ("both", None)
     assert [type(event) for event in events] == [Logged, DualSaved]
+
+
+async def test_a_defect_at_the_end_of_the_run_does_not_hang_it(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig()
+
+    def fail(tag: str | None) -> EarlyRecord:
+        raise ZeroDivisionError("a defect")
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(rig.coordinator.run)
+            rig.view.root = SCHED_A
+            await rig.attach()
+            await rig.coordinator.capture("early")
+            monkeypatch.setattr(rig.coordinator._looks, "_early", fail)
+            nursery.cancel_scope.cancel()
+
+    with trio.fail_after(60), pytest.raises(BaseExceptionGroup) as caught:
+        await run()
+    assert isinstance(root_cause(caught.value), ZeroDivisionError)
