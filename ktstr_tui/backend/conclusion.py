@@ -24,6 +24,8 @@ from ktstr_tui.capture.snapshots import BridgeEvent, DrainedSnapshot, MissingSta
 from ktstr_tui.capture.verdict import GuestVerdict, judge, result_line
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.events import Logged, RunConcluded
+from ktstr_tui.model.report_files import SCHEMA_DEGRADED
+from ktstr_tui.model.state import CaptureState
 
 
 async def conclude(
@@ -50,9 +52,9 @@ async def conclude(
     captures = bridge.drain_ordered_with_stats()
     operations = bridge.drain_kernel_ops()
     happened = bridge.drain_events()
-    paths = {entry.report.tag: entry.path for entry in stream.state.captures}
+    saved = {entry.report.tag: entry for entry in stream.state.captures}
     index = {
-        "captures": [_line(entry, paths.get(entry.tag, "")) for entry in captures],
+        "captures": [_line(entry, saved.get(entry.tag)) for entry in captures],
         "events": [msgspec.to_builtins(event) for event in happened],
         "kernel_ops": [{"tag": tag, **_plain(reply)} for tag, reply in operations],
     }
@@ -74,18 +76,20 @@ async def conclude(
     stream.emit(told)
 
 
-def _line(entry: DrainedSnapshot, path: str) -> dict[str, Any]:
+def _line(entry: DrainedSnapshot, saved: CaptureState | None) -> dict[str, Any]:
     missing = entry.stats if isinstance(entry.stats, MissingStats) else None
+    failed = entry.report.is_placeholder
     return {
         "tag": entry.tag,
-        "schema": entry.report.schema,
+        # A stop that failed has one file, and that is no placeholder.
+        "schema": SCHEMA_DEGRADED if saved and saved.degraded and failed else entry.report.schema,
         "trigger": entry.report.trigger,
-        "is_placeholder": entry.report.is_placeholder,
+        "is_placeholder": failed,
         "step_index": entry.step_index,
         "elapsed_ms": entry.elapsed_ms,
         "stats": None if missing else entry.stats,
         "stats_unavailable": str(missing) if missing else None,
-        "path": path,
+        "path": saved.path if saved else "",
     }
 
 

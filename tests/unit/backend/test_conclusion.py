@@ -19,6 +19,7 @@ from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import CaptureTaken, Event, Logged, RunConcluded
 from ktstr_tui.model.report import CaptureReport, placeholder
+from ktstr_tui.model.report_files import DegradedReport
 from ktstr_tui.wire.frames import Frame
 from ktstr_tui.wire.kernel_ops import U32, KernelOpReply
 from ktstr_tui.wire.messages import ExitCode, MsgType
@@ -110,6 +111,20 @@ async def test_the_index_lists_what_the_bridge_kept(run: Run) -> None:
     assert (index["kernel_ops"][0]["tag"], index["kernel_ops"][0]["success"]) == ("look", True)
     assert run.bridge.is_empty()
     assert run.bridge.drain_kernel_ops() == []
+
+
+async def test_the_index_says_what_is_in_the_file_of_a_stop_that_failed(run: Run) -> None:
+    failed, path = placeholder("a", "guest", "timed out"), "/captures/001-a.degraded.json"
+    degraded = DegradedReport(tag="a", trigger="guest", reason="rendezvous timed out", elapsed_ms=2000.0)
+    run.stream.emit(CaptureTaken(report=failed, path=path, degraded=degraded))
+    run.stream.emit(CaptureTaken(report=report("b"), degraded=degraded))
+    run.bridge.store("a", failed)
+    run.bridge.store("b", report("b"))
+    index = json.loads(text_of((await run.conclude()).index_path))
+    assert [(it["schema"], it["is_placeholder"], it["path"]) for it in index["captures"]] == [
+        ("degraded", True, path),
+        ("single", False, ""),
+    ]
 
 
 async def test_results_of_the_guest_are_written_and_named(run: Run) -> None:

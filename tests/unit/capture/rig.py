@@ -13,6 +13,7 @@ from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
 from ktstr_tui.capture.store import file_name, kind_of
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, DualSaved, Event, Logged, SchedulerChanged
+from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport
 from tests.unit.capture.fakes import FakeCollect, FakeGdb, FakeView, clock_ns
 
