@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ktstr_tui.capture.report import RawCapture, RawCpu, RawTask
+from ktstr_tui.capture.raw import RawCapture, RawCpu, RawTask
 from ktstr_tui.capture.stacks import cpu_stack, task_stack
 from ktstr_tui.kernel.dmesg import DmesgUnreadable, dmesg_tail
 from ktstr_tui.kernel.memory import MemoryReadError

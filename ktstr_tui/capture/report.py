@@ -1,7 +1,7 @@
 """A capture in two steps, because frozen time is precious.
 
 ``collect`` runs while the guest stands still. It only copies: runqueues, tasks, queues, stack words, map
-bytes, a few microseconds each. ``RawCapture.render`` runs after the thaw and turns the copies into a report:
+bytes, a few microseconds each. ``Capture.render`` runs after the thaw and turns the copies into a report:
 unwinding, names, types, formatting. Two things cannot be copied at the stop and are read late, and the
 report says so: the text of the exit info, which the kernel only writes after the write that stopped it, and
 the kernel's log.
@@ -9,20 +9,18 @@ the kernel's log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
+from ktstr_tui.capture.raw import DMESG_LINES, RawCapture, RawCpu, RawDsq, RawScheduler, RawTask, Registers
+from ktstr_tui.capture.render import render_capture
 from ktstr_tui.capture.rendezvous import collector_off
-from ktstr_tui.capture.stacks import StackCopy, copy_stack
+from ktstr_tui.capture.stacks import copy_stack
 from ktstr_tui.kernel.address import AddressSpace
-from ktstr_tui.kernel.bpf_maps import RawMap
 from ktstr_tui.kernel.dsq import DsqRef
 from ktstr_tui.kernel.memory import MemoryReadError
-from ktstr_tui.kernel.scx import ExitText, SchedState
-from ktstr_tui.kernel.symbols import BpfSymbol
 from ktstr_tui.kernel.tasks import Runnable
 from ktstr_tui.kernel.torn import Torn
 from ktstr_tui.kernel.view import KernelView
@@ -32,104 +30,15 @@ from ktstr_tui.model.report import CaptureReport
 MAX_TASKS = 256
 MAX_DSQS = 1024
 MAX_DSQ_MEMBERS = 4096
-DMESG_LINES = 100
 MAX_MAPS_S = 0.02
 """Frozen time that copying maps may take."""
 
 
-Registers: TypeAlias = Mapping[int, Mapping[str, int]] | Sequence[Mapping[str, int]]
-
-
-@dataclass(slots=True)
-class RawCpu:
-    """One CPU's copies."""
-
-    cpu: int
-    registers: dict[str, int] = field(default_factory=dict)
-    rq: dict[str, Any] | None = None
-    curr: dict[str, Any] | None = None
-    stack: StackCopy | None = None
-    runnable: list[Runnable] = field(default_factory=list)
-    runnable_cut: bool = False
-    unavailable: str | None = None
-
-
-@dataclass(slots=True)
-class RawTask:
-    """One waiting task's copies."""
-
-    found: Runnable
-    row: dict[str, Any]
-    allowed: int
-    age_ms: float
-    dsq: str | None
-    dsq_id: int | None
-    stack: StackCopy | None
-
-
-@dataclass(slots=True)
-class RawDsq:
-    """One queue's copies."""
-
-    ref: DsqRef
-    row: dict[str, Any]
-    pids: list[int]
-    cut: bool
-
-
-@dataclass(slots=True)
-class RawScheduler:
-    """The scheduler's copies."""
-
-    state: str | None
-    enable_seq: int | None
-    sched: SchedState | None = None
-    exit_text: ExitText | None = None
-    events: dict[str, int] | None = None
-
-
-@dataclass(slots=True)
-class RawCapture:
-    """What was copied while the guest stood; ``render`` makes the report of it."""
-
-    tag: str
-    trigger: str
-    trigger_detail: str = ""
-    mono_ns: int = 0
-    wall_time: str = ""
-    step: str | None = None
-    jiffies: int = 0
-    sched: int | None = None
-    """Address of the scheduler, for reading its exit info late."""
-    scheduler: RawScheduler | None = None
-    cpus: list[RawCpu] = field(default_factory=list)
-    tasks: list[RawTask] = field(default_factory=list)
-    dsqs: list[RawDsq] = field(default_factory=list)
-    maps: list[RawMap] = field(default_factory=list)
-    bpf_symbols: tuple[BpfSymbol, ...] = ()
-    dmesg_lines: int = DMESG_LINES
-    unavailable: dict[str, str] = field(default_factory=dict)
-    truncated: dict[str, str] = field(default_factory=dict)
-    copy_stack: Callable[[RawCpu], None] | None = None
-    """Copies what a CPU's registers point to; only while the guest stands."""
-
-    def add_registers(self, registers: Registers) -> None:
-        """Take the registers of each vCPU by name (``rip``, ``rsp``, ``rbp``, …) and copy its stack.
-
-        Args:
-            registers: By CPU number, or in the order of CPUs.
-        """
-        by_cpu = registers if isinstance(registers, Mapping) else dict(enumerate(registers))
-        with collector_off():
-            for one in self.cpus:
-                one.registers = dict(by_cpu.get(one.cpu, {}))
-                if self.copy_stack is not None:
-                    self.copy_stack(one)
+class Capture(RawCapture):
+    """The copies, which know how to become a report."""
 
     def render(self, view: KernelView) -> CaptureReport:
         """The report. Call it after the thaw, promptly: what is read late changes from then on."""
-        from ktstr_tui.capture.render import render_capture  # noqa: PLC0415 - render builds on this module
-
         return render_capture(self, view)
 
 
@@ -145,14 +54,14 @@ def collect(
     step: str | None = None,
     max_tasks: int = MAX_TASKS,
     dmesg_lines: int = DMESG_LINES,
-) -> RawCapture:
+) -> Capture:
     """Copy the scheduler-related state of a guest that stands still.
 
     Never raises for what the guest's memory holds: a section that cannot be read is named in ``unavailable``.
 
     Args:
         view: The kernel.
-        registers: See `RawCapture.add_registers`, which may also be called afterwards.
+        registers: See `raw.RawCapture.add_registers`, which may also be called afterwards.
         tag: Name of the capture, unique in a run.
         trigger: Why it is taken.
         trigger_detail: More of that, for people.
@@ -162,7 +71,7 @@ def collect(
         max_tasks: Most waiting tasks to copy, longest waiting first.
         dmesg_lines: Lines of the kernel's log to read after the thaw.
     """
-    raw = RawCapture(tag, trigger, trigger_detail, mono_ns, wall_time, step, dmesg_lines=dmesg_lines)
+    raw = Capture(tag, trigger, trigger_detail, mono_ns, wall_time, step, dmesg_lines=dmesg_lines)
     with collector_off():
         _Collector(view, raw).run(max_tasks)
     if registers is not None:

@@ -14,14 +14,11 @@ import os
 import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from ktstr_tui.guest.guest_files import GuestFile, SchedulerPayload
 from ktstr_tui.model.errors import HostError, InternalError
-
-if TYPE_CHECKING:
-    from ktstr_tui.guest.payload import SchedulerPayload
 
 PLAN_PATH = "/ktstr/plan"
 """Where the guest program looks for its plan."""
@@ -38,27 +35,6 @@ class GuestArtifacts(msgspec.Struct, frozen=True):
     agent: Path
     demos: dict[str, Path]
     """BPF objects by the name that follows ``demo:``."""
-
-
-class GuestFile(msgspec.Struct, frozen=True):
-    """A file to be put into the guest."""
-
-    source: bytes | Path
-    mode: int = 0o644
-    """Permission bits."""
-
-    def read(self) -> bytes:
-        """The content.
-
-        Raises:
-            HostError: The host's file cannot be read.
-        """
-        if isinstance(self.source, bytes):
-            return self.source
-        try:
-            return self.source.read_bytes()
-        except OSError as error:
-            raise HostError(f"{self.source} cannot be read: {error.strerror}") from error
 
 
 def guest_artifacts() -> GuestArtifacts:

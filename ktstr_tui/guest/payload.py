@@ -21,15 +21,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-import msgspec
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
-from ktstr_tui.guest.initramfs import GuestArtifacts, GuestFile, guest_artifacts
-from ktstr_tui.guest.scenario import NO_SCHEDULER
+from ktstr_tui.guest.guest_files import NO_SCHEDULER, GuestFile, SchedulerPayload
+from ktstr_tui.guest.initramfs import GuestArtifacts, guest_artifacts
 from ktstr_tui.model.errors import UsageError
 
 OPS_TYPE = b"sched_ext_ops"
@@ -40,18 +38,6 @@ MAX_ARGUMENTS = 32
 LD_CACHE = Path("/etc/ld.so.cache")
 _STANDARD = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
 _MACHINE = "EM_X86_64"
-
-
-class SchedulerPayload(msgspec.Struct, frozen=True):
-    """A scheduler with its files."""
-
-    name: str
-    """As shown to people: ``none``, ``demo:fifo``, or the file's name."""
-    kind: Literal["none", "object", "program"]
-    files: dict[str, GuestFile]
-    """By absolute path in the guest."""
-    argv: tuple[str, ...]
-    """For an object: its path in the guest. For a program: its path and arguments."""
 
 
 def resolve_scheduler(spec: str, artifacts: GuestArtifacts | None = None) -> SchedulerPayload:

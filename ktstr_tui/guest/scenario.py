@@ -44,17 +44,13 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from ktstr_tui.guest.guest_files import NO_SCHEDULER, SchedulerPayload
 from ktstr_tui.model.errors import UsageError
 
-if TYPE_CHECKING:
-    from ktstr_tui.guest.payload import SchedulerPayload
-
-NO_SCHEDULER = "none"
-"""The name that stands for the kernel's own scheduler."""
 MAX_STEPS = 64
 MAX_GROUPS = 32
 """Worker tables of one step."""

@@ -11,16 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ktstr_tui.guest.guest_files import GuestFile, SchedulerPayload
 from ktstr_tui.guest.initramfs import (
     DEMOS,
     GUEST_DIR_VARIABLE,
     PLAN_PATH,
-    GuestFile,
     build_initramfs,
     guest_artifacts,
     pack_cpio,
 )
-from ktstr_tui.guest.payload import SchedulerPayload
 from ktstr_tui.model.errors import HostError, InternalError
 
 

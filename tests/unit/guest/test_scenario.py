@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ktstr_tui.guest.payload import SchedulerPayload
+from ktstr_tui.guest.guest_files import SchedulerPayload
 from ktstr_tui.guest.scenario import (
     MAX_PROCESSES,
     Scenario,
