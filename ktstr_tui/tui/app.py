@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 PAINT_RATES_HZ = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """What ``+`` and ``-`` choose from."""
+NOTICE_S = 6.0
+"""How long a short-lived message is shown."""
 
 
 class KtstrApp(App[str], inherit_bindings=False):
@@ -140,7 +142,7 @@ class KtstrApp(App[str], inherit_bindings=False):
     def say(self, text: str, severity: str = "information", *, title: str = "") -> None:
         """A short-lived message; ``text`` may come from the guest."""
         level = "error" if severity == "error" else "warning" if severity == "warning" else "information"
-        self.notify(clean(text), title=title, severity=level, markup=False, timeout=6)  # type: ignore[arg-type]
+        self.notify(clean(text), title=title, severity=level, markup=False, timeout=NOTICE_S)  # type: ignore[arg-type]
 
     # Actions on the run.
 

@@ -1,11 +1,17 @@
-"""A source without a run, and the one place where Textual's event loop is started in tests."""
+"""A source without a run, and the one place where Textual's event loop is started in tests.
+
+Textual's pilot takes an app for idle when its process used little CPU time lately. On a busy machine that is true of
+an app that waits for a CPU with its work undone. So whoever looks at the screen waits, after the pilot, until the event
+loop itself has nothing left to run. Short-lived messages stay, however long that takes.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sized
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import msgspec
 from textual.pilot import Pilot
@@ -15,9 +21,12 @@ from ktstr_tui.model.commands import Failure, Reply
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
+from ktstr_tui.tui import app as app_module
 from ktstr_tui.tui.app import KtstrApp
 
 _T = TypeVar("_T")
+PATIENCE_S = 120
+"""Generous, because it only matters when something is broken."""
 
 
 class FakeStatistics(msgspec.Struct, frozen=True):
@@ -74,20 +83,50 @@ def drive(
         app = KtstrApp(source, owner=owner, paint_hz=0)
         app.animation_level = "none"
         context: AbstractAsyncContextManager[Pilot[str]] = app.run_test(size=size)
-        async with context as pilot:
-            await settle(app, pilot)
-            return app, await steps(app, pilot)
+        with patch.object(app_module, "NOTICE_S", 3600.0):
+            async with context as pilot:
+                await settle(app, pilot)
+                return app, await steps(app, pilot)
 
     coroutine: Coroutine[Any, Any, tuple[KtstrApp, _T]] = main()
     return asyncio.run(coroutine)
 
 
-async def settle(app: KtstrApp, pilot: Pilot[str]) -> None:
-    """Let messages and layouts come to rest, painting in between."""
-    for _ in range(2):
-        await pilot.pause()
-        app.paint()
+async def rest(app: KtstrApp, pilot: Pilot[str]) -> None:
+    """Let messages and layouts come to rest: nothing is ready to run, also after an update of the screen."""
     await pilot.pause()
+    ready: Sized = vars(asyncio.get_running_loop())["_ready"]
+    calm = False
+    async with asyncio.timeout(PATIENCE_S):
+        while not calm:
+            await asyncio.sleep(0)
+            if not ready:
+                app.screen._on_timer_update()
+                calm = not ready
+
+
+async def until(app: KtstrApp, pilot: Pilot[str], condition: Callable[[], bool]) -> None:
+    """Wait for what takes time of its own."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - Textual rings no bell
+            await asyncio.sleep(0.01)
+    await rest(app, pilot)
+
+
+async def leave(app: KtstrApp, pilot: Pilot[str], *keys: str) -> None:
+    """Press keys of which the last ends the app, and wait until it has taken that to heart."""
+    await pilot.press(*keys)
+    async with asyncio.timeout(PATIENCE_S):
+        while not app._exit:  # noqa: ASYNC110 - Textual rings no bell
+            await asyncio.sleep(0.01)
+
+
+async def settle(app: KtstrApp, pilot: Pilot[str]) -> None:
+    """Let everything come to rest, painting in between."""
+    for _ in range(2):
+        await rest(app, pilot)
+        app.paint()
+    await rest(app, pilot)
 
 
 async def press(app: KtstrApp, pilot: Pilot[str], *keys: str) -> None:

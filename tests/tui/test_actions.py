@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from textual.binding import Binding
+from textual.command import CommandList
 from textual.pilot import Pilot
 
 from ktstr_tui.tui.actions import ACTIONS, GROUP_TITLES, action, bindings
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.dialogs import active_keys
-from tests.tui.fakes import FakeSource, drive, press, screen
+from tests.tui.fakes import FakeSource, drive, press, screen, until
 from tests.tui.story import Story
 
 
@@ -68,9 +69,11 @@ def test_help_follows_a_key_map() -> None:
 def test_the_palette_offers_every_action_of_the_screen() -> None:
     async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
         await press(app, pilot, "ctrl+p")
-        await pilot.press(*"pause")
-        await pilot.pause()
-        await pilot.pause(0.3)
+        await press(app, pilot, *"pause")
+        palette = app.screen
+        searching = [it for it in app.workers if it.node is palette]
+        await until(app, pilot, lambda: all(it.is_finished for it in searching))
+        await until(app, pilot, lambda: palette.query_one(CommandList).option_count > 0)
         await press(app, pilot, "enter")
         return "paused" if app.view.paused else "running"
 

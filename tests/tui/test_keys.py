@@ -18,7 +18,7 @@ from ktstr_tui.tui.logs import LogPane
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.report_screen import ReportScreen
-from tests.tui.fakes import FakeSource, drive, press, rows, screen, settle
+from tests.tui.fakes import FakeSource, drive, leave, press, rows, screen, settle
 from tests.tui.story import START_NS, Story
 
 PANELS = {
@@ -327,7 +327,7 @@ def test_the_accelerator_and_its_reason_are_one_key_away() -> None:
 
 def test_a_viewer_just_detaches() -> None:
     async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
-        await pilot.press("ctrl+q")
+        await leave(app, pilot, "ctrl+q")
 
     assert drive(ended_story(), steps)[0].return_value == "detach"
 
@@ -340,7 +340,7 @@ def test_the_owner_is_asked(keys: tuple[str, ...], answer: str) -> None:
     async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
         await press(app, pilot, "ctrl+q")
         assert isinstance(app.screen, LeaveDialog)
-        await pilot.press(*keys)
+        await leave(app, pilot, *keys)
 
     assert drive(ended_story(), steps, owner=True)[0].return_value == answer
 

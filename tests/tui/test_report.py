@@ -14,7 +14,7 @@ from ktstr_tui.tui.lines import text_of
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.report_panes import COLUMNS
 from ktstr_tui.tui.report_screen import ReportScreen
-from tests.tui.fakes import FakeSource, drive, press, rows, screen
+from tests.tui.fakes import FakeSource, drive, press, rows, screen, settle
 from tests.tui.story import Story
 
 OPEN = ("3", "enter")
@@ -105,6 +105,7 @@ def test_a_click_on_a_heading_sorts() -> None:
     async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
         await press(app, pilot, *OPEN, "2")
         await pilot.click("#task-table", offset=(14, 1))
+        await settle(app, pilot)
         assert isinstance(app.screen, ReportScreen)
         return COLUMNS[app.screen.tasks.sort_column][0]
 

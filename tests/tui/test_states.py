@@ -13,7 +13,7 @@ from ktstr_tui.link.source import OnEvents
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.sample import CpuSample, Sample, SchedulerSample
 from ktstr_tui.tui.app import KtstrApp
-from tests.tui.fakes import FakeSource, drive, press, rows, screen, settle
+from tests.tui.fakes import FakeSource, drive, leave, press, rows, screen, settle
 from tests.tui.story import START_NS, Story
 
 
@@ -95,7 +95,7 @@ def test_the_owner_of_an_ended_run_is_not_asked() -> None:
     source.feed([ending(source)])
 
     async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
-        await pilot.press("ctrl+q")
+        await leave(app, pilot, "ctrl+q")
 
     assert drive(source, steps, owner=True)[0].return_value == "end"
 
