@@ -8,6 +8,9 @@
 //	then	orderly frames, long enough to end whatever was torn; ScenarioEnd, whose total_iterations is the number of
 //		bytes sent up to the guest's last one; Exit
 //
+// How much gets through depends on how fast this machine is. So every attack exceeds what the host allows within a
+// single turn, and text, whose allowance is large, does so in one stream before all others begin.
+//
 // It reads nothing of what the host says until the end. Then it looks for the Shutdown that answers the Exit.
 #include <dirent.h>
 #include <errno.h>
@@ -33,6 +36,7 @@
 #define ACCESSOR_NS (10 * SECOND_NS)
 #define FAREWELL_NS (30 * SECOND_NS)
 #define TURN_BYTES (192u << 10)
+#define TORRENT_BYTES (2u << 20) // the host allows 1 MiB at once and 128 KiB a second
 #define CHUNK 32768 // what the kernel takes in one write
 #define SETTLE_BYTES (KTF_MAX_PAYLOAD + 65536)
 
@@ -204,10 +208,11 @@ static void marks(void)
 static void worker_reports(void)
 {
 	static uint8_t report[4 + 256 * 28];
+	uint32_t rows = next() % 8 ? 8 : 256;
 
 	memcpy(report, any_noise(sizeof(report)), sizeof(report));
-	memcpy(report, &(uint32_t){ 256 }, 4);
-	send_frame(KTF_WORKER_REPORT, report, sizeof(report));
+	memcpy(report, &rows, 4);
+	send_frame(KTF_WORKER_REPORT, report, 4 + rows * 28);
 }
 
 static void exits_of_schedulers(void)
@@ -228,7 +233,7 @@ static void phases(void)
 
 	memset(reason, 'r', sizeof(reason));
 	reason[0] = (uint8_t)(1 + next() % 3); // 4 ends the run
-	send_frame(KTF_LIFECYCLE, reason, next() % 2 ? 1 : sizeof(reason));
+	send_frame(KTF_LIFECYCLE, reason, next() % 64 ? 1 : sizeof(reason));
 }
 
 static void beats(void)
@@ -290,10 +295,17 @@ static void (*const attacks[])(void) = {
 };
 #define NR_ATTACKS (sizeof(attacks) / sizeof(*attacks))
 
+static void torrent(void)
+{
+	for (uint64_t until = sent + TORRENT_BYTES; sent < until;)
+		send_frame(KTF_STDOUT, any_noise(20000), 20000);
+}
+
 static void flood(void)
 {
 	uint64_t end_ns = now_ns() + FLOOD_NS;
 
+	torrent();
 	for (size_t turn = 0; now_ns() < end_ns; turn++) {
 		uint64_t until = sent + TURN_BYTES;
 

@@ -35,7 +35,7 @@ async def test_all_that_is_queued_behind_a_quiet_descriptor_arrives(
     context: zmq.Context[zmq.Socket[bytes]],
 ) -> None:
     left, right = pair(context, zmq.DEALER, zmq.DEALER)
-    with left, right, trio.fail_after(10):
+    with left, right, trio.fail_after(60):
         for number in range(100):
             await right.send([b"%d" % number])
         assert [await left.receive() for _ in range(100)] == [[b"%d" % number] for number in range(100)]
@@ -43,7 +43,7 @@ async def test_all_that_is_queued_behind_a_quiet_descriptor_arrives(
 
 async def test_a_waiting_receiver_wakes(context: zmq.Context[zmq.Socket[bytes]]) -> None:
     left, right = pair(context, zmq.DEALER, zmq.DEALER)
-    with left, right, trio.fail_after(10):
+    with left, right, trio.fail_after(60):
         async with trio.open_nursery() as nursery:
 
             async def later() -> None:
@@ -61,7 +61,7 @@ async def test_many_receivers_share_one_descriptor(context: zmq.Context[zmq.Sock
     async def one() -> None:
         found.extend(await left.receive())
 
-    with left, right, trio.fail_after(10):
+    with left, right, trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(one)
@@ -76,7 +76,7 @@ async def test_an_edge_eaten_by_a_failed_receive_is_passed_on(
     context: zmq.Context[zmq.Socket[bytes]],
 ) -> None:
     left, right = pair(context, zmq.DEALER, zmq.DEALER, high_water=2)
-    with left, right, trio.fail_after(10):
+    with left, right, trio.fail_after(60):
         sent = 0
 
         async def fill() -> None:
@@ -107,7 +107,7 @@ async def test_two_blocked_senders_and_an_unread_message_do_not_wake_each_other_
     context: zmq.Context[zmq.Socket[bytes]],
 ) -> None:
     left, right = pair(context, zmq.DEALER, zmq.DEALER, high_water=1)
-    with left, right, trio.fail_after(10):
+    with left, right, trio.fail_after(60):
 
         async def flood() -> None:
             while True:
@@ -132,7 +132,7 @@ async def test_a_cancelled_sentry_hands_over(context: zmq.Context[zmq.Socket[byt
     async def receive() -> None:
         found.append(await left.receive())
 
-    with left, right, trio.fail_after(10):
+    with left, right, trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             scope = trio.CancelScope()
 
@@ -205,7 +205,7 @@ async def test_closing_wakes_all_who_wait(context: zmq.Context[zmq.Socket[bytes]
             await left.receive()
         closed += 1
 
-    with right, trio.fail_after(10):
+    with right, trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(wait)
