@@ -130,6 +130,15 @@ def _run_here(config: RunConfig) -> RunState:
     return trio.run(run_backend, config, say, ready)
 
 
+def _in_words(capture: dict[str, Any]) -> str:
+    if capture["is_placeholder"]:
+        return capture["degraded_reason"] or "failed; the file says why"
+    task = capture["first_stalled"]
+    if task is None:
+        return "no runnable task"
+    return f"{task['comm']}[{task['pid']}] runnable for {task['age_ms'] / 1000:.3f} s in {task['dsq']}"
+
+
 def _print_summary(state: RunState) -> None:
     from ktstr_tui.backend.summary import summarize
 
@@ -145,19 +154,19 @@ def _print_summary(state: RunState) -> None:
         f"frames    {frames['received']} ({frames['bytes']} bytes, {frames['crc_bad']} with a bad CRC)\n"
     )
     for entry in summary["captures"]:
-        stalled = entry["first_stalled"]
-        who = (
-            f"{stalled['comm']}[{stalled['pid']}] runnable for {stalled['age_ms'] / 1000:.3f} s in {stalled['dsq']}"
-            if stalled
-            else "no runnable task"
-        )
         pause = f"{entry['pause_us'] / 1000:.1f} ms" if entry["pause_us"] is not None else "unknown"
         kind = entry["exit_kind"]
-        out.write(f"capture   {entry['tag']} ({entry['trigger']}, exit_kind {kind}, pause {pause}): {who}\n")
+        out.write(
+            f"capture   {entry['tag']} ({entry['trigger']}, exit_kind {kind}, pause {pause}): {_in_words(entry)}\n"
+        )
     # Both captures of a pair name its file.
     for path, outcome in {it["dual_path"]: it["dual_outcome"] for it in summary["captures"]}.items():
         if path:
             out.write(f"dual      {outcome}: {path}\n")
+    if summary["conclusion"] and summary["conclusion"]["results_path"]:
+        out.write(f"results   {summary['conclusion']['results_path']}\n")
+    for reason, count in summary["drops"].items():
+        out.write(f"dropped   {count} of {reason}\n")
     out.write(f"ended     {summary['end_reason']} (exit code {summary['exit_code']})\n")
     ended = state.ended
     if ended is not None and ended.fault:
