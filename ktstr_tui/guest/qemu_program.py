@@ -125,8 +125,8 @@ def tcg_threads(version: str) -> Threads:
     The kernel patches its own code while other CPUs run it (static keys, trampolines), by way of an int3.
     QEMU before 8.1 reads code without holding its page, so it can keep a translation of the int3 that another
     vCPU is just removing; the guest then dies in "Oops: int3". Measured with 7.2 on two busy cores: 1 boot of
-    20 with two vCPUs, 1 of 4 with sixteen; with 10.0 none of 39. On one thread the vCPUs take turns, at every
-    interrupt.
+    20 with two vCPUs, 1 of 4 with sixteen; with 10.0 still 1 of about 450, when all shared one busy core. On one
+    thread the vCPUs take turns, at every interrupt.
     """
     return "multi" if parse_version(version) >= PARALLEL_SINCE else "single"
 
