@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from ktstr_tui.kernel.vmcoreinfo import START_KERNEL_MAP
 from ktstr_tui.model.events import Event, Logged, Severity
 from ktstr_tui.wire.messages import KernAddrs
 
@@ -23,7 +24,6 @@ LINK_TEXT = 0xFFFF_FFFF_8100_0000
 """Of ``_text`` without KASLR, on x86-64."""
 MAX_SLIDE = 1 << 30
 """What ``RANDOMIZE_BASE_MAX_OFFSET`` allows."""
-START_KERNEL_MAP = 0xFFFF_FFFF_8000_0000
 
 
 class Found(Protocol):

@@ -21,6 +21,7 @@ import trio
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.dispatch import Dispatcher
 from ktstr_tui.capture.snapshots import BridgeEvent, DrainedSnapshot, MissingStats
+from ktstr_tui.capture.store import write_whole
 from ktstr_tui.capture.verdict import GuestVerdict, judge, result_line
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.events import Logged, RunConcluded
@@ -116,12 +117,8 @@ def _lines(verdict: GuestVerdict) -> bytes:
 
 
 async def _write(path: Path, data: bytes, stream: Stream) -> str:
-    def write() -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_bytes(data)
-
     try:
-        await trio.to_thread.run_sync(write)
+        await trio.to_thread.run_sync(write_whole, path, data)
     except OSError as error:
         text = f"{path} could not be written: {error}"
         stream.emit(Logged(severity="error", source="captures", text=text))

@@ -15,12 +15,12 @@ from collections.abc import Callable
 import trio
 
 from ktstr_tui.capture.active import require_bridge
+from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged
 
 SWAP_S = 5.0
 """How long after its step began a scheduler may take to be followed. The frame and the stop are milliseconds apart."""
-NO_SCHEDULER = "none"
 _MEMORY_ONLY = 1
 """The publish number before any scheduler: memory alone."""
 

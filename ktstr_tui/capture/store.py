@@ -162,17 +162,22 @@ def _encode(report: AnyReport) -> bytes:
 
 
 def _write(path: Path, report: AnyReport) -> int:
-    text = _encode(report)
+    data = _encode(report)
+    write_whole(path, data)
+    return len(data)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is complete or not there, readable by its owner only. Blocks; raises ``OSError``."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # mkstemp makes the file 0600.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(text)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).rename(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return len(text)

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ktstr_tui.backend.claims import KERNEL_HALF, LINK_TEXT, MAX_SLIDE, START_KERNEL_MAP, KernelClaims
+from ktstr_tui.backend.claims import KERNEL_HALF, LINK_TEXT, MAX_SLIDE, KernelClaims
+from ktstr_tui.kernel.vmcoreinfo import START_KERNEL_MAP
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.wire.messages import KernAddrs
 
