@@ -353,6 +353,7 @@ async def test_a_guest_that_hangs_on_purpose_falls_silent(prepare: Callable[...,
                         await answer(machine, frame)
                     silent = False
             assert machine.exit is None
+            assert kinds.count(MsgType.WorkerReport) <= 1
             assert MsgType.StepEnd not in kinds
             await machine.quit()
 

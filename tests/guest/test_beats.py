@@ -1,10 +1,4 @@
-"""Heartbeats of a real guest: who starves is reported, for the right reason, and nobody else.
-
-The host may be slow, and then it is right to report more: a vCPU that got no time has silent tasks, and the report says
-that it was the host. What these tests hold against a scheduler is therefore what has any other cause. How late a stall
-is stated to the millisecond is for the unit tests and their clock; here it is bounded by what tells it from one that
-waits for the worker to come back.
-"""
+"""Heartbeats of a real guest: who starves is reported, for the right reason, and nobody else."""
 
 from __future__ import annotations
 
@@ -30,8 +24,8 @@ from tests.guest.runs import call_json, private_environment
 
 START_S = 120
 END_S = 180
-REPORTED_WITHIN_MS = 1000.0
-"""After the threshold, beside the time in which the observer could not look. A worker starves for six seconds."""
+REPORTED_WITHIN_MS = 250.0
+"""After the threshold."""
 HUNGER = """
 name = "hunger"
 [[steps]]
@@ -175,12 +169,6 @@ def step_of(events: list[ev.Event], event: ev.Event) -> str:
     return began[-1].name if began else ""
 
 
-def stalls_in(events: list[ev.Event]) -> list[ev.BeatStalled]:
-    """What was reported, less what was the host's fault and told so."""
-    stalls = [event for event in events if isinstance(event, ev.BeatStalled)]
-    return [stall for stall in stalls if stall.cause is None or stall.cause.kind != "no-host-cpu"]
-
-
 def last_progress_ns(events: list[ev.Event], stall: ev.BeatStalled) -> int | None:
     """The first of the worker's own reports that already showed all it had done when it stalled.
 
@@ -201,23 +189,12 @@ def last_progress_ns(events: list[ev.Event], stall: ev.BeatStalled) -> int | Non
     )
 
 
-def unobserved_ms(events: list[ev.Event], stall: ev.BeatStalled, over_ms: float) -> float:
-    """For how long the backend, by its own account, could not look in the time before a stall."""
-    told = [event for event in events if isinstance(event, ev.BeatsObserved)]
-    counted = [
-        (it.mono_ns, it.counters.get("varta_observer_unobserved_milliseconds_total", 0.0)) for it in told
-    ]
-    before = [ms for mono_ns, ms in counted if mono_ns < stall.mono_ns - over_ms * 1e6]
-    after = [ms for mono_ns, ms in counted if mono_ns >= stall.mono_ns]
-    return (after or [counted[-1][1]])[0] - (before or [0.0])[-1]
-
-
 async def test_who_starves_is_reported_in_time_and_for_the_right_reason(tmp_path: Path) -> None:
     threshold_ms = 1000.0
     beats = BeatsConfig(threshold_ms=threshold_ms, capture_on_stall=True)
     async with backend(tmp_path, HUNGER, beats) as run:
         events = await run.end()
-    stalls = stalls_in(events)
+    stalls = [event for event in events if isinstance(event, ev.BeatStalled)]
     starved = [it for it in stalls if step_of(events, it) == "starve" and it.last_nonce > 0]
     assert starved, "demo:starve serves CPU 1 every six seconds only"
     for stall in starved:
@@ -228,12 +205,12 @@ async def test_who_starves_is_reported_in_time_and_for_the_right_reason(tmp_path
         assert f"{stall.comm}[{stall.pid}] silent" in stall.text
         assert "in DSQ 0x13, allowed CPUs 1, running there: " in stall.text
         # The worker's own reports agree that it did nothing, and bound how late the stall was stated.
-        most_ms = threshold_ms + REPORTED_WITHIN_MS + unobserved_ms(events, stall, 3 * threshold_ms)
+        most_ms = threshold_ms + REPORTED_WITHIN_MS
         progress_ns = last_progress_ns(events, stall)
         assert progress_ns is None or (stall.mono_ns - progress_ns) / 1e6 <= most_ms
         # So does the kernel's own account of how long the task has waited.
         assert cause.waiting_ms is not None
-        assert threshold_ms / 2 <= cause.waiting_ms <= most_ms
+        assert threshold_ms - 150 <= cause.waiting_ms <= most_ms
         assert threshold_ms <= stall.silent_ms <= most_ms
     recovered = [event for event in events if isinstance(event, ev.BeatRecovered)]
     assert any(it.comm == "spin-0" and step_of(events, it) == "starve" for it in recovered)
@@ -243,15 +220,15 @@ async def test_recovery_follows_when_the_scheduler_is_gone(tmp_path: Path) -> No
     beats = BeatsConfig(threshold_ms=1000, capture_on_stall=True)
     async with backend(tmp_path, STALL, beats) as run:
         events = await run.end()
-    (stall,) = stalls_in(events)
-    (recovery,) = [it for it in events if isinstance(it, ev.BeatRecovered) and it.pid == stall.pid]
+    (stall,) = [event for event in events if isinstance(event, ev.BeatStalled)]
+    (recovery,) = [event for event in events if isinstance(event, ev.BeatRecovered)]
     ejected = next(it for it in events if isinstance(it, ev.SchedulerChanged) and it.change == "ejected")
     assert stall.cause is not None
     assert (stall.cause.kind, stall.cause.dsq) == ("runnable", "0x7")
     assert stall.mono_ns < ejected.mono_ns < recovery.mono_ns
     assert recovery.silent_ms >= 3000, "the watchdog acts after three seconds"
     state = folded(events)
-    (silence,) = [it for it in state.beats.silences if it.pid == stall.pid]
+    (silence,) = state.beats.silences
     assert (silence.over, silence.silent_ms) == (True, recovery.silent_ms)
     assert not [key for key in state.alerts if key.startswith("beat")]
     (capture,) = [it for it in state.captures if it.report.trigger == "stall"]
@@ -274,7 +251,7 @@ async def test_nobody_is_reported_while_all_beat(tmp_path: Path) -> None:
     assert state.ended is not None
     assert state.ended.exit_code == 0, state.ended.reason
     assert len(state.captures) >= 6
-    assert not stalls_in(events), [it.text for it in state.beats.silences]
+    assert state.beats.stalls == 0, [it.text for it in state.beats.silences]
     told = [event for event in events if isinstance(event, ev.BeatsObserved)]
     assert max(event.tracked for event in told) == 8, "seven workers and the guest program"
     assert {row.origin for event in told for row in event.rows} == {"hypervisor"}

@@ -203,8 +203,7 @@ def test_live_samples_keep_their_rate(attack: Attack) -> None:
         samples = [it for it in attack.of("sample") if start_ns <= it["mono_ns"] < end_ns]
         return 1e9 * len(samples) / (end_ns - start_ns - attack.stood_ns(start_ns, end_ns))
 
-    # A host that is busy with other things costs tenths; a loop that is held up by the flood would cost most of it.
-    assert rate(flood_ns, end_ns) >= 0.7 * rate(quiet_ns, flood_ns)
+    assert rate(flood_ns, end_ns) >= 0.9 * rate(quiet_ns, flood_ns)
 
 
 def test_the_guest_cannot_make_itself_stand_still_for_long(attack: Attack) -> None:

@@ -113,8 +113,7 @@ def test_the_report_is_whole(tour: tuple[dict[str, Any], int]) -> None:
         "stopped at the write"
     )
     assert len(report.runqueues) == 2
-    # Copying maps has a budget of frozen time, which a busy host may spend otherwise; then the report says so.
-    assert "maps" in report.truncated or any(it.name.endswith(".bss") and it.entries for it in report.maps)
+    assert any(entry.name.endswith(".bss") and entry.entries for entry in report.maps)
     assert report.dmesg_tail
     assert report.scheduler is not None
     assert report.scheduler.exit_kind_name == "ERROR_STALL"
@@ -153,7 +152,7 @@ def test_attach_detach_capture_freeze_during_a_run(tmp_path: Path) -> None:
         run.process.send_signal(signal.SIGTERM)
         code, summary, _ = run.end()
     assert code == summary["exit_code"] == 0
-    assert [entry["tag"] for entry in summary["captures"] if entry["trigger"] != "early"] == ["mine"]
+    assert [entry["tag"] for entry in summary["captures"]] == ["mine"]
     assert summary["end_reason"] == "ended by SIGTERM"
 
 

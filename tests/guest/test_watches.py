@@ -6,13 +6,15 @@ The oracles are the guest's own /proc and QEMU's gdb stub.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ktstr_tui.capture.watch_spec import WatchSpec
+from ktstr_tui.capture.watch_spec import HITS_PER_S, WatchSpec
+from ktstr_tui.capture.watch_stops import MAX_STOOD_NS
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import CaptureTaken, WatchpointChanged, WatchpointHit
@@ -25,12 +27,10 @@ pytestmark = pytest.mark.guest
 PANIC = "/proc/sys/kernel/panic"
 """Writing here makes the writer store an int in ``panic_timeout``."""
 WATCHED_S = 10
-BUDGET = 3
-"""Hits a second: few, because on a busy host a single stop takes a good part of one."""
 STANDS_AT_MOST = 0.2
 """The share of the time in which a guest with a paused watch may stand; one that is not paused stands nearly always."""
-SLOWED_TO_AT_LEAST = 0.2
-"""Of the workers' speed before. A busy host takes some of it; a watch that goes on hitting takes nearly all."""
+SLOWED_TO_AT_LEAST = 0.5
+"""Of the workers' speed before."""
 STEADY = """
 name = "steady"
 [[steps]]
@@ -188,7 +188,7 @@ def watched_run(run: HeadlessRun) -> dict[str, Any]:
     events = run.events()
     skip_to(events, "scheduler", change="attached")
     before, _ = progress(events, WATCHED_S / 2)
-    added = call_json("watch", "add", "jiffies", run.name, "--budget", str(BUDGET), env=run.env)
+    added = call_json("watch", "add", "jiffies", run.name, env=run.env)
     paused = skip_to(events, "watchpoint", slot=added["slot"], state="paused")
     during, stood = progress(events, WATCHED_S)
     listed = json.loads(call("watch", "list", run.name, "--json", env=run.env).stdout)
@@ -209,14 +209,17 @@ def test_a_watch_on_jiffies_leaves_the_guest_alive_and_usable(tmp_path: Path) ->
     with headless_run(tmp_path, "--scenario", str(scenario), "--duration", "300") as run:
         seen = watched_run(run)
         assert seen["added"]["watch"]["state"] == "armed"
-        # The first holds on a quiet host, the second where a single stop takes a good part of a second.
-        reasons = (f"more than {BUDGET} hits in a second", "its hits made the guest stand for")
-        assert seen["paused"]["detail"].startswith(reasons)
         assert seen["stood"] <= STANDS_AT_MOST
         assert seen["during"] >= SLOWED_TO_AT_LEAST * seen["before"]
         (jiffies,) = (watch for watch in seen["listed"] if watch["expression"] == "jiffies")
         assert jiffies["state"] == "paused"
-        assert jiffies["hits"] > 0
+        # Either limit is one: the number of hits, or the time that fewer of them cost on a host that is slow to stop.
+        if seen["paused"]["detail"].startswith(f"more than {HITS_PER_S} hits in a second"):
+            assert jiffies["hits"] == HITS_PER_S + 1
+        else:
+            stood_ms = int(re.findall(r"made the guest stand for (\d+) ms", seen["paused"]["detail"])[0])
+            assert stood_ms >= MAX_STOOD_NS / 1e6
+            assert 0 < jiffies["hits"] <= HITS_PER_S
         assert jiffies["last_value"] > jiffies["last_old"]
         # Commands are answered, and the guest is as it was.
         report = call_json("capture", run.name, env=run.env)["report"]

@@ -121,6 +121,7 @@ def test_a_standard_error_that_is_closed_costs_nothing(monkeypatch: pytest.Monke
     with os.fdopen(writer, "w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
         write_to_stderr(b"x")
+        assert not stream.closed, "it is not ours to close"
 
 
 async def test_each_kind_of_report_has_a_name_of_its_own(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_wrong_types_are_refused_by_place(report: object, changes: dict[str, obj
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda tail: b'{"schema":"dual",' + tail))
 def test_decoding_is_total(data: bytes) -> None:
     with suppress(UsageError):
-        decode_report(data)
+        assert decode_report(data).schema in ("single", "dual", "degraded")
 
 
 def test_fields_of_a_newer_version_are_left_alone() -> None:
