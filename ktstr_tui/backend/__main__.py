@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.backend.place import Place
+from ktstr_tui.backend.run_dirs import RunDirs
 from ktstr_tui.backend.session import run_backend
 from ktstr_tui.model.errors import EXIT_BUG, KtstrError, root_cause
 
@@ -41,7 +41,7 @@ class _Reporter:
     def note(self, text: str) -> None:
         self.send({"note": text})
 
-    def ready(self, place: Place) -> None:
+    def ready(self, place: RunDirs) -> None:
         """Tell where the run lives; from here on standard error goes to a file there."""
         log = os.open(place.data_dir / "backend.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, sys.stderr.fileno())

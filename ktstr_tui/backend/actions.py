@@ -8,15 +8,15 @@ from typing import Protocol
 
 import trio
 
-from ktstr_tui.backend.claims import KernelClaims
 from ktstr_tui.backend.guest_requests import GuestRequests
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.swaps import SwapWatch
-from ktstr_tui.capture import dispatch_actions as act
-from ktstr_tui.capture.scenario_clock import ScenarioClock
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.errors import KtstrError, SchedulerRejectedError
 from ktstr_tui.model.text import printable
+from ktstr_tui.port import actions as act
+from ktstr_tui.port.claims import KernelClaims
+from ktstr_tui.port.scenario_clock import ScenarioClock
 from ktstr_tui.wire.messages import LifecyclePhase, MsgType
 
 _STREAMS = {
@@ -145,7 +145,7 @@ class ActionHandler:
         )
 
     @handle.register
-    def _(self, action: act.LifecycleChanged) -> None:
+    def _(self, action: act.LifecycleSeen) -> None:
         phase, reason = action.lifecycle.phase, printable(action.lifecycle.reason)
         self._emit(ev.LifecycleChanged(phase=phase.name.title().replace("_", ""), reason=reason))
         if phase is LifecyclePhase.SCHEDULER_NOT_ATTACHED:
@@ -161,9 +161,9 @@ class ActionHandler:
             self._reply(MsgType.Shutdown, b"")
 
     @handle.register
-    def _(self, action: act.WorkersReported) -> None:
+    def _(self, action: act.WorkersSeen) -> None:
         workers = tuple(
-            ev.WorkerReport(worker.pid, worker.comm, worker.iterations) for worker in action.report.workers
+            ev.WorkerProgress(worker.pid, worker.comm, worker.iterations) for worker in action.report.workers
         )
         self._emit(ev.WorkersReported(workers=workers))
 

@@ -30,8 +30,7 @@ from ktstr_tui.backend.beat_news import (
     row_of,
 )
 from ktstr_tui.backend.config import BeatsConfig
-from ktstr_tui.backend.silences import Freezer, Silences
-from ktstr_tui.capture import dispatch_actions as act
+from ktstr_tui.backend.silences import FreezeSource, Silences
 from ktstr_tui.heartbeat import events as ob
 from ktstr_tui.heartbeat.clock import ObserverClock
 from ktstr_tui.heartbeat.gate import Rules, own_namespace, read_pid_max
@@ -55,6 +54,7 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.beats import MAX_ROWS, BeatRow, Domain
 from ktstr_tui.model.errors import KtstrError, UsageError
+from ktstr_tui.port import actions as act
 
 TELL_NS: Final = 500_000_000
 """Time between two `BeatsObserved`."""
@@ -105,7 +105,7 @@ class RunBeats:
         self,
         config: BeatsConfig,
         emit: Callable[[ev.Event], object],
-        freezer: Freezer,
+        freezer: FreezeSource,
         socket_dir: Path,
         port_fd: int,
         host_socket: socket.socket | None,
@@ -198,7 +198,7 @@ class RunBeats:
         if isinstance(action, act.BeatsReceived):
             if not self._guest_over:
                 self.guest.take_frames(action.data, Origin.HYPERVISOR_ATTESTED)
-        elif isinstance(action, act.WorkersReported):
+        elif isinstance(action, act.WorkersSeen):
             workers = action.report.workers
             self._names |= {worker.pid: worker.comm for worker in workers}
             if not self._guest_over:

@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 import trio
 
-from ktstr_tui.backend.outcome import Ending
+from ktstr_tui.backend.outcome import RunEnd
 
 FROZEN_LOOK_S = 0.05
 """How often the time of a frozen run is looked at again."""
 
 
 async def watch_duration(
-    system_ready: trio.Event, frozen_total_ns: Callable[[], int], ending: Ending, duration_s: float
+    system_ready: trio.Event, frozen_total_ns: Callable[[], int], ending: RunEnd, duration_s: float
 ) -> None:
     """End the run ``duration_s`` after the guest is up; time in which it was frozen does not count."""
     await system_ready.wait()

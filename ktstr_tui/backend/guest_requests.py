@@ -19,8 +19,8 @@ import trio
 from ktstr_tui.backend.swaps import SwapWatch
 from ktstr_tui.capture.active import require_bridge
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.watch_spec import WatchSpec
-from ktstr_tui.capture.watches import UserWatches
+from ktstr_tui.capture.watch.watch_spec import WatchSpec
+from ktstr_tui.capture.watch.watches import UserWatches
 from ktstr_tui.model.errors import GuestError, KtstrError, UsageError
 from ktstr_tui.wire.messages import MsgType, SnapshotKind, SnapshotReply, SnapshotRequest, SnapshotStatus
 

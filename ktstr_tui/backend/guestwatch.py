@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from ktstr_tui.backend.outcome import Ending
+from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.guest.machine import Machine, MachineExit
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError
 
@@ -46,7 +46,7 @@ def exit_error(exit_: MachineExit, *, finished: bool) -> KtstrError | None:
 
 
 async def watch_exit(
-    machine: Machine, ending: Ending, finished: Callable[[], bool], drained: trio.Event
+    machine: Machine, ending: RunEnd, finished: Callable[[], bool], drained: trio.Event
 ) -> None:
     """End the run when the machine ends, and what it said last has been read."""
     exit_ = await machine.wait_exit()
@@ -56,7 +56,7 @@ async def watch_exit(
     ending.set(error.message if error else "the scenario is over", error)
 
 
-async def watch_boot(ready: trio.Event, machine: Machine, ending: Ending, deadline_s: float) -> None:
+async def watch_boot(ready: trio.Event, machine: Machine, ending: RunEnd, deadline_s: float) -> None:
     """End the run when the guest is not up in time."""
     with trio.move_on_after(deadline_s):
         await ready.wait()
@@ -71,7 +71,7 @@ async def watch_silence(
     frozen_between_ns: Callable[[int, int], int],
     clock: Callable[[], int],
     machine: Machine,
-    ending: Ending,
+    ending: RunEnd,
     limit_s: float,
 ) -> None:
     """End the run when the guest sends nothing for ``limit_s``; time in which it was frozen does not count.

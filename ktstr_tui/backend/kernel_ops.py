@@ -15,9 +15,9 @@ import trio
 
 from ktstr_tui.backend.guest_requests import MEMORY_WAIT_S
 from ktstr_tui.capture.active import require_bridge
-from ktstr_tui.capture.kernel_ops import KernelOps
-from ktstr_tui.capture.slots import HitBudget
+from ktstr_tui.capture.watch.slots import HitBudget
 from ktstr_tui.model.errors import InternalError, KtstrError, UsageError
+from ktstr_tui.ops.kernel_ops import KernelOps
 from ktstr_tui.wire.frames import MAX_PAYLOAD_BYTES
 from ktstr_tui.wire.kernel_ops import KERNEL_OP_TAG_MAX, KernelOp, KernelOpReply, KernelOpRequest
 from ktstr_tui.wire.messages import MsgType

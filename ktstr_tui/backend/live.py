@@ -16,7 +16,6 @@ import trio
 from ktstr_tui.backend.actions import ActionHandler
 from ktstr_tui.backend.beats import RunBeats
 from ktstr_tui.backend.bridge_news import BridgeNews
-from ktstr_tui.backend.claims import KernelClaims
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.counting import Audience, Counting
@@ -25,32 +24,33 @@ from ktstr_tui.backend.guest_requests import GuestRequests, ScenarioWatches
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.opening import Opening
-from ktstr_tui.backend.outcome import Ending
-from ktstr_tui.backend.place import Place
-from ktstr_tui.backend.port import GuestPort
+from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.prepare import Prepared
+from ktstr_tui.backend.run_dirs import RunDirs
 from ktstr_tui.backend.swaps import SwapWatch
 from ktstr_tui.capture.accessor import AccessorState, WorkerState
 from ktstr_tui.capture.active import set_task_local
-from ktstr_tui.capture.audit import AuditTrail
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator
-from ktstr_tui.capture.dual import EarlyCapture
-from ktstr_tui.capture.kernel_ops import KernelOps
 from ktstr_tui.capture.periodic import PeriodicCaptures
-from ktstr_tui.capture.report import collect, warm_up
-from ktstr_tui.capture.sampler import Sampler
-from ktstr_tui.capture.scenario_clock import ScenarioClock
+from ktstr_tui.capture.report.collect import collect, warm_up
+from ktstr_tui.capture.report.dual import EarlyCapture
+from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.capture.stamp import EarlyRecord
-from ktstr_tui.capture.stats_port import StatsPort
-from ktstr_tui.capture.store import CaptureStore
-from ktstr_tui.capture.writable import WritableRam
 from ktstr_tui.guest.machine import Machine
+from ktstr_tui.health.sampler import Sampler
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.errors import GuestError, UsageError
 from ktstr_tui.model.events import Event, SchedulerChanged
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.ops.audit import AuditTrail
+from ktstr_tui.ops.kernel_ops import KernelOps
+from ktstr_tui.ops.writable import WritableRam
+from ktstr_tui.port.claims import KernelClaims
+from ktstr_tui.port.port import GuestPort
+from ktstr_tui.port.scenario_clock import ScenarioClock
+from ktstr_tui.port.stats_port import StatsPort
 from ktstr_tui.wire.messages import MsgType
 
 __all__ = ["Audience", "LiveGuest"]
@@ -85,7 +85,7 @@ class LiveGuest:
         stream: Stream,
         config: RunConfig,
         prepared: Prepared,
-        place: Place,
+        place: RunDirs,
         audience: Audience,
         started_ns: int,
         beats_socket: socket.socket | None = None,
@@ -192,7 +192,7 @@ class LiveGuest:
         """Looks at the running guest; None before that, or when nobody asked for samples."""
         return self._opening.sampler
 
-    async def run(self, ending: Ending) -> None:
+    async def run(self, ending: RunEnd) -> None:
         """Look after the machine until the run is to end; then end the guest in good order."""
         try:
             with set_task_local(self.bridge):
@@ -202,7 +202,7 @@ class LiveGuest:
             if self._writable is not None:
                 self._writable.close()
 
-    async def _look_after(self, ending: Ending) -> None:
+    async def _look_after(self, ending: RunEnd) -> None:
         async with trio.open_nursery() as nursery:
             handler = self._handler = self._make_handler(nursery, ending)
             self.port = port = GuestPort(
@@ -232,7 +232,7 @@ class LiveGuest:
             counting.count()
             nursery.cancel_scope.cancel()
 
-    def _make_handler(self, nursery: trio.Nursery, ending: Ending) -> ActionHandler:
+    def _make_handler(self, nursery: trio.Nursery, ending: RunEnd) -> ActionHandler:
         swaps = SwapWatch(self._stream.emit)
         return ActionHandler(
             self._stream.emit,
@@ -264,7 +264,7 @@ class LiveGuest:
             stats=self.stats,
         )
 
-    def _watch_for_the_end(self, nursery: trio.Nursery, handler: ActionHandler, ending: Ending) -> None:
+    def _watch_for_the_end(self, nursery: trio.Nursery, handler: ActionHandler, ending: RunEnd) -> None:
         machine, config, up = self._machine, self._config, handler.system_ready
         nursery.start_soon(
             watch_exit, machine, ending, lambda: handler.exit_code is not None, self.port.ended
@@ -290,7 +290,7 @@ class LiveGuest:
             )
         return await self.coordinator.capture("guest", "asked for by the scenario", tag, keep=False)
 
-    async def _watch_silence_after(self, system_ready: trio.Event, ending: Ending) -> None:
+    async def _watch_silence_after(self, system_ready: trio.Event, ending: RunEnd) -> None:
         await system_ready.wait()
         await watch_silence(
             lambda: self.port.last_frame_ns,

@@ -15,18 +15,18 @@ from collections.abc import Callable
 import trio
 
 from ktstr_tui.backend.beats import RunBeats
-from ktstr_tui.backend.claims import KernelClaims
 from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.coordinator import Coordinator
-from ktstr_tui.capture.dual import EarlyCapture
-from ktstr_tui.capture.kernel_ops import KernelOps
-from ktstr_tui.capture.monitor import Monitor
-from ktstr_tui.capture.sampler import Sampler
-from ktstr_tui.capture.vcpu_times import VcpuTimes
+from ktstr_tui.capture.report.dual import EarlyCapture
 from ktstr_tui.guest.machine import Machine
+from ktstr_tui.health.monitor import Monitor
+from ktstr_tui.health.sampler import Sampler
+from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.events import Event, GuestReady, KernelTyped, Logged, Sampled
+from ktstr_tui.ops.kernel_ops import KernelOps
+from ktstr_tui.port.claims import KernelClaims
 from ktstr_tui.wire.messages import MsgType
 
 ARM_S = 2.0

@@ -8,7 +8,7 @@ import trio
 from ktstr_tui.model.errors import EXIT_EJECTED, EXIT_OK, GuestError, KtstrError
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a run; ``error`` is None when it ended as asked."""
 
     reason: str
@@ -26,20 +26,20 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.error.console_tail if isinstance(self.error, GuestError) else ()
 
 
-class Ending:
+class RunEnd:
     """A set-once outcome that tasks wait for."""
 
     def __init__(self) -> None:
         self._event = trio.Event()
-        self.outcome: Outcome | None = None
+        self.outcome: RunOutcome | None = None
 
     def set(self, reason: str, error: KtstrError | None = None) -> None:
         """End the run; only the first call counts."""
         if self.outcome is None:
-            self.outcome = Outcome(reason=reason, error=error)
+            self.outcome = RunOutcome(reason=reason, error=error)
             self._event.set()
 
-    async def wait(self) -> Outcome:
+    async def wait(self) -> RunOutcome:
         """Wait until the run is to end."""
         await self._event.wait()
         assert self.outcome is not None

@@ -1,7 +1,7 @@
 """One run from its first event to its last: opens the rooms in one nursery and connects them.
 
 The stream and the publisher outlive the machine, so that viewers see how it ended. Inside, whatever can end the
-run reports to one `Ending`, the first cause wins, and everything else is cancelled from there.
+run reports to one `RunEnd`, the first cause wins, and everything else is cancelled from there.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ktstr_tui.backend.beats import open_host_socket
 from ktstr_tui.backend.commands import run_command
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.live import LiveGuest
-from ktstr_tui.backend.outcome import Ending, Outcome
-from ktstr_tui.backend.place import Place, take_place
+from ktstr_tui.backend.outcome import RunEnd, RunOutcome
 from ktstr_tui.backend.prepare import Prepared, prepare
+from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest.machine import MachineSpec, open_machine
@@ -43,7 +43,7 @@ FAREWELL_S = 0.3
 
 
 async def run_backend(
-    config: RunConfig, note: Callable[[str], None], ready: Callable[[Place], None]
+    config: RunConfig, note: Callable[[str], None], ready: Callable[[RunDirs], None]
 ) -> RunState:
     """Carry out one run.
 
@@ -63,7 +63,7 @@ async def run_backend(
         return await Session(config, prepared, place).run(ready)
 
 
-def machine_spec(config: RunConfig, prepared: Prepared, place: Place) -> MachineSpec:
+def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs) -> MachineSpec:
     """The machine of a run."""
     return MachineSpec(
         kernel=prepared.kernel.path_to_boot,
@@ -100,15 +100,15 @@ class _Audience:
 class Session:
     """One run that has a place. Single use."""
 
-    def __init__(self, config: RunConfig, prepared: Prepared, place: Place) -> None:
+    def __init__(self, config: RunConfig, prepared: Prepared, place: RunDirs) -> None:
         self.stream = Stream()
-        self.ending = Ending()
+        self.ending = RunEnd()
         self._config = config
         self._prepared = prepared
         self._place = place
         self._guest: LiveGuest | None = None
 
-    async def run(self, ready: Callable[[Place], None]) -> RunState:
+    async def run(self, ready: Callable[[RunDirs], None]) -> RunState:
         """Run to the end."""
         authority = Authority()
         publisher = Publisher(self.stream, self._place.socket_dir, authority.guard(self._command))
@@ -135,7 +135,7 @@ class Session:
             raise
         return self.stream.state
 
-    async def _run_machine(self, audience: _Audience, beats_socket: socket.socket | None) -> Outcome:
+    async def _run_machine(self, audience: _Audience, beats_socket: socket.socket | None) -> RunOutcome:
         started_ns = time.monotonic_ns()
         try:
             async with open_machine(machine_spec(self._config, self._prepared, self._place)) as machine:
@@ -187,7 +187,7 @@ class Session:
         place.describe({**msgspec.to_builtins(info), "pid": os.getpid()})
         self.stream.emit(RunStarted(info=info, mono_ns=time.monotonic_ns()))
 
-    def _say_goodbye(self, outcome: Outcome) -> None:
+    def _say_goodbye(self, outcome: RunOutcome) -> None:
         error, state = outcome.error, self.stream.state
         ejected = f"; {state.last_ejection}" if state.last_ejection else ""
         self.stream.emit(
@@ -200,7 +200,7 @@ class Session:
             )
         )
 
-    def _last_words(self, outcome: Outcome) -> tuple[str, ...]:
+    def _last_words(self, outcome: RunOutcome) -> tuple[str, ...]:
         if isinstance(outcome.error, SchedulerRejectedError):
             log = [line.text for line in self.stream.state.output if line.source == "sched_log"]
             return tuple(log[-LOG_TAIL_LINES:])

@@ -6,10 +6,10 @@ import signal
 
 import trio
 
-from ktstr_tui.backend.outcome import Ending
+from ktstr_tui.backend.outcome import RunEnd
 
 
-async def watch_signals(ending: Ending) -> None:
+async def watch_signals(ending: RunEnd) -> None:
     """End the run on SIGINT, SIGTERM or SIGHUP; a second one cancels whatever still holds it up."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async for number in signals:

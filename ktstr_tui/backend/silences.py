@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import trio
 
 from ktstr_tui.backend.beat_news import GUEST_PROGRAM_PID, ORIGIN_WORDS, StallAlerts, shown_pid
-from ktstr_tui.capture.silence import Explainer
+from ktstr_tui.health.silence import Explainer
 from ktstr_tui.heartbeat import events as ob
 from ktstr_tui.heartbeat.observer import Observer
 from ktstr_tui.heartbeat.sentence import stall_sentence
@@ -35,7 +35,7 @@ MAX_WAITING: Final = 512
 Sender = tuple[Domain, int]
 
 
-class Freezer(Protocol):
+class FreezeSource(Protocol):
     """The coordinator, as far as heartbeats need it."""
 
     def frozen_between_ns(self, start_ns: int, end_ns: int) -> int:
@@ -63,7 +63,7 @@ class Silences:
         self,
         observers: Mapping[Domain, Observer],
         emit: Callable[[ev.Event], object],
-        freezer: Freezer,
+        freezer: FreezeSource,
         comm: Callable[[Domain, int], str],
         clock: Callable[[], int],
         *,

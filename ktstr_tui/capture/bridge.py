@@ -50,14 +50,14 @@ MAX_STORED_KERNEL_OPS = 1024
 _PERIODIC_TAG = re.compile(r"periodic_[0-9]{3}")
 
 
-class KernelOpRequest(Protocol):
+class BridgedRequest(Protocol):
     """A request to read or write kernel memory, as far as the bridge looks at it."""
 
     @property
     def tag(self) -> str: ...
 
 
-class KernelOpReply(Protocol):
+class BridgedReply(Protocol):
     """Its answer, as far as the bridge looks at it."""
 
     @property
@@ -104,11 +104,11 @@ class SnapshotBridge:
         self._capture = capture
         self._on_event = on_event
         self._register_watch: Callable[[str], None] | None = None
-        self._kernel_op: Callable[[Any], Awaitable[KernelOpReply]] | None = None
+        self._kernel_op: Callable[[Any], Awaitable[BridgedReply]] | None = None
         self._accessor: AccessorState | None = None
         self._lock = threading.Lock()
         self._snapshots = Snapshots()
-        self._kernel_ops: deque[tuple[str, KernelOpReply]] = deque()
+        self._kernel_ops: deque[tuple[str, BridgedReply]] = deque()
         self._kernel_ops_dropped = 0
         self._evicted = 0
         self._watch_count = 0
@@ -123,7 +123,7 @@ class SnapshotBridge:
         self._register_watch = register
         return self
 
-    def with_kernel_op(self, callback: Callable[[Any], Awaitable[KernelOpReply]]) -> Self:
+    def with_kernel_op(self, callback: Callable[[Any], Awaitable[BridgedReply]]) -> Self:
         """Let kernel memory be read and written through ``callback``."""
         self._kernel_op = callback
         return self
@@ -300,7 +300,7 @@ class SnapshotBridge:
 
     # -- kernel operations ---------------------------------------------------------------------------------
 
-    async def dispatch_kernel_op(self, request: KernelOpRequest) -> KernelOpReply | None:
+    async def dispatch_kernel_op(self, request: BridgedRequest) -> BridgedReply | None:
         """Run a kernel operation and log its reply; None when no callback is installed."""
         if self._kernel_op is None:
             return None
@@ -308,7 +308,7 @@ class SnapshotBridge:
         self.record_kernel_op_reply(request.tag, reply)
         return reply
 
-    def record_kernel_op_reply(self, tag: str, reply: KernelOpReply) -> None:
+    def record_kernel_op_reply(self, tag: str, reply: BridgedReply) -> None:
         """Log the reply of an operation that was run elsewhere (one that came over the wire)."""
         with self._lock:
             if len(self._kernel_ops) >= MAX_STORED_KERNEL_OPS:
@@ -316,7 +316,7 @@ class SnapshotBridge:
                 self._kernel_ops_dropped += 1
             self._kernel_ops.append((tag, reply))
 
-    def drain_kernel_ops(self) -> list[tuple[str, KernelOpReply]]:
+    def drain_kernel_ops(self) -> list[tuple[str, BridgedReply]]:
         """Hand out the replies in order and keep none."""
         with self._lock:
             replies = list(self._kernel_ops)

@@ -27,25 +27,25 @@ import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.finisher import Finisher, FinisherStatistics
-from ktstr_tui.capture.follow import SchedulerWatch
 from ktstr_tui.capture.job import Answer, Job, Label
-from ktstr_tui.capture.looks import FreezeState, Looks
-from ktstr_tui.capture.owner import Owner
-from ktstr_tui.capture.rendezvous import (
+from ktstr_tui.capture.stamp import EarlyRecord, Stamp
+from ktstr_tui.capture.stop.follow import SchedulerWatch
+from ktstr_tui.capture.stop.guest_stop import GuestStop
+from ktstr_tui.capture.stop.inspector import FreezeState, StopInspector
+from ktstr_tui.capture.stop.owner import Owner
+from ktstr_tui.capture.stop.rendezvous import (
     DEFAULT_TIMEOUT_S,
     FrozenInterval,
     Rendezvous,
     RendezvousTimeoutError,
     Stopwatch,
 )
-from ktstr_tui.capture.requests import Request, RequestQueue
-from ktstr_tui.capture.seams import Collect, Debugger, Store, View
-from ktstr_tui.capture.stamp import EarlyRecord, Stamp
-from ktstr_tui.capture.standing import Standing
-from ktstr_tui.capture.taking import Taker
-from ktstr_tui.capture.watch_spec import CopyWriter
-from ktstr_tui.capture.watches import Hooks, UserWatches
-from ktstr_tui.capture.writer import copy_writer as copy_live_writer
+from ktstr_tui.capture.stop.requests import Request, RequestQueue
+from ktstr_tui.capture.stop.seams import Collect, Debugger, SchedulerMemory, Store
+from ktstr_tui.capture.taker import CaptureTaker
+from ktstr_tui.capture.watch.watch_spec import CopyWriter
+from ktstr_tui.capture.watch.watches import UserWatches, WatchPort
+from ktstr_tui.capture.watch.writer import copy_writer as copy_live_writer
 from ktstr_tui.model.errors import GuestError, InternalError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.report import CaptureReport, Pause
@@ -126,13 +126,13 @@ class Coordinator:
         self._rendezvous = Rendezvous(gdb, clock, timeout_s)
         self._finisher = finisher = Finisher(emit, store=store, bridge=bridge)
         self._requests = requests = RequestQueue()
-        self._standing = standing = Standing(self._rendezvous, finisher, emit)
-        self._taker = Taker(self._rendezvous, clock, collect, step, step_index, elapsed_ms)
+        self._standing = standing = GuestStop(self._rendezvous, finisher, emit)
+        self._taker = CaptureTaker(self._rendezvous, clock, collect, step, step_index, elapsed_ms)
         self._watch = SchedulerWatch(self._rendezvous, standing.tell_later, clock)
-        hooks = Hooks(standing.say, standing.run, copy_writer, clock)
+        hooks = WatchPort(standing.say, standing.run, copy_writer, clock)
         self.watches = UserWatches(self._rendezvous, requests, hooks)
         """The user's watchpoints."""
-        self._looks = Looks(
+        self._looks = StopInspector(
             standing, requests, self._taker, finisher, self.watches, self._watch, early, clock
         )
         standing.attach(self._looks.look, self.watches.drain)
@@ -185,7 +185,7 @@ class Coordinator:
         """How long the guest stood within a stretch of host monotonic time."""
         return self._rendezvous.log.between_ns(start_ns, end_ns)
 
-    def attach_view(self, view: View) -> None:
+    def attach_view(self, view: SchedulerMemory) -> None:
         """Memory is readable by type from now on: look for a scheduler and arm slot 0."""
         self._taker.view = view
         self.watches.attach(view)

@@ -16,10 +16,10 @@ import msgspec
 import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.degraded import degraded_report
 from ktstr_tui.capture.job import Job, Label
-from ktstr_tui.capture.pairs import Departure, Pairs
-from ktstr_tui.capture.seams import Store
+from ktstr_tui.capture.report.degraded import degraded_report
+from ktstr_tui.capture.report.pairs import Departure, Pairs
+from ktstr_tui.capture.stop.seams import Store
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event
 from ktstr_tui.model.report import (

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import trio
 
-from ktstr_tui.capture.rendezvous import Unheard
-from ktstr_tui.capture.seams import RawCapture, View
 from ktstr_tui.capture.stamp import Stamp
+from ktstr_tui.capture.stop.rendezvous import Unheard
+from ktstr_tui.capture.stop.seams import Rendered, SchedulerMemory
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.report import CaptureReport, Pause
 
@@ -52,8 +52,8 @@ class Job:
 
     label: Label
     registers: list[dict[str, int]]
-    raw: RawCapture | None = None
-    view: View | None = None
+    raw: Rendered | None = None
+    view: SchedulerMemory | None = None
     failure: str = ""
     """Why there is no ``raw``."""
     timed_out: bool = False

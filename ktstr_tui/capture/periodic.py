@@ -21,13 +21,13 @@ import msgspec
 import trio
 
 from ktstr_tui.capture.finisher import CaptureFailedError, CaptureTimedOutError
-from ktstr_tui.capture.scenario_clock import ScenarioClock
 from ktstr_tui.capture.snapshots import Stats
 from ktstr_tui.capture.stamp import Stamp
-from ktstr_tui.capture.stats_port import DEFAULT_TIMEOUT_S, StatsError
 from ktstr_tui.model.errors import GuestError, KtstrError
 from ktstr_tui.model.events import Event, Logged, Severity
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.port.scenario_clock import ScenarioClock
+from ktstr_tui.port.stats_port import DEFAULT_TIMEOUT_S, StatsError
 
 MAX_CAPTURES = 64
 """As many as the snapshot bridge keeps."""

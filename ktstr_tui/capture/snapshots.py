@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from ktstr_tui.model.missing_stats import MissingStats
 from ktstr_tui.model.report import CaptureReport
 
 MAX_STORED_SNAPSHOTS = 64
@@ -75,21 +76,6 @@ BridgeEvent: TypeAlias = (
     | CapInvariantViolation
     | EventLogTruncated
 )
-
-
-MissingReason: TypeAlias = Literal[
-    "no scheduler binary", "no scheduler", "during freeze", "cancelled", "timeout", "relay", "refused"
-]
-
-
-class MissingStats(msgspec.Struct, frozen=True):
-    """Why a capture carries no scheduler statistics."""
-
-    reason: MissingReason
-    detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 Stats: TypeAlias = Any | MissingStats

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from ktstr_tui.capture.snapshots import MissingStats, Stats
+from ktstr_tui.capture.snapshots import Stats
+from ktstr_tui.model.missing_stats import MissingStats
 
 
 class EarlyRecord(msgspec.Struct, frozen=True, kw_only=True):

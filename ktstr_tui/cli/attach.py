@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ktstr_tui.cli.output import say
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.text.output import say
 
 
 def find_run(run_name: str | None) -> Path:

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ktstr_tui.cli.output import print_json, say
 from ktstr_tui.model.errors import EXIT_HOST, UsageError
+from ktstr_tui.text.output import print_json, say
 
 if TYPE_CHECKING:
     from ktstr_tui.heartbeat.client import BeatClient

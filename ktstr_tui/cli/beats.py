@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 
 from ktstr_tui.cli.attach import find_run
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.model.state import BeatsState
 from ktstr_tui.model.text import printable
+from ktstr_tui.text.output import print_json
 
 
 def beats_command(run_name: str | None, as_json: bool) -> None:

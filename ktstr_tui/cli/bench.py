@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.text.output import print_json
 
 
 def _boot(rounds: int | None) -> Mapping[str, Any]:
-    from ktstr_tui.cli.bench_guest import bench_boot
+    from ktstr_tui.bench.guest import bench_boot
 
     return bench_boot(rounds or 5)
 
 
 def _sample(rounds: int | None) -> Mapping[str, Any]:
-    from ktstr_tui.cli.bench_guest import bench_sample
+    from ktstr_tui.bench.guest import bench_sample
 
     return bench_sample(rounds or 8)
 
 
 def _freeze(rounds: int | None) -> Mapping[str, Any]:
-    from ktstr_tui.cli.bench_guest import bench_freeze
+    from ktstr_tui.bench.guest import bench_freeze
 
     return bench_freeze(rounds or 100)
 
 
 def _frames(rounds: int | None) -> Mapping[str, Any]:
-    from ktstr_tui.cli import bench_frames
+    from ktstr_tui.bench import frames as bench_frames
 
     return bench_frames.run()
 
 
 def _beats(rounds: int | None) -> Mapping[str, Any]:
-    from ktstr_tui.cli import bench_beats
+    from ktstr_tui.bench import beats as bench_beats
 
     return bench_beats.run(rounds)
 

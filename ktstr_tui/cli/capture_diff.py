@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.model.diff import ReportDiff, diff_reports
 from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport, DegradedReport, DualReport, decode_report, why_alone
+from ktstr_tui.text.output import print_json
 
 if TYPE_CHECKING:
-    from ktstr_tui.tui.lines import Line
+    from ktstr_tui.text.lines import Line
 
 Known: TypeAlias = dict[str, CaptureReport | DegradedReport]
 """The captures of a run, by tag."""
@@ -50,7 +50,7 @@ def capture_diff_command(before: str, after: str | None, run_name: str | None, a
 
 def _tell(name: str, report: AnyReport, known: Known, as_json: bool) -> None:
     """What there is to say of one name."""
-    from ktstr_tui.tui.report_files import CANNOT_COMPARE, degraded_lines, difference, dual_lines
+    from ktstr_tui.text.report_files import CANNOT_COMPARE, degraded_lines, difference, dual_lines
 
     if isinstance(report, DegradedReport):
         if as_json:
@@ -97,7 +97,7 @@ def _plain(value: object) -> dict[str, Any]:
 
 
 def _print_diff(diff: ReportDiff, as_json: bool) -> None:
-    from ktstr_tui.tui.report_diff import diff_lines
+    from ktstr_tui.text.report_diff import diff_lines
 
     if as_json:
         print_json(_plain(diff))
@@ -106,7 +106,7 @@ def _print_diff(diff: ReportDiff, as_json: bool) -> None:
 
 
 def _print(lines: Iterable[Line]) -> None:
-    from ktstr_tui.tui.lines import text_of
+    from ktstr_tui.text.lines import text_of
 
     for line in lines:
         print(text_of(line))

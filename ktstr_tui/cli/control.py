@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ktstr_tui.cli.attach import find_run
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.model.errors import GuestError
+from ktstr_tui.text.output import print_json
 
 
 def ask_run(run_name: str | None, name: str, **args: object) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.model.errors import EXIT_HOST
+from ktstr_tui.text.output import print_json
 
 if TYPE_CHECKING:
     from ktstr_tui.cli.doctor_checks import Row

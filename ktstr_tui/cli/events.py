@@ -11,12 +11,12 @@ from pathlib import Path
 import msgspec
 
 from ktstr_tui.cli.attach import find_run
-from ktstr_tui.cli.output import harmless, say
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.events import Event, WatchpointHit
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import LogLine, RunState
 from ktstr_tui.model.text import printable
+from ktstr_tui.text.output import harmless, say
 
 _LAST_WORDS_S = 1.0
 """How long the last events may take after the connection has broken."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ktstr_tui.cli.output import print_json, say
+from ktstr_tui.text.output import print_json, say
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, list and choose kernels.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]

@@ -19,9 +19,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import printable
+from ktstr_tui.text.output import print_json
 from ktstr_tui.wire import kernel_ops as wire
 
 app = typer.Typer(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.guest import paths
+from ktstr_tui.text.output import print_json
 
 
 def locate_command(as_json: bool) -> None:

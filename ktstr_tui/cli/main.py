@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ktstr_tui.cli.output import guarded
 from ktstr_tui.cli.run_options import RunOptions, from_options
+from ktstr_tui.text.output import guarded
 
 app = typer.Typer(
     name="ktstr-tui",

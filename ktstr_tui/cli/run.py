@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from ktstr_tui.backend.config import Accelerator, BeatsConfig, RunConfig
-from ktstr_tui.cli.output import print_json, say
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.topology import Topology
+from ktstr_tui.text.output import print_json, say
 
 _MEMORY = re.compile(r"(\d+)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _UNIT_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "": 1 << 20}
@@ -119,10 +119,10 @@ def run_command(request: RunRequest, *, headless: bool, as_json: bool) -> None:
 def _run_here(config: RunConfig) -> RunState:
     import trio
 
-    from ktstr_tui.backend.place import Place
+    from ktstr_tui.backend.run_dirs import RunDirs
     from ktstr_tui.backend.session import run_backend
 
-    def ready(place: Place) -> None:
+    def ready(place: RunDirs) -> None:
         say(f"run {place.name}: attach with  ktstr-tui attach {place.name}")
         say(f"sockets (for ssh -L): {place.socket_dir}")
         say(f"captures and recording: {place.data_dir}")

@@ -13,8 +13,8 @@ from typing import IO, Any
 import msgspec
 
 from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.cli.output import say
 from ktstr_tui.model.errors import EXIT_OK, GuestError, HostError, InternalError, KtstrError, UsageError
+from ktstr_tui.text.output import say
 
 _FAULTS: dict[str, type[KtstrError]] = {"user": UsageError, "host": HostError, "guest": GuestError}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ktstr_tui.cli.attach import find_run
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.model.text import printable
+from ktstr_tui.text.output import print_json
 
 
 def status_command(run_name: str | None, as_json: bool) -> None:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import printable
+from ktstr_tui.text.output import print_json
 
 app = typer.Typer(
     no_args_is_help=True, help="Stop at every write to a kernel variable, and say who wrote it."

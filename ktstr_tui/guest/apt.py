@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ktstr_tui.guest.aptsources import Source, os_release, read_sources
+from ktstr_tui.guest.aptsources import AptSource, os_release, read_sources
 from ktstr_tui.model.errors import HostError
 
 KEYRINGS = Path("/usr/share/keyrings")
@@ -126,11 +126,11 @@ def _keyring(keyrings: Path, distribution: str) -> Path:
     )
 
 
-def _carries(source: Source, codename: str) -> bool:
+def _carries(source: AptSource, codename: str) -> bool:
     return codename in source.suites or any(suite in ROLLING for suite in source.suites)
 
 
-def _likeness(source: Source, distribution: str, updated: set[str]) -> int:
+def _likeness(source: AptSource, distribution: str, updated: set[str]) -> int:
     """How surely an entry is the distribution's own; 0 means it is not.
 
     Args:

@@ -18,7 +18,7 @@ _ONE_LINE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class AptSource:
     """One archive of binary packages named in the machine's apt sources."""
 
     uri: str
@@ -28,7 +28,7 @@ class Source:
     """Path of a keyring, a fingerprint or an embedded key; empty when the entry names none."""
 
 
-def read_sources(apt: Path) -> list[Source]:
+def read_sources(apt: Path) -> list[AptSource]:
     """Read ``sources.list`` and everything in ``sources.list.d`` that apt itself would read.
 
     Args:
@@ -44,7 +44,7 @@ def read_sources(apt: Path) -> list[Source]:
     return found
 
 
-def parse_one_line(text: str) -> Iterator[Source]:
+def parse_one_line(text: str) -> Iterator[AptSource]:
     """Parse the one-line form; entries of one URI and suite each, source packages left out."""
     for raw in text.splitlines():
         entry = _ONE_LINE.fullmatch(raw.partition("#")[0].strip())
@@ -52,10 +52,10 @@ def parse_one_line(text: str) -> Iterator[Source]:
             continue
         options = dict(o.split("=", 1) for o in (entry["options"] or "").split() if "=" in o)
         signer = options.get("signed-by", "")
-        yield Source(entry["uri"], (entry["suites"],), tuple(entry["rest"].split()), signer)
+        yield AptSource(entry["uri"], (entry["suites"],), tuple(entry["rest"].split()), signer)
 
 
-def parse_deb822(text: str) -> Iterator[Source]:
+def parse_deb822(text: str) -> Iterator[AptSource]:
     """Parse the deb822 form; paragraphs without ``deb`` in ``Types`` or with ``Enabled: no`` are left out."""
     for paragraph in re.split(r"\n\s*\n", text):
         fields = _fields(paragraph)
@@ -71,7 +71,7 @@ def parse_deb822(text: str) -> Iterator[Source]:
             continue
         suites, components = fields.get("suites", "").split(), fields.get("components", "").split()
         for uri in fields.get("uris", "").split():
-            yield Source(uri, tuple(suites), tuple(components), fields.get("signed-by", ""))
+            yield AptSource(uri, tuple(suites), tuple(components), fields.get("signed-by", ""))
 
 
 def os_release(path: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ The hard thing is removal. The place of a removed key becomes a tombstone, so th
 with keys that come and go all places become tombstones some day. A table that wants an empty place to end its
 search would then refuse some keys for ever; this one takes a tombstone when there is nothing better.
 
-The work is done in C (``native/heartbeat/ktstr_probe.c``); `ktstr_tui.heartbeat.probe_table_py` is the same in
+The work is done in C (``native/heartbeat/ktstr_probe.c``); `tests.oracles.probe_table` is the same in
 Python.
 """
 
@@ -17,14 +17,21 @@ from __future__ import annotations
 from typing import Final
 
 from ktstr_tui._native import ffi, lib
-from ktstr_tui.heartbeat.probe_table_py import MAX_PROBE, MAX_SLOT, ProbeExhausted
 from ktstr_tui.model.errors import InternalError
 
 __all__ = ["MAX_CAPACITY", "MAX_PROBE", "MAX_SLOT", "ProbeExhausted", "ProbeTable", "mix32"]
 
+MAX_PROBE: Final = lib.KTB_MAX_PROBE
+"""Places that one operation looks at, at most."""
+MAX_SLOT: Final = lib.KTB_MAX_SLOT
+"""The largest slot number; the two values above it mark places."""
 MAX_CAPACITY: Final = 1 << 19
 """Keys of the largest table."""
 _ABSENT: Final = 0xFFFFFFFF
+
+
+class ProbeExhausted(Exception):
+    """Raised when no place within reach of a key is free. The table is unchanged."""
 
 
 def mix32(x: int) -> int:

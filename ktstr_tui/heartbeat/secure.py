@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from ktstr_tui.heartbeat.probe_table import ProbeExhausted, ProbeTable
-from ktstr_tui.wire.vlp_secure import Opened
+from ktstr_tui.wire.vlp_secure import OpenedFrame
 
 CAPACITY: Final = 1024
 TTL_NS: Final = 600 * 10**9
@@ -68,7 +68,7 @@ class _Sender:
         self.max_nonce = -1
         self.max_terminal_timestamp = -1
 
-    def is_newer(self, opened: Opened) -> bool:
+    def is_newer(self, opened: OpenedFrame) -> bool:
         """Whether a beat under an unknown prefix is newer than all before."""
         if opened.beat.is_terminal:
             return opened.beat.timestamp > self.max_terminal_timestamp
@@ -79,7 +79,7 @@ class _Sender:
         self.previous_prefix, self.previous_counter = self.prefix, self.counter
         self.prefix, self.counter = prefix, -1
 
-    def write(self, opened: Opened, now_ns: int) -> None:
+    def write(self, opened: OpenedFrame, now_ns: int) -> None:
         """Take an accepted beat over."""
         if opened.prefix == self.prefix:
             self.counter = opened.counter
@@ -118,7 +118,7 @@ class SecureSenders:
         self._senders: list[_Sender] = []
         self._accepted = self._replays = self._full = self._restarts = self._swept = 0
 
-    def admit(self, opened: Opened, now_ns: int) -> Admission:
+    def admit(self, opened: OpenedFrame, now_ns: int) -> Admission:
         """Judge an opened beat, and remember it when it is accepted.
 
         Args:
@@ -138,7 +138,7 @@ class SecureSenders:
         self._accepted += 1
         return Admission.ACCEPTED
 
-    def _admits(self, sender: _Sender, opened: Opened, now_ns: int) -> bool:
+    def _admits(self, sender: _Sender, opened: OpenedFrame, now_ns: int) -> bool:
         if opened.prefix == sender.prefix:
             return opened.counter > sender.counter
         if opened.prefix == sender.previous_prefix:

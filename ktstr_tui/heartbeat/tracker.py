@@ -11,7 +11,7 @@ The hard thing is a full table. A sender of made-up pids must neither push other
 victim costly. So only a long silent slot is given up, a search looks at a window of slots only, the next one goes
 on where it ended, and nothing is searched while no stall was stated.
 
-The work is done in C (``native/heartbeat/ktstr_tracker.c``); `ktstr_tui.heartbeat.tracker_py` is the same in Python,
+The work is done in C (``native/heartbeat/ktstr_tracker.c``); `tests.oracles.tracker` is the same in Python,
 to read and to test against.
 """
 

@@ -27,7 +27,7 @@ class NotMapped(MemoryReadError):
     """A virtual address that the kernel's page tables do not map."""
 
 
-class Page(NamedTuple):
+class MappedPage(NamedTuple):
     """What the kernel's page tables say of a page."""
 
     frame: int
@@ -83,7 +83,7 @@ class AddressSpace:
             frame = self._pages[page] = self.walk(page).frame
         return frame + (address & (PAGE_BYTES - 1))
 
-    def walk(self, page: int) -> Page:
+    def walk(self, page: int) -> MappedPage:
         """What the page tables say of the page at ``page``, in any region; raises ``NotMapped``."""
         if page < KERNEL_HALF or page > MASK64:
             raise NotMapped(f"{page:#x} is not a kernel address", page)
@@ -99,7 +99,7 @@ class AddressSpace:
                 size = 1 << shift
                 table = (table & -size) + (page & (size - 1))
                 break
-        return Page(table, bool(rights), not denials & _NO_EXECUTE)
+        return MappedPage(table, bool(rights), not denials & _NO_EXECUTE)
 
     def read(self, address: int, n: int) -> bytes:
         """``n`` bytes at virtual ``address``.

@@ -84,7 +84,7 @@ class Member(NamedTuple):
     """0 for a plain member."""
 
 
-class Place(NamedTuple):
+class MemberPath(NamedTuple):
     """Where a path of members leads: relative to the outermost struct."""
 
     bit_offset: int
@@ -290,20 +290,20 @@ class Btf:
         (word,) = self.words(type_id, 1)
         return word >> 24 & 15, word >> 16 & 255, word & 255
 
-    def place(self, struct_id: int, path: str) -> Place | None:
+    def place(self, struct_id: int, path: str) -> MemberPath | None:
         """Where ``path`` (``scx.dsq_list.node``) is within a struct; None when a member is not there.
 
         Members of anonymous structs and unions count as members of what contains them.
         """
-        here = Place(0, 0, struct_id)
+        here = MemberPath(0, 0, struct_id)
         for name in path.split("."):
             step = self._member(here.type_id, name, set())
             if step is None:
                 return None
-            here = Place(here.bit_offset + step.bit_offset, step.bit_size, step.type_id)
+            here = MemberPath(here.bit_offset + step.bit_offset, step.bit_size, step.type_id)
         return here
 
-    def _member(self, type_id: int, name: str, seen: set[int]) -> Place | None:
+    def _member(self, type_id: int, name: str, seen: set[int]) -> MemberPath | None:
         # No type is searched twice: damaged ones may hold themselves, many times over.
         record = self.resolve(type_id)
         if record.kind not in (Kind.STRUCT, Kind.UNION) or record.id in seen or len(seen) > _MAX_ANONYMOUS:
@@ -311,11 +311,11 @@ class Btf:
         seen.add(record.id)
         for member in self.members(record.id):
             if member.name == name:
-                return Place(member.bit_offset, member.bit_size, member.type_id)
+                return MemberPath(member.bit_offset, member.bit_size, member.type_id)
             if not member.name:
                 inner = self._member(member.type_id, name, seen)
                 if inner is not None:
-                    return Place(member.bit_offset + inner.bit_offset, inner.bit_size, inner.type_id)
+                    return MemberPath(member.bit_offset + inner.bit_offset, inner.bit_size, inner.type_id)
         return None
 
 

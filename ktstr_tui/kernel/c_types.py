@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ktstr_tui.kernel.btf import Btf, Kind, Place
+from ktstr_tui.kernel.btf import Btf, Kind, MemberPath
 from ktstr_tui.model.errors import UsageError
 
 _MAX_ANONYMOUS = 256
@@ -107,7 +107,7 @@ class CTypes:
             size *= one
         return size * self._btf.size_of(kind.id)
 
-    def member(self, kind: CType, name: str) -> Place:
+    def member(self, kind: CType, name: str) -> MemberPath:
         """Where a member is; raises ``ExpressionError`` with the names of those that there are."""
         record = self._btf.resolve(kind.id)
         if kind.around or record.kind not in (Kind.STRUCT, Kind.UNION):

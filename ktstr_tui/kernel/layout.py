@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ktstr_tui.kernel.address import AddressSpace
-from ktstr_tui.kernel.btf import INT_SIGNED, Btf, BtfError, Kind, Place
+from ktstr_tui.kernel.btf import INT_SIGNED, Btf, BtfError, Kind, MemberPath
 
 Paths = Mapping[str, str | tuple[str, ...]]
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -46,7 +46,7 @@ class Layout:
         self._id = found
         self.size = btf.size_of(found)
         fields: list[tuple[int, int, str, str]] = []
-        bits: dict[str, Place] = {}
+        bits: dict[str, MemberPath] = {}
         self._absent: dict[str, Any] = {}
         for name, path in paths.items():
             place = self._first_place((path,) if isinstance(path, str) else path)
@@ -59,7 +59,7 @@ class Layout:
                 fields.append((place.bit_offset // 8, size, code, name))
         self._compile(sorted(fields), bits)
 
-    def _first_place(self, paths: tuple[str, ...]) -> Place | None:
+    def _first_place(self, paths: tuple[str, ...]) -> MemberPath | None:
         return next((p for p in (self._btf.place(self._id, path) for path in paths) if p is not None), None)
 
     def _code(self, type_id: int) -> tuple[int, str]:
@@ -77,7 +77,7 @@ class Layout:
             raise BtfError(f"{self.struct_name} has an integer of {size} bytes")
         return size, _CODES[size].lower() if signed else _CODES[size]
 
-    def _compile(self, fields: list[tuple[int, int, str, str]], bits: dict[str, Place]) -> None:
+    def _compile(self, fields: list[tuple[int, int, str, str]], bits: dict[str, MemberPath]) -> None:
         spans = [(o, o + n) for o, n, _, _ in fields]
         spans += [(p.bit_offset // 8, (p.bit_offset + p.bit_size + 7) // 8) for p in bits.values()]
         self.start = min((a for a, _ in spans), default=0)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_SAMPLED_DSQS = 256
 
 
-class SamplerStatistics(msgspec.Struct, frozen=True):
+class SampleReaderStatistics(msgspec.Struct, frozen=True):
     """How the sampling of one kernel went."""
 
     samples: int
@@ -37,7 +37,7 @@ class SamplerStatistics(msgspec.Struct, frozen=True):
     max_us: float
 
 
-class Sampler:
+class SampleReader:
     """Takes samples of one kernel.
 
     Args:
@@ -77,9 +77,9 @@ class Sampler:
         self._torn += attempts.torn
         self._last_us, self._max_us = read_us, max(self._max_us, read_us)
 
-    def statistics(self) -> SamplerStatistics:
+    def statistics(self) -> SampleReaderStatistics:
         """Counts since the view was opened."""
-        return SamplerStatistics(
+        return SampleReaderStatistics(
             samples=self._samples,
             retries=self._retries,
             torn=self._torn,

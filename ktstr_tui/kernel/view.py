@@ -23,7 +23,7 @@ from ktstr_tui.kernel.hz import find_hz
 from ktstr_tui.kernel.memory import GuestRam, MemoryReadError
 from ktstr_tui.kernel.orc import OrcRefused, Unwinder
 from ktstr_tui.kernel.program import KernelNotFound, KernelParts, open_parts
-from ktstr_tui.kernel.sampler import Sampler, SamplerStatistics
+from ktstr_tui.kernel.sampler import SampleReader, SampleReaderStatistics
 from ktstr_tui.kernel.scx import Scx
 from ktstr_tui.kernel.symbols import BpfSymbols, Symbols
 from ktstr_tui.kernel.tasks import Tasks
@@ -65,7 +65,7 @@ class KernelView:
         except BtfError as problem:
             self.scx, self.scx_missing = None, problem.message
         self.bpf_symbols = BpfSymbols(self.btf, self.symbols)
-        self._sampler = Sampler(self)
+        self._sampler = SampleReader(self)
         self._builtin: tuple[tuple[int, ...], BuiltinDsqs] | None = None
         self.typed_ms: float = typed_ms
 
@@ -104,7 +104,7 @@ class KernelView:
         """
         return self._sampler.sample(vcpu_times or {})
 
-    def statistics(self) -> SamplerStatistics:
+    def statistics(self) -> SampleReaderStatistics:
         """How the samples so far went."""
         return self._sampler.statistics()
 

@@ -21,7 +21,7 @@ Severity: TypeAlias = Literal["info", "warning", "error"]
 Verdict: TypeAlias = Literal["ok", "degraded", "stalled", "inconclusive"]
 
 
-class WorkerReport(msgspec.Struct, frozen=True):
+class WorkerProgress(msgspec.Struct, frozen=True):
     """One worker of the scenario and how much it has done."""
 
     pid: int
@@ -225,7 +225,7 @@ class OutputText(_Event, frozen=True, tag="output"):
 
 
 class WorkersReported(_Event, frozen=True, tag="workers"):
-    workers: tuple[WorkerReport, ...]
+    workers: tuple[WorkerProgress, ...]
 
 
 class Logged(_Event, frozen=True, tag="log"):

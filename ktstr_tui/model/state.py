@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
-from ktstr_tui.model.events import RunConcluded, Severity, Verdict, WorkerReport
+from ktstr_tui.model.events import RunConcluded, Severity, Verdict, WorkerProgress
 from ktstr_tui.model.facts import FrameCounters, RunInfo
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
@@ -182,7 +182,7 @@ class RunState(msgspec.Struct, kw_only=True):
     step: StepState | None = None
     scenario_elapsed_ms: int = 0
     total_iterations: int = 0
-    workers: tuple[WorkerReport, ...] = ()
+    workers: tuple[WorkerProgress, ...] = ()
 
     cpus: dict[int, CpuState] = {}
     scheduler: SchedulerSample | None = None

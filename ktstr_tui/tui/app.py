@@ -20,12 +20,13 @@ from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
 from ktstr_tui.model.state import AlertState, CaptureState
-from ktstr_tui.tui import files, themes, words
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import clean
+from ktstr_tui.tui import files, themes
 from ktstr_tui.tui.actions import ACTIONS, bindings
 from ktstr_tui.tui.bars import VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
-from ktstr_tui.tui.lines import clean
 from ktstr_tui.tui.lists import CapturesPane
 from ktstr_tui.tui.logs import LogPane
 from ktstr_tui.tui.main_screen import MainScreen
@@ -208,8 +209,8 @@ class KtstrApp(App[str], inherit_bindings=False):
         }
         self.say(done.get(name, "The watch is gone."))
 
-    @on(LinePane.Opened, "#watch")
-    def _watch_opened(self, event: LinePane.Opened) -> None:
+    @on(LinePane.RowOpened, "#watch")
+    def _watch_opened(self, event: LinePane.RowOpened) -> None:
         hit = event.pane.hit() if isinstance(event.pane, WatchPane) else None
         if hit is not None:
             self.push_screen(HitPage(hit, self.view.state.started_mono_ns))
@@ -274,8 +275,8 @@ class KtstrApp(App[str], inherit_bindings=False):
         elif alert.cpu is not None and isinstance(self.screen, MainScreen):
             self.screen.show_cpu(alert.cpu)
 
-    @on(LinePane.Opened, "#beats")
-    def _sender_opened(self, event: LinePane.Opened) -> None:
+    @on(LinePane.RowOpened, "#beats")
+    def _sender_opened(self, event: LinePane.RowOpened) -> None:
         alert = event.pane.alert_of_chosen(self.view) if isinstance(event.pane, BeatsPane) else None
         if alert is None:
             self.say("This sender is not silent.")
@@ -291,8 +292,8 @@ class KtstrApp(App[str], inherit_bindings=False):
         else:
             self.push_screen(ReportScreen(self.view, capture))
 
-    @on(LinePane.Opened, "#captures")
-    def _capture_opened(self, event: LinePane.Opened) -> None:
+    @on(LinePane.RowOpened, "#captures")
+    def _capture_opened(self, event: LinePane.RowOpened) -> None:
         if isinstance(event.pane, CapturesPane) and (capture := event.pane.chosen()) is not None:
             self.open_capture(capture)
 

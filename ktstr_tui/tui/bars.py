@@ -8,8 +8,8 @@ from textual.message import Message
 
 from ktstr_tui.model.fold import exit_kind_name
 from ktstr_tui.model.state import RunState
-from ktstr_tui.tui import words
-from ktstr_tui.tui.lines import ABSENT, Line, clean, cut, fit, gauge, spread, width_of, wrap
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import ABSENT, Line, clean, cut, fit, gauge, spread, width_of, wrap
 from ktstr_tui.tui.pane import LineBar
 from ktstr_tui.tui.view import View
 

@@ -10,8 +10,8 @@ from collections.abc import Hashable
 
 from ktstr_tui.model.beats import BeatRow
 from ktstr_tui.model.state import AlertState
-from ktstr_tui.tui import words
-from ktstr_tui.tui.lines import Align, Line, clean, columns, fit, gauge
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import Align, Line, clean, columns, fit, gauge
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 

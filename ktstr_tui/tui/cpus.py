@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.state import CpuState, RunState
 from ktstr_tui.model.topology import Topology
-from ktstr_tui.tui import words
-from ktstr_tui.tui.lines import ABSENT, Align, Line, columns, fit, sparkline
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import ABSENT, Align, Line, columns, fit, sparkline
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 

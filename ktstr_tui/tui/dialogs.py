@@ -12,13 +12,13 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, Static
 
-from ktstr_tui.tui import words
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import ABSENT, clean
 from ktstr_tui.tui.actions import ACTIONS, GROUP_TITLES
-from ktstr_tui.tui.lines import ABSENT, clean
 from ktstr_tui.tui.view import View
 
 
-class Page(ModalScreen[None]):
+class DialogPage(ModalScreen[None]):
     """A page of text in a window; escape closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,7 +37,7 @@ class Page(ModalScreen[None]):
             yield Static(self.page(), id="page")
 
 
-class HelpPage(Page):
+class HelpPage(DialogPage):
     """The keys that work where help was asked for, read from the live bindings.
 
     Args:
@@ -84,7 +84,7 @@ def active_keys(screen: Screen[Any]) -> dict[str, str]:
     return {id_: " ".join(names) for id_, names in keys.items()}
 
 
-class InfoPage(Page):
+class InfoPage(DialogPage):
     """What runs where and why, this viewer's link, and how the run ended."""
 
     title_text = "The run"

@@ -7,8 +7,8 @@ from collections.abc import Hashable
 from ktstr_tui.model.fold import exit_kind_name
 from ktstr_tui.model.report import EXIT_KIND_ERROR
 from ktstr_tui.model.state import CaptureState
-from ktstr_tui.tui import words
-from ktstr_tui.tui.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Iterator
 from typing import ClassVar
 
 from ktstr_tui.model.state import LogLine, RunState
-from ktstr_tui.tui import words
-from ktstr_tui.tui.lines import Line, clean, fit, wrap
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import Line, clean, fit, wrap
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 

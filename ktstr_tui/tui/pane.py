@@ -20,8 +20,8 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ktstr_tui.text.lines import Line, text_of, width_of, wrap
 from ktstr_tui.tui.actions import bindings
-from ktstr_tui.tui.lines import Line, text_of, width_of, wrap
 
 if TYPE_CHECKING:
     from ktstr_tui.tui.view import View
@@ -120,7 +120,7 @@ class LinePane(_Lines, ScrollView, can_focus=True):
     wide_rows: ClassVar[bool] = False
     """Rows may be wider than the pane, which then scrolls sideways."""
 
-    class Opened(Message):
+    class RowOpened(Message):
         """Enter or a click on the row under the cursor."""
 
         def __init__(self, pane: LinePane, row: int) -> None:
@@ -262,7 +262,7 @@ class LinePane(_Lines, ScrollView, can_focus=True):
 
     def action_open(self) -> None:
         if self._rows:
-            self.post_message(self.Opened(self, self.cursor))
+            self.post_message(self.RowOpened(self, self.cursor))
 
     def on_click(self, event: events.Click) -> None:
         heading = self.heading(self.size.width) is not None

@@ -8,10 +8,10 @@ from typing import Any
 from textual.message import Message
 
 from ktstr_tui.model.report import CaptureReport, MapReport, TaskReport
-from ktstr_tui.tui import words
-from ktstr_tui.tui.lines import ABSENT, Align, Line, clean, columns, cut
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut
+from ktstr_tui.text.report_lines import section_note, task_detail
 from ktstr_tui.tui.pane import LinePane
-from ktstr_tui.tui.report_lines import section_note, task_detail
 from ktstr_tui.tui.view import View
 
 Compose = Callable[[CaptureReport, int], list[Line]]

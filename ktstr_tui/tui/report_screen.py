@@ -14,10 +14,10 @@ from textual.widgets import ContentSwitcher, Footer
 from ktstr_tui.model.fold import exit_kind_name
 from ktstr_tui.model.report import EXIT_KIND_ERROR, CaptureReport
 from ktstr_tui.model.state import CaptureState
-from ktstr_tui.tui import report_diff, report_files, report_lines, words
+from ktstr_tui.text import report_diff, report_files, report_lines, words
+from ktstr_tui.text.lines import Line, clean, cut, spread, width_of, wrap
 from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import TabBar, badges
-from ktstr_tui.tui.lines import Line, clean, cut, spread, width_of, wrap
 from ktstr_tui.tui.pane import LineBar, LinePane
 from ktstr_tui.tui.report_panes import DocumentPane, MapsPane, OverviewPane, ReportPane, TaskDetail, TasksPane
 from ktstr_tui.tui.view import View

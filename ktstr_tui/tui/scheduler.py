@@ -5,9 +5,9 @@ from __future__ import annotations
 from ktstr_tui.model.fold import exit_kind_name
 from ktstr_tui.model.sample import SchedulerSample
 from ktstr_tui.model.state import RunState
-from ktstr_tui.tui import words
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import ABSENT, Line, clean, cut, fit, sparkline, spread, wrap
 from ktstr_tui.tui.bars import gauge_spans
-from ktstr_tui.tui.lines import ABSENT, Line, clean, cut, fit, sparkline, spread, wrap
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 

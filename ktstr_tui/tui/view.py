@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.state import AlertState, CaptureState, RunState
-from ktstr_tui.tui.lines import clean
+from ktstr_tui.text.lines import clean
 
 if TYPE_CHECKING:
     from ktstr_tui.link.source import Source

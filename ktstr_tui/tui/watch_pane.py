@@ -9,11 +9,11 @@ from textual.content import Content
 
 from ktstr_tui.model.report import RunningTask
 from ktstr_tui.model.state import Hit, WatchpointState
-from ktstr_tui.tui import words
-from ktstr_tui.tui.dialogs import Page
-from ktstr_tui.tui.lines import Line, clean, cut, fit, spread, text_of
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import Line, clean, cut, fit, spread, text_of
+from ktstr_tui.text.report_lines import stack_lines
+from ktstr_tui.tui.dialogs import DialogPage
 from ktstr_tui.tui.pane import LinePane
-from ktstr_tui.tui.report_lines import stack_lines
 from ktstr_tui.tui.view import View
 
 _ROLES = {"armed": "ok", "pending": "dim", "paused": "warn", "failed": "bad"}
@@ -126,7 +126,7 @@ def by_whom(writer: RunningTask | None, vcpu: int | None) -> str:
     return "" if vcpu is None else f" cpu {vcpu}"
 
 
-class HitPage(Page):
+class HitPage(DialogPage):
     """One hit: what was written, by whom, and from where.
 
     Args:

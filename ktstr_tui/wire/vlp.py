@@ -2,7 +2,7 @@
 
 A frame holds a status, the sender's pid, its clock, a nonce that grows by one with each beat and a free word,
 closed by a CRC-32C. The work is done in C (``native/heartbeat/ktstr_vlp.c``, where the bytes are drawn);
-`ktstr_tui.wire.vlp_py` is the same in Python, to read and to test against.
+`tests.oracles.vlp` is the same in Python, to read and to test against.
 
 The hard thing is the order of the checks, which is part of the protocol: a frame that is wrong in two ways
 has one right answer. A terminal frame, with the nonce `NONCE_TERMINAL`, is the last word of a dying process

@@ -171,7 +171,7 @@ class Sealer:
         return seal_agent(self._key, self._pid, self._prefix, counter, encode(beat))
 
 
-class Opened(msgspec.Struct, frozen=True, gc=False):
+class OpenedFrame(msgspec.Struct, frozen=True, gc=False):
     """A beat that was sealed under one of our keys."""
 
     beat: Beat
@@ -216,7 +216,7 @@ class Keyring:
         self._derived: dict[int, tuple[ChaCha20Poly1305, ...]] = {}
         self._opened = self._bad_length = self._bad_frames = self._attempts = self._failures = 0
 
-    def open(self, data: bytes) -> Opened:
+    def open(self, data: bytes) -> OpenedFrame:
         """Open a datagram and read the frame in it.
 
         Raises:
@@ -225,7 +225,7 @@ class Keyring:
         """
         if len(data) == SHARED_BYTES:
             beat = self._read(self._try(self._shared, data, None))
-            opened = Opened(beat, *_split_iv(data))
+            opened = OpenedFrame(beat, *_split_iv(data))
         elif len(data) == MASTER_BYTES:
             opened = self._open_agent(data)
         else:
@@ -234,7 +234,7 @@ class Keyring:
         self._opened += 1
         return opened
 
-    def _open_agent(self, data: bytes) -> Opened:
+    def _open_agent(self, data: bytes) -> OpenedFrame:
         clear, sealed = data[: _PID.size], data[_PID.size :]
         (pid,) = _PID.unpack(clear)
         keys = self._derived.get(pid)
@@ -245,7 +245,7 @@ class Keyring:
             self._failures += 1
             raise SecureError(PID_MISMATCH)
         self._remember(pid, keys)
-        return Opened(beat, *_split_iv(sealed))
+        return OpenedFrame(beat, *_split_iv(sealed))
 
     def _read(self, frame: bytes) -> Beat:
         try:

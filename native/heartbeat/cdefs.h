@@ -17,6 +17,8 @@ int ktv_check(const uint8_t *frame, size_t length);
 int ktv_decode(const uint8_t *frame, size_t length, struct ktv_beat *beat);
 
 // heartbeat/ktstr_probe.h
+#define KTB_MAX_PROBE ...
+#define KTB_MAX_SLOT ...
 struct ktb_probe {
 	uint32_t mask;
 	uint32_t live;

@@ -3,7 +3,7 @@
 // The tracker: who was heard last when. All memory is taken when it is made; no operation costs more than a fixed
 // number of steps, except draining, which looks at each slot once.
 //
-// It knows neither clock nor socket: the time of a beat is passed in. ktstr_tui/heartbeat/tracker_py.py is the same
+// It knows neither clock nor socket: the time of a beat is passed in. tests/oracles/tracker.py is the same
 // in Python and the specification of what each operation does.
 #ifndef KTSTR_TRACKER_H
 #define KTSTR_TRACKER_H

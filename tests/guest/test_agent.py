@@ -97,7 +97,13 @@ class Outcome:
 
     def order(self) -> list[MsgType]:
         """Types in order of arrival, without those that come at any time."""
-        anytime = (MsgType.SchedLog, MsgType.WorkerReport, MsgType.Beats, MsgType.Stdout, MsgType.Dmesg)
+        anytime = (
+            MsgType.SchedLog,
+            MsgType.WorkerReport,
+            MsgType.Beats,
+            MsgType.Stdout,
+            MsgType.Dmesg,
+        )
         return [MsgType(frame.msg_type) for frame in self.frames if frame.msg_type not in anytime]
 
     def lifecycle(self) -> list[Lifecycle]:

@@ -12,17 +12,17 @@ import pytest
 import trio
 
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
-from ktstr_tui.capture.monitor import Monitor
-from ktstr_tui.capture.report import collect
-from ktstr_tui.capture.sampler import Sampler
-from ktstr_tui.capture.store import CaptureStore
-from ktstr_tui.capture.vcpu_times import VcpuTimes
+from ktstr_tui.capture.report.collect import collect
+from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.guest.gdb import GdbClient
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.scenario import encode_plan, parse_scenario
+from ktstr_tui.health.monitor import Monitor
+from ktstr_tui.health.sampler import Sampler
+from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.errors import HostError

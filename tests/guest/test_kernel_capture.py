@@ -22,7 +22,7 @@ from drgn.helpers.linux.percpu import per_cpu, per_cpu_ptr
 from drgn.helpers.linux.pid import for_each_task
 
 from ktstr_tui.capture import report as capture_report
-from ktstr_tui.capture.report import Capture, collect
+from ktstr_tui.capture.report.collect import Capture, collect
 from ktstr_tui.guest import libbpf
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine

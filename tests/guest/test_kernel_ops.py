@@ -15,23 +15,10 @@ import trio
 from drgn.helpers.linux.pid import find_task
 
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
-from ktstr_tui.backend.port import GuestPort
 from ktstr_tui.capture.active import set_task_local
-from ktstr_tui.capture.audit import AuditTrail
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator
-from ktstr_tui.capture.dispatch_actions import (
-    Action,
-    KernelOpRequested,
-    RefuseKernelOp,
-    SystemReady,
-    Text,
-    WorkersReported,
-)
-from ktstr_tui.capture.kernel_ops import KernelOps, OpResult
-from ktstr_tui.capture.report import collect
-from ktstr_tui.capture.verdict import judge, result_line
-from ktstr_tui.capture.writable import WritableRam
+from ktstr_tui.capture.report.collect import collect
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts, pack_cpio
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.guest.payload import resolve_scheduler
@@ -40,6 +27,19 @@ from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.events import Event, KernelOpDone
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.ops.audit import AuditTrail
+from ktstr_tui.ops.kernel_ops import KernelOps, OpResult
+from ktstr_tui.ops.writable import WritableRam
+from ktstr_tui.port.actions import (
+    Action,
+    KernelOpRequested,
+    RefuseKernelOp,
+    SystemReady,
+    Text,
+    WorkersSeen,
+)
+from ktstr_tui.port.port import GuestPort
+from ktstr_tui.port.verdict import judge, result_line
 from ktstr_tui.wire.kernel_ops import (
     U32,
     U64,
@@ -224,13 +224,13 @@ async def weighing(spec: MachineSpec, directory: Path) -> AsyncIterator[tuple[Op
     scenario = parse_scenario(SCENARIO, "weights.toml")
     payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
     initrd = build_initramfs(artifacts.agent, encode_plan(scenario, payloads), payloads.values())
-    reports: list[WorkersReported] = []
+    reports: list[WorkersSeen] = []
     ready, reported = trio.Event(), trio.Event()
 
     def handle(action: Action) -> None:
         if isinstance(action, SystemReady):
             ready.set()
-        if isinstance(action, WorkersReported):
+        if isinstance(action, WorkersSeen):
             reports.append(action)
             if len(reports) > 1:
                 reported.set()

@@ -16,7 +16,14 @@ import msgspec
 import pytest
 import trio
 
-from ktstr_tui.capture.stats_port import (
+from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
+from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
+from ktstr_tui.guest.payload import resolve_scheduler
+from ktstr_tui.guest.scenario import Scenario, Step, encode_plan
+from ktstr_tui.model.diff import ReportDiff
+from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.report_files import DualReport, decode_report
+from ktstr_tui.port.stats_port import (
     MAX_LINE_BYTES,
     NoScheduler,
     Refused,
@@ -25,13 +32,6 @@ from ktstr_tui.capture.stats_port import (
     StatsPort,
     Timeout,
 )
-from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
-from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
-from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import Scenario, Step, encode_plan
-from ktstr_tui.model.diff import ReportDiff
-from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.model.report_files import DualReport, decode_report
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
 from tests.guest.runs import call, call_json, private_environment

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ktstr_tui.capture.vcpu_times import VcpuTimes
 from ktstr_tui.guest import qemu
 from ktstr_tui.guest.machine import MachineSpec
+from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.link.recording import read_recording
 from ktstr_tui.model.events import SchedulerChanged
 from tests.guest.conftest import BootGuest

@@ -10,11 +10,11 @@ from drgn.helpers.linux.percpu import per_cpu
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
-from ktstr_tui.capture.silence import Explainer
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.scenario import encode_plan, parse_scenario
+from ktstr_tui.health.silence import Explainer
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.beats import StallCause

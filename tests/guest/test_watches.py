@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ktstr_tui.capture.watch_spec import HITS_PER_S, WatchSpec
-from ktstr_tui.capture.watch_stops import MAX_STOOD_NS
+from ktstr_tui.capture.watch.watch_spec import HITS_PER_S, WatchSpec
+from ktstr_tui.capture.watch.watch_stops import MAX_STOOD_NS
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import CaptureTaken, WatchpointChanged, WatchpointHit

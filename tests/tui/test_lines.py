@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from ktstr_tui.model.report import Pause, RunningTask, placeholder
-from ktstr_tui.tui import words
-from ktstr_tui.tui.lines import cut, fit, gauge, sparkline, spread, width_of, wrap
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import cut, fit, gauge, sparkline, spread, width_of, wrap
 from tests.tui.story import Story
 
 

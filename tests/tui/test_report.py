@@ -8,9 +8,9 @@ from textual.pilot import Pilot
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.report import CaptureReport, placeholder
-from ktstr_tui.tui import report_lines
+from ktstr_tui.text import report_lines
+from ktstr_tui.text.lines import text_of
 from ktstr_tui.tui.app import KtstrApp
-from ktstr_tui.tui.lines import text_of
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.report_panes import COLUMNS
 from ktstr_tui.tui.report_screen import ReportScreen

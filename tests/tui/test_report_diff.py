@@ -7,9 +7,9 @@ import msgspec
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.diff import diff_reports
 from ktstr_tui.model.report import CaptureReport, DsqReport, placeholder
-from ktstr_tui.tui.lines import text_of, width_of
-from ktstr_tui.tui.report_diff import baseline, changes, diff_lines
-from ktstr_tui.tui.report_lines import overview
+from ktstr_tui.text.lines import text_of, width_of
+from ktstr_tui.text.report_diff import baseline, changes, diff_lines
+from ktstr_tui.text.report_lines import overview
 from tests.tui.fakes import FakeSource, screen
 from tests.tui.story import Story
 

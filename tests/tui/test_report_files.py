@@ -8,9 +8,9 @@ from textual.pilot import Pilot
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.report import VcpuReport, placeholder
 from ktstr_tui.model.report_files import DegradedReport, DualReport
+from ktstr_tui.text.lines import text_of
+from ktstr_tui.text.report_files import degraded_lines, dual_lines
 from ktstr_tui.tui.app import KtstrApp
-from ktstr_tui.tui.lines import text_of
-from ktstr_tui.tui.report_files import degraded_lines, dual_lines
 from tests.tui.fakes import FakeSource, drive, press, rows, screen
 from tests.tui.story import Story
 

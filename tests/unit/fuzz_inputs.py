@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ktstr_tui.capture.dispatch import Dispatcher
 from ktstr_tui.guest.console import Console
 from ktstr_tui.guest.gdb_packets import PacketReader
 from ktstr_tui.guest.gdb_packets import encode as encode_gdb
@@ -28,6 +27,7 @@ from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import printable
+from ktstr_tui.port.dispatch import Dispatcher
 from ktstr_tui.wire import codec, kernel_ops, payloads, vlp
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType

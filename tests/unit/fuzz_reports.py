@@ -7,8 +7,8 @@ import msgspec
 from ktstr_tui.model.diff import diff_reports
 from ktstr_tui.model.report import CaptureReport, VcpuReport
 from ktstr_tui.model.report_files import DegradedReport, DualReport, decode_report
-from ktstr_tui.tui.lines import text_of
-from ktstr_tui.tui.report_files import degraded_lines, dual_lines
+from ktstr_tui.text.lines import text_of
+from ktstr_tui.text.report_files import degraded_lines, dual_lines
 from tests.tui.story import Story
 
 

@@ -7,17 +7,17 @@ from typing import cast
 import trio
 
 from ktstr_tui.backend.actions import ActionHandler, StepInfo
-from ktstr_tui.backend.claims import KernelClaims
 from ktstr_tui.backend.guest_requests import GuestRequests
 from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.swaps import SwapWatch
 from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.scenario_clock import ScenarioClock
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.port.claims import KernelClaims
+from ktstr_tui.port.scenario_clock import ScenarioClock
 from ktstr_tui.wire.messages import MsgType, SnapshotReply, SnapshotStatus
 
 

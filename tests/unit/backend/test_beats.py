@@ -15,12 +15,12 @@ from ktstr_tui.backend.beat_news import GUEST_PROGRAM_PID, MAX_ALERTS
 from ktstr_tui.backend.beats import RunBeats, open_host_socket
 from ktstr_tui.backend.config import BeatsConfig
 from ktstr_tui.backend.silences import CAPTURE_EVERY_NS
-from ktstr_tui.capture import dispatch_actions as act
 from ktstr_tui.heartbeat.client import SENT, BeatClient
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.state import RunState
+from ktstr_tui.port import actions as act
 from ktstr_tui.wire.messages import Stimulus, WorkerReport, WorkerSample
 from ktstr_tui.wire.vlp import Beat, Status, encode
 
@@ -99,8 +99,8 @@ async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
         rig.close()
 
 
-def workers(*named: tuple[int, str]) -> act.WorkersReported:
-    return act.WorkersReported(WorkerReport(tuple(WorkerSample(pid, 1, comm) for pid, comm in named)))
+def workers(*named: tuple[int, str]) -> act.WorkersSeen:
+    return act.WorkersSeen(WorkerReport(tuple(WorkerSample(pid, 1, comm) for pid, comm in named)))
 
 
 async def test_rows_stalls_and_recoveries_reach_the_stream(

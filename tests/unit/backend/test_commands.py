@@ -11,7 +11,7 @@ import trio
 
 from ktstr_tui.backend.commands import HANDLERS, run_command
 from ktstr_tui.backend.live import LiveGuest
-from ktstr_tui.capture.watch_spec import WatchSpec
+from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import RUN_COMMANDS, Command, Reply
 from ktstr_tui.model.errors import GuestError, UsageError

@@ -11,15 +11,16 @@ from ktstr_tui.backend.bridge_news import BridgeNews
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.summary import summarize
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.dispatch import Dispatcher
-from ktstr_tui.capture.dual import EarlyStatistics
 from ktstr_tui.capture.periodic import PeriodicStatistics
-from ktstr_tui.capture.snapshots import MAX_STORED_SNAPSHOTS, MissingStats
+from ktstr_tui.capture.report.dual import EarlyStatistics
+from ktstr_tui.capture.snapshots import MAX_STORED_SNAPSHOTS
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import CaptureTaken, Event, Logged, RunConcluded
+from ktstr_tui.model.missing_stats import MissingStats
 from ktstr_tui.model.report import CaptureReport, placeholder
 from ktstr_tui.model.report_files import DegradedReport
+from ktstr_tui.port.dispatch import Dispatcher
 from ktstr_tui.wire.frames import Frame
 from ktstr_tui.wire.kernel_ops import U32, KernelOpReply
 from ktstr_tui.wire.messages import ExitCode, MsgType

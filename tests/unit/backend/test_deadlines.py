@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.backend.deadlines import available_ms, watch_duration
-from ktstr_tui.backend.outcome import Ending
+from ktstr_tui.backend.outcome import RunEnd
 
 
 def test_a_scenario_has_the_time_it_is_planned_for() -> None:
@@ -24,7 +24,7 @@ def test_a_scenario_has_no_more_time_than_its_run() -> None:
 
 
 async def test_a_run_ends_when_its_time_is_over_but_not_before_the_guest_is_up() -> None:
-    ready, ending = trio.Event(), Ending()
+    ready, ending = trio.Event(), RunEnd()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch_duration, ready, lambda: 0, ending, 0.001)
         await wait_all_tasks_blocked()
@@ -35,7 +35,7 @@ async def test_a_run_ends_when_its_time_is_over_but_not_before_the_guest_is_up()
 
 
 async def test_time_in_which_the_guest_stood_does_not_count(autojump_clock: MockClock) -> None:
-    ready, ending = trio.Event(), Ending()
+    ready, ending = trio.Event(), RunEnd()
     ready.set()
     looks = 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from ktstr_tui.capture import dispatch_actions as act
+from ktstr_tui.port import actions as act
 from ktstr_tui.wire.messages import MsgType, SnapshotKind, SnapshotReply, SnapshotRequest, SnapshotStatus
 from tests.unit.backend.asking import Asked
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ktstr_tui.backend.place import take_place
+from ktstr_tui.backend.run_dirs import take_place
 from ktstr_tui.model.errors import HostError, UsageError
 
 
@@ -60,7 +60,7 @@ def test_a_malformed_name_is_refused(name: str) -> None:
 def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     code = (
         "import os, signal, socket\n"
-        "from ktstr_tui.backend.place import take_place\n"
+        "from ktstr_tui.backend.run_dirs import take_place\n"
         "with take_place('one', 'x') as place:\n"
         "    place.describe({})\n"
         "    socket.socket(socket.AF_UNIX).bind(str(place.socket_dir / 'events.sock'))\n"

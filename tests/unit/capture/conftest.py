@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.unit.capture.ops_rig import open_ops, ops_kernel  # noqa: F401 (fixtures)
 from tests.unit.capture.rig import in_place
 
 

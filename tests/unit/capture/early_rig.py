@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from ktstr_tui.capture.dual import EarlyCapture
+from ktstr_tui.capture.report.dual import EarlyCapture
 from ktstr_tui.model.events import CaptureTaken
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample

@@ -11,7 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
-from ktstr_tui.capture.store import file_name, kind_of
+from ktstr_tui.capture.report.store import file_name, kind_of
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, DualSaved, Event, Logged, SchedulerChanged
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport

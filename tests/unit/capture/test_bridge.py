@@ -32,10 +32,10 @@ from ktstr_tui.capture.snapshots import (
     DrainOrderingInvariantViolation,
     EventLogTruncated,
     Eviction,
-    MissingStats,
     Overwrite,
 )
 from ktstr_tui.model.errors import GuestError, InternalError, UsageError
+from ktstr_tui.model.missing_stats import MissingStats
 from ktstr_tui.model.report import CaptureReport, placeholder
 
 

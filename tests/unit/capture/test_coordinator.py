@@ -8,8 +8,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.capture.coordinator import FreezeState
 from ktstr_tui.capture.finisher import MAX_UNFINISHED, CaptureFailedError
-from ktstr_tui.capture.rendezvous import RendezvousTimeoutError
-from ktstr_tui.capture.requests import MAX_PENDING
+from ktstr_tui.capture.stop.rendezvous import RendezvousTimeoutError
+from ktstr_tui.capture.stop.requests import MAX_PENDING
 from ktstr_tui.guest.gdb import Stop
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.events import (

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.capture.coordinator import FreezeState
-from ktstr_tui.capture.follow import HITS_PER_S, REARM_AFTER_NS
+from ktstr_tui.capture.stop.follow import HITS_PER_S, REARM_AFTER_NS
 from ktstr_tui.guest.gdb import Stop
 from ktstr_tui.model.events import (
     AlertCleared,

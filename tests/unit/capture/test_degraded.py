@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
 from ktstr_tui.capture.finisher import CaptureFailedError, CaptureTimedOutError
-from ktstr_tui.capture.store import CaptureStore
+from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.guest.gdb import GdbClosedError, Stop
 from ktstr_tui.model.events import AlertRaised, CaptureTaken
 from ktstr_tui.model.report import CaptureReport

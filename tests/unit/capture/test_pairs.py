@@ -9,10 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ktstr_tui.capture import pairs
 from ktstr_tui.capture.coordinator import FreezeState
 from ktstr_tui.capture.job import Label
-from ktstr_tui.capture.pairs import MAX_WAITING, Departure, Pairs
+from ktstr_tui.capture.report import pairs
+from ktstr_tui.capture.report.pairs import MAX_WAITING, Departure, Pairs
 from ktstr_tui.capture.stamp import EarlyRecord, Stamp
 from ktstr_tui.guest.gdb import Stop
 from ktstr_tui.model.errors import root_cause

@@ -15,12 +15,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.capture.finisher import CaptureFailedError
 from ktstr_tui.capture.periodic import MAX_CAPTURES, MIN_GAP_MS, PeriodicCaptures, boundaries_ms, periodic_tag
-from ktstr_tui.capture.scenario_clock import ScenarioClock
-from ktstr_tui.capture.snapshots import MissingStats
-from ktstr_tui.capture.stats_port import NoScheduler, Timeout
 from ktstr_tui.model.errors import HostError, KtstrError
 from ktstr_tui.model.events import CaptureTaken, Logged
+from ktstr_tui.model.missing_stats import MissingStats
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.port.scenario_clock import ScenarioClock
+from ktstr_tui.port.stats_port import NoScheduler, Timeout
 from tests.unit.capture.fakes import clock_ns
 from tests.unit.capture.rig import Rig, running
 

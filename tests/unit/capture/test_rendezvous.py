@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from ktstr_tui.capture.rendezvous import (
+from ktstr_tui.capture.stop.rendezvous import (
     FrozenLog,
     GuestLostError,
     Rendezvous,

@@ -9,8 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ktstr_tui.capture import store as store_module
-from ktstr_tui.capture.store import MAX_STDERR_BYTES, CaptureStore, file_name, summary_of, write_to_stderr
+from ktstr_tui.capture.report import store as store_module
+from ktstr_tui.capture.report.store import (
+    MAX_STDERR_BYTES,
+    CaptureStore,
+    file_name,
+    summary_of,
+    write_to_stderr,
+)
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.report import CaptureReport, RunqueueReport, placeholder
 from ktstr_tui.model.report_files import AnyReport, DegradedReport, DualReport, decode_report

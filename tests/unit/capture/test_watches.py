@@ -10,7 +10,7 @@ from ktstr_tui.backend.guest_requests import ScenarioWatches
 from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.bridge import WatchRefusedError
 from ktstr_tui.capture.finisher import MAX_UNFINISHED
-from ktstr_tui.capture.watch_spec import HITS_PER_S, WatchSpec
+from ktstr_tui.capture.watch.watch_spec import HITS_PER_S, WatchSpec
 from ktstr_tui.guest.gdb import Stop
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
 from ktstr_tui.model.events import CaptureTaken, Frozen, WatchpointChanged

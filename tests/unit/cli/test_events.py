@@ -7,9 +7,9 @@ import json
 import pytest
 
 from ktstr_tui.cli.events import EventPrinter
-from ktstr_tui.cli.output import print_json
 from ktstr_tui.model.events import OutputText, WatchpointHit
 from ktstr_tui.model.report import RunningTask
+from ktstr_tui.text.output import print_json
 
 NASTY = "a\x1b[2J\x9b2J\x85\x7f b"
 

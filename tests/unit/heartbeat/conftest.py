@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ktstr_tui.heartbeat.probe_table import ProbeTable
-from ktstr_tui.heartbeat.probe_table_py import PyProbeTable
 from ktstr_tui.heartbeat.tracker import Tracker
-from ktstr_tui.heartbeat.tracker_py import PyTracker
+from tests.oracles.probe_table import PyProbeTable
+from tests.oracles.tracker import PyTracker
 from tests.unit.heartbeat.either import MakeTable, MakeTracker
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from ktstr_tui.heartbeat.probe_table import ProbeTable
-from ktstr_tui.heartbeat.probe_table_py import PyProbeTable
 from ktstr_tui.heartbeat.tracker import Datagram, Origin, Tracker
-from ktstr_tui.heartbeat.tracker_py import PyTracker
 from ktstr_tui.wire.vlp import NONCE_TERMINAL, Beat, Status, encode
+from tests.oracles.probe_table import PyProbeTable
+from tests.oracles.tracker import PyTracker
 
 EitherTracker = Tracker | PyTracker
 MakeTracker = Callable[..., EitherTracker]

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ktstr_tui.heartbeat import probe_table, probe_table_py
+from ktstr_tui.heartbeat import probe_table
 from ktstr_tui.heartbeat.probe_table import MAX_CAPACITY, MAX_PROBE, MAX_SLOT, ProbeExhausted, ProbeTable
-from ktstr_tui.heartbeat.probe_table_py import PyProbeTable
 from ktstr_tui.model.errors import InternalError
+from tests.oracles import probe_table as probe_table_py
+from tests.oracles.probe_table import PyProbeTable
 from tests.unit.heartbeat.either import MakeTable, keys_at, unmix32, xorshift64
 
 MIXED = {

@@ -6,25 +6,25 @@ import pytest
 
 from ktstr_tui.heartbeat.secure import Admission, SecureSenders
 from ktstr_tui.wire.vlp import NONCE_TERMINAL, Beat, Status
-from ktstr_tui.wire.vlp_secure import Keyring, Opened, Sealer
+from ktstr_tui.wire.vlp_secure import Keyring, OpenedFrame, Sealer
 from tests.unit.heartbeat.either import keys_at
 
 ACCEPTED, REPLAY, FULL = Admission.ACCEPTED, Admission.REPLAY, Admission.FULL
 SECOND_NS = 10**9
 
 
-def opened(prefix: int, counter: int, nonce: int, pid: int = 7) -> Opened:
+def opened(prefix: int, counter: int, nonce: int, pid: int = 7) -> OpenedFrame:
     """An opened regular beat."""
-    return Opened(Beat(Status.OK, pid, nonce, nonce, 0), prefix.to_bytes(8, "little"), counter)
+    return OpenedFrame(Beat(Status.OK, pid, nonce, nonce, 0), prefix.to_bytes(8, "little"), counter)
 
 
-def last_words(prefix: int, counter: int, timestamp: int) -> Opened:
+def last_words(prefix: int, counter: int, timestamp: int) -> OpenedFrame:
     """An opened terminal beat."""
     beat = Beat(Status.CRITICAL, 7, timestamp, NONCE_TERMINAL, 0)
-    return Opened(beat, prefix.to_bytes(8, "little"), counter)
+    return OpenedFrame(beat, prefix.to_bytes(8, "little"), counter)
 
 
-def admit_all(senders: SecureSenders, beats: list[Opened], now_ns: int = 0) -> list[Admission]:
+def admit_all(senders: SecureSenders, beats: list[OpenedFrame], now_ns: int = 0) -> list[Admission]:
     """What becomes of each."""
     return [senders.admit(beat, now_ns) for beat in beats]
 

@@ -18,9 +18,9 @@ from ktstr_tui.heartbeat.tracker import (
     Tracker,
     Update,
 )
-from ktstr_tui.heartbeat.tracker_py import PyTracker
 from ktstr_tui.model.errors import InternalError
 from ktstr_tui.wire.vlp import NONCE_TERMINAL, Beat, Status, encode
+from tests.oracles.tracker import PyTracker
 from tests.unit.heartbeat.either import (
     KERNEL,
     NETWORK,

@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ktstr_tui.heartbeat.tracked import COUNTERS, Datagram, Origin
 from ktstr_tui.heartbeat.tracker import Tracker
-from ktstr_tui.heartbeat.tracker_py import PyTracker
 from ktstr_tui.wire.vlp import NONCE_TERMINAL, Beat, Status, encode
+from tests.oracles.tracker import PyTracker
 from tests.unit.heartbeat.either import keys_at, xorshift64
 
 THRESHOLD_NS = 100

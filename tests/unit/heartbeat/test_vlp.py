@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktstr_tui._native import ffi, lib
-from ktstr_tui.wire import vlp, vlp_py
+from ktstr_tui.wire import vlp
 from ktstr_tui.wire.vlp import BAD_LENGTH, KINDS, NONCE_TERMINAL, Beat, Status, VlpError
+from tests.oracles import vlp as vlp_py
 from tests.unit.heartbeat.vectors import CRC32C, ERRORS, ROUND_TRIPS
 
 U32 = st.integers(0, (1 << 32) - 1)

@@ -17,7 +17,7 @@ from ktstr_tui.wire.vlp_secure import (
     PID_MISMATCH,
     SHARED_BYTES,
     Keyring,
-    Opened,
+    OpenedFrame,
     Sealer,
     SecureError,
     agent_key,
@@ -56,7 +56,7 @@ def test_shared_key_seal() -> None:
     frame = vector_bytes("shared_key_seal", "plaintext")
     assert seal_shared(vector_bytes("shared_key_seal", "key"), PREFIX, 0, frame) == wire
     assert len(wire) == SHARED_BYTES
-    assert Keyring(shared=(KEY,)).open(wire) == Opened(decode(frame), PREFIX, 0)
+    assert Keyring(shared=(KEY,)).open(wire) == OpenedFrame(decode(frame), PREFIX, 0)
     assert decode(frame) == BEAT
 
 
@@ -67,7 +67,7 @@ def test_master_key_seal() -> None:
     wire = vector_bytes("master_key_seal", "wire")
     assert seal_agent(key, vector["agent_pid"], PREFIX, 0, encode(BEAT)) == wire
     assert len(wire) == MASTER_BYTES
-    assert Keyring(masters=(KEY,)).open(wire) == Opened(BEAT, PREFIX, 0)
+    assert Keyring(masters=(KEY,)).open(wire) == OpenedFrame(BEAT, PREFIX, 0)
 
 
 def test_kdf_agent_key() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ktstr_tui.kernel.btf import Btf, BtfError, Kind, Place
+from ktstr_tui.kernel.btf import Btf, BtfError, Kind, MemberPath
 from tests.unit.kernel.blob import BlobBuilder
 
 
@@ -70,12 +70,12 @@ def test_names_are_found_by_kind() -> None:
 def test_paths_lead_through_structs_and_anonymous_members() -> None:
     blob, ids = sample()
     btf = Btf(blob)
-    assert btf.place(ids["task"], "run.prev") == Place(8 * 40, 0, ids["u64"])
-    assert btf.place(ids["task"], "right") == Place(8 * 12, 0, ids["int"])
-    assert btf.place(ids["const"], "both") == Place(8 * 8, 0, ids["u64"])
+    assert btf.place(ids["task"], "run.prev") == MemberPath(8 * 40, 0, ids["u64"])
+    assert btf.place(ids["task"], "right") == MemberPath(8 * 12, 0, ids["int"])
+    assert btf.place(ids["const"], "both") == MemberPath(8 * 8, 0, ids["u64"])
     assert btf.place(ids["task"], "absent") is None
     assert btf.place(ids["task"], "pid.deeper") is None
-    assert btf.place(ids["flags"], "b") == Place(3, 5, ids["int"])
+    assert btf.place(ids["flags"], "b") == MemberPath(3, 5, ids["int"])
 
 
 def test_sizes() -> None:

@@ -279,7 +279,7 @@ def test_old_captures_are_let_go_and_counted() -> None:
 
 def test_counters_replace() -> None:
     counters = FrameCounters(received=5, dropped={"slow": 1})
-    worker = ev.WorkerReport(4, "spin", 99)
+    worker = ev.WorkerProgress(4, "spin", 99)
     state = folded(
         ev.FramesCounted(counters=counters),
         ev.DropsCounted(drops={"publisher: full": 2}),

@@ -1,0 +1,137 @@
+"""The two directories of a run, and the lock that makes a name mean one run.
+
+``<runtime>/<name>/`` holds the sockets and ``run.json``; it goes when the run ends. ``<state>/runs/<name>-<time>/``
+holds the recording, the captures and the console log; it stays. A run holds ``flock`` on ``<runtime>/<name>/lock``
+for as long as it lives, so a name whose lock can be taken belongs to nobody, however its last owner died.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ktstr_tui.guest import paths
+from ktstr_tui.model.errors import HostError, UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+_OURS = ("lock", "run.json", "run.json.new", "heartbeat", "heartbeat.new", "metrics.token")
+
+
+class RunDirs(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run lives."""
+
+    name: str
+    socket_dir: Path
+    data_dir: Path
+
+    def describe(self, facts: dict[str, Any]) -> None:
+        """Write ``run.json``, by which other programs find the run."""
+        new = self.socket_dir / "run.json.new"
+        new.write_text(json.dumps(facts, indent=2))
+        new.rename(self.socket_dir / "run.json")
+
+
+@contextmanager
+def take_place(name: str | None, fallback: str) -> Iterator[RunDirs]:
+    """Take a name and make its directories; the sockets' directory is removed at the end.
+
+    Args:
+        name: The name asked for, or None.
+        fallback: The name to use, with a number added when it is taken, if none was asked for.
+
+    Raises:
+        UsageError: The name is malformed, a run of that name is going on, or its directory holds files that
+            are not of this program.
+        HostError: A directory cannot be made or is not ours.
+    """
+    if name is not None:
+        wanted = [name]
+    else:
+        base = _sanitized(fallback)
+        wanted = [base] + [f"{base}-{number}" for number in range(2, 100)]
+    last: UsageError | None = None
+    for candidate in wanted:
+        try:
+            lock, socket_dir = _lock(candidate)
+        except UsageError as error:
+            last = error
+            continue
+        break
+    else:
+        raise last or UsageError("no free run name")
+    try:
+        yield RunDirs(name=candidate, socket_dir=socket_dir, data_dir=_data_dir(candidate))
+    finally:
+        shutil.rmtree(socket_dir, ignore_errors=True)
+        os.close(lock)
+
+
+def _sanitized(text: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(text).stem).strip("-.")[:32]
+    return name if _NAME.fullmatch(name) else "run"
+
+
+def _lock(name: str) -> tuple[int, Path]:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be a run's name", "use up to 40 letters, digits, dots, dashes and underscores"
+        )
+    socket_dir = paths.private_dir(paths.runtime_dir() / name)
+    paths.check_socket_path(socket_dir / "control.sock")
+    lock = os.open(socket_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise UsageError(
+            f"a run named {name} is going on",
+            f"watch it with: ktstr-tui attach {name}; or choose another --name",
+        ) from None
+    try:
+        _clear(socket_dir, name)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock, socket_dir
+
+
+def _clear(socket_dir: Path, name: str) -> None:
+    """Remove what a dead run left; refuse when anything else is there."""
+    for path in socket_dir.iterdir():
+        if path.name == "lock":
+            continue
+        if path.is_socket() or path.name in _OURS:
+            path.unlink()
+        else:
+            raise UsageError(
+                f"{socket_dir} holds {path.name}, which no run put there",
+                f"move it away, or choose another --name than {name}",
+            )
+
+
+def _data_dir(name: str) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    base = paths.state_dir() / "runs"
+    for suffix in ("", *(f".{number}" for number in range(1, 1000))):
+        path = base / f"{name}-{stamp}{suffix}"
+        try:
+            path.mkdir(mode=0o700, parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise HostError(
+                f"cannot make the run's directory {path}: {error.strerror}",
+                "free some space, or set XDG_STATE_HOME to a writable directory",
+            ) from error
+        return path
+    raise HostError(f"no free directory name under {base}", "remove old runs there")

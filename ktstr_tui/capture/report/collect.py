@@ -1,0 +1,227 @@
+"""A capture in two steps, because frozen time is precious.
+
+``collect`` runs while the guest stands still. It only copies: runqueues, tasks, queues, stack words, map
+bytes, a few microseconds each. ``Capture.render`` runs after the thaw and turns the copies into a report:
+unwinding, names, types, formatting. Two things cannot be copied at the stop and are read late, and the
+report says so: the text of the exit info, which the kernel only writes after the write that stopped it, and
+the kernel's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from ktstr_tui.capture.report.raw import (
+    DMESG_LINES,
+    RawCapture,
+    RawCpu,
+    RawDsq,
+    RawScheduler,
+    RawTask,
+    Registers,
+)
+from ktstr_tui.capture.report.render import render_capture
+from ktstr_tui.capture.report.stacks import copy_stack
+from ktstr_tui.capture.stop.rendezvous import collector_off
+from ktstr_tui.kernel.address import AddressSpace
+from ktstr_tui.kernel.dsq import DsqRef
+from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.kernel.tasks import Runnable
+from ktstr_tui.kernel.torn import Torn
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.model.report import CaptureReport
+
+MAX_TASKS = 256
+MAX_DSQS = 1024
+MAX_DSQ_MEMBERS = 4096
+MAX_MAPS_S = 0.02
+"""Frozen time that copying maps may take."""
+
+
+class Capture(RawCapture):
+    """The copies, which know how to become a report."""
+
+    def render(self, view: KernelView) -> CaptureReport:
+        """The report. Call it after the thaw, promptly: what is read late changes from then on."""
+        return render_capture(self, view)
+
+
+def collect(
+    view: KernelView,
+    registers: Registers | None = None,
+    *,
+    tag: str,
+    trigger: str,
+    trigger_detail: str = "",
+    mono_ns: int = 0,
+    wall_time: str = "",
+    step: str | None = None,
+    max_tasks: int = MAX_TASKS,
+    dmesg_lines: int = DMESG_LINES,
+) -> Capture:
+    """Copy the scheduler-related state of a guest that stands still.
+
+    Never raises for what the guest's memory holds: a section that cannot be read is named in ``unavailable``.
+
+    Args:
+        view: The kernel.
+        registers: See `raw.RawCapture.add_registers`, which may also be called afterwards.
+        tag: Name of the capture, unique in a run.
+        trigger: Why it is taken.
+        trigger_detail: More of that, for people.
+        mono_ns: Host clock at the stop.
+        wall_time: The same for people; now when empty.
+        step: The scenario's step at the stop.
+        max_tasks: Most waiting tasks to copy, longest waiting first.
+        dmesg_lines: Lines of the kernel's log to read after the thaw.
+    """
+    raw = Capture(tag, trigger, trigger_detail, mono_ns, wall_time, step, dmesg_lines=dmesg_lines)
+    with collector_off():
+        _Collector(view, raw).run(max_tasks)
+    if registers is not None:
+        raw.add_registers(registers)
+    raw.wall_time = wall_time or datetime.now(UTC).isoformat(timespec="milliseconds")
+    return raw
+
+
+def warm_up(view: KernelView) -> None:
+    """Read once what `collect` is about to read, while the guest still runs, and throw it away.
+
+    The memory and the tables on the way to it are then in this CPU's caches when the guest stands.
+    """
+    with suppress(Exception):  # the guest runs, so anything may be torn
+        collect(view, tag="", trigger="")
+
+
+class _Collector:
+    """Fills one ``RawCapture``."""
+
+    def __init__(self, view: KernelView, raw: RawCapture) -> None:
+        self._view, self._raw = view, raw
+        self._space: AddressSpace = view.fresh_space()
+        self._pids: dict[int, int] = {}
+
+    def run(self, max_tasks: int) -> None:
+        self._section("scheduler", self._scheduler)
+        self._section("runqueues", self._cpus)
+        self._section("tasks", lambda: self._tasks(max_tasks))
+        self._section("dsqs", self._dsqs)
+        self._section("maps", self._maps)
+        self._section("symbols", self._symbols)
+        self._raw.copy_stack = self._stack
+
+    def _section(self, name: str, fill: Callable[[], None]) -> None:
+        try:
+            fill()
+        except KtstrError as problem:
+            self._raw.unavailable[name] = problem.message
+        except (LookupError, ValueError, TypeError, OverflowError) as problem:
+            self._raw.unavailable[name] = f"{type(problem).__name__}: {problem}"
+
+    def _scheduler(self) -> None:
+        raw, scx, space = self._raw, self._view.scx, self._space
+        raw.jiffies = self._view.jiffies()
+        if scx is None:
+            raw.unavailable["scheduler"] = self._view.scx_missing or "this kernel has no sched_ext"
+            return
+        found = raw.scheduler = RawScheduler(scx.state(space), scx.enable_seq(space))
+        raw.sched = scx.root(space)
+        if raw.sched is not None:
+            found.sched = scx.read(space, raw.sched)
+            found.events = scx.events(space, found.sched)
+            found.exit_text = scx.exit_text(space, raw.sched)
+
+    def _cpus(self) -> None:
+        for cpu in range(self._view.nr_cpus):
+            one = RawCpu(cpu)
+            self._raw.cpus.append(one)
+            try:
+                self._one_cpu(one)
+            except (MemoryReadError, Torn) as problem:
+                one.unavailable = problem.message
+
+    def _one_cpu(self, one: RawCpu) -> None:
+        view, space = self._view, self._space
+        one.rq = view.cpus.rq.read(space, view.cpus.rq_address(one.cpu))
+        view.cpus.running(space, one.rq["curr"])
+        one.curr = view.tasks.full.read(space, one.rq["curr"])
+        one.runnable, one.runnable_cut = view.tasks.runnable(space, one.cpu, standing=True)
+        self._pids[one.rq["curr"]] = one.curr["pid"]
+        self._pids.update((task.address, task.pid) for task in one.runnable)
+
+    def _stack(self, one: RawCpu) -> None:
+        if "rsp" not in one.registers or one.curr is None:
+            return
+        try:
+            one.stack = copy_stack(
+                self._space, one.registers["rsp"], one.curr["stack"], self._view.tasks.stack_bytes
+            )
+        except MemoryReadError as problem:
+            one.unavailable = problem.message
+
+    def _tasks(self, max_tasks: int) -> None:
+        raw, view = self._raw, self._view
+        waiting = [
+            (view.age_ms(task.runnable_at, raw.jiffies), task) for one in raw.cpus for task in one.runnable
+        ]
+        # Stable, so tasks of equal age stay in the order of their lists; what runs right now comes last.
+        waiting.sort(key=lambda pair: (pair[1].on_cpu, -pair[0]))
+        if len(waiting) > max_tasks:
+            raw.truncated["tasks"] = f"the {max_tasks} that wait longest of {len(waiting)}"
+        for age_ms, task in waiting[:max_tasks]:
+            try:
+                raw.tasks.append(self._one_task(task, age_ms))
+            except MemoryReadError as problem:
+                raw.truncated["tasks"] = f"pid {task.pid}: {problem.message}"
+
+    def _one_task(self, task: Runnable, age_ms: float) -> RawTask:
+        view, space = self._view, self._space
+        row = view.tasks.full.read(space, task.address)
+        label, number = self._queue(task.dsq)
+        stack = None
+        if not task.on_cpu and row["sp"]:
+            stack = copy_stack(space, row["sp"], row["stack"], view.tasks.stack_bytes)
+        return RawTask(
+            task, row, view.tasks.cpus_allowed(space, row["cpus_ptr"]), age_ms, label, number, stack
+        )
+
+    def _queue(self, dsq: int) -> tuple[str | None, int | None]:
+        if self._view.scx is None:
+            return None, None
+        return self._view.dsqs.name(self._space, dsq, self._view.builtin_dsqs(self._raw.sched))
+
+    def _dsqs(self) -> None:
+        raw, view, space = self._raw, self._view, self._space
+        if view.scx is None:
+            raw.unavailable["dsqs"] = view.scx_missing or "this kernel has no sched_ext"
+            return
+        builtin = view.builtin_dsqs(raw.sched)
+        if raw.sched is not None:
+            rows, cut = view.dsqs.user(space, raw.sched, MAX_DSQS, standing=True)
+            for address, row in rows:
+                self._one_dsq(DsqRef(address, f"{row['id']:#x}", "user"), row)
+            if cut:
+                raw.truncated["dsqs"] = f"the first {len(rows)} of the scheduler's queues"
+        for ref in (*builtin.local, *builtin.listed):
+            self._one_dsq(ref, view.dsqs.layout.read(space, ref.address))
+
+    def _one_dsq(self, ref: DsqRef, row: dict[str, Any]) -> None:
+        members, cut = self._view.dsqs.members(self._space, ref.address, MAX_DSQ_MEMBERS)
+        pids = []
+        for address in members:
+            if address not in self._pids:
+                self._pids[address] = self._view.tasks.pid(self._space, address)
+            pids.append(self._pids[address])
+        self._raw.dsqs.append(RawDsq(ref, row, pids, cut))
+
+    def _maps(self) -> None:
+        self._raw.maps, more = self._view.maps.copy(self._space, max_seconds=MAX_MAPS_S)
+        if more:
+            self._raw.truncated["maps"] = f"the first {len(self._raw.maps)}"
+
+    def _symbols(self) -> None:
+        self._raw.bpf_symbols = self._view.bpf_symbols.read(self._space)

@@ -1,0 +1,106 @@
+"""What a capture copies while the guest stands, before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ktstr_tui.capture.report.stacks import StackCopy
+from ktstr_tui.capture.stop.rendezvous import collector_off
+from ktstr_tui.kernel.bpf_maps import RawMap
+from ktstr_tui.kernel.dsq import DsqRef
+from ktstr_tui.kernel.scx import ExitText, SchedState
+from ktstr_tui.kernel.symbols import BpfSymbol
+from ktstr_tui.kernel.tasks import Runnable
+
+DMESG_LINES = 100
+
+Registers: TypeAlias = Mapping[int, Mapping[str, int]] | Sequence[Mapping[str, int]]
+
+
+@dataclass(slots=True)
+class RawCpu:
+    """One CPU's copies."""
+
+    cpu: int
+    registers: dict[str, int] = field(default_factory=dict)
+    rq: dict[str, Any] | None = None
+    curr: dict[str, Any] | None = None
+    stack: StackCopy | None = None
+    runnable: list[Runnable] = field(default_factory=list)
+    runnable_cut: bool = False
+    unavailable: str | None = None
+
+
+@dataclass(slots=True)
+class RawTask:
+    """One waiting task's copies."""
+
+    found: Runnable
+    row: dict[str, Any]
+    allowed: int
+    age_ms: float
+    dsq: str | None
+    dsq_id: int | None
+    stack: StackCopy | None
+
+
+@dataclass(slots=True)
+class RawDsq:
+    """One queue's copies."""
+
+    ref: DsqRef
+    row: dict[str, Any]
+    pids: list[int]
+    cut: bool
+
+
+@dataclass(slots=True)
+class RawScheduler:
+    """The scheduler's copies."""
+
+    state: str | None
+    enable_seq: int | None
+    sched: SchedState | None = None
+    exit_text: ExitText | None = None
+    events: dict[str, int] | None = None
+
+
+@dataclass(slots=True)
+class RawCapture:
+    """What was copied while the guest stood; ``render`` makes the report of it."""
+
+    tag: str
+    trigger: str
+    trigger_detail: str = ""
+    mono_ns: int = 0
+    wall_time: str = ""
+    step: str | None = None
+    jiffies: int = 0
+    sched: int | None = None
+    """Address of the scheduler, for reading its exit info late."""
+    scheduler: RawScheduler | None = None
+    cpus: list[RawCpu] = field(default_factory=list)
+    tasks: list[RawTask] = field(default_factory=list)
+    dsqs: list[RawDsq] = field(default_factory=list)
+    maps: list[RawMap] = field(default_factory=list)
+    bpf_symbols: tuple[BpfSymbol, ...] = ()
+    dmesg_lines: int = DMESG_LINES
+    unavailable: dict[str, str] = field(default_factory=dict)
+    truncated: dict[str, str] = field(default_factory=dict)
+    copy_stack: Callable[[RawCpu], None] | None = None
+    """Copies what a CPU's registers point to; only while the guest stands."""
+
+    def add_registers(self, registers: Registers) -> None:
+        """Take the registers of each vCPU by name (``rip``, ``rsp``, ``rbp``, …) and copy its stack.
+
+        Args:
+            registers: By CPU number, or in the order of CPUs.
+        """
+        by_cpu = registers if isinstance(registers, Mapping) else dict(enumerate(registers))
+        with collector_off():
+            for one in self.cpus:
+                one.registers = dict(by_cpu.get(one.cpu, {}))
+                if self.copy_stack is not None:
+                    self.copy_stack(one)

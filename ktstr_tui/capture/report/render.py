@@ -1,0 +1,225 @@
+"""From the copies of a capture to its report, after the thaw."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from ktstr_tui.capture.report.raw import RawCapture, RawCpu, RawTask
+from ktstr_tui.capture.report.stacks import cpu_stack, task_stack
+from ktstr_tui.kernel.dmesg import DmesgUnreadable, dmesg_tail
+from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.kernel.sampler import timeout_ms
+from ktstr_tui.kernel.scx import ExitText
+from ktstr_tui.kernel.torn import Torn, text
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.report import (
+    CaptureReport,
+    DsqReport,
+    RunningTask,
+    RunqueueReport,
+    SchedulerReport,
+    TaskReport,
+    VcpuReport,
+)
+from ktstr_tui.model.sample import RunnableTask
+
+_EXIT_DONE = 1
+"""``SCX_EXIT_DONE``: what the kernel sets when it has finished disabling a scheduler."""
+_EXIT_WAIT_S, _EXIT_POLL_S = 2.0, 0.005
+_EXIT_LATE = "the kernel writes the reason and the message after the write that stopped it"
+
+
+def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
+    """The report of ``raw``; reads the exit info and the kernel's log from the guest as it is now.
+
+    May wait two seconds for the exit info of a scheduler that is being ejected: on a busy host the vCPU that writes it
+    may not get to run at once.
+    """
+    late: dict[str, str] = {}
+    unavailable = dict(raw.unavailable)
+    running = {one.cpu: _running(view, one) for one in raw.cpus}
+    tasks = tuple(_task(raw, view, task, running) for task in raw.tasks)
+    clocks = [one.rq["clock"] for one in raw.cpus if one.rq is not None and one.rq["clock"] is not None]
+    scheduler = _scheduler(raw, view)
+    report = CaptureReport(
+        tag=raw.tag,
+        trigger=raw.trigger,
+        trigger_detail=raw.trigger_detail,
+        mono_ns=raw.mono_ns,
+        guest_ns=max(clocks, default=None),
+        wall_time=raw.wall_time,
+        kernel=view.release,
+        step=raw.step,
+        exit_kind=scheduler.exit_kind if scheduler else None,
+        scheduler=scheduler,
+        stalled=_stalled(tasks),
+        vcpus=tuple(_vcpu(raw, view, one, running[one.cpu]) for one in raw.cpus),
+        runqueues=tuple(_runqueue(one, running[one.cpu]) for one in raw.cpus),
+        tasks=tasks,
+        dsqs=_dsqs(raw),
+        maps=tuple(view.maps.render(one) for one in raw.maps),
+        dmesg_tail=_dmesg(raw, view, unavailable, late),
+        unavailable=unavailable,
+        truncated=dict(raw.truncated),
+        read_late=late,
+    )
+    return _with_exit_info(view, report, raw.sched)
+
+
+def _with_exit_info(view: KernelView, report: CaptureReport, sched: int | None) -> CaptureReport:
+    """Wait, briefly, for the kernel to write why it ejected the scheduler."""
+    deadline_s = time.monotonic() + _EXIT_WAIT_S
+    while True:
+        found = refresh_exit_info(view, report, sched)
+        kind = report.exit_kind or 0
+        if kind <= _EXIT_DONE or found is not report or time.monotonic() >= deadline_s:
+            return found
+        time.sleep(_EXIT_POLL_S)
+
+
+def refresh_exit_info(view: KernelView, report: CaptureReport, sched: int | None = None) -> CaptureReport:
+    """The report with the exit info as it is now, or unchanged when there is none (any more).
+
+    Args:
+        view: The kernel, running again.
+        report: What to complete.
+        sched: The captured scheduler (``RawCapture.sched``); the loaded one when None. A struct that no
+            longer says the captured name and exit kind is another one and is left alone.
+    """
+    old = report.scheduler
+    if view.scx is None or old is None or not old.exit_kind or old.message:
+        return report
+    try:
+        address = sched if sched is not None else view.scx_root()
+        if address is None:
+            return report
+        now = view.scx.read(view.fresh_space(), address)
+        found = view.scx.exit_text(view.fresh_space(), address)
+    except (MemoryReadError, Torn):
+        return report
+    if found is None or now.name != old.name or now.exit_kind not in (old.exit_kind, _EXIT_DONE):
+        return report
+    if not found.reason and not found.message:
+        return report
+    new = msgspec.structs.replace(
+        old,
+        exit_code=found.exit_code,
+        reason=found.reason or old.reason,
+        message=found.message or old.message,
+    )
+    return msgspec.structs.replace(
+        report, scheduler=new, read_late={**report.read_late, "scheduler.exit_info": _EXIT_LATE}
+    )
+
+
+def _scheduler(raw: RawCapture, view: KernelView) -> SchedulerReport | None:
+    found = raw.scheduler
+    if found is None or view.scx is None:
+        return None
+    if found.sched is None:
+        return SchedulerReport(state=found.state, enable_seq=found.enable_seq)
+    sched, said = found.sched, found.exit_text or ExitText(0, 0, None, None)
+    return SchedulerReport(
+        name=sched.name,
+        state=found.state,
+        exit_kind=sched.exit_kind,
+        exit_kind_name=view.scx.exit_kind_name(sched.exit_kind),
+        exit_code=said.exit_code if found.exit_text else None,
+        reason=said.reason,
+        message=said.message,
+        ops_flags=sched.ops_flags,
+        aborting=sched.aborting,
+        bypass_depth=sched.bypass_depth,
+        watchdog_timeout_ms=timeout_ms(sched, view.hz),
+        enable_seq=found.enable_seq,
+        event_counters=found.events,
+    )
+
+
+def _running(view: KernelView, one: RawCpu) -> RunningTask | None:
+    if one.curr is None:
+        return None
+    kind = view.cpus.class_name(one.curr["sched_class"]) or f"{one.curr['sched_class']:#x}"
+    return RunningTask(cpu=one.cpu, pid=one.curr["pid"], comm=text(one.curr["comm"]), sched_class=kind)
+
+
+def _vcpu(raw: RawCapture, view: KernelView, one: RawCpu, running: RunningTask | None) -> VcpuReport:
+    return VcpuReport(
+        cpu=one.cpu,
+        registers=one.registers,
+        curr=running,
+        stack=cpu_stack(view, one.stack, one.registers, raw.bpf_symbols),
+        unavailable=one.unavailable if one.registers else "no registers were read for this CPU",
+    )
+
+
+def _runqueue(one: RawCpu, running: RunningTask | None) -> RunqueueReport:
+    if one.rq is None:
+        return RunqueueReport(cpu=one.cpu, unavailable=one.unavailable)
+    rq: dict[str, Any] = one.rq
+    released = rq["cpu_released"]
+    return RunqueueReport(
+        cpu=one.cpu,
+        nr_running=rq["nr_running"],
+        scx_nr_running=rq["scx_nr_running"],
+        flags=rq["flags"],
+        cpu_released=None if released is None else bool(released),
+        ops_qseq=rq["ops_qseq"],
+        kick_sync=rq["kick_sync"],
+        local_dsq_nr=rq["local_dsq_nr"],
+        rq_clock_ns=rq["clock"],
+        curr=running,
+        runnable_pids=tuple(task.pid for task in one.runnable),
+        runnable_truncated=one.runnable_cut,
+        unavailable=one.unavailable,
+    )
+
+
+def _task(
+    raw: RawCapture, view: KernelView, task: RawTask, running: dict[int, RunningTask | None]
+) -> TaskReport:
+    there = tuple(found for cpu, found in running.items() if found is not None and task.allowed >> cpu & 1)
+    return msgspec.structs.replace(
+        view.tasks.report(task.row, task.allowed, task.found.cpu),
+        age_ms=task.age_ms,
+        dsq=task.dsq,
+        dsq_id=task.dsq_id,
+        running_there=there,
+        stack=task_stack(view, task.stack, raw.bpf_symbols),
+    )
+
+
+def _stalled(tasks: tuple[TaskReport, ...]) -> RunnableTask | None:
+    first = tasks[0] if tasks else None
+    if first is None or first.on_cpu or first.age_ms is None:
+        return None
+    return RunnableTask(pid=first.pid, comm=first.comm, age_ms=first.age_ms, cpu=first.cpu, dsq=first.dsq)
+
+
+def _dsqs(raw: RawCapture) -> tuple[DsqReport, ...]:
+    return tuple(
+        DsqReport(
+            id=one.row["id"],
+            label=one.ref.label,
+            origin=one.ref.origin,
+            nr=one.row["nr"],
+            seq=one.row["seq"],
+            pids=tuple(one.pids),
+            truncated=one.cut,
+        )
+        for one in raw.dsqs
+    )
+
+
+def _dmesg(
+    raw: RawCapture, view: KernelView, unavailable: dict[str, str], late: dict[str, str]
+) -> tuple[str, ...]:
+    late["dmesg_tail"] = "read after the thaw"
+    try:
+        return dmesg_tail(view.prog, raw.dmesg_lines)
+    except DmesgUnreadable as problem:
+        unavailable["dmesg_tail"] = problem.message
+        return ()

@@ -1,0 +1,135 @@
+"""The one task that owns the gdb stub, and so every stop of the guest.
+
+the task: wait for a hit or a request ─▶ guest stands ─▶ read and copy ─▶ guest runs ─▶ announce
+                                             │                                             └▶ finisher: render, save
+                                             └ stands on, while frozen by a user: requests only
+
+Watchpoint hits arrive here by themselves; everybody else puts a request in the queue and waits for the answer. That
+makes the rendezvous serial without a lock: the next request is looked at only when the guest runs again (or stands
+on a user's word), and a requester that is cancelled leaves nothing half done, because the work is not done in its
+task.
+
+Waiting for a hit is given up when a request comes, never the work itself. What a request fails with goes to its
+requester; only the loss of the guest ends the task as well, and a guest that stands then is let go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from ktstr_tui.capture.finisher import Finisher
+from ktstr_tui.capture.stop.guest_stop import GuestStop
+from ktstr_tui.capture.stop.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch
+from ktstr_tui.capture.stop.requests import Request, RequestQueue
+from ktstr_tui.capture.stop.seams import Debugger, StopReply
+from ktstr_tui.guest.gdb import GdbClosedError
+from ktstr_tui.model.errors import GuestError, UsageError
+from ktstr_tui.model.events import Event, Logged, Severity
+
+
+class Owner:
+    """Serves hits and requests, one after the other.
+
+    Args:
+        gdb: The stub; nobody else may use it.
+        rendezvous: Stops and resumes through it.
+        requests: What others want done.
+        standing: Makes the guest stand.
+        finisher: Runs as long as this does.
+        emit: Takes events.
+        ended: Called when no stop will come any more, with the loss of the guest if that is why.
+    """
+
+    def __init__(
+        self,
+        gdb: Debugger,
+        rendezvous: Rendezvous,
+        requests: RequestQueue,
+        standing: GuestStop,
+        finisher: Finisher,
+        emit: Callable[[Event], object],
+        ended: Callable[[GuestError | None], object],
+    ) -> None:
+        self.serving = False
+        """Whether a request is being carried out."""
+        self.abandoned = 0
+        """Requests whose requester was gone before their turn."""
+        self.unexpected = 0
+        """Stops that nobody waited for any more."""
+        self._gdb = gdb
+        self._rendezvous = rendezvous
+        self._requests = requests
+        self._standing = standing
+        self._finisher = finisher
+        self._emit = emit
+        self._ended = ended
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the stub until cancelled or until the guest is gone. A guest that stands then is let go."""
+        # Shielded: what the last stop leaves behind is to be finished too, so the finisher ends after it.
+        finishing = trio.CancelScope(shield=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._finish, finishing)
+            task_status.started()
+            lost: GuestError | None = None
+            try:
+                while True:
+                    await self._turn()
+            except GuestError as error:
+                lost = error
+                self._requests.close(error)
+                # How a guest ended is told with the end of the run.
+                severity: Severity = "info" if isinstance(error, GdbClosedError) else "warning"
+                self._emit(Logged(severity=severity, source="coordinator", text=error.message))
+            finally:
+                self._requests.close(GuestError("the coordinator has ended"))
+                try:
+                    self._ended(lost)
+                    await self._standing.end()
+                finally:
+                    finishing.cancel()
+
+    async def _finish(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._finisher.run()
+
+    async def _turn(self) -> None:
+        request = self._requests.pop()
+        if request is not None:
+            await self._serve(request)
+            return
+        stops: list[StopReply] = []
+
+        async def wait() -> None:
+            if self._rendezvous.standing:
+                await trio.sleep_forever()
+            stops.append(await self._gdb.wait_stop())
+
+        await self._requests.idle(wait)
+        for stop in stops:
+            await self._on_stop(stop)
+
+    async def _on_stop(self, stop: StopReply) -> None:
+        self._rendezvous.stopped_itself()
+        if stop.watch_address is None:
+            self.unexpected += 1
+        async with self._standing.block(Stopwatch(), stop):
+            pass
+
+    async def _serve(self, request: Request) -> None:
+        if request.abandoned:
+            self.abandoned += 1
+            return
+        self.serving = True
+        try:
+            await request.work(request)
+        except (RendezvousTimeoutError, UsageError) as error:
+            request.error = error
+        except GuestError as error:
+            request.error = error
+            raise
+        finally:
+            self.serving = False
+            request.done.set()

@@ -1,0 +1,296 @@
+"""One stop and go of all vCPUs: bounded in time, measured in its parts, and never left half done.
+
+Whoever stops the guest owes it a resume. So stopping and resuming are shielded from cancellation between
+the request and the answer, the standing state is a fact of this object, and the coordinator resumes
+whatever stands when it ends. A stop that does not come within the deadline is an error for whoever asked;
+it may still come later, and the coordinator then finds a stop that nobody waits for and lets the guest run
+on.
+
+The deadline has to stay well under the sched_ext watchdog (30 s at most, a few seconds in tests), because a
+guest that is half stopped loses schedulers to it.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import msgspec
+import trio
+
+from ktstr_tui.capture.stop.seams import Debugger, StopReply
+from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.report import Pause
+
+DEFAULT_TIMEOUT_S = 2.0
+MAX_INTERVALS = 1024
+"""Frozen intervals kept; the stall arithmetic looks back a few samples only."""
+
+
+class RendezvousTimeoutError(GuestError):
+    """The guest did not stop, answer or go on in time."""
+
+
+class GuestLostError(GuestError):
+    """The guest stands and cannot be made to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """Why registers of some vCPUs did not come."""
+
+    text: str
+    timed_out: bool
+    """Whether the deadline passed; otherwise the guest is gone."""
+
+
+class FrozenInterval(msgspec.Struct, frozen=True):
+    """A stretch of host monotonic time in which the guest stood still."""
+
+    start_ns: int
+    end_ns: int
+
+
+class FrozenLog:
+    """When the guest stood still.
+
+    Args:
+        now_ns: Host monotonic clock.
+    """
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
+        self._since_ns: int | None = None
+        self._total_ns = 0
+        self._intervals: deque[FrozenInterval] = deque(maxlen=MAX_INTERVALS)
+
+    @property
+    def since_ns(self) -> int | None:
+        """Since when it stands; None while it runs."""
+        return self._since_ns
+
+    @property
+    def intervals(self) -> tuple[FrozenInterval, ...]:
+        """The newest `MAX_INTERVALS`, oldest first, a standing one ending now."""
+        standing = () if self._since_ns is None else (FrozenInterval(self._since_ns, self._now_ns()),)
+        return (*self._intervals, *standing)
+
+    def begin(self) -> None:
+        """The guest stands."""
+        if self._since_ns is None:
+            self._since_ns = self._now_ns()
+
+    def end(self) -> None:
+        """The guest runs."""
+        if self._since_ns is not None:
+            interval = FrozenInterval(self._since_ns, self._now_ns())
+            self._intervals.append(interval)
+            self._total_ns += interval.end_ns - interval.start_ns
+            self._since_ns = None
+
+    def total_ns(self) -> int:
+        """All frozen time so far, the current stretch included."""
+        return self._total_ns + (0 if self._since_ns is None else self._now_ns() - self._since_ns)
+
+    def between_ns(self, start_ns: int, end_ns: int) -> int:
+        """Frozen time within a stretch of host monotonic time."""
+        overlaps = (min(end_ns, part.end_ns) - max(start_ns, part.start_ns) for part in self.intervals)
+        return sum(overlap for overlap in overlaps if overlap > 0)
+
+    def stood_ns(self, starts_ns: Container[int], since_ns: int) -> int:
+        """How long the guest stood since ``since_ns`` in those stretches that began at ``starts_ns``."""
+        stood = 0
+        for part in reversed(self.intervals):
+            if part.end_ns <= since_ns:
+                break
+            if part.start_ns in starts_ns:
+                stood += part.end_ns - max(part.start_ns, since_ns)
+        return stood
+
+
+class Stopwatch:
+    """The parts of one pause, in microseconds of host time."""
+
+    def __init__(self) -> None:
+        self._started_ns = time.perf_counter_ns()
+        self.parts: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the time of a block to part ``name`` (``stop``, ``registers``, ``memory``, ``resume``)."""
+        before_ns = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            spent_us = (time.perf_counter_ns() - before_ns) / 1000
+            self.parts[name] = self.parts.get(name, 0.0) + spent_us
+
+    def pause(self) -> Pause:
+        """The parts, and the total from the beginning to now."""
+        return Pause(
+            total_us=(time.perf_counter_ns() - self._started_ns) / 1000,
+            stop_us=self.parts.get("stop"),
+            registers_us=self.parts.get("registers"),
+            memory_us=self.parts.get("memory"),
+            resume_us=self.parts.get("resume"),
+        )
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Keep Python's garbage collector out of a block: a full collection can cost more than the pause."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class Rendezvous:
+    """Stops and resumes the guest through the stub.
+
+    Args:
+        gdb: The stub.
+        now_ns: Host monotonic clock.
+        timeout_s: Deadline of every single wait.
+    """
+
+    def __init__(self, gdb: Debugger, now_ns: Callable[[], int], timeout_s: float) -> None:
+        self.gdb = gdb
+        self.timeout_s = timeout_s
+        self.log = FrozenLog(now_ns)
+        self.timeouts = 0
+        self._asked = 0
+        self._watches: Counter[tuple[int, int]] = Counter()
+
+    @property
+    def standing(self) -> bool:
+        """Whether all vCPUs stand."""
+        return self.log.since_ns is not None
+
+    def stopped_itself(self) -> None:
+        """A watchpoint stopped the guest."""
+        self.log.begin()
+
+    @contextmanager
+    def bounded(self, what: str) -> Iterator[None]:
+        """Turn a wait that takes too long into an error."""
+        try:
+            with trio.fail_after(self.timeout_s):
+                yield
+        except trio.TooSlowError:
+            self.timeouts += 1
+            raise RendezvousTimeoutError(
+                f"rendezvous timed out: {what} took longer than {self.timeout_s:g} s",
+                "the host may be overloaded; try again",
+            ) from None
+
+    async def stop(self, registers_of: int = 0) -> StopReply:
+        """Stop all vCPUs.
+
+        Args:
+            registers_of: How many vCPUs to ask for their registers at the same time.
+
+        Raises:
+            RendezvousTimeoutError: Not all of them stood in time.
+        """
+        # Shielded: a cancelled caller must not leave a stop on its way that nobody expects.
+        with trio.CancelScope(shield=True), self.bounded("stopping the vCPUs"):
+            reply = await self.gdb.stop(range(registers_of))
+            self.log.begin()
+        self._asked = registers_of
+        return reply
+
+    async def resume(self) -> None:
+        """Let all vCPUs run.
+
+        Raises:
+            GuestLostError: The stub did not take the command.
+        """
+        try:
+            with trio.CancelScope(shield=True), self.bounded("resuming the vCPUs"):
+                await self.gdb.resume()
+        except RendezvousTimeoutError as error:
+            raise GuestLostError(error.message, "QEMU hangs: end the run") from error
+        self.log.end()
+
+    async def ask_registers(self, nr_cpus: int) -> Unheard | None:
+        """Ask for the registers of all vCPUs, unless the stop did so; memory may be copied meanwhile.
+
+        Returns:
+            Why none will come; None when they will.
+        """
+        if self._asked == nr_cpus:
+            return None
+        try:
+            with self.bounded("asking for registers"):
+                await self.gdb.ask_registers(range(nr_cpus))
+        except GuestError as error:
+            return Unheard(error.message, isinstance(error, RendezvousTimeoutError))
+        return None
+
+    async def take_registers(self, nr_cpus: int) -> tuple[list[dict[str, int]], Unheard | None]:
+        """The registers asked for, of all vCPUs that answer in time, by number, and why the rest is missing.
+
+        Registers are fetched anew at every stop, so none are ever left over from an earlier one; a vCPU that
+        did not answer has an empty record.
+        """
+        registers: list[dict[str, int]] = []
+        missing: Unheard | None = None
+        self._asked = 0
+        try:
+            with self.bounded("reading registers"):
+                for _ in range(nr_cpus):
+                    registers.append(_mapping(await self.gdb.next_registers()))
+        except GuestError as error:
+            text = f"vCPUs {len(registers)} to {nr_cpus - 1}: {error.message}"
+            missing = Unheard(text, isinstance(error, RendezvousTimeoutError))
+            registers += [{}] * (nr_cpus - len(registers))
+        return registers, missing
+
+    async def registers_of(self, vcpu: int) -> dict[str, int]:
+        """Registers of one vCPU.
+
+        Raises:
+            GuestError: It did not answer in time.
+        """
+        with self.bounded("reading registers"):
+            await self.gdb.ask_registers([vcpu])
+            return _mapping(await self.gdb.next_registers())
+
+    async def insert_watch(self, address: int, length: int) -> None:
+        """Stop the guest at writes to these bytes. Whoever wants the same bytes shares one watchpoint.
+
+        Raises:
+            HostError: The accelerator refuses.
+            RendezvousTimeoutError: The stub did not answer in time.
+        """
+        if not self._watches[address, length]:
+            with self.bounded("setting a watchpoint"):
+                await self.gdb.insert_watch(address, length)
+        self._watches[address, length] += 1
+
+    async def remove_watch(self, address: int, length: int) -> None:
+        """Undo one `insert_watch` of these bytes.
+
+        Raises:
+            HostError: There is no such watchpoint.
+            RendezvousTimeoutError: The stub did not answer in time.
+        """
+        self._watches[address, length] -= 1
+        if self._watches[address, length] <= 0:
+            del self._watches[address, length]
+            with self.bounded("removing a watchpoint"):
+                await self.gdb.remove_watch(address, length)
+
+
+def _mapping(registers: Mapping[str, int] | msgspec.Struct) -> dict[str, int]:
+    if isinstance(registers, msgspec.Struct):
+        return msgspec.structs.asdict(registers)
+    return dict(registers)

@@ -1,0 +1,134 @@
+"""What the coordinator needs from the rooms around it, as small protocols: a stub, a view, a collector, a
+store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.report_files import AnyReport
+
+
+class StopReply(Protocol):
+    """Why the guest stands."""
+
+    @property
+    def vcpu(self) -> int:
+        """The vCPU that stopped first, from 0."""
+        ...
+
+    @property
+    def watch_address(self) -> int | None:
+        """What was written to; None when no watchpoint stopped the guest."""
+        ...
+
+
+class Debugger(Protocol):
+    """The gdb stub. A cancelled ``wait_stop`` must lose nothing."""
+
+    async def wait_stop(self) -> StopReply:
+        """Wait until the guest stands by itself."""
+        ...
+
+    async def stop(self, registers_of: Iterable[int] = ()) -> StopReply:
+        """Stop all vCPUs and ask for registers; tells a watchpoint that was quicker."""
+        ...
+
+    async def resume(self) -> None:
+        """Let all vCPUs run."""
+        ...
+
+    async def ask_registers(self, vcpus: Iterable[int]) -> None:
+        """Ask for the registers of these vCPUs, all at once."""
+        ...
+
+    async def next_registers(self) -> Any:  # noqa: ANN401
+        """Registers of the next vCPU that was asked for, as a mapping or as a msgspec record."""
+        ...
+
+    async def insert_watch(self, address: int, length: int = 4) -> None:
+        """Stop the guest at writes to these bytes."""
+        ...
+
+    async def remove_watch(self, address: int, length: int = 4) -> None:
+        """Undo `insert_watch`."""
+        ...
+
+
+class SchedulerMemory(Protocol):
+    """The typed view of kernel memory, usable from several threads at once.
+
+    The methods that give addresses and exit kinds may raise when memory cannot be read.
+    """
+
+    @property
+    def nr_cpus(self) -> int:
+        """Possible CPUs."""
+        ...
+
+    @property
+    def release(self) -> str:
+        """The kernel's release."""
+        ...
+
+    def scx_root_slot(self) -> int:
+        """Address of the variable ``scx_root``."""
+        ...
+
+    def scx_root(self) -> int | None:
+        """Address of the loaded scheduler."""
+        ...
+
+    def exit_kind_address(self, sch: int) -> int:
+        """Address of ``sch->exit_kind``."""
+        ...
+
+    def exit_kind(self, sch: int) -> int:
+        """Value of ``sch->exit_kind``."""
+        ...
+
+    def exit_info_kind(self, sch: int) -> int | None:
+        """``sch->exit_info->kind``; None when it cannot be read."""
+        ...
+
+    def read_scheduler_name(self, sch: int) -> str | None:
+        """``sch->ops.name``; None when it cannot be read."""
+        ...
+
+
+class Rendered(Protocol):
+    """What was copied while the guest stood."""
+
+    def add_registers(self, registers: Sequence[Mapping[str, int]]) -> None:
+        """Take the registers of all vCPUs, in order, and copy the stacks that they point to."""
+        ...
+
+    def render(self, view: Any) -> CaptureReport:  # noqa: ANN401
+        """Make the report; slow, and called in a worker thread after the thaw."""
+        ...
+
+
+class Collect(Protocol):
+    """Copies the state of a standing guest, fast."""
+
+    def __call__(
+        self,
+        view: Any,  # noqa: ANN401
+        *,
+        tag: str,
+        trigger: str,
+        trigger_detail: str,
+        mono_ns: int,
+        step: str | None,
+    ) -> Rendered:
+        """Copy what a report needs, but for what the registers tell."""
+        ...
+
+
+class Store(Protocol):
+    """Where reports are saved."""
+
+    async def save(self, number: int, report: AnyReport) -> str:
+        """Save; returns the path, or an empty string when that failed. Does not raise."""
+        ...

@@ -1,0 +1,139 @@
+"""Taking one capture of a guest that stands: its name, its stamp, its registers and the copy of its memory.
+
+QEMU writes the registers while memory is copied: the question is sent before (with the stop itself, if there was
+one), the answers are fetched afterwards, so the guest stands for the longer of the two and not for their sum.
+
+Neither part may spoil the other. What the copier raises becomes the failure of the capture, which keeps its
+registers; a vCPU that does not answer leaves a gap, and the reason, in a capture that keeps its memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+
+import msgspec
+
+from ktstr_tui.capture.job import Job, Label
+from ktstr_tui.capture.stamp import Stamp
+from ktstr_tui.capture.stop.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch, Unheard
+from ktstr_tui.capture.stop.seams import Collect, SchedulerMemory
+from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.report_files import ABORTED
+
+
+class CaptureTaker:
+    """Takes captures.
+
+    Args:
+        rendezvous: Fetches registers.
+        clock: Host monotonic clock, in nanoseconds.
+        collect: Copies the state of the standing guest.
+        step: Name of the scenario's current step.
+        step_index: Its number, 0 for the baseline.
+        elapsed_ms: Time of the scenario.
+    """
+
+    def __init__(
+        self,
+        rendezvous: Rendezvous,
+        clock: Callable[[], int],
+        collect: Collect,
+        step: Callable[[], str | None],
+        step_index: Callable[[], int | None],
+        elapsed_ms: Callable[[], float | None],
+    ) -> None:
+        self.view: SchedulerMemory | None = None
+        """The guest's memory, once it is readable by type."""
+        self.captures = 0
+        """Captures that were given a name."""
+        self.life = 0
+        """Schedulers attached so far."""
+        self._rendezvous = rendezvous
+        self._clock = clock
+        self._collect = collect
+        self._step = step
+        self._step_index = step_index
+        self._elapsed_ms = elapsed_ms
+
+    def label(self, trigger: str, detail: str, tag: str | None) -> Label:
+        """Name a capture; a tag is made from the trigger when there is none."""
+        self.captures += 1
+        number = self.captures
+        return Label(
+            number=number,
+            tag=tag or f"{trigger}-{number:03d}",
+            trigger=trigger,
+            detail=detail,
+            mono_ns=self._clock(),
+            step=self._step(),
+            life=self.life,
+        )
+
+    def stamped(self, stamp: Stamp) -> Stamp:
+        """The stamp with the step and the time of now."""
+        return msgspec.structs.replace(stamp, step_index=self._step_index(), elapsed_ms=self._elapsed_ms())
+
+    async def take(self, label: Label, watch: Stopwatch) -> Job:
+        """Capture the standing guest, as far as it can be read."""
+        view = self.view
+        if view is None:
+            return Job(label=label, registers=[], failure="the guest's memory is not readable by type yet")
+        asked_ns = self._clock()
+        with watch.part("registers"):
+            refused = await self._rendezvous.ask_registers(view.nr_cpus)
+        job = Job(label=label, registers=[], view=view)
+        # QEMU writes the answers meanwhile.
+        with watch.part("memory"), _copying(job):
+            job.raw = self._collect(
+                view,
+                tag=label.tag,
+                trigger=label.trigger,
+                trigger_detail=label.detail,
+                mono_ns=label.mono_ns,
+                step=label.step,
+            )
+        with watch.part("registers"):
+            job.registers, missing = await self._rendezvous.take_registers(view.nr_cpus)
+        job.unheard = refused or missing
+        if job.unheard is not None:
+            self._degrade(job, asked_ns)
+        with watch.part("memory"), _copying(job):
+            if job.raw is not None:
+                job.raw.add_registers(job.registers)
+        return job
+
+    def failed(self, label: Label, error: GuestError, since_ns: int) -> Job:
+        """A capture of a guest that could not be stopped.
+
+        Args:
+            label: What the capture would have been called.
+            error: Why the guest could not be stopped.
+            since_ns: When it was asked to, on the host's monotonic clock.
+        """
+        timed_out = isinstance(error, RendezvousTimeoutError)
+        failure = error.message if timed_out else f"{ABORTED}: {error.message}"
+        job = Job(label=label, registers=[], view=self.view, failure=failure, timed_out=timed_out)
+        job.unheard = Unheard(failure, timed_out)
+        self._degrade(job, since_ns)
+        return job
+
+    def _degrade(self, job: Job, since_ns: int) -> None:
+        job.waited_ms = (self._clock() - since_ns) / 1e6
+        job.wall_time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        if job.view is not None:
+            job.nr_cpus = job.view.nr_cpus
+            # The guest may run, so anything may be torn.
+            with suppress(Exception):
+                root = job.view.scx_root()
+                job.exit_kind = job.view.exit_kind(root) if root else None
+
+
+@contextmanager
+def _copying(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        job.raw = None
+        job.failure = f"reading memory failed: {type(error).__name__}: {error}"

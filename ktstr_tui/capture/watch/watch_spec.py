@@ -1,0 +1,187 @@
+"""What a user's watchpoint is: what was asked for, what became of it, and what it needs from the rooms around."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from ktstr_tui.capture.bridge import MAX_WATCH_SNAPSHOTS
+from ktstr_tui.capture.stop.requests import Request
+from ktstr_tui.capture.watch.slots import HitBudget
+from ktstr_tui.kernel.expressions import Location, check_address
+from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.model.errors import KtstrError, UsageError
+from ktstr_tui.model.events import WatchpointChanged, WatchpointHit
+from ktstr_tui.model.report import RunningTask, Stack
+
+SLOTS = range(1, 1 + MAX_WATCH_SNAPSHOTS)
+HITS_PER_S = 20
+"""Hits of one slot in a second, past which it is paused, unless its user says otherwise."""
+MAX_HITS_PER_S = 1000
+LENGTHS_BYTES = (4, 8)
+NOT_TYPED = "the guest's memory is not readable by type yet"
+
+State: TypeAlias = Literal["pending", "armed", "paused", "failed", "removed"]
+CaptureHit: TypeAlias = Callable[[str, str | None], Awaitable[str | None]]
+"""Captures the standing guest (detail, tag); returns the tag, or None when too many captures wait."""
+
+
+class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user asks for."""
+
+    expression: str
+    length_bytes: int = 4
+    once: bool = False
+    """Remove the watch after its first hit."""
+    capture: bool = False
+    """Make a capture at each hit."""
+    tag: str | None = None
+    """Name of those captures; made up when None."""
+    budget_per_s: int = HITS_PER_S
+
+    def check(self) -> None:
+        """Refuse what makes no sense on its own.
+
+        Raises:
+            UsageError: A length or a budget that no watch can have.
+        """
+        if self.length_bytes not in LENGTHS_BYTES:
+            raise UsageError(f"a watch has 4 or 8 bytes, not {self.length_bytes}")
+        if not 1 <= self.budget_per_s <= MAX_HITS_PER_S:
+            raise UsageError(f"a budget of {self.budget_per_s} hits a second", f"use 1 to {MAX_HITS_PER_S}")
+
+
+class WatchesStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of the user's watches since the start."""
+
+    slots_taken: int
+    armed: int
+    hits: int
+    unchanged: int
+    """Hits that wrote what was there before."""
+    swallowed: int
+    """Writes found at a stop that was made for something else; they are hits too."""
+    pauses: int
+    moves: int
+    """Times a watch followed its pointers to another address."""
+    refused: int
+    """Watches that could not be set."""
+    read_failures: int
+    """Values or registers that could not be read at a hit."""
+    captures_skipped: int
+    """Captures left out because too many waited to be finished."""
+
+
+class Writer(Protocol):
+    """What was copied of who wrote."""
+
+    def render(self, view: Any) -> tuple[RunningTask | None, Stack | None]:  # noqa: ANN401
+        """Task and stack; called when the guest runs again."""
+        ...
+
+
+class CopyWriter(Protocol):
+    """Copies the task and the stack of a vCPU that stands."""
+
+    def __call__(self, view: Any, cpu: int, registers: Mapping[str, int]) -> Writer:  # noqa: ANN401
+        """Copy; what could not be read is said in the result."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    """One slot's watch."""
+
+    slot: int
+    spec: WatchSpec
+    budget: HitBudget
+    released: Callable[[], None] | None = None
+    """Called when the slot is given back."""
+    state: State = "pending"
+    detail: str = NOT_TYPED
+    location: Location | None = None
+    """Where the expression points; None until it is compiled."""
+    address: int | None = None
+    """Where the stub has it; None while it is not armed."""
+    value: int | None = None
+    """What was there the last time; None when that could not be read."""
+    settled: Request | None = None
+    """The request that arms it first."""
+    error: KtstrError | None = None
+    """Why it failed."""
+    stops_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_HITS_PER_S))
+    """When the stops of its newest hits began."""
+
+    def refill(self) -> None:
+        """Forget all hits: the budget is whole again."""
+        self.budget.refill()
+        self.stops_ns.clear()
+
+    def read(self, view: Any) -> int | None:  # noqa: ANN401
+        """The value now: of the whole object where its type is known, else of the watched bytes."""
+        if self.address is None:
+            return None
+        size = (self.location.size_bytes if self.location else None) or self.spec.length_bytes
+        try:
+            return int.from_bytes(view.fresh_space().read(self.address, size), "little")
+        except MemoryReadError:
+            return None
+
+    def locate(self, view: Any) -> int:  # noqa: ANN401
+        """Where the expression points now.
+
+        Raises:
+            NullPointer: A pointer on the way is NULL.
+            MemoryReadError: A pointer on the way leads nowhere.
+            ExpressionError: What is there cannot be watched.
+        """
+        if self.location is None:
+            raise MemoryReadError(NOT_TYPED, 0)
+        address = self.location.address(view.fresh_space())
+        check_address(address, self.spec.length_bytes)
+        return address
+
+    def fail(self, error: KtstrError) -> WatchpointChanged:
+        """It can never be armed; returns the event that says so."""
+        hint = f"; {error.hint}" if error.hint else ""
+        self.error = error
+        self.state, self.detail = "failed", error.message + hint
+        return self.changed()
+
+    def changed(self) -> WatchpointChanged:
+        """The event that tells its state."""
+        return WatchpointChanged(
+            slot=self.slot,
+            expression=self.spec.expression,
+            address=self.address,
+            state=self.state,
+            detail=self.detail,
+            length_bytes=self.spec.length_bytes,
+            once=self.spec.once,
+            capture=self.spec.capture,
+            budget_per_s=self.spec.budget_per_s,
+        )
+
+
+@dataclass(slots=True)
+class RawHit:
+    """A hit between the stop and its event."""
+
+    event: WatchpointHit
+    writer: Writer | None
+    view: Any
+
+    def render(self) -> WatchpointHit:
+        """The event, with the writer's name and stack; call it when the guest runs again."""
+        if self.writer is None:
+            return self.event
+        try:
+            task, stack = self.writer.render(self.view)
+        except Exception as error:
+            stack = Stack((), f"unwinding failed: {type(error).__name__}: {error}")
+            return msgspec.structs.replace(self.event, stack=stack)
+        return msgspec.structs.replace(self.event, writer=task, stack=stack)

@@ -1,0 +1,284 @@
+"""Judging the guest's health from its samples: stalls, imbalance, deep queues, tasks that wait too long.
+
+The stall rule is the delicate one. A CPU whose ``rq->clock`` stands although something is to run on it
+is stuck, unless its vCPU thread did not run either: then the host is busy and the guest is innocent. So
+the clock has to stand while the thread used at least ten ticks' worth of host CPU time. The proof may
+span several samples (at high rates one period is less than ten ticks), counted from the first sample
+that showed this clock. Frozen time needs no special care in this rule, since a frozen vCPU uses no CPU
+time, but is taken out of all rates.
+
+Nothing is said on one bad look: what may flicker has to hold for several samples before it is an alert, and
+to be gone for several before it is cleared. Without data there is no verdict but *inconclusive*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from ktstr_tui.health.alerts import Alerts
+from ktstr_tui.model.events import AlertRaised, Event, HealthChanged, Severity, Verdict
+from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
+
+AGE_KEY = "runnable-age"
+IMBALANCE_KEY = "imbalance"
+FALLBACK_KEY = "fallback-rate"
+KEEP_LAST_KEY = "keep-last-rate"
+_FALLBACK = "SELECT_CPU_FALLBACK"
+_KEEP_LAST = "DISPATCH_KEEP_LAST"
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
+    """When something counts as bad."""
+
+    imbalance: float = 4.0
+    """Longest runqueue over shortest (but at least 1)."""
+    local_dsq_depth: int = 50
+    fallback_per_s: float = 200.0
+    """``SCX_EV_SELECT_CPU_FALLBACK``."""
+    keep_last_per_s: float = 100.0
+    """``SCX_EV_DISPATCH_KEEP_LAST``."""
+    sustained: int = 5
+    """Samples in a row before these are alerts, and before any alert is cleared."""
+    stall_ticks: int = 10
+    """Host CPU time of a vCPU, in ticks of the guest, that makes a standing clock a stall."""
+    age_warning: float = 0.5
+    """Of the watchdog timeout."""
+    age_error: float = 0.9
+    age_hysteresis: float = 0.1
+    """How far below the threshold the age must fall again."""
+    plausible_nr: int = 10_000
+    """A deeper local DSQ is a misread, and its sample is not judged."""
+
+
+class MonitorStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of the monitor."""
+
+    judged: int
+    discarded: dict[str, int]
+    """Samples that were not judged, by reason."""
+    stalls: int
+    """Stalls found, one for each time a CPU began to stand."""
+
+
+class _Standing(msgspec.Struct, frozen=True):
+    # Since when a CPU's clock shows the same.
+    clock_ns: int
+    thread_ns: int | None
+    since_ns: int
+
+
+class _Counters(msgspec.Struct, frozen=True):
+    # Event counters at a moment; another scheduler counts anew.
+    identity: tuple[str | None, int | None]
+    values: dict[str, int]
+    at_ns: int
+
+
+class Monitor:
+    """Turns samples into a verdict and alerts. Pure: no clock, no I/O.
+
+    Args:
+        hz: The guest's tick rate.
+        thresholds: When something counts as bad.
+        no_evidence: Why samples may lack the host CPU time of vCPUs, without which no stall can be told.
+    """
+
+    def __init__(self, hz: int = 250, thresholds: Thresholds | None = None, no_evidence: str = "") -> None:
+        self._no_evidence = no_evidence or "the host CPU time of no vCPU is known"
+        self.verdict: Verdict = "inconclusive"
+        self._limits = thresholds or Thresholds()
+        self._stall_ns = self._limits.stall_ticks * 1_000_000_000 // hz
+        self._alerts = Alerts(clear_after=self._limits.sustained)
+        self._standing: dict[int, _Standing] = {}
+        self._stalled: set[int] = set()
+        self._counters: _Counters | None = None
+        self._guest_up_ns = 0
+        self._last_ns: int | None = None
+        self._said: object = None
+        self._judged = self._stalls = self._bad_in_a_row = 0
+        self._discarded: dict[str, int] = {}
+        self._blind = False
+
+    def observe(self, sample: Sample, mono_ns: int, frozen_ns: int = 0) -> list[Event]:
+        """Judge one more sample.
+
+        Args:
+            mono_ns: Host monotonic clock when it was taken.
+            frozen_ns: How long the guest stood still since the sample before.
+
+        Returns:
+            Alerts raised and cleared, and the verdict if it changed.
+        """
+        if self._last_ns is not None:
+            self._guest_up_ns += max(0, mono_ns - self._last_ns - frozen_ns)
+        self._last_ns = mono_ns
+        reason = self._unusable(sample)
+        if reason is not None:
+            self._discarded[reason] = self._discarded.get(reason, 0) + 1
+            self._bad_in_a_row += 1
+            return list(self._judge(reason))
+        self._bad_in_a_row = 0
+        self._judged += 1
+        self._alerts.now_ns = mono_ns
+        events = [*self._cpus(sample), *self._queues(sample), *self._scheduler(sample.scheduler)]
+        return [*events, *self._judge("")]
+
+    def statistics(self) -> MonitorStatistics:
+        """Counters so far."""
+        return MonitorStatistics(judged=self._judged, discarded=dict(self._discarded), stalls=self._stalls)
+
+    def _unusable(self, sample: Sample) -> str | None:
+        readable = [cpu for cpu in sample.cpus if cpu.unreadable is None]
+        if not readable:
+            return "no CPU could be read"
+        if any((cpu.local_dsq_nr or 0) > self._limits.plausible_nr for cpu in readable):
+            return "a local DSQ is implausibly deep"
+        return None
+
+    # -- stalls ----------------------------------------------------------------------------------------
+
+    def _cpus(self, sample: Sample) -> Iterator[Event]:
+        self._blind = all(cpu.vcpu_cpu_time_ns is None for cpu in sample.cpus)
+        for cpu in sample.cpus:
+            alert = self._stall(cpu)
+            if alert is not None and cpu.cpu not in self._stalled:
+                self._stalls += 1
+                self._stalled.add(cpu.cpu)
+            elif alert is None:
+                self._stalled.discard(cpu.cpu)
+            yield from self._alerts.update(f"stall-cpu-{cpu.cpu}", alert)
+
+    def _stall(self, cpu: CpuSample) -> AlertRaised | None:
+        busy = cpu.unreadable is None and bool(cpu.nr_running) and cpu.idle is not True
+        if not busy or not cpu.rq_clock_ns:
+            self._standing.pop(cpu.cpu, None)
+            return None
+        before = self._standing.get(cpu.cpu)
+        if before is None or before.clock_ns != cpu.rq_clock_ns or before.thread_ns is None:
+            self._standing[cpu.cpu] = _Standing(cpu.rq_clock_ns, cpu.vcpu_cpu_time_ns, self._guest_up_ns)
+            return None
+        if cpu.vcpu_cpu_time_ns is None or cpu.vcpu_cpu_time_ns - before.thread_ns < self._stall_ns:
+            return None
+        stood_s = (self._guest_up_ns - before.since_ns) / 1e9
+        used_s = (cpu.vcpu_cpu_time_ns - before.thread_ns) / 1e9
+        curr = f", curr {cpu.curr_comm}[{cpu.curr_pid}]" if cpu.curr_pid is not None else ""
+        text = f"cpu {cpu.cpu}: rq clock stands for {stood_s:.1f} s while its vCPU ran {used_s:.1f} s{curr}"
+        return AlertRaised(
+            key=f"stall-cpu-{cpu.cpu}", severity="error", text=text, cpu=cpu.cpu, pid=cpu.curr_pid
+        )
+
+    # -- queues ----------------------------------------------------------------------------------------
+
+    def _queues(self, sample: Sample) -> Iterator[Event]:
+        readable = [cpu for cpu in sample.cpus if cpu.unreadable is None]
+        sustained = self._limits.sustained
+        yield from self._alerts.update(IMBALANCE_KEY, self._imbalance(readable), raise_after=sustained)
+        for cpu in readable:
+            depth = cpu.local_dsq_nr
+            if depth is None:
+                continue
+            key = f"local-dsq-cpu-{cpu.cpu}"
+            alert = None
+            if depth > self._limits.local_dsq_depth:
+                text = (
+                    f"cpu {cpu.cpu}: local_dsq holds {depth} tasks (more than {self._limits.local_dsq_depth})"
+                )
+                alert = AlertRaised(key=key, severity="warning", text=text, cpu=cpu.cpu)
+            yield from self._alerts.update(key, alert, raise_after=sustained)
+
+    def _imbalance(self, cpus: Iterable[CpuSample]) -> AlertRaised | None:
+        counts = {cpu.cpu: cpu.nr_running for cpu in cpus if cpu.nr_running is not None}
+        if len(counts) < 2:
+            return None
+        most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+        ratio = counts[most] / max(1, counts[least])
+        if ratio <= self._limits.imbalance:
+            return None
+        text = (
+            f"imbalance {ratio:.1f}: nr_running {counts[most]} on cpu {most}, {counts[least]} on cpu {least}"
+        )
+        return AlertRaised(key=IMBALANCE_KEY, severity="warning", text=text, cpu=most)
+
+    # -- the scheduler ---------------------------------------------------------------------------------
+
+    def _scheduler(self, scheduler: SchedulerSample) -> Iterator[Event]:
+        if scheduler.unreadable is not None:
+            return
+        oldest, timeout_ms = scheduler.oldest_runnable, scheduler.watchdog_timeout_ms
+        age = None
+        if scheduler.name is not None and oldest is not None and timeout_ms:
+            age = self._age(oldest, timeout_ms)
+        yield from self._alerts.update(AGE_KEY, age, clear_at_once=scheduler.name is None)
+        rates = self._rates(scheduler)
+        limits = self._limits
+        for key, counter, limit in (
+            (FALLBACK_KEY, _FALLBACK, limits.fallback_per_s),
+            (KEEP_LAST_KEY, _KEEP_LAST, limits.keep_last_per_s),
+        ):
+            rate = rates.get(counter)
+            if rate is None and scheduler.name is not None:
+                continue
+            alert = None
+            if rate is not None and rate > limit:
+                text = f"SCX_EV_{counter} {rate:.0f} /s (more than {limit:.0f})"
+                alert = AlertRaised(key=key, severity="warning", text=text)
+            yield from self._alerts.update(key, alert, raise_after=limits.sustained)
+
+    def _age(self, oldest: RunnableTask, timeout_ms: float) -> AlertRaised | None:
+        limits = self._limits
+        standing = self._alerts.severity(AGE_KEY)
+        share = oldest.age_ms / timeout_ms
+        error_from = limits.age_error - (limits.age_hysteresis if standing == "error" else 0.0)
+        warning_from = limits.age_warning - (limits.age_hysteresis if standing is not None else 0.0)
+        if share < warning_from:
+            return None
+        place = "in no DSQ" if oldest.dsq is None else f"in DSQ {oldest.dsq}"
+        text = (
+            f"{oldest.comm}[{oldest.pid}] runnable for {oldest.age_ms / 1000:.1f} s "
+            f"of {timeout_ms / 1000:.1f} s watchdog timeout, {place}"
+        )
+        severity: Severity = "error" if share >= error_from else "warning"
+        return AlertRaised(key=AGE_KEY, severity=severity, text=text, cpu=oldest.cpu, pid=oldest.pid)
+
+    def _rates(self, scheduler: SchedulerSample) -> dict[str, float]:
+        before = self._counters
+        if scheduler.event_counters is None:
+            self._counters = None
+            return {}
+        values = {name.removeprefix("SCX_EV_"): count for name, count in scheduler.event_counters.items()}
+        identity = (scheduler.name, scheduler.enable_seq)
+        self._counters = _Counters(identity, values, self._guest_up_ns)
+        if before is None or before.identity != identity or self._guest_up_ns <= before.at_ns:
+            return {}
+        seconds = (self._guest_up_ns - before.at_ns) / 1e9
+        return {
+            name: max(0, count - before.values[name]) / seconds
+            for name, count in values.items()
+            if name in before.values
+        }
+
+    # -- the verdict -----------------------------------------------------------------------------------
+
+    def _judge(self, unusable: str) -> Iterator[Event]:
+        standing = self._alerts.standing
+        reasons = tuple(alert.text for alert in standing.values())
+        if self._judged < 2 or self._bad_in_a_row >= self._limits.sustained:
+            verdict: Verdict = "inconclusive"
+            reasons = (unusable or "too few samples yet",)
+        elif any(alert.severity == "error" for alert in standing.values()):
+            verdict = "stalled"
+        elif standing:
+            verdict = "degraded"
+        elif self._blind:
+            verdict = "inconclusive"
+            reasons = (f"{self._no_evidence}, so stalls cannot be judged",)
+        else:
+            verdict = "ok"
+        keys = frozenset((key, alert.severity) for key, alert in standing.items())
+        said = (verdict, keys, reasons if verdict == "inconclusive" else ())
+        if said != self._said:
+            self._said = said
+            self.verdict = verdict
+            yield HealthChanged(verdict=verdict, reasons=reasons)

@@ -1,0 +1,204 @@
+"""Looks at the running guest at a steady rate.
+
+Deadlines lie on a fixed grid counted from the start, so the rate does not drift by the time a sample takes.
+A tick whose time has passed is counted as missed and skipped; samples never come in a bunch. A frozen guest
+is not sampled (its last sample still holds), and its ticks are counted apart. A sample that fails is
+published as unreadable with the reason: no failure ends the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+import trio
+
+from ktstr_tui.health.monitor import Monitor
+from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, Sampled
+from ktstr_tui.model.sample import CpuSample, Sample, SchedulerSample
+
+DEFAULT_HZ = 10.0
+MAX_HZ = 1000.0
+FAILURES_BEFORE_ALERT = 5
+ALERT_KEY = "sampler"
+
+
+class SampledView(Protocol):
+    """The typed view of kernel memory, as far as the sampler reads it."""
+
+    @property
+    def nr_cpus(self) -> int:
+        """Possible CPUs."""
+        ...
+
+    def sample(self, vcpu_times: Mapping[int, int] | None = None) -> Sample:
+        """One look at all CPUs and the scheduler."""
+        ...
+
+
+class Freezer(Protocol):
+    """Who knows when the guest stands still."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it stands now."""
+        ...
+
+    def frozen_between_ns(self, start_ns: int, end_ns: int) -> int:
+        """How long it stood within a stretch of host monotonic time."""
+        ...
+
+    def poll(self) -> None:
+        """Look for what no watchpoint told."""
+        ...
+
+
+class SamplerStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of the sampler."""
+
+    samples: int
+    """Samples published, failed ones included."""
+    missed: int
+    """Ticks skipped because their time had passed."""
+    skipped_frozen: int
+    """Ticks at which the guest stood still."""
+    failed: int
+    torn: int
+    retries: int
+    last_read_us: float | None
+    max_read_us: float | None
+
+
+class Sampler:
+    """Samples a guest until cancelled.
+
+    Args:
+        view: Typed kernel memory.
+        emit: Takes events, on the trio thread.
+        vcpu_times: Host CPU time of each vCPU's thread, in nanoseconds.
+        freezer: The coordinator.
+        monitor: Judges the samples; None judges none.
+        hz: Samples in a second; 0 takes none.
+        clock: Host monotonic clock, in nanoseconds.
+
+    Raises:
+        UsageError: The rate is negative or above `MAX_HZ`.
+    """
+
+    def __init__(
+        self,
+        view: SampledView,
+        emit: Callable[[Event], object],
+        *,
+        vcpu_times: Callable[[], Mapping[int, int]],
+        freezer: Freezer,
+        monitor: Monitor | None = None,
+        hz: float = DEFAULT_HZ,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._view = view
+        self._emit = emit
+        self._vcpu_times = vcpu_times
+        self._freezer = freezer
+        self._monitor = monitor
+        self._clock = clock
+        self._hz = _checked(hz)
+        self._changed = trio.Event()
+        self._last_ns: int | None = None
+        self._samples = self._missed = self._skipped_frozen = self._failed = self._failed_in_a_row = 0
+        self._torn = self._retries = 0
+        self._last_read_us: float | None = None
+        self._max_read_us: float | None = None
+
+    @property
+    def hz(self) -> float:
+        """Samples in a second."""
+        return self._hz
+
+    def set_hz(self, hz: float) -> None:
+        """Change the rate; a new grid starts now. Raises as the constructor does."""
+        self._hz = _checked(hz)
+        self._changed.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Sample until cancelled."""
+        task_status.started()
+        while True:
+            self._changed = trio.Event()
+            if self._hz == 0:
+                await self._changed.wait()
+            else:
+                await self._run_grid(1 / self._hz)
+
+    async def _run_grid(self, period_s: float) -> None:
+        start_s, tick = trio.current_time(), 0
+        while True:
+            with trio.move_on_at(start_s + tick * period_s):
+                await self._changed.wait()
+            if self._changed.is_set():
+                return
+            self._tick()
+            # A hair is added because the grid point itself may come out a rounding error early.
+            passed = int((trio.current_time() - start_s) / period_s + 1e-6)
+            self._missed += passed - tick
+            tick = passed + 1
+
+    def _tick(self) -> None:
+        if self._freezer.frozen:
+            self._skipped_frozen += 1
+            return
+        now_ns = self._clock()
+        frozen_ns = 0 if self._last_ns is None else self._freezer.frozen_between_ns(self._last_ns, now_ns)
+        self._last_ns = now_ns
+        sample = self._sample()
+        self._samples += 1
+        self._emit(Sampled(sample=sample))
+        if self._monitor is not None:
+            for event in self._monitor.observe(sample, now_ns, frozen_ns):
+                self._emit(event)
+        self._freezer.poll()
+
+    def _sample(self) -> Sample:
+        try:
+            sample = self._view.sample(self._vcpu_times())
+        except Exception as error:
+            return self._unreadable(f"{type(error).__name__}: {error}")
+        if self._failed_in_a_row >= FAILURES_BEFORE_ALERT:
+            self._emit(AlertCleared(key=ALERT_KEY))
+        self._failed_in_a_row = 0
+        self._torn += sample.torn
+        self._retries += sample.retries
+        self._last_read_us = sample.read_us
+        self._max_read_us = max(self._max_read_us or 0.0, sample.read_us)
+        return sample
+
+    def _unreadable(self, reason: str) -> Sample:
+        self._failed += 1
+        self._failed_in_a_row += 1
+        if self._failed_in_a_row == FAILURES_BEFORE_ALERT:
+            text = f"the guest's memory cannot be sampled: {reason}"
+            self._emit(AlertRaised(key=ALERT_KEY, severity="error", text=text))
+        cpus = tuple(CpuSample(cpu=cpu, unreadable=reason) for cpu in range(self._view.nr_cpus))
+        return Sample(cpus=cpus, scheduler=SchedulerSample(unreadable=reason))
+
+    def statistics(self) -> SamplerStatistics:
+        """Counters so far."""
+        return SamplerStatistics(
+            samples=self._samples,
+            missed=self._missed,
+            skipped_frozen=self._skipped_frozen,
+            failed=self._failed,
+            torn=self._torn,
+            retries=self._retries,
+            last_read_us=self._last_read_us,
+            max_read_us=self._max_read_us,
+        )
+
+
+def _checked(hz: float) -> float:
+    if not 0 <= hz <= MAX_HZ:
+        raise UsageError(f"a sample rate of {hz:g} Hz is not possible", f"use 0 (off) to {MAX_HZ:g}")
+    return hz

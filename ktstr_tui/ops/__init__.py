@@ -1,0 +1,1 @@
+"""Read and write kernel memory on request; writes are audited."""

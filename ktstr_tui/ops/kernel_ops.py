@@ -1,0 +1,200 @@
+"""Kernel operations: reads and writes of the guest's kernel memory, hot or cold.
+
+compile, in a thread ─▶ locate and check all ─▶ change one after the other, each located again ─▶ write it down
+
+*Hot* leaves the guest running: what is read may change while it is read, and a write is one atomic instruction
+when it has four or eight aligned bytes. *Cold* does the same inside a rendezvous of the coordinator, where nothing
+moves. Either way nothing is changed unless every entry passed every check, and no write is made that cannot be
+written down (see `audit`). What was there before a write is what the write itself replaced, and what is there
+after it is read through the mapping that everybody else looks through.
+
+A write that was carried out is always audited, even when whoever asked for it is cancelled in the middle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import trio
+
+from ktstr_tui.capture.coordinator import Coordinator
+from ktstr_tui.capture.watch.slots import HitBudget
+from ktstr_tui.kernel.targets import Targets
+from ktstr_tui.kernel.write import WriteRefused
+from ktstr_tui.model.errors import GuestError, KtstrError
+from ktstr_tui.model.events import Event, KernelOpDone, Logged
+from ktstr_tui.ops.audit import AuditStatistics, AuditTrail
+from ktstr_tui.ops.compile import MAX_WRITE_BYTES, check_sizes, compile_places
+from ktstr_tui.ops.memory import OpMemory
+from ktstr_tui.ops.result import Located, OpResult, describe
+from ktstr_tui.ops.writable import WritableRam
+from ktstr_tui.wire import kernel_ops as wire
+
+__all__ = ["MAX_WRITE_BYTES", "KernelOps", "KernelOpsStatistics", "Located", "OpResult", "describe"]
+
+REFUSALS_TOLD_PER_S = 10
+"""Refused writes that become events and lines of the trail; all are counted."""
+_NO_WRITES = "this run does not allow writes to the guest's kernel"
+
+
+class KernelOpsStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """Counters of kernel operations."""
+
+    reads: int
+    """Carried out."""
+    writes: int
+    refused: dict[str, int]
+    """Neither, by direction and class of the error."""
+    refusals_untold: int
+    """Refused writes that were counted only."""
+    audit: AuditStatistics
+
+
+class KernelOps:
+    """Carries out kernel operations.
+
+    Args:
+        coordinator: Makes the guest stand for cold ones.
+        emit: Takes events, on the trio thread.
+        audit: Where writes are written down.
+        writable: The guest's memory, writable; None when the run does not allow writes.
+        clock: Host monotonic clock, in nanoseconds.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        emit: Callable[[Event], object],
+        audit: AuditTrail,
+        writable: WritableRam | None,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._coordinator = coordinator
+        self._emit = emit
+        self._audit = audit
+        self._writable = writable
+        self._clock = clock
+        self._view: Any = None
+        self._memory: OpMemory | None = None
+        self._targets: Targets | None = None
+        self._one = trio.CapacityLimiter(1)
+        self._reads = self._writes = self._untold = 0
+        self._refused: Counter[str] = Counter()
+        self._budget = HitBudget(REFUSALS_TOLD_PER_S)
+
+    def attach(self, view: Any) -> None:  # noqa: ANN401
+        """Memory is readable by type from now on."""
+        self._view = view
+        self._memory = None if view is None else OpMemory(view, self._writable)
+
+    async def run(
+        self,
+        op: wire.KernelOp,
+        who: str,
+        *,
+        reply_bytes: int = wire.KERNEL_OP_REPLY_MAX,
+        suggest: bool = True,
+    ) -> OpResult:
+        """Carry out an operation. What goes wrong is in the result; nothing is raised for it.
+
+        Args:
+            op: What is asked.
+            who: Who asks, for the audit.
+            reply_bytes: What the answer may have.
+            suggest: Whether an unknown symbol is answered with names that look like it, which takes long.
+        """
+        result = OpResult(op)
+        # From here to the audit in one piece. It ends when the guest is gone, and stops are bounded in time.
+        with trio.CancelScope(shield=True):
+            try:
+                await self._carry_out(result, reply_bytes, suggest)
+            except KtstrError as error:
+                result.error = error
+            except (LookupError, ValueError, TypeError, OverflowError) as error:
+                result.error = GuestError(f"memory makes no sense: {type(error).__name__}: {error}")
+            await self._account(result, who)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return result
+
+    def statistics(self) -> KernelOpsStatistics:
+        """Counters so far."""
+        return KernelOpsStatistics(
+            reads=self._reads,
+            writes=self._writes,
+            refused=dict(self._refused),
+            refusals_untold=self._untold,
+            audit=self._audit.statistics(),
+        )
+
+    # -- the way of an operation -----------------------------------------------------------------------
+
+    async def _carry_out(self, result: OpResult, reply_bytes: int, suggest: bool) -> None:
+        op, writing = result.op, result.op.direction == "write"
+        if writing and self._writable is None:
+            raise WriteRefused(_NO_WRITES, "start it with: ktstr-tui run --allow-writes")
+        memory = self._memory
+        if memory is None:
+            raise GuestError("the guest's memory is not readable by type yet", "try again when it is up")
+
+        def prepare() -> None:
+            if writing:
+                self._audit.require()
+            result.places = self._compile(memory, op, suggest)
+            check_sizes(result.places, writing=writing, reply_bytes=reply_bytes)
+
+        await trio.to_thread.run_sync(prepare, limiter=self._one)
+
+        def work() -> None:
+            try:
+                memory.carry_out(result)
+            except KtstrError as error:
+                result.error = error
+            except (LookupError, ValueError, TypeError, OverflowError) as error:
+                result.error = GuestError(f"memory makes no sense: {type(error).__name__}: {error}")
+
+        if op.mode == "cold":
+            result.pause = await self._coordinator.while_standing(work)
+        else:
+            await trio.to_thread.run_sync(work, limiter=self._one)
+
+    async def _account(self, result: OpResult, who: str) -> None:
+        op = result.op
+        if result.success:
+            self._reads += op.direction == "read"
+            self._writes += op.direction == "write"
+        else:
+            self._refused[f"{op.direction}: {type(result.error).__name__}"] += 1
+        if op.direction == "read":
+            return
+        if not result.changed and not result.success and not self._budget.spend(self._clock()):
+            self._untold += 1
+            return
+        event = KernelOpDone(
+            who=who,
+            mode=op.mode,
+            ok=result.success,
+            reason=result.reason,
+            tag=op.tag,
+            entries=result.entries(),
+            pause=result.pause,
+            mono_ns=self._clock(),
+        )
+        self._emit(event)
+        wall = datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
+        problem = await trio.to_thread.run_sync(self._audit.append, event, wall, limiter=self._one)
+        if problem is not None:
+            text = f"the audit trail {self._audit.path} takes nothing more: {problem}"
+            self._emit(Logged(severity="error", source="write", text=text))
+
+    def _compile(self, memory: OpMemory, op: wire.KernelOp, suggest: bool) -> list[Located]:
+        if self._targets is None:
+            view = self._view
+            self._targets = Targets(view.btf, view.symbols, view.expressions, view.space)
+        if op.direction == "write":
+            memory.prepare_writes()
+        return compile_places(self._targets, op, suggest=suggest)

@@ -1,0 +1,120 @@
+"""One kernel operation and what became of it, as the host, the guest and the audit are told.
+
+A write may fail after some of its entries were carried out, and nothing undoes them. So an operation can have an error
+*and* entries that were written, and says both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ktstr_tui.kernel.targets import Target, Where
+from ktstr_tui.model.errors import GuestError, KtstrError
+from ktstr_tui.model.events import KernelOpPlace
+from ktstr_tui.model.report import Pause
+from ktstr_tui.wire import kernel_ops as wire
+
+
+@dataclass(eq=False, slots=True)
+class Located:
+    """One entry of an operation and what became of it."""
+
+    target: Target
+    asked: wire.Value | None
+    size_bytes: int
+    data: bytes = b""
+    """What to write; for `wire.OrU32` the bits."""
+    where: Where | None = None
+    before: bytes | None = None
+    """What was read, or what a write replaced."""
+    after: bytes | None = None
+
+    def told(self) -> KernelOpPlace:
+        """For events and answers."""
+        return KernelOpPlace(
+            target=self.target.text,
+            address=self.where.address if self.where else None,
+            size_bytes=self.size_bytes,
+            before=_number(self.before),
+            after=_number(self.after),
+            start_time_ns=self.where.start_time_ns if self.where else None,
+            comm=self.where.comm if self.where else None,
+        )
+
+    def value(self) -> wire.Value:
+        """What was read, in the form that was asked for."""
+        data = self.before or b""
+        number = int.from_bytes(data, "little")
+        if isinstance(self.asked, wire.U32):
+            return wire.U32(number)
+        if isinstance(self.asked, wire.U64):
+            return wire.U64(number)
+        if isinstance(self.asked, wire.Int) or (self.asked is None and len(data) <= 8):
+            return wire.Int(number)
+        return wire.Bytes(data)
+
+
+@dataclass(eq=False, slots=True)
+class OpResult:
+    """What became of an operation."""
+
+    op: wire.KernelOp
+    places: list[Located] = field(default_factory=list)
+    error: KtstrError | None = None
+    pause: Pause | None = None
+
+    @property
+    def success(self) -> bool:
+        """Whether all entries were carried out."""
+        return self.error is None
+
+    @property
+    def reason(self) -> str:
+        """Why not, and how far a write came; empty when they were."""
+        if self.error is None or not self.changed:
+            return "" if self.error is None else self.error.message
+        done = sum(place.before is not None for place in self.places)
+        return f"{self.error.message} ({done} of {len(self.places)} entries were written)"
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written."""
+        return self.op.direction == "write" and any(place.before is not None for place in self.places)
+
+    def entries(self) -> tuple[KernelOpPlace, ...]:
+        """The entries as they were found, or as they were asked for."""
+        if self.places:
+            return tuple(place.told() for place in self.places)
+        return tuple(KernelOpPlace(target=describe(entry.target)) for entry in self.op.entries)
+
+    def raise_for_error(self) -> None:
+        """Return when all entries were carried out.
+
+        Raises:
+            KtstrError: They were not; a write that was carried out in part is the guest's fault.
+        """
+        if self.error is not None:
+            raise GuestError(self.reason, self.error.hint) if self.changed else self.error
+
+    def reply(self, request_id: int) -> wire.KernelOpReply:
+        """For the guest."""
+        read = self.success and self.op.direction == "read"
+        values = tuple(place.value() for place in self.places) if read else ()
+        return wire.KernelOpReply(request_id, self.success, self.reason, values)
+
+
+def describe(target: wire.Target) -> str:
+    """A target in words, before it is known whether there is one."""
+    if isinstance(target, wire.Symbol):
+        return target.name
+    if isinstance(target, wire.PerCpuField):
+        return f"{target.symbol}@{target.cpu}.{target.field}".rstrip(".")
+    if isinstance(target, wire.TaskField):
+        return f"task {target.pid}.{target.field}"
+    return f"{target.kva:#x}"
+
+
+def _number(data: bytes | None) -> int | str | None:
+    if data is None:
+        return None
+    return int.from_bytes(data, "little") if len(data) <= 8 else data.hex()

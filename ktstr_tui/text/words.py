@@ -1,0 +1,162 @@
+"""Values in words: durations, ages, queues and the sentences a scheduler developer looks for.
+
+The vocabulary is that of the kernel's own debug dump. None is always ``–``, never 0.
+"""
+
+from __future__ import annotations
+
+from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, TaskReport
+from ktstr_tui.model.sample import CpuSample, RunnableTask
+from ktstr_tui.text.lines import ABSENT, clean
+
+CLASS_ROLES = {"ext": "ext", "fair": "fair", "rt": "rt", "dl": "dl", "stop": "stop", "idle": "dim"}
+"""The role that colours a scheduling class."""
+
+
+def number(value: int | None) -> str:
+    """An integer, short enough for a column."""
+    if value is None:
+        return ABSENT
+    if abs(value) < 100_000:
+        return str(value)
+    for limit, unit in ((1e6, "k"), (1e9, "M"), (1e12, "G")):
+        if abs(value) < limit:
+            return f"{value / limit * 1000:.1f}{unit}"
+    return f"{value:.1e}"
+
+
+def hexadecimal(value: int | None) -> str:
+    """A flags word."""
+    return ABSENT if value is None else f"{value:#x}"
+
+
+def size(count: int | None) -> str:
+    """A number of bytes."""
+    if count is None:
+        return ABSENT
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def milliseconds(value_ms: float | None) -> str:
+    """A duration with two or three significant digits."""
+    if value_ms is None:
+        return ABSENT
+    if value_ms < 1:
+        return f"{value_ms * 1000:.0f} µs"
+    if value_ms < 10:
+        return f"{value_ms:.1f} ms"
+    if value_ms < 1000:
+        return f"{value_ms:.0f} ms"
+    return seconds(value_ms / 1000)
+
+
+def seconds(value_s: float) -> str:
+    """A duration of a second or more."""
+    if value_s < 60:
+        return f"{value_s:.1f} s"
+    whole = int(value_s)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def microseconds(value_us: float | None) -> str:
+    """A duration that was measured in microseconds."""
+    return ABSENT if value_us is None else milliseconds(value_us / 1000)
+
+
+def uptime(value_ns: int) -> str:
+    """Time since the start of a run: ``01:05`` or ``2:01:05``."""
+    whole = max(0, value_ns) // 1_000_000_000
+    hours, rest = divmod(whole, 3600)
+    clock = f"{rest // 60:02d}:{rest % 60:02d}"
+    return f"{hours}:{clock}" if hours else clock
+
+
+def offset(mono_ns: int, start_ns: int) -> str:
+    """Seconds since the start of the run, for the log."""
+    return f"{max(0, mono_ns - start_ns) / 1e9:9.3f}"
+
+
+def task(comm: str | None, pid: int | None) -> str:
+    """``comm[pid]`` as the kernel's dump writes it."""
+    if comm is None and pid is None:
+        return ABSENT
+    return f"{clean(comm) if comm is not None else '?'}[{ABSENT if pid is None else pid}]"
+
+
+def queue(dsq: str | None) -> str:
+    """Where a task waits, as a phrase."""
+    if dsq is None:
+        return "in no DSQ"
+    return f"in DSQ {clean(dsq)}"
+
+
+def clock_age_ms(cpu: CpuSample, newest_ns: int | None) -> float | None:
+    """How far a CPU's ``rq->clock`` is behind the newest one of the sample."""
+    if cpu.rq_clock_ns is None or newest_ns is None:
+        return None
+    return max(0, newest_ns - cpu.rq_clock_ns) / 1e6
+
+
+def running(where: tuple[RunningTask, ...]) -> str:
+    """What runs on some CPUs: ``cpu 0 kworker/0:1[11] (fair), cpu 1 idle``."""
+    if not where:
+        return "not known"
+    return ", ".join(
+        f"cpu {it.cpu} idle"
+        if it.sched_class == "idle"
+        else f"cpu {it.cpu} {task(it.comm, it.pid)} ({it.sched_class})"
+        for it in where
+    )
+
+
+def waiting(oldest: RunnableTask) -> str:
+    """One line on the task that waits longest."""
+    return f"{task(oldest.comm, oldest.pid)} runnable {milliseconds(oldest.age_ms)} {queue(oldest.dsq)}"
+
+
+def stalled_task(report: CaptureReport) -> TaskReport | None:
+    """The full record of a report's stalled task."""
+    stalled = report.stalled
+    if stalled is None:
+        return None
+    return next((it for it in report.tasks if it.pid == stalled.pid), None)
+
+
+def stalled_sentence(report: CaptureReport) -> str:
+    """What is stuck, in one sentence, with the answers that maintainers ask for first."""
+    if report.is_placeholder:
+        reason = next(iter(report.unavailable.values()), "reason unknown")
+        return f"Nothing was captured: {clean(reason)}"
+    stalled = report.stalled
+    if stalled is None:
+        if "tasks" in report.unavailable:
+            return f"The runnable tasks could not be read: {clean(report.unavailable['tasks'])}"
+        return "No runnable task was waiting."
+    full = stalled_task(report)
+    parts = [waiting(stalled)]
+    if full is not None:
+        parts.append(f"allowed CPUs {full.cpus_allowed}")
+        parts.append(f"running there: {running(full.running_there)}")
+    return ", ".join(parts)
+
+
+def pause_parts(pause: Pause | None) -> str:
+    """How long the guest stood still, and where the time went."""
+    if pause is None:
+        return "pause not measured"
+    named = (
+        ("stop", pause.stop_us),
+        ("registers", pause.registers_us),
+        ("memory", pause.memory_us),
+        ("resume", pause.resume_us),
+    )
+    parts = [f"{name} {microseconds(value)}" for name, value in named if value is not None]
+    inside = f" ({' · '.join(parts)})" if parts else ""
+    return f"paused {microseconds(pause.total_us)}{inside}"

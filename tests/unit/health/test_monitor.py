@@ -1,0 +1,419 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ktstr_tui.health.alerts import Alerts
+from ktstr_tui.health.monitor import Monitor, Thresholds
+from ktstr_tui.health.vcpu_times import VcpuTimes
+from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HealthChanged
+from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
+
+MS = 1_000_000
+PERIOD_NS = 100 * MS
+_E = TypeVar("_E")
+
+
+def cpu(
+    number: int = 0,
+    *,
+    clock: int | None = 1,
+    nr: int | None = 1,
+    thread_ms: float | None = 0,
+    idle: bool = False,
+    local: int = 0,
+    unreadable: str | None = None,
+) -> CpuSample:
+    return CpuSample(
+        cpu=number,
+        curr_pid=201,
+        curr_comm="spin-0",
+        nr_running=nr,
+        rq_clock_ns=clock,
+        idle=idle,
+        local_dsq_nr=local,
+        vcpu_cpu_time_ns=None if thread_ms is None else int(thread_ms * MS),
+        unreadable=unreadable,
+    )
+
+
+def sample(*cpus: CpuSample, scheduler: SchedulerSample | None = None) -> Sample:
+    return Sample(cpus=cpus, scheduler=scheduler or SchedulerSample())
+
+
+def loaded(
+    age_ms: float | None = None,
+    *,
+    dsq: str | None = "0x7",
+    pid: int = 201,
+    counters: dict[str, int] | None = None,
+    seq: int = 1,
+) -> SchedulerSample:
+    oldest = None if age_ms is None else RunnableTask(pid=pid, comm="spin-0", age_ms=age_ms, cpu=0, dsq=dsq)
+    return SchedulerSample(
+        name="stall",
+        enable_seq=seq,
+        watchdog_timeout_ms=3000.0,
+        oldest_runnable=oldest,
+        event_counters=counters,
+    )
+
+
+class Feed:
+    """Feeds a monitor at 10 Hz and keeps what it says."""
+
+    def __init__(self, hz: int = 250) -> None:
+        self.monitor = Monitor(hz)
+        self.now_ns = 0
+        self.events: list[Event] = []
+
+    def __call__(self, one: Sample, frozen_ns: int = 0, period_ns: int = PERIOD_NS) -> list[Event]:
+        self.now_ns += period_ns
+        events = self.monitor.observe(one, self.now_ns, frozen_ns)
+        self.events += events
+        return events
+
+    def healthy(self, times: int = 3) -> None:
+        for _ in range(times):
+            self(sample(cpu(clock=self.now_ns + 1, thread_ms=self.now_ns / MS)))
+
+    def of(self, kind: type[_E]) -> list[_E]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def verdicts(self) -> list[str]:
+        return [event.verdict for event in self.of(HealthChanged)]
+
+    def keys(self) -> list[str]:
+        return [f"{'+' if isinstance(event, AlertRaised) else '-'}{event.key}" for event in self.alerts()]
+
+    def alerts(self) -> Iterable[AlertRaised | AlertCleared]:
+        return [event for event in self.events if isinstance(event, AlertRaised | AlertCleared)]
+
+
+# -- the stall rule ---------------------------------------------------------------------------------------
+
+
+def test_a_standing_clock_under_a_running_vcpu_is_a_stall() -> None:
+    feed = Feed()
+    feed(sample(cpu(1, clock=5, thread_ms=0)))
+    feed(sample(cpu(1, clock=5, thread_ms=40)))
+    (alert,) = feed.of(AlertRaised)
+    assert alert == AlertRaised(
+        key="stall-cpu-1",
+        severity="error",
+        text="cpu 1: rq clock stands for 0.1 s while its vCPU ran 0.0 s, curr spin-0[201]",
+        cpu=1,
+        pid=201,
+    )
+    assert feed.verdicts() == ["inconclusive", "stalled"]
+    assert feed.monitor.statistics().stalls == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(cpu(clock=5), cpu(clock=6, thread_ms=100), id="the clock moved"),
+        pytest.param(cpu(clock=5), cpu(clock=5, thread_ms=39.9), id="the vCPU thread was preempted"),
+        pytest.param(cpu(clock=5, nr=0), cpu(clock=5, nr=0, thread_ms=100), id="nothing to run"),
+        pytest.param(cpu(clock=5, idle=True), cpu(clock=5, idle=True, thread_ms=100), id="idle"),
+        pytest.param(cpu(clock=0), cpu(clock=0, thread_ms=100), id="no clock yet"),
+        pytest.param(cpu(clock=None), cpu(clock=None, thread_ms=100), id="no clock read"),
+        pytest.param(cpu(clock=5), cpu(clock=5, thread_ms=None), id="host CPU time unknown after"),
+        pytest.param(cpu(clock=5, thread_ms=None), cpu(clock=5, thread_ms=100), id="and before"),
+        pytest.param(cpu(clock=5), cpu(clock=5, thread_ms=100, unreadable="torn"), id="torn"),
+        pytest.param(cpu(clock=5, nr=None), cpu(clock=5, nr=None, thread_ms=100), id="count unknown"),
+    ],
+)
+def test_what_is_no_stall(before: CpuSample, after: CpuSample) -> None:
+    feed = Feed()
+    feed(sample(before, cpu(1, clock=1)))
+    feed(sample(after, cpu(1, clock=2)))
+    assert feed.of(AlertRaised) == []
+
+
+@pytest.mark.parametrize(("hz", "enough_ms"), [(100, 100), (250, 40), (1000, 10)])
+def test_ten_ticks_depend_on_hz(hz: int, enough_ms: int) -> None:
+    feed = Feed(hz)
+    feed(sample(cpu(clock=5)))
+    feed(sample(cpu(clock=5, thread_ms=enough_ms - 0.1)))
+    assert feed.of(AlertRaised) == []
+    feed(sample(cpu(clock=5, thread_ms=enough_ms)))
+    assert len(feed.of(AlertRaised)) == 1
+
+
+def test_the_proof_may_span_several_samples() -> None:
+    feed = Feed()
+    for step in range(9):
+        feed(sample(cpu(clock=5, thread_ms=step * 5)), period_ns=5 * MS)
+        assert bool(feed.of(AlertRaised)) == (step == 8)
+
+
+def test_a_stall_is_cleared_after_some_good_samples_and_does_not_flap() -> None:
+    feed = Feed()
+    feed(sample(cpu(clock=5)))
+    feed(sample(cpu(clock=5, thread_ms=100)))
+    for step in range(4):
+        feed(sample(cpu(clock=6 + step, thread_ms=200 + step)))
+    feed(sample(cpu(clock=9, thread_ms=300)))
+    assert feed.keys() == ["+stall-cpu-0"]
+    for step in range(5):
+        feed(sample(cpu(clock=20 + step, thread_ms=400)))
+    assert feed.keys() == ["+stall-cpu-0", "-stall-cpu-0"]
+    assert feed.verdicts()[-1] == "ok"
+    assert feed.monitor.statistics().stalls == 2
+
+
+def test_frozen_time_is_left_out_of_what_a_stall_says() -> None:
+    feed = Feed()
+    feed(sample(cpu(clock=5)))
+    feed(sample(cpu(clock=5, thread_ms=100)), frozen_ns=8_000 * MS, period_ns=10_000 * MS)
+    assert "stands for 2.0 s" in feed.of(AlertRaised)[0].text
+
+
+def test_vcpus_that_share_a_thread_are_never_called_stalled() -> None:
+    """Each vCPU stands while another has its turn, and the thread that carries them all is always busy."""
+    shared = VcpuTimes(1, [9, 9])
+    feed = Feed()
+    feed.monitor = Monitor(250, no_evidence=shared.obstacle)
+    times = shared()
+    for turn in range(40):
+        cpus = (
+            CpuSample(cpu=n, nr_running=1, rq_clock_ns=1 + (turn + n) // 10, vcpu_cpu_time_ns=times.get(n))
+            for n in range(2)
+        )
+        feed(sample(*cpus))
+    assert feed.of(AlertRaised) == []
+    assert feed.monitor.statistics().stalls == 0
+    assert feed.of(HealthChanged)[-1] == HealthChanged(
+        verdict="inconclusive",
+        reasons=("2 vCPUs take turns on a host thread that they share, so stalls cannot be judged",),
+    )
+
+
+# -- queues -----------------------------------------------------------------------------------------------
+
+
+def test_imbalance_has_to_last() -> None:
+    feed = Feed()
+    for step in range(4):
+        feed(sample(cpu(0, clock=step + 1, nr=9), cpu(1, clock=step + 1, nr=2)))
+    feed(sample(cpu(0, clock=10, nr=8), cpu(1, clock=10, nr=2)))
+    assert feed.keys() == []
+    for step in range(5):
+        feed(sample(cpu(0, clock=20 + step, nr=9), cpu(1, clock=20 + step, nr=2)))
+    assert feed.keys() == ["+imbalance"]
+    assert feed.of(AlertRaised)[0].text == "imbalance 4.5: nr_running 9 on cpu 0, 2 on cpu 1"
+    assert feed.verdicts()[-1] == "degraded"
+
+
+def test_an_empty_cpu_counts_as_one_in_the_imbalance() -> None:
+    feed = Feed()
+    for step in range(5):
+        feed(sample(cpu(0, clock=step + 1, nr=4), cpu(1, clock=step + 1, nr=0)))
+    assert feed.keys() == []
+    for step in range(5):
+        feed(sample(cpu(0, clock=step + 9, nr=5), cpu(1, clock=step + 9, nr=0)))
+    assert feed.keys() == ["+imbalance"]
+
+
+def test_a_deep_local_dsq_has_to_last() -> None:
+    feed = Feed()
+    for step in range(5):
+        feed(sample(cpu(clock=step + 1, local=51)))
+    assert feed.keys() == ["+local-dsq-cpu-0"]
+    for step in range(5):
+        feed(sample(cpu(clock=step + 10, local=50)))
+    assert feed.keys() == ["+local-dsq-cpu-0", "-local-dsq-cpu-0"]
+
+
+def test_an_implausible_depth_discards_the_sample() -> None:
+    feed = Feed()
+    feed.healthy()
+    for _ in range(4):
+        feed(sample(cpu(clock=3, local=10_001)))
+    assert feed.verdicts()[-1] == "ok"
+    feed(sample(cpu(clock=3, local=10_001)))
+    assert feed.verdicts()[-1] == "inconclusive"
+    assert feed.monitor.statistics().discarded == {"a local DSQ is implausibly deep": 5}
+    assert feed.monitor.statistics().judged == 3
+    feed.healthy(1)
+    assert feed.verdicts()[-1] == "ok"
+
+
+# -- the scheduler ------------------------------------------------------------------------------------------
+
+
+def aged(feed: Feed, age_ms: float | None, **more: object) -> list[Event]:
+    return feed(sample(cpu(clock=feed.now_ns + 1), scheduler=loaded(age_ms, **more)))  # type: ignore[arg-type]
+
+
+def test_the_age_of_the_oldest_runnable_task_in_the_kernels_words() -> None:
+    feed = Feed()
+    feed.healthy()
+    aged(feed, 1499)
+    assert feed.keys() == []
+    aged(feed, 2400)
+    (alert,) = feed.of(AlertRaised)
+    assert (alert.key, alert.severity, alert.pid) == ("runnable-age", "warning", 201)
+    assert alert.text == "spin-0[201] runnable for 2.4 s of 3.0 s watchdog timeout, in DSQ 0x7"
+    assert feed.verdicts()[-1] == "degraded"
+    aged(feed, 2700)
+    assert feed.of(AlertRaised)[-1].severity == "error"
+    assert feed.verdicts()[-1] == "stalled"
+
+
+@pytest.mark.parametrize(
+    ("dsq", "words"), [("local cpu 1", "in DSQ local cpu 1"), (None, "in no DSQ"), ("0x7", "in DSQ 0x7")]
+)
+def test_where_the_task_waits(dsq: str | None, words: str) -> None:
+    feed = Feed()
+    aged(feed, 2000, dsq=dsq)
+    assert feed.of(AlertRaised)[0].text.endswith(words)
+
+
+def test_the_age_has_hysteresis_in_both_steps() -> None:
+    feed = Feed()
+    feed.healthy()
+    for age in (2700, 2650, 2700, 2500):
+        aged(feed, age)
+    assert [alert.severity for alert in feed.of(AlertRaised)] == ["error"]
+    aged(feed, 2300)
+    assert feed.of(AlertRaised)[-1].severity == "warning"
+    for age in (1400, 1300) * 5:
+        aged(feed, age)
+    assert feed.keys()[-1] == "+runnable-age"
+    for age in (1000, 100, 0, 10, 20):
+        aged(feed, age)
+    assert feed.keys()[-1] == "-runnable-age"
+
+
+def test_the_text_of_a_standing_alert_moves_once_a_second() -> None:
+    feed = Feed()
+    for step in range(25):
+        aged(feed, 1500 + 10 * step)
+    assert len(feed.of(AlertRaised)) == 3
+    aged(feed, 1760, pid=7)
+    assert feed.of(AlertRaised)[-1].pid == 7
+
+
+def test_the_age_alert_goes_with_its_scheduler() -> None:
+    feed = Feed()
+    aged(feed, 2900)
+    feed(sample(cpu(clock=9)))
+    assert feed.keys() == ["+runnable-age", "-runnable-age"]
+
+
+def test_an_unreadable_scheduler_changes_nothing() -> None:
+    feed = Feed()
+    aged(feed, 2900)
+    for step in range(9):
+        feed(sample(cpu(clock=step + 100), scheduler=SchedulerSample(unreadable="torn")))
+    assert feed.keys() == ["+runnable-age"]
+
+
+@pytest.mark.parametrize(
+    ("counter", "limit", "key"),
+    [
+        ("SCX_EV_SELECT_CPU_FALLBACK", 200, "fallback-rate"),
+        ("SCX_EV_DISPATCH_KEEP_LAST", 100, "keep-last-rate"),
+    ],
+)
+def test_event_rates_have_to_last(counter: str, limit: int, key: str) -> None:
+    feed = Feed()
+    step = limit // 10
+    for index in range(8):
+        aged(feed, None, counters={counter: index * step})
+    assert feed.keys() == []
+    for index in range(6):
+        aged(feed, None, counters={counter: 10_000 + index * (step + 1)})
+    assert feed.keys() == [f"+{key}"]
+    assert f"{counter} {limit + 10} /s (more than {limit})" in feed.of(AlertRaised)[-1].text
+
+
+def test_counters_that_fall_or_belong_to_another_scheduler_are_no_rate() -> None:
+    feed = Feed()
+    for index in range(10):
+        aged(feed, None, counters={"SCX_EV_DISPATCH_KEEP_LAST": 10_000 - index * 1000})
+    for index in range(10):
+        aged(feed, None, counters={"SCX_EV_DISPATCH_KEEP_LAST": index * 1000}, seq=index)
+    assert feed.keys() == []
+
+
+def test_frozen_time_is_left_out_of_rates() -> None:
+    feed = Feed()
+    for index in range(8):
+        counters = {"SCX_EV_DISPATCH_KEEP_LAST": index * 11}
+        one = sample(cpu(clock=index + 1), scheduler=loaded(counters=counters))
+        feed(one, frozen_ns=900 * MS, period_ns=1000 * MS)
+    assert feed.keys() == ["+keep-last-rate"]
+
+
+# -- the verdict --------------------------------------------------------------------------------------------
+
+
+def test_the_verdict_is_said_on_change_only() -> None:
+    feed = Feed()
+    feed.healthy(20)
+    assert feed.verdicts() == ["inconclusive", "ok"]
+    assert feed.of(HealthChanged)[0].reasons == ("too few samples yet",)
+
+
+def test_without_data_there_is_no_verdict() -> None:
+    feed = Feed()
+    for _ in range(9):
+        feed(sample(cpu(unreadable="fault"), cpu(1, unreadable="fault")))
+    assert feed.verdicts() == ["inconclusive"]
+    assert feed.of(HealthChanged)[0].reasons == ("no CPU could be read",)
+
+
+def test_without_host_cpu_times_stalls_cannot_be_judged() -> None:
+    feed = Feed()
+    for step in range(5):
+        feed(sample(cpu(clock=step + 1, thread_ms=None)))
+    last = feed.of(HealthChanged)[-1]
+    assert last.verdict == "inconclusive"
+    assert "stalls cannot be judged" in last.reasons[0]
+
+
+def test_thresholds_can_be_set() -> None:
+    monitor = Monitor(thresholds=Thresholds(imbalance=1.5, sustained=1))
+    events = monitor.observe(sample(cpu(0, nr=2), cpu(1, nr=1)), 1)
+    assert [event.key for event in events if isinstance(event, AlertRaised)] == ["imbalance"]
+
+
+@given(st.lists(st.booleans(), max_size=80), st.integers(1, 6), st.integers(1, 6))
+def test_alerts_follow_their_streaks(looks: list[bool], raise_after: int, clear_after: int) -> None:
+    alerts = Alerts(clear_after)
+    standing, streak = False, 0
+    for bad in looks:
+        alert = AlertRaised(key="k", severity="warning", text="t") if bad else None
+        events = list(alerts.update("k", alert, raise_after=raise_after))
+        streak = streak + 1 if bad != standing else 0
+        if streak >= (raise_after if bad else clear_after):
+            standing, streak = bad, 0
+            assert len(events) == 1
+        else:
+            assert events == []
+        assert ("k" in alerts.standing) == standing
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 20_000), st.integers(-100, 500), st.booleans()),
+        max_size=40,
+    )
+)
+def test_a_monitor_takes_anything(rows: list[tuple[int, int, int, bool]]) -> None:
+    monitor = Monitor()
+    now_ns = 0
+    for clock, depth, thread_ms, readable in rows:
+        now_ns += PERIOD_NS
+        one = cpu(clock=clock, local=depth, thread_ms=thread_ms, unreadable=None if readable else "torn")
+        monitor.observe(sample(one, scheduler=loaded(float(depth), counters={"SCX_EV_X": depth})), now_ns)
+    statistics = monitor.statistics()
+    assert statistics.judged + sum(statistics.discarded.values()) == len(rows)
+    assert monitor.verdict in ("ok", "degraded", "stalled", "inconclusive")

@@ -1,0 +1,123 @@
+"""Kernel operations as the guest asks for them in frames, and viewers in commands."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import trio
+
+from ktstr_tui.backend.kernel_ops import MAX_AT_ONCE, MAX_PER_S, GuestKernelOps, serve_command
+from ktstr_tui.capture.active import set_task_local
+from ktstr_tui.model.errors import UsageError
+from ktstr_tui.port.actions import KernelOpRequested, RefuseKernelOp
+from ktstr_tui.port.dispatch import Dispatcher
+from ktstr_tui.wire.frames import Frame
+from ktstr_tui.wire.kernel_ops import (
+    U32,
+    Entry,
+    KernelOp,
+    KernelOpReply,
+    KernelOpRequest,
+)
+from ktstr_tui.wire.messages import MsgType
+from tests.unit.ops.ops_rig import KNOB, OpenOps, Ops
+
+REQUEST = KernelOpRequest(9, KernelOp("hot", "write", (Entry(KNOB, U32(5)),), tag="from the guest"))
+
+
+def test_a_good_request_is_dispatched_and_never_kept() -> None:
+    dispatcher = Dispatcher()
+    assert dispatcher.dispatch([Frame(MsgType.KernelOpRequest, REQUEST.pack(), True)]) == [
+        KernelOpRequested(REQUEST)
+    ]
+    assert dispatcher.drain_bucket() == []
+
+
+def test_a_broken_request_is_refused_when_its_id_can_be_read() -> None:
+    dispatcher, payload = Dispatcher(), REQUEST.pack()
+    actions = dispatcher.dispatch(
+        [
+            Frame(MsgType.KernelOpRequest, payload, False),
+            Frame(MsgType.KernelOpRequest, payload[:-1], True),
+            Frame(MsgType.KernelOpRequest, payload + b"x", True),
+            Frame(MsgType.KernelOpRequest, b"\0\0\0\0" + payload[4:], False),
+            Frame(MsgType.KernelOpRequest, b"\1", True),
+        ]
+    )
+    refused = [action for action in actions if isinstance(action, RefuseKernelOp)]
+    assert len(refused) == len(actions) == 3
+    assert [action.request_id for action in refused] == [9, 9, 9]
+    assert refused[0].reason == "the request came with a bad CRC"
+    assert all("malformed" in it.reason or "truncated" in it.reason for it in refused[1:])
+    assert dispatcher.statistics().dropped == {"KernelOpRequest: bad CRC": 2, "KernelOpRequest: bad shape": 3}
+    assert dispatcher.drain_bucket() == []
+
+
+class Port:
+    """Takes the replies. The rig's bridge is that of the test's own task from here on."""
+
+    def __init__(self, ops: Ops) -> None:
+        self.replies: list[KernelOpReply] = []
+        self.now_ns = 0
+        self.guest = GuestKernelOps(ops.ops, self._reply, lambda: self.now_ns)
+        set_task_local(ops.rig.bridge.with_kernel_op(self.guest.carry_out))
+
+    def _reply(self, kind: MsgType, payload: bytes) -> None:
+        assert kind is MsgType.KernelOpReply
+        self.replies.append(KernelOpReply.unpack(payload))
+
+
+async def test_the_guest_is_answered_and_the_bridge_keeps_the_reply(open_ops: OpenOps) -> None:
+    async with open_ops() as ops:
+        port = Port(ops)
+        read = KernelOpRequest(10, KernelOp("cold", "read", (Entry(KNOB, U32()),), tag="look"))
+        async with trio.open_nursery() as nursery:
+            port.guest.accept(REQUEST, nursery)
+        async with trio.open_nursery() as nursery:
+            port.guest.accept(read, nursery)
+        port.guest.refuse(11, "no idea")
+        assert port.replies == [
+            KernelOpReply(9, True),
+            KernelOpReply(10, True, "", (U32(5),)),
+            KernelOpReply(11, False, "no idea"),
+        ]
+        assert ops.told()[0].who == "guest"
+        assert ops.rig.bridge.kernel_op_value("look") == U32(5)
+        assert [tag for tag, _ in ops.rig.bridge.drain_kernel_ops()] == ["from the guest", "look"]
+
+
+async def test_a_flood_from_the_guest_is_refused_at_once(open_ops: OpenOps) -> None:
+    async with open_ops(allow=False) as ops:
+        port = Port(ops)
+        async with trio.open_nursery() as nursery:
+            for _ in range(MAX_AT_ONCE + 3):
+                port.guest.accept(REQUEST, nursery)
+            assert len(port.replies) == 3
+        for _ in range(MAX_PER_S):
+            async with trio.open_nursery() as nursery:
+                port.guest.accept(REQUEST, nursery)
+        statistics = port.guest.statistics()
+        assert (statistics.served, statistics.over_budget) == (MAX_PER_S, MAX_AT_ONCE + 3)
+        assert len(port.replies) == MAX_PER_S + MAX_AT_ONCE + 3
+        assert all(not reply.success for reply in port.replies)
+        port.now_ns += 1_000_000_000
+        async with trio.open_nursery() as nursery:
+            port.guest.accept(REQUEST, nursery)
+        assert port.guest.statistics().served == MAX_PER_S + 1
+
+
+async def test_a_viewers_command_answers_with_plain_values(open_ops: OpenOps) -> None:
+    async with open_ops() as ops:
+        args = msgspec.to_builtins(REQUEST.op, builtin_types=(bytes,))
+        result = await serve_command(ops.ops, args, "bob")
+        assert (result["mode"], result["direction"], result["pause"]) == ("hot", "write", None)
+        (entry,) = result["entries"]
+        assert (entry["target"], entry["before"], entry["after"]) == ("knob", 10, 5)
+        assert ops.told()[0].who == "bob"
+        with pytest.raises(UsageError, match="direction"):
+            await serve_command(ops.ops, args | {"direction": "burn"}, "bob")
+        with pytest.raises(UsageError, match="at most 256"):
+            await serve_command(ops.ops, args | {"tag": "x" * 257}, "bob")
+        args["entries"][0]["target"] = {"type": "symbol", "name": "_stext"}
+        with pytest.raises(UsageError, match="kernel text"):
+            await serve_command(ops.ops, args, "bob")
