@@ -24,6 +24,7 @@ from ktstr_tui.capture.snapshots import BridgeEvent, DrainedSnapshot
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.events import Logged, RunConcluded
 from ktstr_tui.model.missing_stats import MissingStats
+from ktstr_tui.model.outputs import IndexLine
 from ktstr_tui.model.report_files import SCHEMA_DEGRADED
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.port.dispatch import Dispatcher
@@ -78,7 +79,7 @@ async def conclude(
     stream.emit(told)
 
 
-def _line(entry: DrainedSnapshot, saved: CaptureState | None) -> dict[str, Any]:
+def _line(entry: DrainedSnapshot, saved: CaptureState | None) -> IndexLine:
     missing = entry.stats if isinstance(entry.stats, MissingStats) else None
     failed = entry.report.is_placeholder
     return {

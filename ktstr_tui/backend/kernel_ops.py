@@ -17,6 +17,7 @@ from ktstr_tui.backend.guest_requests import MEMORY_WAIT_S
 from ktstr_tui.capture.active import require_bridge
 from ktstr_tui.capture.watch.slots import HitBudget
 from ktstr_tui.model.errors import InternalError, KtstrError, UsageError
+from ktstr_tui.model.outputs import KernelOpResult
 from ktstr_tui.ops.kernel_ops import KernelOps
 from ktstr_tui.wire.frames import MAX_PAYLOAD_BYTES
 from ktstr_tui.wire.kernel_ops import KERNEL_OP_TAG_MAX, KernelOp, KernelOpReply, KernelOpRequest
@@ -108,7 +109,7 @@ class GuestKernelOps:
         self._reply(MsgType.KernelOpReply, reply.pack())
 
 
-async def serve_command(ops: KernelOps, args: dict[str, Any], who: str) -> dict[str, Any]:
+async def serve_command(ops: KernelOps, args: dict[str, Any], who: str) -> KernelOpResult:
     """Carry out an operation for a viewer; what it read or changed, as plain values.
 
     Raises:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import msgspec
 
+from ktstr_tui.model.outputs import Conclusion, StalledTask, Summary, SummaryCapture
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.state import CaptureState, RunState
 
 
-def first_stalled(report: CaptureReport) -> dict[str, Any] | None:
+def first_stalled(report: CaptureReport) -> StalledTask | None:
     """The longest waiting task of a capture, or None when no task waited."""
     task = report.stalled
     if task is None:
@@ -18,7 +19,7 @@ def first_stalled(report: CaptureReport) -> dict[str, Any] | None:
     return {"pid": task.pid, "comm": task.comm, "age_ms": task.age_ms, "dsq": task.dsq}
 
 
-def capture_summary(entry: CaptureState) -> dict[str, Any]:
+def capture_summary(entry: CaptureState) -> SummaryCapture:
     """One capture as a line of the summary; times in microseconds and milliseconds."""
     report = entry.report
     return {
@@ -42,17 +43,16 @@ def capture_summary(entry: CaptureState) -> dict[str, Any]:
     }
 
 
-def _conclusion(state: RunState) -> dict[str, Any] | None:
+def _conclusion(state: RunState) -> Conclusion | None:
     told = state.conclusion
     if told is None:
         return None
-    plain: dict[str, Any] = msgspec.to_builtins(told)
-    return {
-        name: value for name, value in plain.items() if name not in ("type", "seq", "mono_ns", "guest_ns")
-    }
+    plain = msgspec.to_builtins(told)
+    # The keys are the fields of the event, without those that every event has.
+    return cast("Conclusion", {name: plain[name] for name in Conclusion.__annotations__})
 
 
-def summarize(state: RunState) -> dict[str, Any]:
+def summarize(state: RunState) -> Summary:
     """The whole run; values that were never learnt are None, not zero."""
     info = state.info
     ended = state.ended

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
 
 import msgspec
 
 from ktstr_tui.backend.config import Accelerator, BeatsConfig, RunConfig
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.outputs import SummaryCapture
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.topology import Topology
 from ktstr_tui.text.output import print_json, say
@@ -130,7 +130,7 @@ def _run_here(config: RunConfig) -> RunState:
     return trio.run(run_backend, config, say, ready)
 
 
-def _in_words(capture: dict[str, Any]) -> str:
+def _in_words(capture: SummaryCapture) -> str:
     if capture["is_placeholder"]:
         return capture["degraded_reason"] or "failed; the file says why"
     task = capture["first_stalled"]
@@ -142,7 +142,7 @@ def _in_words(capture: dict[str, Any]) -> str:
 def _print_summary(state: RunState) -> None:
     from ktstr_tui.backend.summary import summarize
 
-    summary: dict[str, Any] = summarize(state)
+    summary = summarize(state)
     boot = f"{summary['boot_ms']:.0f} ms" if summary["boot_ms"] is not None else "never up"
     out = sys.stdout
     out.write(

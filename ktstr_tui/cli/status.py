@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from ktstr_tui.cli.attach import find_run
+from ktstr_tui.model.outputs import CaptureLine, Status, StatusCpu, StatusScheduler
 from ktstr_tui.model.text import printable
 from ktstr_tui.text.output import print_json
 
@@ -20,7 +20,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
     from ktstr_tui.link.status import status_of
     from ktstr_tui.link.viewer import Viewer
 
-    async def ask(place: Path) -> dict[str, Any]:
+    async def ask(place: Path) -> Status:
         async with Viewer(place) as viewer:
             await viewer.connect()
             return status_of(viewer.state)
@@ -33,7 +33,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         print(printable(line))
 
 
-def status_lines(status: dict[str, Any]) -> list[str]:
+def status_lines(status: Status) -> list[str]:
     """The object of `status_of` as lines for people."""
     uptime = f"{status['uptime_ms'] / 1000:.0f} s" if status["uptime_ms"] is not None else "unknown"
     frozen = f", frozen: {status['frozen']}" if status["frozen"] else ""
@@ -56,7 +56,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _scheduler_line(scheduler: dict[str, Any] | None) -> str:
+def _scheduler_line(scheduler: StatusScheduler | None) -> str:
     if scheduler is None:
         return "scheduler  not read yet"
     if scheduler["unreadable"]:
@@ -72,7 +72,7 @@ def _scheduler_line(scheduler: dict[str, Any] | None) -> str:
     return line
 
 
-def _cpu_line(cpu: dict[str, Any]) -> str:
+def _cpu_line(cpu: StatusCpu) -> str:
     if cpu["unreadable"]:
         return f"CPU {cpu['cpu']:<4}   unreadable: {cpu['unreadable']}"
     curr = cpu["curr"]
@@ -82,7 +82,7 @@ def _cpu_line(cpu: dict[str, Any]) -> str:
     )
 
 
-def _capture_line(capture: dict[str, Any]) -> str:
+def _capture_line(capture: CaptureLine) -> str:
     if capture["is_placeholder"]:
         why = f": {capture['degraded_reason']}  {capture['path']}" if capture["degraded_reason"] else ""
         return f"capture    {capture['tag']} ({capture['trigger']}): failed{why}"

@@ -260,7 +260,7 @@ class Publisher:
         return {}, []
 
     def _send_status(self, command: Command) -> _Answer:
-        return status_of(self._stream.state), []
+        return dict(status_of(self._stream.state)), []
 
     def _send_snapshot(self, command: Command) -> _Answer:
         seq = self._stream.state.seq

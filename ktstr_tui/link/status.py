@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ktstr_tui.model.outputs import CaptureLine, Status, StatusCpu, StatusScheduler
 from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import CaptureState, RunState
 
 
-def status_of(state: RunState) -> dict[str, Any]:
+def status_of(state: RunState) -> Status:
     """What matters of ``state``, ready for JSON; what is unknown is None, with units in the names."""
     info = state.info
     return {
@@ -59,7 +58,7 @@ def status_of(state: RunState) -> dict[str, Any]:
     }
 
 
-def _scheduler(state: RunState) -> dict[str, Any] | None:
+def _scheduler(state: RunState) -> StatusScheduler | None:
     scheduler = state.scheduler
     if scheduler is None:
         return None
@@ -85,7 +84,7 @@ def _scheduler(state: RunState) -> dict[str, Any] | None:
     }
 
 
-def _cpu(sample: CpuSample) -> dict[str, Any]:
+def _cpu(sample: CpuSample) -> StatusCpu:
     return {
         "cpu": sample.cpu,
         "nr_running": sample.nr_running,
@@ -97,7 +96,7 @@ def _cpu(sample: CpuSample) -> dict[str, Any]:
     }
 
 
-def _capture(entry: CaptureState) -> dict[str, Any]:
+def _capture(entry: CaptureState) -> CaptureLine:
     report, task = entry.report, entry.report.stalled
     return {
         "tag": report.tag,

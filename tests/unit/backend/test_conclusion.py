@@ -142,6 +142,7 @@ async def test_results_of_the_guest_are_written_and_named(run: Run) -> None:
     assert [line.get("value") or line.get("text") for line in lines] == [{"p99_us": 12}, "torn"]
     assert "results: 2 PayloadMetrics" in run.stream.state.log[-1].text
     summary = summarize(run.stream.state)["conclusion"]
+    assert summary is not None
     assert summary["results"] == {"PayloadMetrics": 2}
     assert "seq" not in summary
 
