@@ -1,8 +1,15 @@
 """The two directories of a run, and the lock that makes a name mean one run.
 
-``<runtime>/<name>/`` holds the sockets and ``run.json``; it goes when the run ends. ``<state>/runs/<name>-<time>/``
-holds the recording, the captures and the console log; it stays. A run holds ``flock`` on ``<runtime>/<name>/lock``
-for as long as it lives, so a name whose lock can be taken belongs to nobody, however its last owner died.
+``<runtime>/<name>/`` holds the sockets and ``run.json``; it is removed when the run ends.
+``<state>/runs/<name>-<time>/`` holds the recording, the captures and the console log; it stays. A run holds
+``flock`` on ``<runtime>/.<name>.lock`` for as long as it lives, so a name whose lock can be taken belongs to
+nobody, however its last owner died.
+
+The lock file is beside the directory, not in it, and is never removed. A lock file that goes with its directory
+lets two runs hold one name: one has opened the file and waits, the owner removes it and ends, a third makes a
+new file of the same name, and both locks are granted, on two files. For the same reason `_locked` compares the
+file it has locked with the one that the path names now, and a run removes its directory only while that is
+still the one it made.
 """
 
 from __future__ import annotations
@@ -33,6 +40,12 @@ class RunDirs(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     socket_dir: Path
     data_dir: Path
+    socket_dir_id: tuple[int, int] | None = None
+    """Device and inode of ``socket_dir`` as it was made."""
+
+    def is_intact(self) -> bool:
+        """Whether ``socket_dir`` is still the directory that this run made."""
+        return self.socket_dir_id is not None and _identity(self.socket_dir) == self.socket_dir_id
 
     def describe(self, facts: dict[str, Any]) -> None:
         """Write ``run.json``, by which other programs find the run."""
@@ -70,10 +83,28 @@ def take_place(name: str | None, fallback: str) -> Iterator[RunDirs]:
     else:
         raise last or UsageError("no free run name")
     try:
-        yield RunDirs(name=candidate, socket_dir=socket_dir, data_dir=_data_dir(candidate))
+        dirs = RunDirs(
+            name=candidate,
+            socket_dir=socket_dir,
+            data_dir=_data_dir(candidate),
+            socket_dir_id=_identity(socket_dir),
+        )
+        try:
+            yield dirs
+        finally:
+            if dirs.is_intact():
+                shutil.rmtree(socket_dir, ignore_errors=True)
     finally:
-        shutil.rmtree(socket_dir, ignore_errors=True)
         os.close(lock)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a path; None when nothing is there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _sanitized(text: str) -> str:
@@ -86,23 +117,33 @@ def _lock(name: str) -> tuple[int, Path]:
         raise UsageError(
             f"{name!r} cannot be a run's name", "use up to 40 letters, digits, dots, dashes and underscores"
         )
-    socket_dir = paths.private_dir(paths.runtime_dir() / name)
-    paths.check_socket_path(socket_dir / "control.sock")
-    lock = os.open(socket_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    paths.check_socket_path(paths.runtime_dir() / name / "control.sock")
+    lock = _locked(paths.private_dir(paths.runtime_dir()) / f".{name}.lock", name)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise UsageError(
-            f"a run named {name} is going on",
-            f"watch it with: ktstr-tui attach {name}; or choose another --name",
-        ) from None
-    try:
+        socket_dir = paths.private_dir(paths.runtime_dir() / name)
         _clear(socket_dir, name)
     except BaseException:
         os.close(lock)
         raise
     return lock, socket_dir
+
+
+def _locked(path: Path, name: str) -> int:
+    """Lock the file that ``path`` names; returns its descriptor."""
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise UsageError(
+                f"a run named {name} is in progress",
+                f"watch it with: ktstr-tui attach {name}; or choose another --name",
+            ) from None
+        status = os.fstat(lock)
+        if _identity(path) == (status.st_dev, status.st_ino):
+            return lock
+        os.close(lock)
 
 
 def _clear(socket_dir: Path, name: str) -> None:

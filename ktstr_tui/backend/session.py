@@ -20,6 +20,7 @@ import trio
 from ktstr_tui.backend.beats import open_host_socket
 from ktstr_tui.backend.commands import run_command
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.dir_watch import watch_directories
 from ktstr_tui.backend.live import LiveGuest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome
 from ktstr_tui.backend.prepare import Prepared, prepare
@@ -124,6 +125,7 @@ class Session:
                 ) as beats_socket:
                     ready(self._place)
                     nursery.start_soon(watch_signals, self.ending)
+                    nursery.start_soon(watch_directories, self._place, self.stream.emit)
                     outcome = await self._run_machine(_Audience(publisher, recorder), beats_socket)
                 self._say_goodbye(outcome)
                 with trio.CancelScope(shield=True):

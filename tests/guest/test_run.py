@@ -160,7 +160,7 @@ def test_a_second_run_of_the_same_name_is_refused(tmp_path: Path) -> None:
     with headless_run(tmp_path, "--scenario", "idle") as run:
         second = call("run", "--headless", "--name", run.name, env=run.env)
         assert second.returncode == 2
-        assert "is going on" in second.stderr
+        assert "is in progress" in second.stderr
         assert run.process.poll() is None
 
 

@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import trio
+from trio.testing import MockClock
 
+from ktstr_tui.backend.dir_watch import watch_directories
 from ktstr_tui.backend.run_dirs import take_place
 from ktstr_tui.model.errors import HostError, UsageError
 
@@ -36,7 +39,7 @@ def test_a_place_is_private_and_its_sockets_go_at_the_end() -> None:
 def test_a_second_run_of_the_same_name_is_refused_and_loses_nothing() -> None:
     with take_place("one", "x") as place:
         place.describe({"name": "one"})
-        with pytest.raises(UsageError, match="a run named one is going on"), take_place("one", "x"):
+        with pytest.raises(UsageError, match="a run named one is in progress"), take_place("one", "x"):
             pass
         assert (place.socket_dir / "run.json").exists()
 
@@ -70,7 +73,58 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
     left = Path(os.environ["XDG_RUNTIME_DIR"]) / "ktstr" / "one"
     assert (left / "events.sock").is_socket()
     with take_place("one", "x") as place:
-        assert sorted(path.name for path in place.socket_dir.iterdir()) == ["lock"]
+        assert list(place.socket_dir.iterdir()) == []
+
+
+_RACER = """
+import fcntl, os, sys, time
+from collections import Counter
+from ktstr_tui.backend.run_dirs import take_place
+from ktstr_tui.model.errors import UsageError
+held = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+counts = Counter()
+end = time.monotonic() + 60
+while counts["held"] < 150 and time.monotonic() < end:
+    try:
+        with take_place("race", "race") as place:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                counts["two hold the name"] += 1
+                continue
+            place.describe({})
+            os.sched_yield()
+            counts["held"] += 1
+            counts["directory lost"] += not (place.socket_dir / "run.json").exists()
+            fcntl.flock(held, fcntl.LOCK_UN)
+            place.data_dir.rmdir()
+    except UsageError:
+        counts["refused"] += 1
+print(counts["held"], counts["refused"], counts["two hold the name"], counts["directory lost"])
+"""
+
+
+def test_a_name_is_never_held_twice_by_starters_that_race(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _RACER, str(tmp_path / "held")]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    totals = [0, 0, 0, 0]
+    for racer in racers:
+        output, _ = racer.communicate(timeout=120)
+        totals = [total + int(count) for total, count in zip(totals, output.split(), strict=True)]
+    held, refused, twice, lost = totals
+    assert held > 150
+    assert refused > 0
+    assert (twice, lost) == (0, 0)
+
+
+def test_a_directory_made_by_another_is_left_alone_at_the_end() -> None:
+    with take_place("one", "x") as place:
+        assert place.is_intact()
+        place.socket_dir.rename(place.socket_dir.with_name("moved"))
+        place.socket_dir.mkdir(mode=0o700)
+        (place.socket_dir / "events.sock").touch()
+        assert not place.is_intact()
+    assert (place.socket_dir / "events.sock").exists()
 
 
 def test_a_directory_with_foreign_files_is_refused_and_left_alone() -> None:
@@ -102,3 +156,18 @@ def test_a_runtime_directory_too_long_for_a_socket_is_explained(
         pass
     with pytest.raises(OSError, match="too long"), socket.socket(socket.AF_UNIX) as test:
         test.bind(str(deep / "ktstr" / "one" / "control.sock"))
+
+
+async def test_a_directory_removed_under_a_run_is_said_once(autojump_clock: MockClock) -> None:
+    said: list[str] = []
+    with take_place("one", "x") as place:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch_directories, place, lambda event: said.append(event.text))
+            await trio.sleep(10)
+            assert said == []
+            place.socket_dir.rmdir()
+            await trio.sleep(10)
+            place.data_dir.rmdir()
+            await trio.sleep(10)
+            nursery.cancel_scope.cancel()
+    assert [str(place.socket_dir) in said[0], str(place.data_dir) in said[1], len(said)] == [True, True, 2]
