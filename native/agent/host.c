@@ -98,8 +98,10 @@ static void snapshot_reply(const uint8_t *payload, uint32_t bytes)
 	}
 	if (id == host.capture_pending)
 		host.capture_pending = 0;
-	host_printf(KTF_STDOUT, "ktstr-agent: %s %u: %s%s%.*s\n", host.capture_what ? host.capture_what : "request", id,
-		    status == SNAPSHOT_OK ? "done" : "failed", payload[8] ? ": " : "", (int)(bytes - 8), (const char *)payload + 8);
+	host_printf(KTF_STDOUT, "ktstr-agent: %s %u: %s%s%.*s\n",
+		    host.capture_what ? host.capture_what : "request", id,
+		    status == SNAPSHOT_OK ? "done" : "failed", payload[8] ? ": " : "", (int)(bytes - 8),
+		    (const char *)payload + 8);
 }
 
 void host_receive(void)

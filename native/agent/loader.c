@@ -124,7 +124,8 @@ static void visit_enum(void *context, const char *name, const struct btf_type *t
 	struct enum_fill *fill = context;
 	uint64_t value;
 
-	if (strncmp(name, "__SCX_", 6) || type->size != sizeof(value) || place->offset + sizeof(value) > fill->bytes)
+	if (strncmp(name, "__SCX_", 6) || type->size != sizeof(value) ||
+	    place->offset + sizeof(value) > fill->bytes)
 		return;
 	if (!fill->kernel)
 		fill->kernel = btf__load_vmlinux_btf();
@@ -137,7 +138,7 @@ static void fill_kernel_enums(struct bpf_object *object)
 	struct enum_fill fill = { 0 };
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, object) {
+	bpf_object__for_each_map (map, object) {
 		const char *section = bpf_map__name(map);
 		size_t at = strlen(section);
 

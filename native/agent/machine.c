@@ -18,7 +18,8 @@
 #define DMESG_TAIL_BYTES 16384
 #define KLOG_READ_ALL 3
 #define FIFO_MAX 99
-#define KALLSYMS_LINES 16384 // it is sorted by address; older kernels begin with some thousand of the CPUs' areas
+// It is sorted by address; older kernels begin with some thousand of the CPUs' areas.
+#define KALLSYMS_LINES 16384
 
 uint64_t now_ns(void)
 {
@@ -93,7 +94,8 @@ int machine_mount(char *problem, size_t bytes)
 {
 	for (size_t i = 0; i < sizeof(mounts) / sizeof(*mounts); i++) {
 		mkdir(mounts[i].target, 0755); // sysfs refuses: its directories are there already
-		if (!mount(mounts[i].type, mounts[i].target, mounts[i].type, MS_NOSUID, NULL) || errno == EBUSY)
+		if (!mount(mounts[i].type, mounts[i].target, mounts[i].type, MS_NOSUID, NULL) ||
+		    errno == EBUSY)
 			continue;
 		if (mounts[i].required) {
 			snprintf(problem, bytes, "mount %s: %s", mounts[i].target, strerror(errno));

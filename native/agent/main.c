@@ -63,7 +63,8 @@ static void request(enum host_request_kind kind, const char *tag)
 		host.capture_queued = false;
 	}
 	if (host.capture_pending)
-		host_printf(KTF_STDOUT, "ktstr-agent: %s %u: no reply\n", host.capture_what, host.capture_pending);
+		host_printf(KTF_STDOUT, "ktstr-agent: %s %u: no reply\n", host.capture_what,
+			    host.capture_pending);
 	host.capture_pending = 0;
 }
 
@@ -71,7 +72,8 @@ static void run_until_step_ends(const struct plan_step *step)
 {
 	uint64_t start_ns = now_ns();
 	uint64_t end_ns = start_ns + step->duration_ms * NSEC_PER_MSEC;
-	uint64_t capture_ns = step->capture[0] ? start_ns + step->duration_ms * NSEC_PER_MSEC / 2 : UINT64_MAX;
+	uint64_t capture_ns =
+		step->capture[0] ? start_ns + step->duration_ms * NSEC_PER_MSEC / 2 : UINT64_MAX;
 
 	while (!host.shutdown && now_ns() < end_ns) {
 		if (step->until_ejected && step->sched >= 0 && sched_ejected())
@@ -199,7 +201,8 @@ int main(int argc, char **argv)
 	if (argc == 2 && !strcmp(argv[0], LOADER_NAME))
 		return loader_main(argv[1]);
 	if (getpid() != 1) {
-		fprintf(stderr, "ktstr-agent is the init program of a test guest and runs as process 1 only\n");
+		fprintf(stderr,
+			"ktstr-agent is the init program of a test guest and runs as process 1 only\n");
 		return EXIT_BROKEN;
 	}
 	boot();

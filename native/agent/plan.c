@@ -362,7 +362,8 @@ int plan_read(const char *path, struct plan *plan, char *problem, size_t bytes)
 		used += (size_t)n;
 	close(fd);
 	if (n < 0 || used == PLAN_MAX_BYTES || memchr(text, '\0', used)) {
-		snprintf(problem, bytes, "plan: %s: unreadable, larger than %d bytes, or not text", path, PLAN_MAX_BYTES);
+		snprintf(problem, bytes, "plan: %s: unreadable, larger than %d bytes, or not text", path,
+			 PLAN_MAX_BYTES);
 		return -1;
 	}
 	text[used] = '\0';

@@ -127,7 +127,8 @@ static void tell_drops(void)
 
 	if (!dropped_frames || queue_used > PORT_TEXT_BYTES / 2)
 		return;
-	n = snprintf(text, sizeof(text), "ktstr-agent: %llu frames (%llu bytes) dropped: the host did not read the port\n",
+	n = snprintf(text, sizeof(text),
+		     "ktstr-agent: %llu frames (%llu bytes) dropped: the host did not read the port\n",
 		     (unsigned long long)dropped_frames, (unsigned long long)dropped_bytes);
 	dropped_frames = 0;
 	dropped_bytes = 0;
@@ -137,7 +138,8 @@ static void tell_drops(void)
 void port_flush(void)
 {
 	while (queue_used && port_connected()) {
-		size_t run = PORT_QUEUE_BYTES - queue_start < queue_used ? PORT_QUEUE_BYTES - queue_start : queue_used;
+		size_t run = PORT_QUEUE_BYTES - queue_start < queue_used ? PORT_QUEUE_BYTES - queue_start
+									 : queue_used;
 		ssize_t n = write(fd, queue + queue_start, run < WRITE_BYTES ? run : WRITE_BYTES);
 
 		if (n <= 0)
@@ -155,7 +157,8 @@ bool port_receive(uint32_t *msg_type, const uint8_t **payload, uint32_t *bytes)
 		size_t used = 0;
 		bool more;
 		const uint8_t *data = received + received_at;
-		int n = ktf_assembler_feed(assembler, data, received_bytes - received_at, &used, &frame, 1, &more);
+		int n = ktf_assembler_feed(assembler, data, received_bytes - received_at, &used, &frame, 1,
+					   &more);
 
 		if (n < 0)
 			return false;
@@ -164,7 +167,8 @@ bool port_receive(uint32_t *msg_type, const uint8_t **payload, uint32_t *bytes)
 			if (!(frame.flags & KTF_CRC_OK))
 				continue;
 			*msg_type = frame.msg_type;
-			*payload = (frame.flags & KTF_IN_TAIL ? ktf_assembler_tail(assembler) : data) + frame.offset;
+			*payload = (frame.flags & KTF_IN_TAIL ? ktf_assembler_tail(assembler) : data) +
+				   frame.offset;
 			*bytes = frame.length;
 			return true;
 		}

@@ -117,7 +117,7 @@ static void kmsg_ready(int fd)
 
 		if (n > 0)
 			kmsg_record(record, n);
-		else if (n == 0 || errno != EPIPE) // EPIPE: some were overwritten unread; go on with the oldest
+		else if (n == 0 || errno != EPIPE) // EPIPE: some were overwritten; go on with the oldest
 			return;
 	}
 }

@@ -82,8 +82,8 @@ static void hang_up(void)
 
 static void answer_error(const char *error, const char *detail)
 {
-	int n = snprintf(answer.data, sizeof(answer.data), "{\"ktstr_relay_error\":\"%s\",\"detail\":\"%s\"}\n", error,
-			 detail);
+	int n = snprintf(answer.data, sizeof(answer.data),
+			 "{\"ktstr_relay_error\":\"%s\",\"detail\":\"%s\"}\n", error, detail);
 
 	hang_up();
 	answer.bytes = answer.length = (size_t)n;

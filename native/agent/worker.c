@@ -231,7 +231,8 @@ void worker_report(void)
 		if (workers[i].pid <= 0)
 			continue;
 		report.rows[report.count].pid = (uint32_t)workers[i].pid;
-		report.rows[report.count].iterations = __atomic_load_n(&slots[i].iterations, __ATOMIC_RELAXED);
+		report.rows[report.count].iterations =
+			__atomic_load_n(&slots[i].iterations, __ATOMIC_RELAXED);
 		memcpy(report.rows[report.count].comm, workers[i].comm, COMM_BYTES);
 		report.count++;
 	}

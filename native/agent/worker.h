@@ -23,6 +23,7 @@ uint32_t worker_count(void); // running ones
 uint64_t worker_iterations(void); // of all workers since boot
 uint32_t worker_op_kinds(const struct plan_step *step); // bit per kind
 void worker_report(void); // send a WorkerReport frame
-uint64_t worker_tick(uint64_t now_ns); // reports and passes on heartbeats when due; returns when to call again
+// Reports and passes on heartbeats when due; returns when to call again.
+uint64_t worker_tick(uint64_t now_ns);
 
 #endif

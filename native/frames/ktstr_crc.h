@@ -73,14 +73,15 @@ static uint32_t crc_by_tables(uint32_t crc, const uint8_t *p, size_t length)
 #ifdef KTF_HAVE_CLMUL
 // Move `x` ahead by the distance in `k` (low half by k[0], high half by k[1]) onto `onto`.
 __attribute__((target("pclmul,sse2"), always_inline)) static inline __m128i crc_fold(__m128i x, __m128i k,
-										       __m128i onto)
+										     __m128i onto)
 {
 	__m128i low = _mm_clmulepi64_si128(x, k, 0x00);
 	__m128i high = _mm_clmulepi64_si128(x, k, 0x11);
 	return _mm_xor_si128(_mm_xor_si128(low, high), onto);
 }
 
-__attribute__((target("pclmul,sse2"))) static uint32_t crc_by_clmul(uint32_t crc, const uint8_t *p, size_t length)
+__attribute__((target("pclmul,sse2"))) static uint32_t crc_by_clmul(uint32_t crc, const uint8_t *p,
+								    size_t length)
 {
 	// Reflected x^(512+32), x^(512-32) and x^(128+32), x^(128-32) mod P, one bit up as reflection wants it.
 	const __m128i by_512 = _mm_set_epi64x(0x1c6e41596, 0x154442bd4);

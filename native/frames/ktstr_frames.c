@@ -46,7 +46,7 @@ struct ktf_assembler {
 };
 
 const struct ktf_msg_type ktf_msg_types[] = {
-#define KTF_ROW(c_name, name, value, direction) {#name, value, direction},
+#define KTF_ROW(c_name, name, value, direction) { #name, value, direction },
 	KTF_MSG_TYPES(KTF_ROW)
 #undef KTF_ROW
 };
@@ -56,7 +56,7 @@ bool ktf_is_known(uint32_t msg_type)
 {
 	switch (msg_type) {
 #define KTF_CASE(c_name, name, value, direction) case value:
-	KTF_MSG_TYPES(KTF_CASE)
+		KTF_MSG_TYPES(KTF_CASE)
 #undef KTF_CASE
 		return true;
 	default:

@@ -26,37 +26,37 @@ enum ktf_direction {
 };
 
 // The one list of known types: X(C name, name, value, direction).
-#define KTF_MSG_TYPES(X)                                                   \
-	X(STIMULUS, Stimulus, 0x5354494Du, KTF_GUEST_TO_HOST)              \
-	X(STEP_END, StepEnd, 0x5354454Eu, KTF_GUEST_TO_HOST)               \
-	X(SCENARIO_START, ScenarioStart, 0x53435354u, KTF_GUEST_TO_HOST)   \
-	X(SCENARIO_PAUSE, ScenarioPause, 0x53435050u, KTF_GUEST_TO_HOST)   \
-	X(SCENARIO_RESUME, ScenarioResume, 0x53435252u, KTF_GUEST_TO_HOST) \
-	X(SCENARIO_END, ScenarioEnd, 0x5343454Eu, KTF_GUEST_TO_HOST)       \
-	X(EXIT, Exit, 0x45584954u, KTF_GUEST_TO_HOST)                      \
-	X(TEST_RESULT, TestResult, 0x54455354u, KTF_GUEST_TO_HOST)         \
-	X(SCHED_EXIT, SchedExit, 0x53434458u, KTF_GUEST_TO_HOST)           \
-	X(CRASH, Crash, 0x43525348u, KTF_GUEST_TO_HOST)                    \
-	X(PAYLOAD_METRICS, PayloadMetrics, 0x504D4554u, KTF_GUEST_TO_HOST) \
+#define KTF_MSG_TYPES(X)                                                        \
+	X(STIMULUS, Stimulus, 0x5354494Du, KTF_GUEST_TO_HOST)                   \
+	X(STEP_END, StepEnd, 0x5354454Eu, KTF_GUEST_TO_HOST)                    \
+	X(SCENARIO_START, ScenarioStart, 0x53435354u, KTF_GUEST_TO_HOST)        \
+	X(SCENARIO_PAUSE, ScenarioPause, 0x53435050u, KTF_GUEST_TO_HOST)        \
+	X(SCENARIO_RESUME, ScenarioResume, 0x53435252u, KTF_GUEST_TO_HOST)      \
+	X(SCENARIO_END, ScenarioEnd, 0x5343454Eu, KTF_GUEST_TO_HOST)            \
+	X(EXIT, Exit, 0x45584954u, KTF_GUEST_TO_HOST)                           \
+	X(TEST_RESULT, TestResult, 0x54455354u, KTF_GUEST_TO_HOST)              \
+	X(SCHED_EXIT, SchedExit, 0x53434458u, KTF_GUEST_TO_HOST)                \
+	X(CRASH, Crash, 0x43525348u, KTF_GUEST_TO_HOST)                         \
+	X(PAYLOAD_METRICS, PayloadMetrics, 0x504D4554u, KTF_GUEST_TO_HOST)      \
 	X(RAW_PAYLOAD_OUTPUT, RawPayloadOutput, 0x5241574Fu, KTF_GUEST_TO_HOST) \
-	X(PROFRAW, Profraw, 0x50524157u, KTF_GUEST_TO_HOST)                \
-	X(WPROF_TRACE, WprofTrace, 0x57505246u, KTF_GUEST_TO_HOST)         \
-	X(STDOUT, Stdout, 0x534F5554u, KTF_GUEST_TO_HOST)                  \
-	X(STDERR, Stderr, 0x53455252u, KTF_GUEST_TO_HOST)                  \
-	X(SCHED_LOG, SchedLog, 0x53434C47u, KTF_GUEST_TO_HOST)             \
-	X(LIFECYCLE, Lifecycle, 0x4C494645u, KTF_GUEST_TO_HOST)            \
-	X(EXEC_EXIT, ExecExit, 0x45584358u, KTF_GUEST_TO_HOST)             \
-	X(DMESG, Dmesg, 0x444D5347u, KTF_GUEST_TO_HOST)                    \
-	X(PROBE_OUTPUT, ProbeOutput, 0x50524F42u, KTF_GUEST_TO_HOST)       \
-	X(SYS_RDY, SysRdy, 0x53524459u, KTF_GUEST_TO_HOST)                 \
-	X(KERN_ADDRS, KernAddrs, 0x4B414452u, KTF_GUEST_TO_HOST)           \
-	X(SNAPSHOT_REQUEST, SnapshotRequest, 0x534E5251u, KTF_GUEST_TO_HOST) \
-	X(SNAPSHOT_REPLY, SnapshotReply, 0x534E5250u, KTF_HOST_TO_GUEST)   \
-	X(KERNEL_OP_REQUEST, KernelOpRequest, 0x4B4F5251u, KTF_GUEST_TO_HOST) \
-	X(KERNEL_OP_REPLY, KernelOpReply, 0x4B4F5250u, KTF_HOST_TO_GUEST)  \
-	X(ACCESSOR_READY, AccessorReady, 0x41435244u, KTF_HOST_TO_GUEST)   \
-	X(SHUTDOWN, Shutdown, 0x5348444Eu, KTF_HOST_TO_GUEST)              \
-	X(WORKER_REPORT, WorkerReport, 0x57524B52u, KTF_GUEST_TO_HOST)     \
+	X(PROFRAW, Profraw, 0x50524157u, KTF_GUEST_TO_HOST)                     \
+	X(WPROF_TRACE, WprofTrace, 0x57505246u, KTF_GUEST_TO_HOST)              \
+	X(STDOUT, Stdout, 0x534F5554u, KTF_GUEST_TO_HOST)                       \
+	X(STDERR, Stderr, 0x53455252u, KTF_GUEST_TO_HOST)                       \
+	X(SCHED_LOG, SchedLog, 0x53434C47u, KTF_GUEST_TO_HOST)                  \
+	X(LIFECYCLE, Lifecycle, 0x4C494645u, KTF_GUEST_TO_HOST)                 \
+	X(EXEC_EXIT, ExecExit, 0x45584358u, KTF_GUEST_TO_HOST)                  \
+	X(DMESG, Dmesg, 0x444D5347u, KTF_GUEST_TO_HOST)                         \
+	X(PROBE_OUTPUT, ProbeOutput, 0x50524F42u, KTF_GUEST_TO_HOST)            \
+	X(SYS_RDY, SysRdy, 0x53524459u, KTF_GUEST_TO_HOST)                      \
+	X(KERN_ADDRS, KernAddrs, 0x4B414452u, KTF_GUEST_TO_HOST)                \
+	X(SNAPSHOT_REQUEST, SnapshotRequest, 0x534E5251u, KTF_GUEST_TO_HOST)    \
+	X(SNAPSHOT_REPLY, SnapshotReply, 0x534E5250u, KTF_HOST_TO_GUEST)        \
+	X(KERNEL_OP_REQUEST, KernelOpRequest, 0x4B4F5251u, KTF_GUEST_TO_HOST)   \
+	X(KERNEL_OP_REPLY, KernelOpReply, 0x4B4F5250u, KTF_HOST_TO_GUEST)       \
+	X(ACCESSOR_READY, AccessorReady, 0x41435244u, KTF_HOST_TO_GUEST)        \
+	X(SHUTDOWN, Shutdown, 0x5348444Eu, KTF_HOST_TO_GUEST)                   \
+	X(WORKER_REPORT, WorkerReport, 0x57524B52u, KTF_GUEST_TO_HOST)          \
 	X(BEATS, Beats, 0x42454154u, KTF_GUEST_TO_HOST)
 
 enum ktf_msg {
@@ -90,8 +90,8 @@ size_t ktf_encode(uint8_t *out, size_t size, uint32_t msg_type, const void *payl
 
 enum ktf_frame_flags {
 	KTF_CRC_OK = 1,
-	KTF_IN_TAIL = 2,	// the payload is in the assembler, not in the bytes just fed
-	KTF_CUT = 4,		// the length field was wrong: the frame ends where the next one begins
+	KTF_IN_TAIL = 2, // the payload is in the assembler, not in the bytes just fed
+	KTF_CUT = 4, // the length field was wrong: the frame ends where the next one begins
 	KTF_PAD_NONZERO = 8,
 };
 
@@ -107,25 +107,25 @@ struct ktf_frame {
 
 // Why bytes were skipped.
 enum ktf_skip_reason {
-	KTF_SKIP_OVERSIZED,	// a header announced more than the cap
-	KTF_SKIP_BAD_HEADER,	// unknown type, and a non-zero pad or another header inside
-	KTF_SKIP_TORN,		// what followed a frame that the next one had cut short
+	KTF_SKIP_OVERSIZED, // a header announced more than the cap
+	KTF_SKIP_BAD_HEADER, // unknown type, and a non-zero pad or another header inside
+	KTF_SKIP_TORN, // what followed a frame that the next one had cut short
 	KTF_SKIP_REASONS,
 };
 
 // At any time: bytes == 16 * frames + payload_bytes + skipped (all reasons) + taken_bytes + residual.
 struct ktf_statistics {
-	uint64_t bytes;			// fed
+	uint64_t bytes; // fed
 	uint64_t frames;
-	uint64_t payload_bytes;		// in those frames
-	uint64_t crc_bad;		// frames, cut ones included
-	uint64_t cut;			// frames
-	uint64_t pad_nonzero;		// frames
-	uint64_t oversized;		// headers
-	uint64_t resyncs;		// times that the place in the stream had to be found again
+	uint64_t payload_bytes; // in those frames
+	uint64_t crc_bad; // frames, cut ones included
+	uint64_t cut; // frames
+	uint64_t pad_nonzero; // frames
+	uint64_t oversized; // headers
+	uint64_t resyncs; // times that the place in the stream had to be found again
 	uint64_t skipped[KTF_SKIP_REASONS];
-	uint64_t taken_bytes;		// handed out by ktf_assembler_take
-	uint64_t residual;		// kept for the next feed
+	uint64_t taken_bytes; // handed out by ktf_assembler_take
+	uint64_t residual; // kept for the next feed
 };
 
 struct ktf_assembler;

@@ -166,11 +166,11 @@ static void drain(struct ktb_tracker *t, struct book *book, uint64_t now_ns, uin
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct script s = {data, size};
+	struct script s = { data, size };
 	uint8_t shape = take8(&s);
 	struct ktb_tracker *t = ktb_tracker_create(1u << (shape & 7), shape & 8, 1u << (shape >> 4 & 7));
 	uint64_t now_ns = take64(&s), threshold_ns = take16(&s);
-	struct book book = {0};
+	struct book book = { 0 };
 	struct ktb_state state;
 
 	MUST(t);

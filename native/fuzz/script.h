@@ -10,12 +10,12 @@
 #include <stdlib.h>
 
 // As assert(), but never compiled out.
-#define MUST(condition)                                                                       \
-	do {                                                                                  \
-		if (!(condition)) {                                                           \
+#define MUST(condition)                                                                           \
+	do {                                                                                      \
+		if (!(condition)) {                                                               \
 			fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
-			abort();                                                              \
-		}                                                                             \
+			abort();                                                                  \
+		}                                                                                 \
 	} while (0)
 
 struct script {

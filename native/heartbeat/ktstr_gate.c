@@ -150,8 +150,8 @@ static bool identify(struct ktr_gate *g, struct ktb_datagram *in, const struct k
 }
 
 // What the gate says to a datagram, or 0 to leave it to the tracker.
-static uint32_t judge(struct ktr_gate *g, const struct ktb_tracker *t, struct ktb_datagram *in, uint64_t now_ns,
-		      struct ktv_beat *beat)
+static uint32_t judge(struct ktr_gate *g, const struct ktb_tracker *t, struct ktb_datagram *in,
+		      uint64_t now_ns, struct ktv_beat *beat)
 {
 	const struct ktr_rules *rules = &g->rules;
 	bool peer = in->source.known & KTB_KNOWN_PEER, decoded, last_word;

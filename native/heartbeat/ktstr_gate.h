@@ -22,22 +22,22 @@ enum ktr_refusal {
 };
 
 struct ktr_rules {
-	uint64_t min_interval_ns;	// between beats of one pid; 0: no limit
-	uint64_t beats_per_s;		// of all pids; 0: no limit
-	uint64_t burst;			// beats that may come at once after a pause
-	uint64_t pid_ns_inode;		// the only namespace let in; 0: all are, and nobody is looked up
-	uint64_t identity_ttl_ns;	// how long what /proc said of a pid is believed
-	uint32_t pid_max;		// 0: no limit
+	uint64_t min_interval_ns; // between beats of one pid; 0: no limit
+	uint64_t beats_per_s; // of all pids; 0: no limit
+	uint64_t burst; // beats that may come at once after a pause
+	uint64_t pid_ns_inode; // the only namespace let in; 0: all are, and nobody is looked up
+	uint64_t identity_ttl_ns; // how long what /proc said of a pid is believed
+	uint32_t pid_max; // 0: no limit
 	uint32_t uid;
 	uint32_t check_uid;
 	uint32_t reserved;
 };
 
 struct ktr_gate_state {
-	uint64_t errors[KTR_REFUSALS_END];	// by ktb_outcome.error
-	uint64_t lookups;		// of /proc
-	uint64_t unreadable;		// lookups that found no namespace
-	uint64_t milli_tokens;		// of the limit of all pids, in thousandths of a beat
+	uint64_t errors[KTR_REFUSALS_END]; // by ktb_outcome.error
+	uint64_t lookups; // of /proc
+	uint64_t unreadable; // lookups that found no namespace
+	uint64_t milli_tokens; // of the limit of all pids, in thousandths of a beat
 };
 
 struct ktr_gate;
@@ -55,7 +55,8 @@ uint32_t ktr_gate_pass(struct ktr_gate *g, struct ktb_tracker *t, struct ktb_dat
 // Whether draining the tracker now would state a stall.
 bool ktr_any_due(const struct ktb_tracker *t, uint64_t now_ns, uint64_t threshold_ns);
 // Make datagrams of frames that lie one after the other.
-void ktr_datagrams_of_frames(const uint8_t *frames, uint32_t count, uint32_t origin, struct ktb_datagram *out);
+void ktr_datagrams_of_frames(const uint8_t *frames, uint32_t count, uint32_t origin,
+			     struct ktb_datagram *out);
 void ktr_gate_state(const struct ktr_gate *g, struct ktr_gate_state *ret);
 
 #endif

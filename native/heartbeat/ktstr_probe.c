@@ -37,7 +37,7 @@ bool ktb_probe_init(struct ktb_probe *p, uint32_t capacity)
 {
 	uint32_t places = 2;
 
-	*p = (struct ktb_probe){0};
+	*p = (struct ktb_probe){ 0 };
 	if (capacity > KTB_MAX_PLACES / 2)
 		return false;
 	while (places < 2 * capacity)
@@ -46,7 +46,7 @@ bool ktb_probe_init(struct ktb_probe *p, uint32_t capacity)
 	if (!p->entries)
 		return false;
 	for (uint32_t i = 0; i < places; i++)
-		p->entries[i] = (struct ktb_entry){.slot = KTB_EMPTY};
+		p->entries[i] = (struct ktb_entry){ .slot = KTB_EMPTY };
 	p->mask = places - 1;
 	return true;
 }
@@ -94,7 +94,7 @@ bool ktb_probe_insert(struct ktb_probe *p, uint32_t key, uint32_t slot)
 		entry = vacant;
 		p->live++;
 	}
-	*entry = (struct ktb_entry){.key = key, .slot = slot};
+	*entry = (struct ktb_entry){ .key = key, .slot = slot };
 	return true;
 }
 

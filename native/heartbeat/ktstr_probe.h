@@ -22,14 +22,14 @@
 
 struct ktb_entry {
 	uint32_t key;
-	uint32_t slot;		// or KTB_EMPTY, KTB_TOMBSTONE
+	uint32_t slot; // or KTB_EMPTY, KTB_TOMBSTONE
 };
 
 struct ktb_probe {
 	struct ktb_entry *entries;
-	uint32_t mask;		// places - 1; a power of two less one
+	uint32_t mask; // places - 1; a power of two less one
 	uint32_t live;
-	uint64_t exhausted;	// inserts refused
+	uint64_t exhausted; // inserts refused
 };
 
 // The finaliser of MurmurHash3.

@@ -10,10 +10,10 @@
 
 struct ktr_sent {
 	uint64_t sent;
-	uint64_t refused;	// the kernel's queue was full: the beat is given up, its nonce is not
+	uint64_t refused; // the kernel's queue was full: the beat is given up, its nonce is not
 	uint64_t failed;
 	uint64_t last_nonce;
-	int32_t error;		// errno of the last failure
+	int32_t error; // errno of the last failure
 };
 
 // Beat as `pid` for `duration_ns`: `burst` beats every `period_ns`, or without a pause when that is 0. With `wait` a full

@@ -11,7 +11,7 @@
 #define NONE UINT32_MAX
 
 struct ktb_tracker {
-	struct ktb_slot *slots;		// `tracked` of `capacity`, without holes
+	struct ktb_slot *slots; // `tracked` of `capacity`, without holes
 	uint32_t *drained;
 	struct ktb_probe index;
 	uint32_t capacity;
@@ -249,8 +249,8 @@ static enum ktb_update replace(struct ktb_tracker *t, uint32_t at, const struct 
 	return KTB_INSERTED;
 }
 
-static enum ktb_update insert(struct ktb_tracker *t, const struct ktv_beat *beat, const struct ktb_source *source,
-			      uint64_t now_ns, uint64_t threshold_ns)
+static enum ktb_update insert(struct ktb_tracker *t, const struct ktv_beat *beat,
+			      const struct ktb_source *source, uint64_t now_ns, uint64_t threshold_ns)
 {
 	if (t->tracked >= t->capacity) {
 		uint32_t victim = find_victim(t, now_ns, threshold_ns);
@@ -284,10 +284,10 @@ enum ktb_update ktb_tracker_record(struct ktb_tracker *t, const struct ktv_beat 
 	return result;
 }
 
-enum ktb_update ktb_tracker_record_fields(struct ktb_tracker *t, uint32_t status, uint32_t pid, uint64_t timestamp,
-					  uint64_t nonce, uint32_t payload, uint64_t now_ns,
-					  uint64_t threshold_ns, uint32_t origin, uint32_t known,
-					  uint64_t pid_ns_inode, uint64_t generation)
+enum ktb_update ktb_tracker_record_fields(struct ktb_tracker *t, uint32_t status, uint32_t pid,
+					  uint64_t timestamp, uint64_t nonce, uint32_t payload,
+					  uint64_t now_ns, uint64_t threshold_ns, uint32_t origin,
+					  uint32_t known, uint64_t pid_ns_inode, uint64_t generation)
 {
 	const struct ktv_beat beat = {
 		.timestamp = timestamp,

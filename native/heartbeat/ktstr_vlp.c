@@ -67,9 +67,8 @@ static uint32_t crc_by_tables(uint32_t crc, const uint8_t *p, size_t length)
 	for (; length >= 8; length -= 8, p += 8) {
 		uint32_t low = get32(p) ^ crc;
 		uint32_t high = get32(p + 4);
-		crc = crc_table[7][low & 255] ^ crc_table[6][low >> 8 & 255] ^
-		      crc_table[5][low >> 16 & 255] ^ crc_table[4][low >> 24] ^
-		      crc_table[3][high & 255] ^ crc_table[2][high >> 8 & 255] ^
+		crc = crc_table[7][low & 255] ^ crc_table[6][low >> 8 & 255] ^ crc_table[5][low >> 16 & 255] ^
+		      crc_table[4][low >> 24] ^ crc_table[3][high & 255] ^ crc_table[2][high >> 8 & 255] ^
 		      crc_table[1][high >> 16 & 255] ^ crc_table[0][high >> 24];
 	}
 	while (length--)

@@ -41,7 +41,7 @@ enum ktv_error {
 	KTV_BAD_NONCE,
 	KTV_STALL_ON_WIRE,
 	KTV_BAD_CRC,
-	KTV_BAD_LENGTH,		// not a frame at all: dropped before it is decoded
+	KTV_BAD_LENGTH, // not a frame at all: dropped before it is decoded
 	KTV_ERRORS,
 };
 

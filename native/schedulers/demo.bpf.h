@@ -150,21 +150,21 @@ static __always_inline void record_exit(struct scx_exit_info *info)
 }
 
 /* The callbacks that all demos share, under names of their own so that a stack or a program list tells them apart. */
-#define DEMO_COMMON_OPS(name)                                                                   \
-	SEC("struct_ops/" #name "_running")                                                     \
-	void BPF_PROG(name##_running, struct task_struct *p)                                    \
-	{                                                                                       \
-		record_running(p);                                                              \
-	}                                                                                       \
-	SEC("struct_ops/" #name "_stopping")                                                    \
-	void BPF_PROG(name##_stopping, struct task_struct *p, bool runnable)                    \
-	{                                                                                       \
-		record_stopped(p);                                                              \
-	}                                                                                       \
-	SEC("struct_ops/" #name "_exit")                                                        \
-	void BPF_PROG(name##_exit, struct scx_exit_info *info)                                  \
-	{                                                                                       \
-		record_exit(info);                                                              \
+#define DEMO_COMMON_OPS(name)                                                \
+	SEC("struct_ops/" #name "_running")                                  \
+	void BPF_PROG(name##_running, struct task_struct *p)                 \
+	{                                                                    \
+		record_running(p);                                           \
+	}                                                                    \
+	SEC("struct_ops/" #name "_stopping")                                 \
+	void BPF_PROG(name##_stopping, struct task_struct *p, bool runnable) \
+	{                                                                    \
+		record_stopped(p);                                           \
+	}                                                                    \
+	SEC("struct_ops/" #name "_exit")                                     \
+	void BPF_PROG(name##_exit, struct scx_exit_info *info)               \
+	{                                                                    \
+		record_exit(info);                                           \
 	}
 
 #endif

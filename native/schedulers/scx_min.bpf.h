@@ -98,9 +98,12 @@ extern void scx_bpf_kick_cpu(s32 cpu, u64 flags) __ksym;
 
 /* Since 6.19 the insert returns whether it happened; before, it returned nothing; before 6.13 it was
  * called dispatch. The move to the local DSQ was called consume before 6.13. */
-extern bool scx_bpf_dsq_insert___v2___min(struct task_struct *p, u64 dsq_id, u64 slice_ns, u64 enq_flags) __ksym __weak;
-extern void scx_bpf_dsq_insert___min(struct task_struct *p, u64 dsq_id, u64 slice_ns, u64 enq_flags) __ksym __weak;
-extern void scx_bpf_dispatch___min(struct task_struct *p, u64 dsq_id, u64 slice_ns, u64 enq_flags) __ksym __weak;
+extern bool scx_bpf_dsq_insert___v2___min(struct task_struct *p, u64 dsq_id, u64 slice_ns,
+					  u64 enq_flags) __ksym __weak;
+extern void scx_bpf_dsq_insert___min(struct task_struct *p, u64 dsq_id, u64 slice_ns,
+				     u64 enq_flags) __ksym __weak;
+extern void scx_bpf_dispatch___min(struct task_struct *p, u64 dsq_id, u64 slice_ns,
+				   u64 enq_flags) __ksym __weak;
 extern bool scx_bpf_dsq_move_to_local___min(u64 dsq_id) __ksym __weak;
 extern bool scx_bpf_consume___min(u64 dsq_id) __ksym __weak;
 

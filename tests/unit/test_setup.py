@@ -72,6 +72,17 @@ def test_locks_agree_with_the_project_and_each_other(checkout: Path) -> None:
     assert set(project["build-system"]["requires"]) <= set(run)
 
 
+def test_hooks_run_pinned_tools_that_ci_runs_too(checkout: Path) -> None:
+    hooks = re.findall(r"^ +entry: (\S+)", (checkout / ".pre-commit-config.yaml").read_text(), re.MULTILINE)
+    ci = (checkout / ".ci/run").read_text()
+    tools = {Path(hook).name for hook in hooks}
+    assert {Path(hook).parent for hook in hooks} == {Path(".venv/bin")}
+    assert tools >= {"ruff", "mypy", "lint-imports", "shellcheck", "clang-format"}
+    for tool in tools:
+        assert (checkout / ".venv/bin" / tool).is_file(), tool
+        assert re.search(rf"(^|\| xargs -0 ){tool} ", ci, re.MULTILINE), tool
+
+
 def our_files(checkout: Path) -> Iterator[Path]:
     for directory, folders, names in os.walk(checkout):
         folders[:] = [folder for folder in folders if folder not in NOT_OURS]

@@ -178,8 +178,8 @@ static uint64_t last_number(const uint8_t *payload, size_t length)
 	for (size_t back = 1; back <= 9 && back <= length; back *= 2) {
 		const uint8_t *tag = payload + length - back - 1;
 
-		if ((back == 1 && *tag == 0xcc) || (back == 2 && *tag == 0xcd) || (back == 4 && *tag == 0xce) ||
-		    (back == 8 && *tag == 0xcf)) {
+		if ((back == 1 && *tag == 0xcc) || (back == 2 && *tag == 0xcd) ||
+		    (back == 4 && *tag == 0xce) || (back == 8 && *tag == 0xcf)) {
 			for (size_t at = 1; at <= back; at++)
 				number = number << 8 | tag[at];
 			return number;

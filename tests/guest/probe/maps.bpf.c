@@ -18,19 +18,60 @@ enum color { RED = 1, GREEN = 2 };
 struct row {
 	enum color color;
 	u8 bytes[4];
-	struct { int x, y; } at;
+	struct {
+		int x, y;
+	} at;
 	bool on;
 	char name[8];
 };
 
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 3); __type(key, u32); __type(value, struct row); } rows SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 64); __type(key, u64); __type(value, struct row); } table SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(map_flags, NO_PREALLOC); __uint(max_entries, 4096); __type(key, u32); __type(value, u32); } many SEC(".maps");
-struct { __uint(type, LRU_HASH); __uint(max_entries, 64); __type(key, u32); __type(value, u64); } recent SEC(".maps");
-struct { __uint(type, PERCPU_HASH); __uint(max_entries, 8); __type(key, u32); __type(value, u64); } shares SEC(".maps");
-struct { __uint(type, LRU_PERCPU_HASH); __uint(max_entries, 8); __type(key, u32); __type(value, u32); } recent_shares SEC(".maps");
-struct { __uint(type, RINGBUF); __uint(max_entries, 4096); } ring SEC(".maps");
-struct { __uint(type, TASK_STORAGE); __uint(map_flags, NO_PREALLOC); __type(key, int); __type(value, struct row); } tasks SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 3);
+	__type(key, u32);
+	__type(value, struct row);
+} rows SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, u64);
+	__type(value, struct row);
+} table SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, u32);
+	__type(value, u32);
+} many SEC(".maps");
+struct {
+	__uint(type, LRU_HASH);
+	__uint(max_entries, 64);
+	__type(key, u32);
+	__type(value, u64);
+} recent SEC(".maps");
+struct {
+	__uint(type, PERCPU_HASH);
+	__uint(max_entries, 8);
+	__type(key, u32);
+	__type(value, u64);
+} shares SEC(".maps");
+struct {
+	__uint(type, LRU_PERCPU_HASH);
+	__uint(max_entries, 8);
+	__type(key, u32);
+	__type(value, u32);
+} recent_shares SEC(".maps");
+struct {
+	__uint(type, RINGBUF);
+	__uint(max_entries, 4096);
+} ring SEC(".maps");
+struct {
+	__uint(type, TASK_STORAGE);
+	__uint(map_flags, NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct row);
+} tasks SEC(".maps");
 
 const volatile int minus_five = -5;
 __s64 globals_work = -1;
@@ -38,7 +79,9 @@ struct row last = { .color = GREEN, .name = "last" };
 
 static void fill(void)
 {
-	struct row row = { .color = RED, .bytes = { 1, 2, 3, 4 }, .at = { -1, 7 }, .on = true, .name = "first" };
+	struct row row = {
+		.color = RED, .bytes = { 1, 2, 3, 4 }, .at = { -1, 7 }, .on = true, .name = "first"
+	};
 	u64 big = 0xfedcba9876543210ULL, wide = 42;
 	u32 key = 1, value = 11;
 

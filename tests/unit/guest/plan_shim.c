@@ -27,10 +27,11 @@ int describe(char *text, char *out, size_t bytes)
 	for (uint32_t i = 0; i < plan.nr_steps; i++) {
 		const struct plan_step *step = &plan.steps[i];
 
-		used += (size_t)snprintf(out + used, bytes - used, "step|%s|%llu|%d|%s|%s|%s|%s\n", step->name,
-					 (unsigned long long)step->duration_ms, step->until_ejected,
-					 step->sched < 0 ? "none" : plan.scheds[step->sched].argv[1], step->capture,
-					 step->watch, step->fail);
+		used += (size_t)snprintf(out + used, bytes - used, "step|%s|%llu|%d|%s|%s|%s|%s\n",
+					 step->name, (unsigned long long)step->duration_ms,
+					 step->until_ejected,
+					 step->sched < 0 ? "none" : plan.scheds[step->sched].argv[1],
+					 step->capture, step->watch, step->fail);
 		for (uint32_t j = 0; j < step->nr_groups; j++) {
 			const struct plan_group *group = &step->groups[j];
 			char cpus[4096];
@@ -38,7 +39,8 @@ int describe(char *text, char *out, size_t bytes)
 			put_cpus(cpus, sizeof(cpus), group);
 			used += (size_t)snprintf(out + used, bytes - used, "worker|%s|%u|%u|%d|%d|%s\n",
 						 worker_kinds[group->kind], group->count,
-						 plan_group_processes(group), group->policy, group->nice, cpus);
+						 plan_group_processes(group), group->policy, group->nice,
+						 cpus);
 		}
 	}
 	return 0;

@@ -114,7 +114,8 @@ static void decode_damaged(void)
 	for (size_t i = 0; i < length; i++)
 		frame[i] = i < sizeof(whole) ? whole[i] : (uint8_t)next();
 	error = ktv_decode(frame, length, &read);
-	assert(length == KTV_FRAME_SIZE ? error != KTV_BAD_CRC && error < KTV_BAD_LENGTH : error == KTV_BAD_LENGTH);
+	assert(length == KTV_FRAME_SIZE ? error != KTV_BAD_CRC && error < KTV_BAD_LENGTH
+					: error == KTV_BAD_LENGTH);
 	if (length == KTV_FRAME_SIZE) {
 		frame[next() % KTV_FRAME_SIZE] ^= 1 << next() % 8;
 		assert(ktv_decode(frame, length, &read) != KTV_GOOD);
@@ -183,8 +184,8 @@ static void one_step(struct ktb_tracker *t, uint32_t pids, uint64_t now_ns)
 // A contradiction planted in the index is got over and counted.
 static void get_over_a_contradiction(struct ktb_tracker *t)
 {
-	struct ktv_beat beat = {.pid = 1u << 31, .nonce = 1};
-	struct ktb_source source = {0};
+	struct ktv_beat beat = { .pid = 1u << 31, .nonce = 1 };
+	struct ktb_source source = { 0 };
 
 	ktb_tracker_forget(t, beat.pid);
 	assert(ktb_probe_insert(&t->index, beat.pid, KTB_MAX_SLOT));
