@@ -12,6 +12,7 @@ from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.guest.accel import Verdict, decide_accelerator
 from ktstr_tui.guest.image import KernelImage, require_sched_ext
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
+from ktstr_tui.guest.kernel_config import find_config
 from ktstr_tui.guest.kernels import resolve_kernel
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.scenario import Scenario, encode_plan, load_scenario
@@ -43,7 +44,10 @@ def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, bytes]:
     payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
     kernel = require_sched_ext(resolve_kernel(config.kernel))
     plan = encode_plan(scenario, payloads)
-    return kernel, scenario, build_initramfs(artifacts.agent, plan, payloads.values())
+    initrd = build_initramfs(
+        artifacts.agent, plan, payloads.values(), config=find_config(kernel).text if payloads else b""
+    )
+    return kernel, scenario, initrd
 
 
 async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:

@@ -34,7 +34,7 @@ from ktstr_tui.guest.paths import cache_dir
 from ktstr_tui.model.errors import HostError, UsageError
 
 MAX_VMLINUX_BYTES = 1 << 30
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 _SETUP_HEADER = 0x1F1
 _MAGIC_AT, _MAGIC = 0x202, b"HdrS"
 _VERSION_POINTER_AT = 0x20E
@@ -43,7 +43,7 @@ _SECTOR_BYTES = 512
 _OWN_KERNEL_HINT = (
     "give a bzImage, a vmlinux or a kernel build tree, or leave --kernel out and run ktstr-tui kernel fetch"
 )
-_BANNER = re.compile(rb"Linux version (\d\S{2,80}) \(")
+_BANNER = re.compile(rb"Linux version (\d\S{2,80}) \((?:[^\n\0]{0,400}\) (#\d+ [^\n\0]{0,120}))?")
 _PVH_NOTE_TYPE = 18
 """XEN_ELFNOTE_PHYS32_ENTRY: the entry by which QEMU starts an uncompressed kernel."""
 
@@ -60,6 +60,8 @@ class KernelImage(msgspec.Struct, frozen=True):
     has_sched_ext: bool
     vmlinux: Path | None
     """The uncompressed kernel with symbols, when the user has one of the same release."""
+    version: str = ""
+    """As ``uname -v`` would say in it, such as ``#1 SMP PREEMPT_DYNAMIC …``; empty when the image does not show it."""
 
 
 class _Findings(msgspec.Struct, frozen=True):
@@ -67,6 +69,7 @@ class _Findings(msgspec.Struct, frozen=True):
     has_btf: bool
     has_sched_ext: bool
     has_pvh: bool
+    version: str = ""
 
 
 def open_image(path: Path) -> KernelImage:
@@ -86,8 +89,25 @@ def open_image(path: Path) -> KernelImage:
                 f"{path} is an uncompressed kernel without a PVH entry, which QEMU cannot boot",
                 "give the bzImage beside it, or build with CONFIG_PVH=y",
             )
-        return KernelImage(path, findings.release, btf, findings.has_sched_ext, path)
-    return KernelImage(path, findings.release, btf, findings.has_sched_ext, None)
+        return KernelImage(path, findings.release, btf, findings.has_sched_ext, path, findings.version)
+    return KernelImage(path, findings.release, btf, findings.has_sched_ext, None, findings.version)
+
+
+def read_vmlinux(path: Path) -> bytes:
+    """Read the uncompressed kernel out of a bzImage or a vmlinux.
+
+    Raises:
+        UsageError: The file is no kernel, or is damaged.
+        HostError: A program for its compression is missing.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the kernel {path}: {error.strerror}", _OWN_KERNEL_HINT) from error
+    if data.startswith(b"\x7fELF"):
+        return data
+    _header_release(path, data)
+    return _payload(path, data)
 
 
 def require_sched_ext(image: KernelImage) -> KernelImage:
@@ -164,7 +184,11 @@ def _inspect(path: Path, data: bytes) -> tuple[_Findings, bytes | None]:
         has_struct_member(btf, "sched_ext_ops", None) and has_struct_member(btf, "task_struct", "scx")
     )
     return _Findings(
-        release or banner[1].decode("ascii", "replace"), btf is not None, has_sched_ext, has_pvh
+        release or banner[1].decode("ascii", "replace"),
+        btf is not None,
+        has_sched_ext,
+        has_pvh,
+        (banner[2] or b"").decode("ascii", "replace"),
     ), btf
 
 

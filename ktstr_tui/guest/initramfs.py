@@ -22,6 +22,8 @@ from ktstr_tui.model.errors import HostError, InternalError
 
 PLAN_PATH = "/ktstr/plan"
 """Where the guest program looks for its plan."""
+CONFIG_PATH = "/ktstr/config"
+"""Where the guest program finds the kernel's build configuration."""
 DEMOS = ("fifo", "stall", "starve")
 GUEST_DIR_VARIABLE = "KTSTR_GUEST_DIR"
 _CHECKOUT_DIR = Path(__file__).resolve().parents[2] / "build" / "guest"
@@ -52,7 +54,12 @@ def guest_artifacts() -> GuestArtifacts:
 
 
 def build_initramfs(
-    agent: Path, plan: bytes, payloads: Iterable[SchedulerPayload], *, compress: bool = False
+    agent: Path,
+    plan: bytes,
+    payloads: Iterable[SchedulerPayload],
+    *,
+    config: bytes = b"",
+    compress: bool = False,
 ) -> bytes:
     """Pack the guest's file system.
 
@@ -60,6 +67,7 @@ def build_initramfs(
         agent: The guest program, which becomes ``/init``.
         plan: The scenario, as `ktstr_tui.guest.scenario.encode_plan` wrote it.
         payloads: The schedulers' files. The same path may come twice with the same content.
+        config: The kernel's build configuration; left out when empty.
         compress: Gzip the result. Up to some megabytes it makes no difference to the time to boot.
 
     Raises:
@@ -67,6 +75,8 @@ def build_initramfs(
         InternalError: Two payloads want different content at one path.
     """
     files = {"/init": GuestFile(agent, 0o755), PLAN_PATH: GuestFile(plan)}
+    if config:
+        files[CONFIG_PATH] = GuestFile(config)
     for payload in payloads:
         for path, file in payload.files.items():
             if path in files and files[path] != file:

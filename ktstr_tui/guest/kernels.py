@@ -5,7 +5,7 @@ names carry the release, so the newest is found by name, without asking apt abou
 promises is not believed: each candidate is downloaded and its types are asked (`ktstr_tui.guest.image`), and
 when it has no sched_ext the next one is tried.
 
-The cache is ``<cache>/kernels/<release>/{vmlinuz,meta.json}`` with a symbolic link ``current`` to one of
+The cache is ``<cache>/kernels/<release>/{vmlinuz,config,meta.json}`` with a symbolic link ``current`` to one of
 them. Directories appear by rename, so a fetch that is interrupted leaves nothing half done.
 """
 
@@ -189,6 +189,7 @@ def fetch_kernel(say: Say, release: str | None = None) -> CachedKernel:
     for offer in offers[:MAX_ATTEMPTS]:
         try:
             kernel = _cached(offer.release) or _install(root, offer, say)
+            _complete(root, kernel, say)
         except KtstrError as error:
             refused.append(f"{offer.release}: {error.message}")
             say(refused[-1])
@@ -257,6 +258,36 @@ def _install(root: AptRoot, offer: KernelOffer, say: Say) -> CachedKernel:
     )
 
 
+def _complete(root: AptRoot, kernel: CachedKernel, say: Say) -> None:
+    """Add the build configuration of a cached kernel, from the package that holds it; without it, say so."""
+    place = kernel.path.parent
+    if (place / "config").is_file():
+        return
+    # Debian's packages from 6.19 on have it in linux-base-RELEASE, Ubuntu's in linux-modules-RELEASE.
+    known = set(root.names(f"^linux-(base|modules)-{re.escape(kernel.release)}$"))
+    for package in sorted(known):
+        with tempfile.TemporaryDirectory(dir=_kernels_dir(), prefix=".fetch-") as name:
+            work = Path(name)
+            try:
+                version, suite = next(iter(root.candidates(package)), ("", ""))
+                say(f"fetching the kernel's configuration: {package} {version} from {suite}")
+                extract(root.download(package, work, version or None), work / "tree")
+            except KtstrError as error:
+                say(f"{package}: {error.message}")
+                continue
+            found = _config_in(work / "tree")
+            if found is not None:
+                os.replace(found, place / "config")
+                return
+    say(f"no package holds the configuration of {kernel.release}: schedulers that ask for it may not load")
+
+
+def _config_in(tree: Path) -> Path | None:
+    places = ("boot/config-*", "usr/lib/modules/*/config", "lib/modules/*/config")
+    found = (path for place in places for path in sorted(tree.glob(place)))
+    return next((path for path in found if path.is_file() and not path.is_symlink()), None)
+
+
 def _keep(work: Path, meta: _Meta) -> CachedKernel:
     """Check the kernel of an unpacked package and move it into the cache."""
     tree = work / "tree"
@@ -271,6 +302,9 @@ def _keep(work: Path, meta: _Meta) -> CachedKernel:
     finished = work / "finished"
     finished.mkdir()
     shutil.copyfile(image, finished / "vmlinuz")
+    config = _config_in(tree)
+    if config is not None:
+        shutil.copyfile(config, finished / "config")
     (finished / "meta.json").write_bytes(msgspec.json.format(msgspec.json.encode(meta)))
     place = _kernels_dir() / meta.release
     shutil.rmtree(place, ignore_errors=True)

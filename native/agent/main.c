@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "kconfig.h"
 #include "plan.h"
 #include "port.h"
 #include "scheduler.h"
@@ -184,6 +185,7 @@ static void boot(void)
 		fprintf(stderr, "ktstr-agent: %s\n", problem[0] ? problem : "no memory");
 		machine_power_off();
 	}
+	kconfig_place();
 	machine_set_fifo(PRIO_AGENT);
 	signal(SIGPIPE, SIG_IGN);
 	if (port_open(now_ns() + PORT_WITHIN_NS)) {

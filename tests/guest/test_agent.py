@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import trio
 
+from ktstr_tui.guest.image import KernelImage
 from ktstr_tui.guest.initramfs import GuestArtifacts, build_initramfs, guest_artifacts
+from ktstr_tui.guest.kernel_config import find_config
 from ktstr_tui.guest.machine import Machine, MachineExit, MachineSpec, open_machine
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.scenario import Scenario, Step, Workers, encode_plan
@@ -154,10 +158,11 @@ def artifacts() -> GuestArtifacts:
 def prepare(machine_spec: MachineSpec, artifacts: GuestArtifacts) -> Callable[..., MachineSpec]:
     """Makes a machine that will run some steps."""
 
-    def spec(*steps: Step) -> MachineSpec:
+    def spec(*steps: Step, config: bytes = b"") -> MachineSpec:
         scenario = Scenario("test", steps)
         table = {name: resolve_scheduler(name, artifacts) for name in scenario.schedulers()}
-        initrd = build_initramfs(artifacts.agent, encode_plan(scenario, table), table.values())
+        plan = encode_plan(scenario, table)
+        initrd = build_initramfs(artifacts.agent, plan, table.values(), config=config)
         return replace(machine_spec, initrd=initrd)
 
     return spec
@@ -287,6 +292,26 @@ async def test_the_loader_fills_in_the_kernels_constants(
     outcome = await run(prepare(Step("x", 1500, "ejected", path, workers=SPINNER)))
     assert outcome.codes(MsgType.SchedExit) == [0], outcome.text(MsgType.SchedLog)
     assert 'BPF scheduler "constants" enabled' in outcome.text(MsgType.SchedLog)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the kernel's own", "only what the image proves"])
+async def test_a_scheduler_that_asks_for_the_kernels_configuration_loads(
+    prepare: Callable[..., MachineSpec],
+    compile_bpf: Callable[[str, str], str],
+    kernel: KernelImage,
+    artifacts: GuestArtifacts,
+    checkout: Path,
+    whole: bool,
+) -> None:
+    config = find_config(kernel)
+    assert config.origin == "file", "the fetched kernel came without its configuration"
+    hz = re.search(rb"^CONFIG_HZ=(\d+)$", config.text, re.MULTILINE)
+    assert hz is not None
+    source = checkout / "tests/guest/failures/kconfig.bpf.c"
+    step = Step("x", 3000, "ejected", compile_bpf("kconfig", source.read_text()), workers=SPINNER)
+    text = config.text if whole else b"CONFIG_X86_64=y\n"
+    outcome = await run(prepare(step, config=text))
+    assert f"CONFIG_HZ is {hz[1].decode()}, PREEMPT_RT is 0" in outcome.text(MsgType.SchedLog)
 
 
 async def test_a_dynamic_program_has_its_libraries(

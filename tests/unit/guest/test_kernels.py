@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import re
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,8 @@ class FakeRoot:
     def candidates(self, package: str) -> list[tuple[str, str]]:
         return [("1.0", "testing")] if package in self.content else []
 
-    def names(self, _pattern: str) -> list[str]:
-        return sorted(self.content)
+    def names(self, pattern: str) -> list[str]:
+        return sorted(name for name in self.content if re.search(pattern, name))
 
     def download(self, package: str, into: Path, version: str | None = None) -> Path:
         assert version == "1.0"
@@ -88,6 +89,7 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> FakeRoot:
             "linux-binary-unsigned-7.3.0+x-amd64": "old",
             "linux-image-7.2.0+x-amd64": "kernel",
             "linux-binary-7.2.0+x-amd64": None,
+            "linux-base-7.2.0+x-amd64": "CONFIG_HZ=250\n",
             "linux-image-6.19.1+x-amd64": "kernel",
         }
     )
@@ -95,9 +97,14 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> FakeRoot:
     def extract(deb: Path, into: Path) -> None:
         into.mkdir()
         content = root.content[deb.name]
-        if content is not None:
+        if content is not None and content.startswith("CONFIG_"):
+            (into / "usr/lib/modules/7.2.0").mkdir(parents=True)
+            (into / "usr/lib/modules/7.2.0/config").write_text(content)
+        elif content is not None:
             (into / "boot").mkdir()
             (into / "boot/vmlinuz-1").write_text(content)
+            if "6.19" in deb.name:
+                (into / "boot/config-1").write_text("CONFIG_HZ=1000\n")
 
     machine = type("Archive", (), {"distribution": "debian", "codename": "bookworm"})
     monkeypatch.setattr(kernels, "machine_archive", machine)
@@ -179,6 +186,7 @@ def test_fetch_goes_on_until_a_kernel_has_sched_ext(kernels_dir: Path, archive: 
         "linux-binary-unsigned-7.3.0+x-amd64",
         "linux-binary-7.2.0+x-amd64",
         "linux-image-7.2.0+x-amd64",
+        "linux-base-7.2.0+x-amd64",
     ]
     assert any("7.3.0+x-amd64" in line and "no sched_ext" in line for line in said)
     assert (fetched.package, fetched.version, fetched.suite) == (
@@ -200,6 +208,23 @@ def test_a_named_release_does_not_become_current(kernels_dir: Path, archive: Fak
     assert archive.downloaded == [], "what is cached is not fetched again"
     with pytest.raises(UsageError, match=r"no kernel 5\.4"):
         fetch_kernel(lambda _: None, "5.4")
+
+
+def test_the_configuration_is_kept_beside_the_kernel(kernels_dir: Path, archive: FakeRoot) -> None:
+    fetch_kernel(lambda _: None)
+    fetch_kernel(lambda _: None, "6.19")
+    assert (kernels_dir / "7.2.0+x-amd64/config").read_text() == "CONFIG_HZ=250\n"
+    assert (kernels_dir / "6.19.1+x-amd64/config").read_text() == "CONFIG_HZ=1000\n"
+
+
+def test_a_cached_kernel_without_its_configuration_is_completed(kernels_dir: Path, archive: FakeRoot) -> None:
+    add(kernels_dir, "7.2.0+x-amd64", "6.19.1+x-amd64")
+    said: list[str] = []
+    fetch_kernel(said.append, "7.2.0")
+    assert archive.downloaded == ["linux-base-7.2.0+x-amd64"]
+    assert (kernels_dir / "7.2.0+x-amd64/config").read_text() == "CONFIG_HZ=250\n"
+    fetch_kernel(said.append, "6.19")
+    assert "no package holds the configuration of 6.19.1+x-amd64" in said[-1]
 
 
 def test_nothing_usable_says_what_was_tried(kernels_dir: Path, archive: FakeRoot) -> None:
