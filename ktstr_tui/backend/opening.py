@@ -23,6 +23,7 @@ from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import Sampler
 from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.events import Event, GuestReady, KernelTyped, Logged, Sampled
 from ktstr_tui.ops.kernel_ops import KernelOps
@@ -135,7 +136,7 @@ class Opening:
 
     def _make_sampler(self, view: KernelView, vcpu_times: VcpuTimes) -> Sampler:
         return Sampler(
-            view,
+            SampleReader(view),
             self._on_sampler,
             vcpu_times=vcpu_times,
             freezer=self._coordinator,

@@ -26,6 +26,7 @@ from ktstr_tui.backend.run_dirs import take_place
 from ktstr_tui.backend.session import machine_spec
 from ktstr_tui.guest import qemu
 from ktstr_tui.guest.machine import open_machine
+from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import Event, SchedulerChanged, WorkersReported
@@ -165,9 +166,10 @@ async def _bench_sample(rounds: int) -> dict[str, Any]:
         assert view is not None
         assert sampler is not None
         await _scheduler_attached(stream)
+        reader = SampleReader(view)
         read_us, floor_us = [], []
         for _ in range(300):
-            read_us.append(view.sample({}).read_us)
+            read_us.append(reader.sample().read_us)
             started_ns = time.perf_counter_ns()
             for slot in (view.scx_root_slot(),) * 100:
                 view.prog.read_u64(slot)

@@ -176,6 +176,22 @@ def doctor(as_json: AsJson = False) -> None:
     doctor_command(as_json)
 
 
+@app.command("drgn")
+def drgn_prompt(
+    run_name: RunName = None,
+    code: Annotated[
+        str | None, typer.Option("-c", help="Run this code instead of opening the prompt.")
+    ] = None,
+    script: Annotated[
+        Path | None, typer.Option("--script", help="Run this file instead of opening the prompt.")
+    ] = None,
+) -> None:
+    """Open drgn's prompt on the live memory of a run on this host."""
+    from ktstr_tui.cli.drgn_prompt import drgn_command
+
+    drgn_command(run_name, code, script)
+
+
 @app.command()
 def locate(as_json: AsJson = False) -> None:
     """Print every directory the program uses."""

@@ -16,6 +16,8 @@ from pathlib import Path
 from ktstr_tui.model.errors import HostError
 
 MIB = 1 << 20
+NAME = "ktstr-ram"
+"""Of a RAM file, followed by the number of its NUMA node."""
 OVERHEAD_BYTES = 192 * MIB
 """What QEMU itself takes beside the RAM: its code, device models and, with TCG, translated code."""
 
@@ -33,7 +35,7 @@ def open_ram(nodes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     descriptors: list[int] = []
     try:
         for index, size in enumerate(nodes):
-            descriptors.append(os.memfd_create(f"ktstr-ram{index}"))
+            descriptors.append(os.memfd_create(f"{NAME}{index}"))
             os.ftruncate(descriptors[-1], size)
         yield tuple(descriptors)
     finally:

@@ -84,6 +84,15 @@ class Member(NamedTuple):
     """0 for a plain member."""
 
 
+class SectionVariable(NamedTuple):
+    """Where a data section has one of its variables."""
+
+    type_id: int
+    """A ``VAR``, or a ``FUNC`` in sections of external symbols."""
+    offset_bytes: int
+    size_bytes: int
+
+
 class MemberPath(NamedTuple):
     """Where a path of members leads: relative to the outermost struct."""
 
@@ -240,6 +249,16 @@ class Btf:
         rows = self.words(type_id, 2 * record.vlen)
         pairs = ((rows[k], rows[k + 1]) for k in range(0, len(rows), 2))
         return tuple((self.string(n), _signed(v, 32) if record.flag else v) for n, v in pairs)
+
+    def parameters(self, type_id: int) -> tuple[tuple[str, int], ...]:
+        """Return name and type id of each parameter of a function prototype; a last one of type 0 is ``...``."""
+        rows = self.words(type_id, 2 * self.record(type_id).vlen)
+        return tuple((self.string(rows[k]), rows[k + 1]) for k in range(0, len(rows), 2))
+
+    def section(self, type_id: int) -> tuple[SectionVariable, ...]:
+        """Return what a data section (``.bss``, ``.data``, …) holds, in order of offset."""
+        rows = self.words(type_id, 3 * self.record(type_id).vlen)
+        return tuple(SectionVariable(*rows[k : k + 3]) for k in range(0, len(rows), 3))
 
     @cached_property
     def enumerator_index(self) -> dict[str, tuple[int, int]]:

@@ -106,8 +106,7 @@ class TypeFactory:
         return self.type(record.size_or_type)
 
     def _function(self, record: TypeRecord) -> Type:
-        rows = self._btf.words(record.id, 2 * record.vlen)
-        pairs = [(self._btf.string(rows[k]), rows[k + 1]) for k in range(0, len(rows), 2)]
+        pairs = self._btf.parameters(record.id)
         parameters = [
             TypeParameter(lambda inner=inner: self.type(inner), name or None)
             for name, inner in pairs

@@ -141,11 +141,10 @@ class Renderer:
 
     def _datasec(self, record: TypeRecord, data: bytes, at: int, depth: int) -> dict[str, object]:
         out: dict[str, object] = {}
-        rows = self._btf.words(record.id, 3 * record.vlen)
-        for k in range(0, len(rows), 3):
-            variable = self._btf.record(rows[k])
-            inner = variable.size_or_type if variable.kind == Kind.VAR else rows[k]
-            out[variable.name or f"+{rows[k + 1]:#x}"] = self._value(inner, data, at + rows[k + 1], depth + 1)
+        for type_id, offset, _ in self._btf.section(record.id):
+            variable = self._btf.record(type_id)
+            inner = variable.size_or_type if variable.kind == Kind.VAR else type_id
+            out[variable.name or f"+{offset:#x}"] = self._value(inner, data, at + offset, depth + 1)
         return out
 
 

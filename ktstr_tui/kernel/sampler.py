@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,10 +16,8 @@ from ktstr_tui.kernel.dsq import BuiltinDsqs
 from ktstr_tui.kernel.scx import DEFAULT_TIMEOUT_MS, SchedState, Scx
 from ktstr_tui.kernel.tasks import Runnable
 from ktstr_tui.kernel.torn import Attempts, Torn, plausible_depth
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.sample import CpuSample, DsqSample, RunnableTask, Sample, SchedulerSample
-
-if TYPE_CHECKING:
-    from ktstr_tui.kernel.view import KernelView
 
 MAX_SAMPLED_DSQS = 256
 
@@ -49,8 +46,20 @@ class SampleReader:
         self._samples = self._retries = self._torn = 0
         self._last_us = self._max_us = 0.0
 
-    def sample(self, vcpu_times: Mapping[int, int]) -> Sample:
-        """One look. Never raises for what the guest's memory holds: it is said in the records."""
+    @property
+    def nr_cpus(self) -> int:
+        """CPUs in each sample."""
+        return self._view.nr_cpus
+
+    def sample(self, vcpu_times: Mapping[int, int] | None = None) -> Sample:
+        """Look at all CPUs and the scheduler while the guest runs.
+
+        Never raises for what the guest's memory holds: the records say what could not be read.
+
+        Args:
+            vcpu_times: Host CPU time of each vCPU's thread in nanoseconds, by CPU.
+        """
+        vcpu_times = vcpu_times or {}
         start = time.perf_counter()
         view, space, attempts = self._view, self._view.fresh_space(), Attempts()
         online = view.cpus.online(space)
@@ -78,7 +87,7 @@ class SampleReader:
         self._last_us, self._max_us = read_us, max(self._max_us, read_us)
 
     def statistics(self) -> SampleReaderStatistics:
-        """Counts since the view was opened."""
+        """Return the counts since the reader was made."""
         return SampleReaderStatistics(
             samples=self._samples,
             retries=self._retries,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Mapping
 from functools import cached_property
 
 from drgn import BadDataError, FaultError, MissingDebugInfoError, ObjectAbsentError, OutOfBoundsError, Program
@@ -23,12 +22,10 @@ from ktstr_tui.kernel.hz import find_hz
 from ktstr_tui.kernel.memory import GuestRam, MemoryReadError
 from ktstr_tui.kernel.orc import OrcRefused, Unwinder
 from ktstr_tui.kernel.program import KernelNotFound, KernelParts, open_parts
-from ktstr_tui.kernel.sampler import SampleReader, SampleReaderStatistics
 from ktstr_tui.kernel.scx import Scx
 from ktstr_tui.kernel.symbols import BpfSymbols, Symbols
 from ktstr_tui.kernel.tasks import Tasks
 from ktstr_tui.kernel.torn import Torn
-from ktstr_tui.model.sample import Sample
 
 _NONSENSE = (
     *(LookupError, ValueError, ArithmeticError, RecursionError, MemoryError, struct.error),
@@ -65,7 +62,6 @@ class KernelView:
         except BtfError as problem:
             self.scx, self.scx_missing = None, problem.message
         self.bpf_symbols = BpfSymbols(self.btf, self.symbols)
-        self._sampler = SampleReader(self)
         self._builtin: tuple[tuple[int, ...], BuiltinDsqs] | None = None
         self.typed_ms: float = typed_ms
 
@@ -95,18 +91,6 @@ class KernelView:
         _ = self.unwinder, self.maps
         if self.scx is not None:
             self.builtin_dsqs(None)
-
-    def sample(self, vcpu_times: Mapping[int, int] | None = None) -> Sample:
-        """Look at all CPUs and the scheduler while the guest runs.
-
-        Args:
-            vcpu_times: Host CPU time of each vCPU's thread in nanoseconds, by CPU.
-        """
-        return self._sampler.sample(vcpu_times or {})
-
-    def statistics(self) -> SampleReaderStatistics:
-        """How the samples so far went."""
-        return self._sampler.statistics()
 
     def fresh_space(self) -> AddressSpace:
         """Memory with no remembered translations, for one look."""

@@ -18,8 +18,6 @@ from ktstr_tui.kernel.vmcoreinfo import START_KERNEL_MAP
 from ktstr_tui.model.events import Event, Logged, Severity
 from ktstr_tui.wire.messages import KernAddrs
 
-KERNEL_HALF = 0xFFFF_8000_0000_0000
-"""The lowest address that a kernel's text may have."""
 LINK_TEXT = 0xFFFF_FFFF_8100_0000
 """Of ``_text`` without KASLR, on x86-64."""
 MAX_SLIDE = 1 << 30
@@ -58,7 +56,7 @@ class KernelClaims:
                 self._refuse("the guest claims another place for its kernel than before")
             return
         text = claim.text_kva
-        if text is not None and not (text >= KERNEL_HALF and 0 <= text - LINK_TEXT <= MAX_SLIDE):
+        if text is not None and not 0 <= text - LINK_TEXT <= MAX_SLIDE:
             self._refuse(f"the guest claims its kernel's _text at {text:#x}, where none can be")
             return
         self._claim = claim

@@ -64,6 +64,7 @@ missing_packages() {
     any /usr/lib{,64,/*-linux-gnu}/libz.a || echo zlib1g-dev
     any /usr/lib{,64,/*-linux-gnu}/libzstd.a || echo libzstd-dev
     (($1 == 0)) || command -v tmux >/dev/null || echo tmux
+    (($1 == 0)) || command -v bpftool >/dev/null || any /usr/sbin/bpftool || echo bpftool
     (($1 == 0)) || { find_clang && has_sanitizers; } || sanitizers_package
 }
 

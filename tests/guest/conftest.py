@@ -23,6 +23,7 @@ from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.topology import Topology
 from tests.guest.compilers import compile_bpf, compile_c  # noqa: F401 (fixtures)
+from tests.guest.kernel_run import running  # noqa: F401 (a fixture)
 
 BOOT_DEADLINE_S = 240.0
 """For whatever a guest is waited for; generous, because it only matters when something is broken."""

@@ -24,6 +24,7 @@ from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import Sampler
 from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.events import (
@@ -98,7 +99,7 @@ class Observed:
     async def sampler(self) -> Sampler:
         threads = await self.machine.vcpu_threads()
         return Sampler(
-            self.view,
+            SampleReader(self.view),
             self._emit,
             vcpu_times=VcpuTimes(self.machine.pid, [threads[cpu] for cpu in sorted(threads)]),
             freezer=self.coordinator,

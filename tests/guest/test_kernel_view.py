@@ -24,6 +24,7 @@ from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.memory import GuestRam, OutOfRange
 from ktstr_tui.kernel.orc import Unwinder, calibrate
+from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.vmcoreinfo import Vmcoreinfo, find_vmcoreinfo
 from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest, Guest
@@ -85,7 +86,7 @@ async def test_the_view_says_what_the_guest_says(
         assert view.typed_ms > 0
         assert view.scx_root() is None
         assert int((await guest.ask("symbol scx_root")).split()[0], 16) == view.scx_root_slot()
-        sample = view.sample({0: 7, 1: 8})
+        sample = SampleReader(view).sample({0: 7, 1: 8})
         assert [cpu.vcpu_cpu_time_ns for cpu in sample.cpus] == [7, 8]
         assert sample.scheduler.state == (await guest.ask("cat /sys/kernel/sched_ext/state")).strip()
         assert sample.scheduler.enable_seq == int(await guest.ask("cat /sys/kernel/sched_ext/enable_seq"))
@@ -113,7 +114,7 @@ async def test_a_view_opens_before_user_space_runs(machine_spec: MachineSpec) ->
             == Vmcoreinfo(note).release
             == (await guest.ask("cat /proc/sys/kernel/osrelease")).strip()
         )
-        sample = view.sample()
+        sample = SampleReader(view).sample()
         assert [cpu.unreadable for cpu in sample.cpus] == [None] * machine_spec.topology.cpus
         with pytest.raises(OutOfRange):
             ram.read(ram.end, 1)

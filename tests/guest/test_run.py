@@ -147,6 +147,9 @@ def test_attach_detach_capture_freeze_during_a_run(tmp_path: Path) -> None:
         call_json("freeze", run.name, env=run.env)
         before = call_json("status", run.name, env=run.env)
         assert before["frozen"]
+        name = "print(prog['scx_root'].ops.name.string_().decode())"
+        asked = call("drgn", run.name, "-c", name, env=run.env)
+        assert (asked.returncode, asked.stdout) == (0, "fifo\n"), asked.stderr
         call_json("thaw", run.name, env=run.env)
         assert not call_json("status", run.name, env=run.env)["frozen"]
         run.process.send_signal(signal.SIGTERM)

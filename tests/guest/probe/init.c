@@ -1,6 +1,7 @@
 // PID 1 of the test guests: answers questions over the bulk port, one line each.
 //
 //   cat PATH          the content of a file
+//   size PATH         the size of a file in bytes
 //   write PATH TEXT   writes TEXT to a file
 //   symbol NAME       the line of /proc/kallsyms
 //   panic | poweroff | reboot | flood
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static FILE *port;
@@ -48,6 +50,17 @@ static void cat(const char *path)
 		length += n;
 	close(fd);
 	answer(data, length);
+}
+
+static void size(const char *path)
+{
+	char text[32];
+	struct stat status;
+
+	if (stat(path, &status) < 0)
+		answer_errno();
+	else
+		answer(text, snprintf(text, sizeof(text), "%lld", (long long)status.st_size));
 }
 
 static void write_text(const char *path, const char *text)
@@ -111,6 +124,8 @@ static void serve(char *line)
 		*rest++ = 0;
 	if (!strcmp(line, "cat") && rest) {
 		cat(rest);
+	} else if (!strcmp(line, "size") && rest) {
+		size(rest);
 	} else if (!strcmp(line, "symbol") && rest) {
 		symbol(rest);
 	} else if (!strcmp(line, "write") && rest && strchr(rest, ' ')) {

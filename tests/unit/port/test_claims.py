@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from ktstr_tui.kernel.address import KERNEL_HALF
 from ktstr_tui.kernel.vmcoreinfo import START_KERNEL_MAP
 from ktstr_tui.model.events import Event, Logged
-from ktstr_tui.port.claims import KERNEL_HALF, LINK_TEXT, MAX_SLIDE, KernelClaims
+from ktstr_tui.port.claims import LINK_TEXT, MAX_SLIDE, KernelClaims
 from ktstr_tui.wire.messages import KernAddrs
 
 TEXT = LINK_TEXT + 0x1C00_0000

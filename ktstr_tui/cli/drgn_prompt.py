@@ -1,0 +1,194 @@
+"""``drgn``: drgn's own prompt, or a script, over the live memory of a run on this host.
+
+The run is not asked for anything but its process id: the memory is opened past it (`guest.run_ram`), so this works
+while the guest is frozen, hangs, or has a scheduler that lets nothing else run. It is opened for reading only.
+
+How exact is this? As exact as drgn on a live system: the guest runs on between two reads, so a list may change while
+it is followed. In a frozen guest (``ktstr-tui freeze``) everything belongs to one moment.
+
+One thing of drgn's does not work here. Its ``stack_trace()`` needs debug information or unwind tables from a file;
+without them it returns frames that look right and are wrong. So that name leads to `kernel.orc` instead, which uses the
+tables in the guest's own memory.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import drgn
+from drgn import cli as drgn_cli
+from drgn.helpers.linux.sched import task_cpu
+
+from ktstr_tui.cli.attach import find_run
+from ktstr_tui.guest.run_ram import open_ram_of
+from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.kernel.orc import OrcRefused
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.link.framing import EVENTS_SOCKET, socket_pair
+from ktstr_tui.link.runs import RUN_FILE, RunRecord, look_at_run
+from ktstr_tui.model.errors import HostError, UsageError
+
+
+def drgn_command(run_name: str | None, code: str | None, script: Path | None) -> None:
+    """Open drgn's prompt on a run, or run code in its place.
+
+    Args:
+        run_name: The run; None for the only one.
+        code: Python statements to run instead of opening the prompt.
+        script: A file of them.
+
+    Raises:
+        KtstrError: There is no such run on this host, its memory cannot be read, or the code failed.
+    """
+    if code is not None and script is not None:
+        raise UsageError("-c and --script exclude each other", "put both into one file")
+    source = _source(code, script)
+    record = find_record(run_name)
+    with open_view(record.pid) as view:
+        if source is None:
+            _prompt(view, record.name)
+        else:
+            run_code(view, *source)
+
+
+def find_record(run_name: str | None) -> RunRecord:
+    """Return what a run of this host says of itself.
+
+    Raises:
+        UsageError: There is no such run, it is over, or it is on another machine.
+        HostError: Its directory belongs to another user.
+    """
+    try:
+        place = find_run(run_name)
+        socket_dir = socket_pair(place)[0].parent
+        found = look_at_run(socket_dir)
+    except PermissionError as error:
+        raise HostError(
+            f"{error.filename} belongs to another user", "run this as the user who started the run"
+        ) from error
+    if found.record is None:
+        raise UsageError(
+            f"{socket_dir} has no {RUN_FILE}, so this is a run of another machine: its memory cannot be read here",
+            "run ktstr-tui drgn on the machine of the run; here, ktstr-tui op read reads single values",
+        )
+    if found.stale:
+        raise UsageError(
+            f"run {found.name} is over: {found.stale}", "its captures and its recording are still there"
+        )
+    if not found.record.pid:
+        raise UsageError(f"{socket_dir / RUN_FILE} names no process", f"expected beside {EVENTS_SOCKET}")
+    return found.record
+
+
+@contextmanager
+def open_view(pid: int) -> Iterator[KernelView]:
+    """Open the kernel in the memory that a process holds.
+
+    Raises:
+        KtstrError: The memory cannot be read, or there is no kernel in it yet.
+    """
+    with open_ram_of(pid) as parts:
+        ram = GuestRam.from_fds(parts)
+    try:
+        yield KernelView.open(ram)
+    finally:
+        ram.close()
+
+
+def names(view: KernelView) -> dict[str, Any]:
+    """Return the names that code and the prompt begin with: those of drgn's prompt, and exact stacks."""
+
+    def stack_trace(task: drgn.Object) -> KernelStack:
+        """Return the kernel stack of a task that is on no CPU, from the unwind tables in the guest's memory.
+
+        Args:
+            task: ``struct task_struct *``
+
+        Raises:
+            ValueError: The task is on a CPU, so its registers are in no memory.
+        """
+        return _stack(view, task)
+
+    return {**drgn_cli.default_globals(view.prog), "stack_trace": stack_trace, "view": view}
+
+
+class KernelStack(list[str]):
+    """The functions of a stack, innermost first. Shown one a line; frames that are guesses end in ``?``."""
+
+    def __init__(self, frames: list[str], end: str) -> None:
+        super().__init__(frames)
+        self.end = end
+        """Why the walk ended: ``user`` and ``end of stack`` are good ends."""
+
+    def __repr__(self) -> str:
+        return "\n".join([*(f"#{depth:<2} {name}" for depth, name in enumerate(self)), f"   ({self.end})"])
+
+
+def _stack(view: KernelView, task: drgn.Object) -> KernelStack:
+    unwinder = view.unwinder
+    if isinstance(unwinder, OrcRefused):
+        raise ValueError(unwinder.message)
+    if task.on_cpu:
+        raise ValueError(
+            f"the task runs on CPU {task_cpu(task)}, and registers are in no memory: take a capture, "
+            "or use prog.symbol() on addresses of its stack"
+        )
+    frames, end = unwinder.unwind_task(task.thread.sp.value_())
+    return KernelStack(
+        [
+            (view.symbols.describe(f.address, exact=f.exact) or f"{f.address:#x}") + (" ?" if f.guess else "")
+            for f in frames
+        ],
+        end,
+    )
+
+
+def run_code(view: KernelView, code: str, file_name: str) -> None:
+    """Run Python statements with the names of the prompt.
+
+    Args:
+        view: The kernel; ``prog`` in the code.
+        code: The statements.
+        file_name: Where they came from, for tracebacks.
+
+    Raises:
+        UsageError: They raised; the traceback is on standard error.
+    """
+    drgn.set_default_prog(view.prog)
+    try:
+        exec(compile(code, file_name, "exec"), {"__name__": "__main__", **names(view)})
+    except Exception as error:
+        # The frames of this program are of no use to whoever wrote the code.
+        inner = error.__traceback__.tb_next if error.__traceback__ is not None else None
+        traceback.print_exception(type(error), error, inner, file=sys.stderr)
+        raise UsageError(f"{file_name} failed: {type(error).__name__}") from error
+    finally:
+        drgn.set_default_prog(None)
+
+
+def _source(code: str | None, script: Path | None) -> tuple[str, str] | None:
+    if code is not None:
+        return code, "-c"
+    if script is None:
+        return None
+    try:
+        return script.read_text(), str(script)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{script} cannot be read: {error}") from error
+
+
+def _prompt(view: KernelView, name: str) -> None:
+    def banner(usual: str) -> str:
+        return (
+            f"{drgn_cli.version_header()}\n{usual}\n"
+            f"Run {name}: prog is kernel {view.release}, in live memory, for reading only.\n"
+            f"The guest runs on between two reads; ktstr-tui freeze {name} stops it.\n"
+            "stack_trace(task) uses the kernel's own unwind tables; prog.stack_trace() has none and is wrong here."
+        )
+
+    drgn_cli.run_interactive(view.prog, banner_func=banner, globals_func=lambda _: names(view))

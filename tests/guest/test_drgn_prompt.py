@@ -1,0 +1,83 @@
+"""``ktstr-tui drgn`` on a real guest, against what the guest says in its own /proc.
+
+The guest is this test's own, so this process holds its RAM as the backend of a run does; only ``run.json`` and the two
+sockets are made by hand. `test_run` asks the same of a whole run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import trio
+
+from ktstr_tui.guest.machine import MachineSpec
+from tests.guest.conftest import BootGuest, Guest
+from tests.guest.runs import PROGRAM, TIMEOUT_S
+from tests.unit.cli.test_drgn_prompt import run_directory
+
+pytestmark = pytest.mark.guest
+
+ASK = """
+import json
+print(json.dumps({
+    "first": prog["init_task"].comm.string_().decode(),
+    "release": prog["init_uts_ns"].name.release.string_().decode(),
+    "tasks": {t.pid.value_(): t.comm.string_().decode() for t in for_each_task()},
+    "stack": list(stack_trace(find_task(2))),
+}))
+"""
+MAX_PID = 300
+
+
+async def prompt(place: Path, *arguments: str, typed: str = "") -> str:
+    """What ``ktstr-tui drgn`` prints on standard output."""
+    done = await trio.run_process(
+        [*PROGRAM, "drgn", str(place), *arguments],
+        stdin=typed.encode(),
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return bytes(done.stdout).decode()
+
+
+async def tasks_of(guest: Guest) -> dict[int, str]:
+    """Pid and name of the guest's processes, asked of its /proc."""
+    found = {}
+    for pid in range(1, MAX_PID):
+        comm = await guest.ask(f"cat /proc/{pid}/comm")
+        if comm.endswith("\n"):
+            found[pid] = comm.strip()
+    return found
+
+
+async def test_the_prompt_says_what_the_guest_says(
+    machine_spec: MachineSpec, boot_guest: BootGuest, tmp_path: Path
+) -> None:
+    record = {"name": "mine", "pid": os.getpid()}
+    async with boot_guest(machine_spec) as guest:
+        with run_directory(tmp_path / "r", record) as place, trio.fail_after(TIMEOUT_S):
+            before = await tasks_of(guest)
+            said = json.loads(await prompt(place, "-c", ASK))
+            after = await tasks_of(guest)
+            typed = await prompt(place, typed='prog["init_task"].comm\nfind_task(1).pid\n')
+        assert said["first"] == "swapper/0"
+        assert said["release"] == (await guest.ask("cat /proc/sys/kernel/osrelease")).strip()
+        stack = [
+            line.split("] ")[1].split("/")[0] for line in (await guest.ask("cat /proc/2/stack")).splitlines()
+        ]
+    ours = {int(pid): comm for pid, comm in said["tasks"].items()}
+    assert ours.keys() >= before.keys() & after.keys()
+    assert ours.keys() <= before.keys() | after.keys()
+    assert len(ours) > 20
+    for pid, comm in ours.items():
+        # Of kernel threads /proc knows more than the 15 characters of comm.
+        assert (before | after)[pid].startswith(comm)
+    # /proc/PID/stack leaves the scheduler's own functions out.
+    assert [name for name in said["stack"] if not name.startswith(("__schedule+", "schedule+"))] == stack
+    assert '(char [16])"swapper/0"' in typed
+    assert "(pid_t)1" in typed
