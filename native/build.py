@@ -20,6 +20,7 @@ NATIVE = Path(__file__).resolve().parent
 PACKAGE = NATIVE.parent / "ktstr_tui"
 
 SOURCES = [
+    "frames/ktstr_assembler.c",
     "frames/ktstr_frames.c",
     "heartbeat/ktstr_gate.c",
     "heartbeat/ktstr_probe.c",
@@ -43,7 +44,7 @@ HEADERS = [
 """What the glue includes."""
 CDEFS = ["cdefs.h", "heartbeat/cdefs.h", "memory/cdefs.h"]
 """Declarations for Python, in cffi's dialect."""
-OTHER_INPUTS = ["frames/ktstr_crc.h", "build.py"]
+OTHER_INPUTS = ["frames/ktstr_bytes.h", "frames/ktstr_crc.h", "heartbeat/ktstr_slot.h", "build.py"]
 """Further files whose change makes the module stale."""
 # Warnings are errors in CI only: a user's compiler may warn of what ours do not.
 C_FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", *(["-Werror"] if os.environ.get("CI") else [])]

@@ -1,7 +1,7 @@
 """TLV frames: a 16-byte header and a payload, assembled from whatever pieces the port delivers.
 
-The work is done in C (``native/frames/ktstr_frames.c``, which also tells how the assembler finds its place
-again in a damaged stream); this module makes Python values of it. Two things it promises that are easy to
+The work is done in C (``native/frames``; ``ktstr_assembler.c`` explains how the assembler finds its place again
+in a damaged stream); this module makes Python values of it. Two things it promises that are easy to
 lose: what comes out does not depend on how the bytes were cut into feeds, and every byte is accounted for::
 
     bytes == 16 * frames + payload_bytes + skipped_bytes + taken_bytes + residual

@@ -5,9 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "agent.h"
+#include "../frames/ktstr_frames.h"
 #include "plan.h"
 #include "port.h"
+#include "util.h"
 
 #define BATCH_MAX (PLAN_MAX_PROCESSES * BEAT_KEPT + 1)
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 // What is said to the host, and what the host asks for.
+#include "host.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent.h"
+#include "machine.h"
 #include "plan.h"
 #include "port.h"
 

@@ -7,6 +7,8 @@
  * read-only variables called __SCX_..., which a generated loader fills in before the load. This one does the
  * same, from the kernel's BTF, so that such an object works without the program it was made for.
  */
+#include "loader.h"
+
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -19,8 +21,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "agent.h"
-#include "scheduler.h"
+#include "scx_state.h"
 
 #define STATE_EVERY_MS 100
 #define OPS_TYPE "sched_ext_ops"

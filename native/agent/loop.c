@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: MIT
+#include "loop.h"
+
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "agent.h"
+#include "host.h"
 #include "port.h"
-#include "scheduler.h"
-#include "stats.h"
-#include "worker.h"
+#include "util.h"
 
+#define MODULES_MAX 4
 #define WATCH_MAX 8
 #define HANGUP_RETRY_NS (100 * NSEC_PER_MSEC)
 #define WATCH_REST_NS (5 * NSEC_PER_MSEC)
 
+static struct {
+	loop_tick_fn tick;
+	loop_reaped_fn reaped;
+} modules[MODULES_MAX];
+static int nr_modules;
 static struct watch {
 	int fd;
-	void (*ready)(int fd);
+	loop_ready_fn ready;
 	uint64_t rest_until_ns;
 } watches[WATCH_MAX];
 static int nr_watches;
@@ -36,7 +43,15 @@ int loop_init(void)
 	return signal_fd < 0 ? -1 : 0;
 }
 
-void pump_watch(int fd, void (*ready)(int fd))
+void loop_register(loop_tick_fn tick, loop_reaped_fn reaped)
+{
+	if (nr_modules == MODULES_MAX)
+		abort(); // a module was added: make the table larger
+	modules[nr_modules].tick = tick;
+	modules[nr_modules++].reaped = reaped;
+}
+
+void pump_watch(int fd, loop_ready_fn ready)
 {
 	if (fd >= 0 && nr_watches < WATCH_MAX)
 		watches[nr_watches++] = (struct watch){ .fd = fd, .ready = ready };
@@ -61,14 +76,26 @@ static void reap_children(void)
 	while (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 		;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		if (!worker_reaped(pid))
-			sched_reaped(pid, status);
+		for (int i = 0; i < nr_modules; i++)
+			if (modules[i].reaped && modules[i].reaped(pid, status))
+				break;
 	}
 }
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
+}
+
+// Do what is due in all modules. Returns when the next of it is.
+static uint64_t tick_modules(uint64_t now)
+{
+	uint64_t wake = UINT64_MAX;
+
+	for (int i = 0; i < nr_modules; i++)
+		if (modules[i].tick)
+			wake = min_u64(wake, modules[i].tick(now));
+	return wake;
 }
 
 // Fill in the watched descriptors, without those that rest. Returns when the first of these is due.
@@ -105,12 +132,10 @@ void pump(uint64_t until_ns)
 {
 	struct pollfd fds[WATCH_MAX + 2];
 	bool connected = port_connected();
-	uint64_t now = now_ns(), wake = min_u64(until_ns, min_u64(worker_tick(now), sched_tick(now)));
+	uint64_t now = now_ns(), wake = min_u64(until_ns, tick_modules(now));
+	int nr = nr_watches; // after the ticks: they may have changed it
 	struct timespec timeout;
-	int nr;
 
-	wake = min_u64(wake, stats_tick(now));
-	nr = nr_watches; // the ticks may have changed it
 	fds[0] = (struct pollfd){ .fd = signal_fd, .events = POLLIN };
 	fds[1] = (struct pollfd){ .fd = connected ? port_fd() : -1,
 				  .events = (short)(POLLIN | (port_pending() ? POLLOUT : 0)) };

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include "agent.h"
+#include "machine.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,53 +9,17 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "agent.h"
 #include "port.h"
+#include "util.h"
 
 #define DMESG_TAIL_BYTES 16384
 #define KLOG_READ_ALL 3
 #define FIFO_MAX 99
 // It is sorted by address; older kernels begin with some thousand of the CPUs' areas.
 #define KALLSYMS_LINES 16384
-
-uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
-int read_small_file(const char *path, char *text, size_t bytes)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -1;
-	n = read(fd, text, bytes - 1);
-	close(fd);
-	if (n < 0)
-		return -1;
-	while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
-		n--;
-	text[n] = '\0';
-	return (int)n;
-}
-
-int write_small_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -1;
-	n = write(fd, text, strlen(text));
-	close(fd);
-	return n == (ssize_t)strlen(text) ? 0 : -1;
-}
 
 uint64_t machine_kernel_text(void)
 {

@@ -6,10 +6,16 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "host.h"
 #include "kconfig.h"
+#include "loader.h"
+#include "loop.h"
+#include "machine.h"
 #include "plan.h"
 #include "port.h"
 #include "scheduler.h"
+#include "stats.h"
+#include "util.h"
 #include "worker.h"
 
 #define PLAN_PATH "/ktstr/plan"
@@ -186,6 +192,8 @@ static void boot(void)
 		machine_power_off();
 	}
 	kconfig_place();
+	sched_init();
+	stats_init();
 	machine_set_fifo(PRIO_AGENT);
 	signal(SIGPIPE, SIG_IGN);
 	if (port_open(now_ns() + PORT_WITHIN_NS)) {

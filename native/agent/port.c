@@ -8,7 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent.h"
+#include "../frames/ktstr_frames.h"
+#include "util.h"
 
 #define PORTS_DIR "/sys/class/virtio-ports"
 #define WRITE_BYTES 32768 // what the kernel takes in one write

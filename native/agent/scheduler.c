@@ -11,6 +11,12 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "host.h"
+#include "loader.h"
+#include "loop.h"
+#include "machine.h"
+#include "scx_state.h"
+#include "util.h"
 
 #define STATE_EVERY_NS (100 * NSEC_PER_MSEC)
 #define ATTACH_WITHIN_NS (60 * NSEC_PER_SEC) // verification under emulation is slow
@@ -32,20 +38,6 @@ static struct {
 	char own_line[256]; // the last that it printed itself
 } run = { .log_fd = -1 };
 static int kmsg_fd = -1;
-
-bool scx_enabled(void)
-{
-	char state[32];
-
-	return read_small_file(SCX_STATE_PATH, state, sizeof(state)) > 0 && !strcmp(state, "enabled");
-}
-
-static bool scx_disabled(void)
-{
-	char state[32];
-
-	return read_small_file(SCX_STATE_PATH, state, sizeof(state)) <= 0 || !strcmp(state, "disabled");
-}
 
 // Keep the last line that is not empty, of text that comes in pieces.
 static void keep_last_line(const char *text, size_t bytes)
@@ -286,12 +278,12 @@ static void note_ejected(const char *what)
 	host_lifecycle(PHASE_SCHEDULER_DIED, text);
 }
 
-void sched_reaped(pid_t pid, int status)
+static bool sched_reaped(pid_t pid, int status)
 {
 	char what[64];
 
 	if (!run.pid || pid != run.pid)
-		return;
+		return false;
 	run.pid = 0;
 	if (run.log_fd >= 0)
 		log_ready(run.log_fd);
@@ -303,9 +295,11 @@ void sched_reaped(pid_t pid, int status)
 	if (!run.stopping && !run.attached)
 		not_attached(why_not_attached(what));
 	host_i32(KTF_SCHED_EXIT, exit_code(status));
+	return true;
 }
 
-uint64_t sched_tick(uint64_t now_ns)
+// Look at the kernel's state when that is due.
+static uint64_t sched_tick(uint64_t now_ns)
 {
 	if (!run.pid || run.stopping)
 		return UINT64_MAX;
@@ -319,4 +313,9 @@ uint64_t sched_tick(uint64_t now_ns)
 	else if (run.ejected && now_ns > run.ejected_at_ns + STOP_WITHIN_NS)
 		signal_scheduler(SIGTERM); // it did not notice, or does not want to leave
 	return run.state_at_ns;
+}
+
+void sched_init(void)
+{
+	loop_register(sched_tick, sched_reaped);
 }

@@ -11,29 +11,14 @@
 #define KTSTR_AGENT_SCHEDULER_H
 
 #include <stdbool.h>
-#include <stdint.h>
-#include <sys/types.h>
 
 #include "plan.h"
 
-// Returns 0 once attached; -1 when it did not (the host has been told).
-int sched_start(const struct plan_sched *sched);
+void sched_init(void); // register with the loop, before the first scheduler
+int sched_start(const struct plan_sched *sched); // 0 once attached; -1 when it did not (the host has been told)
 void sched_stop(void); // detach in order; returns when the process has ended
 bool sched_is(const struct plan_sched *sched); // this one is loaded now
 bool sched_ejected(void); // the last one started was thrown out or died on its own
 bool sched_any_ejected(void);
-void sched_reaped(pid_t pid, int status);
-uint64_t sched_tick(uint64_t now_ns); // looks at the kernel's state when due; returns when to call again
-
-int loader_main(const char *path); // the loader process; its exit codes are enum loader_exit
-enum loader_exit {
-	LOADER_DETACHED = 0, // on request
-	LOADER_EJECTED = 1, // by the kernel
-	LOADER_REJECTED = 2, // not opened, not verified or not attached
-};
-#define LOADER_NAME "ktstr-load"
-
-#define SCX_STATE_PATH "/sys/kernel/sched_ext/state"
-bool scx_enabled(void);
 
 #endif

@@ -9,8 +9,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "agent.h"
+#include "loop.h"
 #include "port.h"
+#include "util.h"
 
 #define STATS_WITHIN_NS (900 * NSEC_PER_MSEC) // less than a host waits, so that it hears why
 #define OPEN_WITHIN_NS (10 * NSEC_PER_SEC) // the port; a machine may have none
@@ -240,7 +241,7 @@ static void advance(uint64_t now)
 		send_answer();
 }
 
-uint64_t stats_tick(uint64_t now)
+static uint64_t stats_tick(uint64_t now)
 {
 	bool listens;
 
@@ -260,4 +261,9 @@ uint64_t stats_tick(uint64_t now)
 	if (phase == LISTENING)
 		return listens ? (request.length ? now : UINT64_MAX) : retry_at_ns;
 	return phase == WAITING ? deadline_ns : now + WRITE_RETRY_NS;
+}
+
+void stats_init(void)
+{
+	loop_register(stats_tick, NULL);
 }

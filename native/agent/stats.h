@@ -15,17 +15,15 @@
  *                        "request too large", "response too large"
  *
  * The connection is kept between requests, since schedulers count some values from one request of a connection
- * to the next. One that was left behind by an earlier scheduler is noticed when it is used, and made anew once.
+ * to the next. One that was left behind by an earlier scheduler is noticed when it is used, and the relay connects once more.
  */
 #ifndef KTSTR_AGENT_STATS_H
 #define KTSTR_AGENT_STATS_H
-
-#include <stdint.h>
 
 #define STATS_PORT_NAME "ktstr-stats"
 #define STATS_SOCKET "/var/run/scx/root/stats"
 #define STATS_LINE_MAX (256u << 10) // the newline not counted
 
-uint64_t stats_tick(uint64_t now_ns); // does what is due, and tells when to be called again
+void stats_init(void); // register with the loop, which does the rest
 
 #endif

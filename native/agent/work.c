@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent.h"
+#include "util.h"
 
 #define CHUNK_TURNS 20000 // some tens of microseconds on hardware, below a millisecond under emulation
 

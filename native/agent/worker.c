@@ -13,7 +13,10 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "host.h"
+#include "loop.h"
 #include "port.h"
+#include "util.h"
 #include "work.h"
 
 #define REPORT_EVERY_NS NSEC_PER_SEC
@@ -46,21 +49,6 @@ static void stdout_ready(int fd)
 static void stderr_ready(int fd)
 {
 	forward(fd, KTF_STDERR);
-}
-
-int worker_init(void)
-{
-	slots = mmap(NULL, sizeof(*slots) * PLAN_MAX_PROCESSES, PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (slots == MAP_FAILED || beat_init())
-		return -1;
-	for (int i = 0; i < 2; i++) {
-		if (pipe2(output_pipes[i], O_CLOEXEC | O_NONBLOCK))
-			return -1;
-	}
-	pump_watch(output_pipes[0][0], stdout_ready);
-	pump_watch(output_pipes[1][0], stderr_ready);
-	return 0;
 }
 
 // In the child: become what the group asks for. Returns what could not be had, or NULL.
@@ -176,8 +164,9 @@ void worker_stop(void)
 	nr_workers = 0;
 }
 
-bool worker_reaped(pid_t pid)
+static bool worker_reaped(pid_t pid, int status)
 {
+	(void)status;
 	for (uint32_t i = 0; i < nr_workers; i++) {
 		if (workers[i].pid == pid) {
 			workers[i].pid = 0;
@@ -252,7 +241,8 @@ static void collect_beats(void)
 	beat_send(worker_count());
 }
 
-uint64_t worker_tick(uint64_t now_ns)
+// Report, and pass heartbeats on, when due.
+static uint64_t worker_tick(uint64_t now_ns)
 {
 	if (now_ns >= beat_at_ns) {
 		collect_beats();
@@ -265,4 +255,20 @@ uint64_t worker_tick(uint64_t now_ns)
 		report_at_ns = next_time(report_at_ns, REPORT_EVERY_NS, now_ns);
 	}
 	return report_at_ns < beat_at_ns ? report_at_ns : beat_at_ns;
+}
+
+int worker_init(void)
+{
+	slots = mmap(NULL, sizeof(*slots) * PLAN_MAX_PROCESSES, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (slots == MAP_FAILED || beat_init())
+		return -1;
+	for (int i = 0; i < 2; i++) {
+		if (pipe2(output_pipes[i], O_CLOEXEC | O_NONBLOCK))
+			return -1;
+	}
+	pump_watch(output_pipes[0][0], stdout_ready);
+	pump_watch(output_pipes[1][0], stderr_ready);
+	loop_register(worker_tick, worker_reaped);
+	return 0;
 }

@@ -8,22 +8,18 @@
 #ifndef KTSTR_AGENT_WORKER_H
 #define KTSTR_AGENT_WORKER_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "plan.h"
 
-int worker_init(void);
+int worker_init(void); // register with the loop; 0, or -1
 // Start all workers of a step; -1 and a sentence in problem when one could not be started as asked.
 int worker_start(const struct plan_step *step, char *problem, size_t bytes);
 void worker_stop(void); // kill all; they are reaped by the loop as they end
-bool worker_reaped(pid_t pid); // true when pid was a worker
 uint32_t worker_count(void); // running ones
 uint64_t worker_iterations(void); // of all workers since boot
 uint32_t worker_op_kinds(const struct plan_step *step); // bit per kind
 void worker_report(void); // send a WorkerReport frame
-// Reports and passes on heartbeats when due; returns when to call again.
-uint64_t worker_tick(uint64_t now_ns);
 
 #endif

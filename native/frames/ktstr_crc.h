@@ -10,9 +10,12 @@
 #ifndef KTSTR_CRC_H
 #define KTSTR_CRC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "ktstr_bytes.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -49,11 +52,6 @@ static inline uint32_t crc_bytes(uint32_t crc, const uint8_t *p, size_t length)
 	return crc;
 }
 
-static inline uint32_t crc_word(const uint8_t *p)
-{
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 static inline uint32_t crc_four(int first, uint32_t word)
 {
 	return crc_table[first][word & 255] ^ crc_table[first - 1][word >> 8 & 255] ^
@@ -63,10 +61,10 @@ static inline uint32_t crc_four(int first, uint32_t word)
 static uint32_t crc_by_tables(uint32_t crc, const uint8_t *p, size_t length)
 {
 	for (; length >= 16; length -= 16, p += 16)
-		crc = crc_four(15, crc_word(p) ^ crc) ^ crc_four(11, crc_word(p + 4)) ^
-		      crc_four(7, crc_word(p + 8)) ^ crc_four(3, crc_word(p + 12));
+		crc = crc_four(15, get32(p) ^ crc) ^ crc_four(11, get32(p + 4)) ^
+		      crc_four(7, get32(p + 8)) ^ crc_four(3, get32(p + 12));
 	for (; length >= 4; length -= 4, p += 4)
-		crc = crc_four(3, crc_word(p) ^ crc);
+		crc = crc_four(3, get32(p) ^ crc);
 	return crc_bytes(crc, p, length);
 }
 

@@ -19,6 +19,7 @@ static void *scarce_realloc(void *old, size_t size)
 }
 
 #define realloc scarce_realloc
+#include "../frames/ktstr_assembler.c"
 #include "../frames/ktstr_frames.c"
 #undef realloc
 #include "script.h"

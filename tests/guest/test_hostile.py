@@ -148,9 +148,9 @@ def attack(tmp_path_factory: pytest.TempPathFactory, checkout: Path, verdict: Ve
     assert compiler is not None, "no C compiler: apt install gcc libc6-dev"
     native = checkout / "native"
     sources = [
-        native / "frames/ktstr_frames.c",
+        *(native / "frames").glob("*.c"),
         native / "heartbeat/ktstr_vlp.c",
-        checkout / "tests/guest/hostile.c",
+        *(checkout / "tests/guest/hostile").glob("*.c"),
     ]
     flags = ["-std=gnu11", "-O2", "-static", "-Wall", "-Wextra", "-Werror", f"-I{native}"]
     subprocess.run([compiler, *flags, "-o", programs / "ktstr-agent", *sources], check=True)

@@ -298,7 +298,7 @@ def asking_initrd(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> b
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler is not None, "no C compiler: apt install gcc libc6-dev"
     program = tmp_path_factory.mktemp("asking") / "init"
-    sources = [checkout / "tests/guest/probe/kernel_op.c", checkout / "native/frames/ktstr_frames.c"]
+    sources = [checkout / "tests/guest/probe/kernel_op.c", *(checkout / "native/frames").glob("*.c")]
     include = f"-I{checkout / 'native'}"
     command = [
         compiler,

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+#include "scx_state.h"
+
+#include <string.h>
+
+#include "util.h"
+
+bool scx_enabled(void)
+{
+	char state[32];
+
+	return read_small_file(SCX_STATE_PATH, state, sizeof(state)) > 0 && !strcmp(state, "enabled");
+}
+
+bool scx_disabled(void)
+{
+	char state[32];
+
+	return read_small_file(SCX_STATE_PATH, state, sizeof(state)) <= 0 || !strcmp(state, "disabled");
+}
