@@ -1,5 +1,6 @@
-"""What ``native/build.py`` makes of its ``cdefs.h`` files, as far as Python calls it."""
+"""What ``native/build.py`` makes of the headers that it names, as far as Python uses it."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 class CData:
@@ -8,6 +9,22 @@ class CData:
     def __add__(self, other: int) -> CData: ...
     def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401
     def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401
+
+class CType:
+    """A C type."""
+
+    kind: str
+    cname: str
+    item: CType
+    length: int
+    fields: Iterable[tuple[str, CField]]
+    elements: dict[int, str]
+
+class CField:
+    """A member of a structure."""
+
+    type: CType
+    offset: int
 
 class _Buffer:
     def __getitem__(self, index: slice) -> bytes: ...
@@ -21,6 +38,8 @@ class FFI:
     def gc(self, cdata: CData, destructor: object, size: int = ...) -> CData: ...
     def from_buffer(self, data: object) -> CData: ...
     def buffer(self, cdata: CData, size: int = ...) -> _Buffer: ...
+    def typeof(self, cdecl: str) -> CType: ...
+    def sizeof(self, cdecl: str | CType) -> int: ...
     def string(self, cdata: CData, maxlen: int = ...) -> bytes: ...
 
 class Lib:
@@ -28,8 +47,44 @@ class Lib:
 
     ktf_msg_types: CData
     ktf_msg_type_count: int
+    KTF_HEADER_SIZE: int
+    KTF_MAX_PAYLOAD: int
+    KTF_CAP_LIMIT: int
+    KTF_CRC_OK: int
+    KTF_IN_TAIL: int
+    KTF_SKIP_REASONS: int
+    KTV_FRAME_SIZE: int
+    KTV_NONCE_TERMINAL: int
+    KTV_OK: int
+    KTV_DEGRADED: int
+    KTV_CRITICAL: int
+    KTV_STALL: int
+    KTV_ERRORS: int
     KTB_MAX_PROBE: int
     KTB_MAX_SLOT: int
+    KTB_EMPTY: int
+    KTB_MAX_PLACES: int
+    KTB_MAX_CAPACITY: int
+    KTB_EVICTION_MULTIPLIER: int
+    KTB_NONCE_WRAP_WINDOW: int
+    KTB_NO_RECOVERY: int
+    KTB_NO_PID: int
+    KTB_INSERTED: int
+    KTB_REFRESHED: int
+    KTB_OUT_OF_ORDER: int
+    KTB_CAPACITY_EXCEEDED: int
+    KTB_ORIGIN_CONFLICT: int
+    KTB_NAMESPACE_CONFLICT: int
+    KTB_UPDATES: int
+    KTB_COUNTERS: int
+    KTB_KNOWN_NAMESPACE: int
+    KTB_KNOWN_GENERATION: int
+    KTB_KNOWN_PEER: int
+    KTB_STALLED: int
+    KTB_TERMINAL: int
+    KTB_AUTH_FAILURE: int
+    KTR_FOREIGN_UID: int
+    KTR_REFUSALS_END: int
     def ktf_crc32(self, crc: int, data: CData, length: int) -> int: ...
     def ktf_crc32_tables(self, crc: int, data: CData, length: int) -> int: ...
     def ktf_encode(self, out: CData, size: int, msg_type: int, payload: CData, length: int) -> int: ...

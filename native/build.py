@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import sysconfig
 import tempfile
@@ -33,44 +34,62 @@ SOURCES = [
 """C files of the module, relative to this directory."""
 HEADERS = [
     "frames/ktstr_frames.h",
-    "heartbeat/ktstr_gate.h",
-    "heartbeat/ktstr_probe.h",
-    "heartbeat/ktstr_recv.h",
-    "heartbeat/ktstr_send.h",
-    "heartbeat/ktstr_tracker.h",
     "heartbeat/ktstr_vlp.h",
+    "heartbeat/ktstr_probe.h",
+    "heartbeat/ktstr_tracker.h",
+    "heartbeat/ktstr_recv.h",
+    "heartbeat/ktstr_gate.h",
+    "heartbeat/ktstr_send.h",
     "memory/ktstr_memory.h",
 ]
-"""What the glue includes."""
-CDEFS = ["cdefs.h", "heartbeat/cdefs.h", "memory/cdefs.h"]
-"""Declarations for Python, in cffi's dialect."""
+"""What the glue includes, each after those that it needs. Python sees what is between their markers."""
 OTHER_INPUTS = ["frames/ktstr_bytes.h", "frames/ktstr_crc.h", "heartbeat/ktstr_slot.h", "build.py"]
 """Further files whose change makes the module stale."""
 # Warnings are errors in CI only: a user's compiler may warn of what ours do not.
 C_FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", *(["-Werror"] if os.environ.get("CI") else [])]
 LIBRARIES: list[str] = []
 
+_MARKED = re.compile(r"^// cffi: begin\n(.*?)^// cffi: end$", re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+_INLINE = re.compile(r"^static inline ([^{;]*?)\n\{.*?^\}", re.DOTALL | re.MULTILINE)
+_MACRO = re.compile(r"^#define (\w+) (.+?)\s*$", re.MULTILINE)
+_NUMBER = re.compile(r"(?:0x[0-9A-Fa-f]+|\d+)[uUlL]*")
+
 
 def module_path() -> Path:
-    """Where the module for this interpreter stands."""
+    """Name the file of the module for this interpreter."""
     return PACKAGE / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
 def is_fresh() -> bool:
-    """Whether the module exists and is newer than each of its inputs."""
+    """Check that the module exists and is newer than each of its inputs."""
     try:
         built = module_path().stat().st_mtime_ns
     except FileNotFoundError:
         return False
-    inputs = [*SOURCES, *HEADERS, *CDEFS, *OTHER_INPUTS]
+    inputs = [*SOURCES, *HEADERS, *OTHER_INPUTS]
     return all((NATIVE / name).stat().st_mtime_ns < built for name in inputs)
 
 
+def declarations(header: str) -> str:
+    """Extract what Python sees of a header, in cffi's dialect.
+
+    That is what stands between the lines ``// cffi: begin`` and ``// cffi: end``. Comments are left out, a function
+    with a body becomes its prototype, and a macro that is no plain number is left for the C compiler to evaluate.
+    """
+    text = "\n".join(_MARKED.findall(header))
+    text = _COMMENT.sub("", text)
+    text = _INLINE.sub(r"\1;", text)
+    return _MACRO.sub(
+        lambda found: found[0] if _NUMBER.fullmatch(found[2]) else f"#define {found[1]} ...", text
+    )
+
+
 def builder() -> cffi.FFI:
-    """The cffi builder, with absolute paths, so it can run in any directory."""
+    """Make the cffi builder, with absolute paths, so that it can run in any directory."""
     ffi = cffi.FFI()
-    for name in CDEFS:
-        ffi.cdef((NATIVE / name).read_text())
+    for name in HEADERS:
+        ffi.cdef(declarations((NATIVE / name).read_text()))
     ffi.set_source(
         "ktstr_tui._native",
         "\n".join(f'#include "{name}"' for name in HEADERS),

@@ -6,22 +6,33 @@ An array is filled either by `DatagramArray.append`, or by C code that receives 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Final
 
-from ktstr_tui._native import ffi
+from ktstr_tui._native import ffi, lib
 from ktstr_tui.heartbeat.tracked import Datagram, Origin
 from ktstr_tui.model.errors import InternalError
+from ktstr_tui.wire.c_layout import c_struct
+from ktstr_tui.wire.vlp import FRAME_BYTES
 
-KNOWN_NAMESPACE: Final = 1
+KNOWN_NAMESPACE: Final = lib.KTB_KNOWN_NAMESPACE
 """Flags of ``enum ktb_known``: what is known of a sender besides its frame."""
-KNOWN_GENERATION: Final = 2
-KNOWN_PEER: Final = 4
-RECEIVE_BYTES: Final = 33
+KNOWN_GENERATION: Final = lib.KTB_KNOWN_GENERATION
+KNOWN_PEER: Final = lib.KTB_KNOWN_PEER
+RECEIVE_BYTES: Final = FRAME_BYTES + 1
 """What to receive of a datagram at most: one byte more than a frame, to see that it is too long."""
 
-_DATAGRAM: Final = struct.Struct("<40sQQIIIII4x")
+_DATAGRAM: Final = c_struct(
+    "struct ktb_datagram",
+    "bytes",
+    "source.pid_ns_inode",
+    "source.generation",
+    "source.origin",
+    "source.known",
+    "length",
+    "peer_pid",
+    "peer_uid",
+)
 
 
 class DatagramArray:
@@ -40,7 +51,7 @@ class DatagramArray:
         self._bytes = ffi.buffer(self.handle)
 
     def clear(self) -> None:
-        """Use the places anew."""
+        """Make all places free."""
         self.count = 0
 
     def append(self, datagram: Datagram) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +10,10 @@ import msgspec
 
 from ktstr_tui._native import ffi, lib
 from ktstr_tui.heartbeat.datagrams import DatagramArray
-from ktstr_tui.heartbeat.tracked import AUTH_FAILURE, Update
-from ktstr_tui.heartbeat.tracker import Tracker
-from ktstr_tui.wire.vlp import BAD_LENGTH, KINDS, Beat, Status
+from ktstr_tui.heartbeat.tracked import Update
+from ktstr_tui.heartbeat.tracker import ERRORS as TRACKER_ERRORS
+from ktstr_tui.heartbeat.tracker import OUTCOME, Tracker
+from ktstr_tui.wire.vlp import Beat, Status
 
 FOREIGN_UID: Final = "ForeignUid"
 PID_ABOVE_MAX: Final = "PidAboveMax"
@@ -21,10 +21,7 @@ PID_LIMITED: Final = "PidLimited"
 ALL_LIMITED: Final = "AllLimited"
 FOREIGN_NAMESPACE: Final = "ForeignNamespace"
 ERRORS: Final = (
-    None,
-    *KINDS,
-    BAD_LENGTH,
-    AUTH_FAILURE,
+    *TRACKER_ERRORS,
     FOREIGN_UID,
     PID_ABOVE_MAX,
     PID_LIMITED,
@@ -32,9 +29,10 @@ ERRORS: Final = (
     FOREIGN_NAMESPACE,
 )
 """Indexed by ``ktb_outcome.error``."""
-NO_RECOVERY: Final = (1 << 64) - 1
+assert len(ERRORS) == lib.KTR_REFUSALS_END
+assert ERRORS.index(FOREIGN_UID) == lib.KTR_FOREIGN_UID
+NO_RECOVERY: Final = lib.KTB_NO_RECOVERY
 
-_OUTCOME: Final = struct.Struct("<QQIII4xQII")
 _STATUSES: Final = tuple(Status)
 _UPDATES: Final = tuple(Update)
 
@@ -159,8 +157,8 @@ class Gate:
 
     def outcome(self, index: int) -> GateOutcome:
         """What became of one datagram of the last call."""
-        raw = self._bytes[index * _OUTCOME.size : (index + 1) * _OUTCOME.size]
-        timestamp, nonce, pid, payload, status, recovery_ns, error, update = _OUTCOME.unpack(raw)
+        raw = self._bytes[index * OUTCOME.size : (index + 1) * OUTCOME.size]
+        timestamp, nonce, pid, payload, status, recovery_ns, error, update = OUTCOME.unpack(raw)
         beat = Beat(
             _STATUSES[status] if status < len(_STATUSES) else Status.OK, pid, timestamp, nonce, payload
         )

@@ -25,9 +25,9 @@ MAX_PROBE: Final = lib.KTB_MAX_PROBE
 """Places that one operation looks at, at most."""
 MAX_SLOT: Final = lib.KTB_MAX_SLOT
 """The largest slot number; the two values above it mark places."""
-MAX_CAPACITY: Final = 1 << 19
+MAX_CAPACITY: Final = lib.KTB_MAX_PLACES // 2
 """Keys of the largest table."""
-_ABSENT: Final = 0xFFFFFFFF
+_ABSENT: Final = lib.KTB_EMPTY
 
 
 class ProbeExhausted(Exception):

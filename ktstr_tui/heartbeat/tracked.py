@@ -11,16 +11,17 @@ from typing import Final, Literal
 
 import msgspec
 
+from ktstr_tui._native import lib
 from ktstr_tui.wire.vlp import Beat, Status
 
 DEFAULT_CAPACITY: Final = 256
-MAX_CAPACITY: Final = 4096
+MAX_CAPACITY: Final = lib.KTB_MAX_CAPACITY
 """The most pids a tracker keeps, so that no pass over its slots is long."""
 DEFAULT_SCAN_WINDOW: Final = 256
 MAX_SCAN_WINDOW: Final = MAX_CAPACITY
-EVICTION_MULTIPLIER: Final = 10
+EVICTION_MULTIPLIER: Final = lib.KTB_EVICTION_MULTIPLIER
 """A slot may be given away after a silence of more than so many thresholds."""
-NONCE_WRAP_WINDOW: Final = 1 << 20
+NONCE_WRAP_WINDOW: Final = lib.KTB_NONCE_WRAP_WINDOW
 """How near to both ends of the nonces a step back must be to count as going round."""
 AUTH_FAILURE: Final = "AuthFailure"
 """Error of a datagram whose frame names another pid than its attested sender."""
@@ -47,22 +48,23 @@ COUNTERS: Final = (
     "probe_exhausted",
 )
 """Names for `CounterTaking.take`, in the order of the C enumeration ``ktb_counter``."""
+assert len(COUNTERS) == lib.KTB_COUNTERS
 
 
 class Update(IntEnum):
-    """What became of a beat. The first six are the values of the C enumeration ``ktb_update``."""
+    """What the tracker did with a beat: the values of the C enumeration ``ktb_update``."""
 
-    INSERTED = 0
+    INSERTED = lib.KTB_INSERTED
     """The pid was new and got a slot, or its slot passed to a new process of the same pid."""
-    REFRESHED = 1
+    REFRESHED = lib.KTB_REFRESHED
     """The slot has the new nonce, time and status."""
-    OUT_OF_ORDER = 2
+    OUT_OF_ORDER = lib.KTB_OUT_OF_ORDER
     """The nonce did not grow; the slot is as before."""
-    CAPACITY_EXCEEDED = 3
+    CAPACITY_EXCEEDED = lib.KTB_CAPACITY_EXCEEDED
     """The pid is new and there is no slot for it."""
-    ORIGIN_CONFLICT = 4
+    ORIGIN_CONFLICT = lib.KTB_ORIGIN_CONFLICT
     """Another transport than the one that the pid was first heard on; the slot is as before."""
-    NAMESPACE_CONFLICT = 5
+    NAMESPACE_CONFLICT = lib.KTB_NAMESPACE_CONFLICT
     """Another pid namespace than the pid was first heard from; the slot is as before."""
 
 

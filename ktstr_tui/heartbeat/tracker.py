@@ -17,7 +17,6 @@ to read and to test against.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from heapq import nsmallest
 from itertools import islice
@@ -44,6 +43,7 @@ from ktstr_tui.heartbeat.tracked import (
     Update,
 )
 from ktstr_tui.model.errors import InternalError
+from ktstr_tui.wire.c_layout import c_struct
 from ktstr_tui.wire.vlp import BAD_LENGTH, KINDS, Beat, Status
 
 if TYPE_CHECKING:
@@ -68,17 +68,43 @@ __all__ = [
     "Update",
 ]
 
-_NONE_U64: Final = (1 << 64) - 1
-_NO_PID: Final = -1
-_STALLED: Final = 8
-_TERMINAL: Final = 16
 _BATCH: Final = 256
-_SLOT: Final = struct.Struct("<QQQ8xQQQQQQIIHHI")
-_OUTCOME: Final = struct.Struct("<QQIII4xQII")
+_SLOT: Final = c_struct(
+    "struct ktb_slot",
+    "last_ns",
+    "nonce",
+    "timestamp",
+    "pid_ns_inode",
+    "generation",
+    "beats",
+    "nonce_gaps",
+    "beats_missed",
+    "stalls",
+    "pid",
+    "payload",
+    "status",
+    "origin",
+    "flags",
+)
+OUTCOME: Final = c_struct(
+    "struct ktb_outcome",
+    "beat.timestamp",
+    "beat.nonce",
+    "beat.pid",
+    "beat.payload",
+    "beat.status",
+    "recovery_ns",
+    "error",
+    "update",
+)
+"""Of the values of ``struct ktb_outcome``, in this order."""
 _UPDATES: Final = tuple(Update)
 _ORIGINS: Final = tuple(Origin)
 _STATUSES: Final = tuple(Status)
-_ERRORS: Final = (None, *KINDS, BAD_LENGTH, AUTH_FAILURE)
+ERRORS: Final = (None, *KINDS, BAD_LENGTH, AUTH_FAILURE)
+"""Indexed by ``ktb_outcome.error``."""
+assert ERRORS.index(AUTH_FAILURE) == lib.KTB_AUTH_FAILURE
+assert len(_UPDATES) == lib.KTB_UPDATES
 _COUNTER_NUMBER: Final = {name: number for number, name in enumerate(COUNTERS)}
 
 
@@ -98,20 +124,20 @@ class _Batch:
 
     def read_all(self, at: int, count: int) -> list[Outcome]:
         """Outcomes next to each other."""
-        raw = self._bytes[at * _OUTCOME.size : (at + count) * _OUTCOME.size]
-        return [_outcome(*fields) for fields in _OUTCOME.iter_unpack(raw)]
+        raw = self._bytes[at * OUTCOME.size : (at + count) * OUTCOME.size]
+        return [_outcome(*fields) for fields in OUTCOME.iter_unpack(raw)]
 
 
 def _outcome(
     timestamp: int, nonce: int, pid: int, payload: int, status: int, recovery_ns: int, error: int, update: int
 ) -> Outcome:
-    kind = _ERRORS[error]
+    kind = ERRORS[error]
     if kind is not None and kind != AUTH_FAILURE:
         return Outcome(kind, None, None)
     beat = Beat(_STATUSES[status], pid, timestamp, nonce, payload)
     if kind is not None:
         return Outcome(kind, beat, None)
-    return Outcome(None, beat, _UPDATES[update], None if recovery_ns == _NONE_U64 else recovery_ns)
+    return Outcome(None, beat, _UPDATES[update], None if recovery_ns == lib.KTB_NO_RECOVERY else recovery_ns)
 
 
 class Tracker(CounterTaking):
@@ -203,7 +229,7 @@ class Tracker(CounterTaking):
     def last_recovery_ns(self) -> int | None:
         """How long the sender of the last beat had been silent, when that beat ended a stated stall."""
         silence_ns = lib.ktb_tracker_last_recovery(self._handle)
-        return None if silence_ns == _NONE_U64 else silence_ns
+        return None if silence_ns == lib.KTB_NO_RECOVERY else silence_ns
 
     def record_batch(self, datagrams: Iterable[Datagram], now_ns: int, threshold_ns: int) -> list[Outcome]:
         """Decode and enter datagrams, all of them received at ``now_ns``.
@@ -297,7 +323,7 @@ class Tracker(CounterTaking):
     def take_evicted_pid(self) -> int | None:
         """The pid that last lost its slot, since this was last asked."""
         pid = lib.ktb_tracker_take_evicted(self._handle)
-        return None if pid == _NO_PID else pid
+        return None if pid == lib.KTB_NO_PID else pid
 
     def _read_state(self) -> CData:
         lib.ktb_tracker_state(self._handle, self._state)
@@ -342,8 +368,8 @@ def _row(
         origin=_ORIGINS[origin],
         pid_ns_inode=pid_ns_inode if flags & KNOWN_NAMESPACE else None,
         generation=generation if flags & KNOWN_GENERATION else None,
-        stalled=bool(flags & _STALLED),
-        terminal=bool(flags & _TERMINAL),
+        stalled=bool(flags & lib.KTB_STALLED),
+        terminal=bool(flags & lib.KTB_TERMINAL),
         beats=beats,
         nonce_gaps=nonce_gaps,
         beats_missed=beats_missed,

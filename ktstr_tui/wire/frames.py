@@ -9,28 +9,29 @@ lose: what comes out does not depend on how the bytes were cut into feeds, and e
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ktstr_tui._native import ffi, lib
 from ktstr_tui.model.errors import InternalError
+from ktstr_tui.wire.c_layout import c_struct
 
 if TYPE_CHECKING:
     from ktstr_tui._native import CData
 
-HEADER_BYTES = 16
+HEADER_BYTES = lib.KTF_HEADER_SIZE
 """Size of a frame's header."""
-MAX_PAYLOAD_BYTES = 262144
+MAX_PAYLOAD_BYTES = lib.KTF_MAX_PAYLOAD
 """Default cap of a payload; exactly the cap is legal."""
 SKIP_REASONS = ("oversized", "bad_header", "torn")
 """Why bytes are skipped, in the order of the C enumeration ``ktf_skip_reason``."""
+assert len(SKIP_REASONS) == lib.KTF_SKIP_REASONS
 
 _BATCH = 1024
-_CRC_OK = 1
-_IN_TAIL = 2
-_DESCRIPTOR = struct.Struct("<QIIII")
+_CRC_OK = lib.KTF_CRC_OK
+_IN_TAIL = lib.KTF_IN_TAIL
+_DESCRIPTOR = c_struct("struct ktf_frame", "offset", "msg_type", "length", "flags")
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +84,7 @@ class FrameAssembler:
     """
 
     def __init__(self, max_payload: int = MAX_PAYLOAD_BYTES) -> None:
-        if not 0 < max_payload <= 1 << 30:
+        if not 0 < max_payload <= lib.KTF_CAP_LIMIT:
             raise InternalError(f"a payload cap of {max_payload} bytes is out of range")
         handle = lib.ktf_assembler_create(max_payload)
         if handle == ffi.NULL:
@@ -116,7 +117,7 @@ class FrameAssembler:
 
     def _collect(self, frames: list[Frame], data: bytes, base: int, count: int) -> None:
         descriptors = self._batch_bytes[: count * _DESCRIPTOR.size]
-        for offset, msg_type, length, flags, _ in _DESCRIPTOR.iter_unpack(descriptors):
+        for offset, msg_type, length, flags in _DESCRIPTOR.iter_unpack(descriptors):
             if flags & _IN_TAIL:
                 tail = lib.ktf_assembler_tail(self._handle)
                 payload = ffi.buffer(tail + offset, length)[:]

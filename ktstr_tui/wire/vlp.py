@@ -20,11 +20,11 @@ import msgspec
 from ktstr_tui._native import ffi, lib
 from ktstr_tui.model.errors import KtstrError
 
-FRAME_BYTES: Final = 32
+FRAME_BYTES: Final = lib.KTV_FRAME_SIZE
 """Size of a frame; a datagram of any other size is none."""
 VERSION: Final = 2
 """The version byte; 1 is the protocol's past and refused."""
-NONCE_TERMINAL: Final = (1 << 64) - 1
+NONCE_TERMINAL: Final = lib.KTV_NONCE_TERMINAL
 """Nonce of a terminal frame; regular nonces stay below and go on with 0 after the last."""
 TIMESTAMP_REFUSED: Final = (1 << 64) - 1
 """The one timestamp that is not legal."""
@@ -44,6 +44,7 @@ BAD_LENGTH: Final = "BadLength"
 
 # Indexed by the C enumeration ktv_error.
 _KIND_OF_ERROR: Final = ("", *KINDS, BAD_LENGTH)
+assert len(_KIND_OF_ERROR) == lib.KTV_ERRORS
 _FIELDS: Final = struct.Struct("<3xBIQQI")
 _HEAD: Final = struct.Struct("<2sBBIQQI")
 _CRC: Final = struct.Struct("<I")
@@ -63,10 +64,10 @@ _WHY: Final = {
 class Status(IntEnum):
     """How a sender says it is."""
 
-    OK = 0
-    DEGRADED = 1
-    CRITICAL = 2
-    STALL = 3
+    OK = lib.KTV_OK
+    DEGRADED = lib.KTV_DEGRADED
+    CRITICAL = lib.KTV_CRITICAL
+    STALL = lib.KTV_STALL
     """Stated by observers only, never on the wire."""
 
 

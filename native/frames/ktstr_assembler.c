@@ -25,7 +25,6 @@
 #include "ktstr_bytes.h"
 #include "ktstr_frames.h"
 
-#define CAP_LIMIT (1u << 30)
 #define TAIL_FIRST_SIZE 256
 // CRC bytes that a consumed byte earns, and the most that can be saved up, in caps.
 #define CREDIT_PER_BYTE 8
@@ -48,7 +47,7 @@ struct ktf_assembler *ktf_assembler_create(uint32_t max_payload)
 {
 	struct ktf_assembler *a;
 
-	if (!max_payload || max_payload > CAP_LIMIT)
+	if (!max_payload || max_payload > KTF_CAP_LIMIT)
 		return NULL;
 	a = calloc(1, sizeof(*a));
 	if (!a)

@@ -17,13 +17,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// cffi: begin
 #define KTF_HEADER_SIZE 16
 #define KTF_MAX_PAYLOAD 262144u
+#define KTF_CAP_LIMIT (1u << 30) // of the cap that an assembler is made with
 
 enum ktf_direction {
 	KTF_GUEST_TO_HOST,
 	KTF_HOST_TO_GUEST,
 };
+// cffi: end
 
 // The one list of known types: X(C name, name, value, direction).
 #define KTF_MSG_TYPES(X)                                                        \
@@ -65,6 +68,7 @@ enum ktf_msg {
 #undef KTF_ENUM
 };
 
+// cffi: begin
 // The same list as data, for those who compare it with their own.
 struct ktf_msg_type {
 	const char *name;
@@ -146,5 +150,6 @@ size_t ktf_assembler_residual(const struct ktf_assembler *a, uint8_t *out);
 // Forget the residual after it was copied out: its bytes become `taken_bytes`.
 void ktf_assembler_take(struct ktf_assembler *a);
 void ktf_assembler_statistics(const struct ktf_assembler *a, struct ktf_statistics *ret);
+// cffi: end
 
 #endif

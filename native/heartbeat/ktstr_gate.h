@@ -11,6 +11,7 @@
 
 #include "ktstr_tracker.h"
 
+// cffi: begin
 // Further values of ktb_outcome.error, for what the gate itself refuses. The outcome has the beat.
 enum ktr_refusal {
 	KTR_FOREIGN_UID = KTB_AUTH_FAILURE + 1,
@@ -58,5 +59,6 @@ bool ktr_any_due(const struct ktb_tracker *t, uint64_t now_ns, uint64_t threshol
 void ktr_datagrams_of_frames(const uint8_t *frames, uint32_t count, uint32_t origin,
 			     struct ktb_datagram *out);
 void ktr_gate_state(const struct ktr_gate *g, struct ktr_gate_state *ret);
+// cffi: end
 
 #endif

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// cffi: begin
 #define KTB_MAX_PROBE 64
 #define KTB_EMPTY 0xFFFFFFFFu
 #define KTB_TOMBSTONE 0xFFFFFFFEu
@@ -56,5 +57,6 @@ uint32_t ktb_probe_get(const struct ktb_probe *p, uint32_t key);
 bool ktb_probe_insert(struct ktb_probe *p, uint32_t key, uint32_t slot);
 // Forget a key. Returns the slot it had, or KTB_EMPTY.
 uint32_t ktb_probe_remove(struct ktb_probe *p, uint32_t key);
+// cffi: end
 
 #endif

@@ -10,6 +10,7 @@
 
 #include "ktstr_tracker.h"
 
+// cffi: begin
 struct ktr_received {
 	uint32_t taken; // datagrams that left the socket
 	uint32_t count; // of these, written to `out`
@@ -31,5 +32,6 @@ void ktr_receive(struct ktr_receiver *r, int fd, bool credentials, uint32_t orig
 
 // The same as a bare loop over recvmmsg that looks at nothing: what a receiver cannot do without, for comparison.
 uint32_t ktr_receive_bare(struct ktr_receiver *r, int fd, uint32_t room);
+// cffi: end
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "ktstr_vlp.h"
 
+// cffi: begin
 struct ktr_sent {
 	uint64_t sent;
 	uint64_t refused; // the kernel's queue was full: the beat is given up, its nonce is not
@@ -20,5 +21,6 @@ struct ktr_sent {
 // queue is waited for, as long as the socket's own timeout says.
 void ktr_send_beats(int fd, uint32_t pid, uint64_t period_ns, uint32_t burst, uint64_t duration_ns, bool wait,
 		    struct ktr_sent *ret);
+// cffi: end
 
 #endif

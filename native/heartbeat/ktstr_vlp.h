@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// cffi: begin
 #define KTV_FRAME_SIZE 32
 #define KTV_NONCE_TERMINAL UINT64_MAX
 
@@ -68,5 +69,6 @@ enum ktv_error ktv_check(const uint8_t *frame, size_t length);
 
 // Judge a frame and read it; `beat` is written only when the answer is KTV_GOOD.
 enum ktv_error ktv_decode(const uint8_t *frame, size_t length, struct ktv_beat *beat);
+// cffi: end
 
 #endif

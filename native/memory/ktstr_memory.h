@@ -11,9 +11,11 @@
 
 #include <stdint.h>
 
+// cffi: begin
 // All take an address that is aligned to the size and return what was there before.
 uint32_t ktm_swap32(void *at, uint32_t value);
 uint64_t ktm_swap64(void *at, uint64_t value);
 uint32_t ktm_or32(void *at, uint32_t bits);
+// cffi: end
 
 #endif

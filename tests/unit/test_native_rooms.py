@@ -13,7 +13,9 @@ MAX_LINES = 400
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
 _FUNCTION = re.compile(r"^(?!static\b)[a-z][\w \t*]*?\b(\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
-_VARIABLE = re.compile(r"^(?!static\b|extern\b|typedef\b)[a-z][\w \t*]*?\b(\w+)(?:\[\w*\])*(?: =|;)", re.MULTILINE)
+_VARIABLE = re.compile(
+    r"^(?!static\b|extern\b|typedef\b)[a-z][\w \t*]*?\b(\w+)(?:\[\w*\])*(?: =|;)", re.MULTILINE
+)
 _WORD = re.compile(r"\b[A-Za-z_]\w*\b")
 Graph = dict[str, set[str]]
 
@@ -42,7 +44,7 @@ def _defined(text: str) -> set[str]:
 
 
 def _owners_of(text: str, owners: Mapping[str, str]) -> set[str]:
-    local = {name for name in re.findall(r"^static\b[^;{=]*?\b(\w+)(?:\(|\[|;| =)", text, re.MULTILINE)}
+    local = set(re.findall(r"^static\b[^;{=]*?\b(\w+)(?:\(|\[|;| =)", text, re.MULTILINE))
     return {owners[word] for word in set(_WORD.findall(text)) - local if word in owners}
 
 
