@@ -61,8 +61,8 @@ static inline uint32_t crc_four(int first, uint32_t word)
 static uint32_t crc_by_tables(uint32_t crc, const uint8_t *p, size_t length)
 {
 	for (; length >= 16; length -= 16, p += 16)
-		crc = crc_four(15, get32(p) ^ crc) ^ crc_four(11, get32(p + 4)) ^
-		      crc_four(7, get32(p + 8)) ^ crc_four(3, get32(p + 12));
+		crc = crc_four(15, get32(p) ^ crc) ^ crc_four(11, get32(p + 4)) ^ crc_four(7, get32(p + 8)) ^
+		      crc_four(3, get32(p + 12));
 	for (; length >= 4; length -= 4, p += 4)
 		crc = crc_four(3, get32(p) ^ crc);
 	return crc_bytes(crc, p, length);

@@ -29,7 +29,7 @@ static void *scarce_realloc(void *old, size_t size)
 #define SINGLE_MAX 4096 // longest stream that is also fed byte by byte
 #define ROOM_MAX 8
 
-static const uint32_t caps[] = {1, 16, 40, 300, 4096, 20000, KTF_MAX_PAYLOAD, KTF_CAP_LIMIT};
+static const uint32_t caps[] = { 1, 16, 40, 300, 4096, 20000, KTF_MAX_PAYLOAD, KTF_CAP_LIMIT };
 
 struct seen {
 	uint32_t msg_type, length, flags, hash;
@@ -54,7 +54,8 @@ static void put(const void *data, size_t length)
 	stream_length += length;
 }
 
-static void put_frame(uint32_t msg_type, const uint8_t *payload, uint32_t length, uint32_t crc_xor, uint32_t pad)
+static void put_frame(uint32_t msg_type, const uint8_t *payload, uint32_t length, uint32_t crc_xor,
+		      uint32_t pad)
 {
 	uint8_t header[KTF_HEADER_SIZE];
 
@@ -116,8 +117,8 @@ static void check_books(const struct ktf_assembler *a, uint64_t fed)
 	MUST(now.residual <= KTF_HEADER_SIZE + (uint64_t)a->cap);
 	MUST(now.crc_bad <= now.frames && now.cut <= now.crc_bad && now.pad_nonzero <= now.frames);
 	MUST(now.bytes == KTF_HEADER_SIZE * now.frames + now.payload_bytes + now.skipped[KTF_SKIP_OVERSIZED] +
-				  now.skipped[KTF_SKIP_BAD_HEADER] + now.skipped[KTF_SKIP_TORN] + now.taken_bytes +
-				  now.residual);
+				  now.skipped[KTF_SKIP_BAD_HEADER] + now.skipped[KTF_SKIP_TORN] +
+				  now.taken_bytes + now.residual);
 }
 
 static void note(struct outcome *out, const struct ktf_assembler *a, const uint8_t *data, size_t length,
@@ -223,7 +224,8 @@ static void feed_whole(uint32_t cap)
 		end = frame->offset + frame->length;
 		MUST(get32(header) == frame->msg_type);
 		MUST(!!(frame->flags & KTF_PAD_NONZERO) == !!get32(header + 12));
-		MUST(frame->flags & KTF_CUT ? frame->length < get32(header + 4) : frame->length == get32(header + 4));
+		MUST(frame->flags & KTF_CUT ? frame->length < get32(header + 4)
+					    : frame->length == get32(header + 4));
 		MUST(!(frame->flags & KTF_CUT) || !(frame->flags & KTF_CRC_OK));
 		if (!(frame->flags & KTF_CUT))
 			MUST(!!(frame->flags & KTF_CRC_OK) == (whole.frames[i].hash == get32(header + 8)));
@@ -253,7 +255,7 @@ static void take_now_and_then(uint32_t cap, uint32_t seed)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct script s = {data, size};
+	struct script s = { data, size };
 	uint8_t mode = take8(&s);
 	uint32_t cap = caps[mode >> 1 & 7];
 	uint32_t seed = take16(&s) * 2654435761u;

@@ -46,8 +46,8 @@ static inline void slot_learn(struct ktb_slot *slot, const struct ktb_source *so
 	slot->flags |= news & (KTB_KNOWN_NAMESPACE | KTB_KNOWN_GENERATION);
 }
 
-static inline void slot_begin(struct ktb_slot *slot, const struct ktv_beat *beat, const struct ktb_source *source,
-		       uint64_t now_ns)
+static inline void slot_begin(struct ktb_slot *slot, const struct ktv_beat *beat,
+			      const struct ktb_source *source, uint64_t now_ns)
 {
 	*slot = (struct ktb_slot){
 		.pid = beat->pid,
@@ -74,7 +74,8 @@ static inline bool is_elsewhere(const struct ktb_slot *slot, const struct ktb_so
 }
 
 // Whether a beat goes on from the last one; then `*missed` nonces were left out.
-static inline bool goes_on(const struct ktb_slot *slot, const struct ktv_beat *beat, uint64_t *missed, bool *wrapped)
+static inline bool goes_on(const struct ktb_slot *slot, const struct ktv_beat *beat, uint64_t *missed,
+			   bool *wrapped)
 {
 	*missed = 0;
 	*wrapped = false;

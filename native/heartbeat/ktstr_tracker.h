@@ -47,7 +47,7 @@ enum ktb_counter {
 enum ktb_known {
 	KTB_KNOWN_NAMESPACE = 1,
 	KTB_KNOWN_GENERATION = 2,
-	KTB_KNOWN_PEER = 4,	// peer_pid is attested: a frame of another pid is an AUTH_FAILURE
+	KTB_KNOWN_PEER = 4, // peer_pid is attested: a frame of another pid is an AUTH_FAILURE
 };
 
 struct ktb_source {
@@ -60,13 +60,13 @@ struct ktb_source {
 enum ktb_slot_flags {
 	// Besides the first two of ktb_known.
 	KTB_STALLED = 8,
-	KTB_TERMINAL = 16,	// the last beat was a terminal one
-	KTB_HAD_TERMINAL = 32,	// terminal_timestamp is valid
+	KTB_TERMINAL = 16, // the last beat was a terminal one
+	KTB_HAD_TERMINAL = 32, // terminal_timestamp is valid
 };
 
 struct ktb_slot {
 	uint64_t last_ns;
-	uint64_t nonce;		// KTV_NONCE_TERMINAL: no regular one yet
+	uint64_t nonce; // KTV_NONCE_TERMINAL: no regular one yet
 	uint64_t timestamp;
 	uint64_t terminal_timestamp;
 	uint64_t pid_ns_inode;
@@ -96,7 +96,7 @@ struct ktb_state {
 struct ktb_datagram {
 	uint8_t bytes[40];
 	struct ktb_source source;
-	uint32_t length;	// as received; what lies beyond 32 is not looked at
+	uint32_t length; // as received; what lies beyond 32 is not looked at
 	uint32_t peer_pid;
 	uint32_t peer_uid;
 	uint32_t reserved;
@@ -106,10 +106,10 @@ struct ktb_datagram {
 enum { KTB_AUTH_FAILURE = KTV_ERRORS };
 
 struct ktb_outcome {
-	struct ktv_beat beat;	// also with KTB_AUTH_FAILURE; undefined with other errors
-	uint64_t recovery_ns;	// length of the silence that ended, or KTB_NO_RECOVERY
-	uint32_t error;		// enum ktv_error, or KTB_AUTH_FAILURE
-	uint32_t update;	// enum ktb_update, without error
+	struct ktv_beat beat; // also with KTB_AUTH_FAILURE; undefined with other errors
+	uint64_t recovery_ns; // length of the silence that ended, or KTB_NO_RECOVERY
+	uint32_t error; // enum ktv_error, or KTB_AUTH_FAILURE
+	uint32_t update; // enum ktb_update, without error
 };
 
 struct ktb_tracker;
@@ -122,10 +122,10 @@ void ktb_tracker_destroy(struct ktb_tracker *t);
 enum ktb_update ktb_tracker_record(struct ktb_tracker *t, const struct ktv_beat *beat,
 				   const struct ktb_source *source, uint64_t now_ns, uint64_t threshold_ns);
 // The same with each value by itself, for callers that want to avoid building a structure.
-enum ktb_update ktb_tracker_record_fields(struct ktb_tracker *t, uint32_t status, uint32_t pid, uint64_t timestamp,
-					  uint64_t nonce, uint32_t payload, uint64_t now_ns,
-					  uint64_t threshold_ns, uint32_t origin, uint32_t known,
-					  uint64_t pid_ns_inode, uint64_t generation);
+enum ktb_update ktb_tracker_record_fields(struct ktb_tracker *t, uint32_t status, uint32_t pid,
+					  uint64_t timestamp, uint64_t nonce, uint32_t payload,
+					  uint64_t now_ns, uint64_t threshold_ns, uint32_t origin,
+					  uint32_t known, uint64_t pid_ns_inode, uint64_t generation);
 // How long the sender of the last beat had been silent, when the beat ended a stall; else KTB_NO_RECOVERY.
 uint64_t ktb_tracker_last_recovery(const struct ktb_tracker *t);
 

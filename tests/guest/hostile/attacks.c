@@ -50,7 +50,8 @@ static void unknown_types(void)
 
 static void text(void)
 {
-	static const uint32_t types[] = { KTF_STDOUT, KTF_STDOUT, KTF_STDERR, KTF_SCHED_LOG, KTF_DMESG, KTF_CRASH };
+	static const uint32_t types[] = { KTF_STDOUT,	 KTF_STDOUT, KTF_STDERR,
+					  KTF_SCHED_LOG, KTF_DMESG,  KTF_CRASH };
 	static const char line[] = "\033[2J\033]0;owned\007 a line of the guest's \342\202\254 \n";
 	static char whole[60000];
 
@@ -81,14 +82,17 @@ static void requests(uint32_t kind, const char *tag, uint32_t bytes)
 
 static void captures(void)
 {
-	static const char *const tags[] = { "", "error-001", "mine", "../../../etc/passwd", "periodic_000", "\033[31m" };
+	static const char *const tags[] = {
+		"", "error-001", "mine", "../../../etc/passwd", "periodic_000", "\033[31m"
+	};
 
 	requests(1, tags[next() % 6], 72);
 }
 
 static void watches(void)
 {
-	static const char *const tags[] = { "jiffies", "nr_switches", "no_such_symbol", "a->b->c->d", "linux_banner" };
+	static const char *const tags[] = { "jiffies", "nr_switches", "no_such_symbol", "a->b->c->d",
+					    "linux_banner" };
 
 	requests(2, tags[next() % 5], 72);
 }
@@ -157,9 +161,12 @@ static void beats(void)
 static void kernel_ops(void)
 {
 	// A read of jiffies for which the guest has to stand still, in MessagePack.
-	static const char cold[] =
-		"\1\0\0\0\x84\xa4mode\xa4" "cold\xa9" "direction\xa4read\xa7" "entries\x91\x82\xa6target\x82\xa4type\xa6symbol"
-		"\xa4name\xa7jiffies\xa5value\xc0\xa3tag\xa6" "forged";
+	static const char cold[] = "\1\0\0\0\x84\xa4mode\xa4"
+				   "cold\xa9"
+				   "direction\xa4read\xa7"
+				   "entries\x91\x82\xa6target\x82\xa4type\xa6symbol"
+				   "\xa4name\xa7jiffies\xa5value\xc0\xa3tag\xa6"
+				   "forged";
 
 	if (next() % 4)
 		send_frame(KTF_KERNEL_OP_REQUEST, any_noise(500), (uint32_t)(next() % 500));
@@ -169,7 +176,8 @@ static void kernel_ops(void)
 
 static void verdicts(void)
 {
-	static const uint32_t types[] = { KTF_TEST_RESULT, KTF_PAYLOAD_METRICS, KTF_PROFRAW, KTF_WPROF_TRACE };
+	static const uint32_t types[] = { KTF_TEST_RESULT, KTF_PAYLOAD_METRICS, KTF_PROFRAW,
+					  KTF_WPROF_TRACE };
 
 	send_frame(types[next() % 4], any_noise(KTF_MAX_PAYLOAD), KTF_MAX_PAYLOAD);
 }
@@ -189,8 +197,11 @@ static void decoys(void)
 }
 
 void (*const attacks[])(void) = {
-	garbage, giant_lengths, text, torn_frames, forged_replies, bad_crcs, text, unknown_types, captures, watches, text,
-	malformed_requests, marks, worker_reports, text, exits_of_schedulers, stimuli, phases, beats, text, kernel_ops,
-	verdicts, decoys,
+	garbage,	giant_lengths,	text,	torn_frames,
+	forged_replies, bad_crcs,	text,	unknown_types,
+	captures,	watches,	text,	malformed_requests,
+	marks,		worker_reports, text,	exits_of_schedulers,
+	stimuli,	phases,		beats,	text,
+	kernel_ops,	verdicts,	decoys,
 };
 const size_t nr_attacks = sizeof(attacks) / sizeof(*attacks);

@@ -120,7 +120,8 @@ void wait_for_shutdown(int within_ms)
 		bool more = n > 0;
 
 		for (; more; at += used)
-			if (ktf_assembler_feed(assembler, data + at, (size_t)n - at, &used, &frame, 1, &more) == 1 &&
+			if (ktf_assembler_feed(assembler, data + at, (size_t)n - at, &used, &frame, 1,
+					       &more) == 1 &&
 			    frame.msg_type == KTF_SHUTDOWN)
 				return;
 	}
