@@ -13,18 +13,25 @@ from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.swaps import SwapWatch
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.errors import KtstrError, SchedulerRejectedError
+from ktstr_tui.model.kinds import GuestPhase, OutputStream
 from ktstr_tui.model.text import printable
 from ktstr_tui.port import actions as act
 from ktstr_tui.port.claims import KernelClaims
 from ktstr_tui.port.scenario_clock import ScenarioClock
 from ktstr_tui.wire.messages import LifecyclePhase, MsgType
 
-_STREAMS = {
+_STREAMS: dict[MsgType, OutputStream] = {
     MsgType.Stdout: "stdout",
     MsgType.Stderr: "stderr",
     MsgType.SchedLog: "sched_log",
     MsgType.Dmesg: "dmesg",
     MsgType.Crash: "crash",
+}
+_PHASES: dict[LifecyclePhase, GuestPhase] = {
+    LifecyclePhase.INIT_STARTED: "InitStarted",
+    LifecyclePhase.PAYLOAD_STARTING: "PayloadStarting",
+    LifecyclePhase.SCHEDULER_DIED: "SchedulerDied",
+    LifecyclePhase.SCHEDULER_NOT_ATTACHED: "SchedulerNotAttached",
 }
 
 
@@ -147,7 +154,7 @@ class ActionHandler:
     @handle.register
     def _(self, action: act.LifecycleSeen) -> None:
         phase, reason = action.lifecycle.phase, printable(action.lifecycle.reason)
-        self._emit(ev.LifecycleChanged(phase=phase.name.title().replace("_", ""), reason=reason))
+        self._emit(ev.LifecycleChanged(phase=_PHASES[phase], reason=reason))
         if phase is LifecyclePhase.SCHEDULER_NOT_ATTACHED:
             message = f"the scheduler did not attach: {reason}"
             hint = "the loader's and the verifier's log is in the run's output (sched_log)"
@@ -169,7 +176,7 @@ class ActionHandler:
 
     @handle.register
     def _(self, action: act.Text) -> None:
-        self._emit(ev.OutputText(stream=_STREAMS.get(action.kind, action.kind.name), text=action.text))
+        self._emit(ev.OutputText(stream=_STREAMS[action.kind], text=action.text))
 
     @handle.register
     def _(self, action: act.UnknownType) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from ktstr_tui.heartbeat import events as ob
 from ktstr_tui.heartbeat.tracked import Origin, TrackedRow
 from ktstr_tui.model import events as ev
@@ -140,6 +142,7 @@ class StallAlerts:
         severity: Severity = "warning" if quiet else "error"
         alert = ev.AlertRaised(
             key=alert_key(domain, pid),
+            kind="silence",
             severity=severity,
             text=text,
             cpu=cause.cpu if cause else None,
@@ -153,9 +156,7 @@ class StallAlerts:
         """A capture of the silence was taken."""
         alert = self._own.get((domain, pid))
         if alert is not None:
-            alert = ev.AlertRaised(
-                key=alert.key, severity=alert.severity, text=alert.text, cpu=alert.cpu, pid=pid, capture=tag
-            )
+            alert = msgspec.structs.replace(alert, capture=tag)
             self._own[(domain, pid)] = alert
             self._emit(alert)
 
@@ -177,6 +178,6 @@ class StallAlerts:
     def _tell_others(self) -> None:
         if self._others:
             text = f"{len(self._others)} more senders are silent"
-            self._emit(ev.AlertRaised(key=MORE_KEY, severity="error", text=text))
+            self._emit(ev.AlertRaised(key=MORE_KEY, kind="silence", severity="error", text=text))
         else:
             self._emit(ev.AlertCleared(key=MORE_KEY))

@@ -22,12 +22,15 @@ from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.capture.watch.watches import UserWatches
 from ktstr_tui.model.errors import GuestError, KtstrError, UsageError
+from ktstr_tui.model.kinds import TRIGGERS
 from ktstr_tui.wire.messages import MsgType, SnapshotKind, SnapshotReply, SnapshotRequest, SnapshotStatus
 
 MEMORY_WAIT_S = 20.0
 """How long a request may wait for the guest's memory to be readable: less than the guest waits for its answer."""
 
-_HOSTS_OWN_TAG = re.compile(r"(?:error|early|watch|on-demand)-\d+|periodic_\d{3}")
+_HOSTS_OWN_TAG = re.compile(
+    rf"(?:{'|'.join(trigger for trigger in TRIGGERS if trigger != 'guest')})-\d+|periodic_\d{{3}}"
+)
 """Captures under these names are the host's word; a guest must not put its own in their place."""
 
 

@@ -21,6 +21,7 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.beats import Domain, StallCause
 from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 
 CAPTURE_EVERY_NS: Final = 10_000_000_000
@@ -42,7 +43,7 @@ class FreezeSource(Protocol):
         """How long the guest stood within a stretch of host monotonic time."""
         ...
 
-    async def capture(self, trigger: str, detail: str = "", tag: str | None = None) -> CaptureReport:
+    async def capture(self, trigger: Trigger, detail: str = "", tag: str | None = None) -> CaptureReport:
         """Capture the guest."""
         ...
 

@@ -48,6 +48,7 @@ from ktstr_tui.capture.watch.watches import UserWatches, WatchPort
 from ktstr_tui.capture.watch.writer import copy_writer as copy_live_writer
 from ktstr_tui.model.errors import GuestError, InternalError
 from ktstr_tui.model.events import Event
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport, Pause
 
 __all__ = ["Coordinator", "CoordinatorStatistics", "FreezeState"]
@@ -195,7 +196,7 @@ class Coordinator:
 
     async def capture(
         self,
-        trigger: str,
+        trigger: Trigger,
         detail: str = "",
         tag: str | None = None,
         stamp: Stamp | None = None,
@@ -205,7 +206,7 @@ class Coordinator:
         """Capture the guest, standing or running; it goes on as it was. Returns when the report is saved.
 
         Args:
-            trigger: ``on-demand``, ``guest``, ``watch``, ``periodic`` or ``early``.
+            trigger: Why.
             detail: Who asked and why.
             tag: The report's name; made from the trigger when None.
             stamp: What else belongs to the report; step and time are filled in at the stop.

@@ -23,9 +23,9 @@ from ktstr_tui.capture.stop.seams import Store
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event
 from ktstr_tui.model.report import (
-    EXIT_KIND_NAMES,
     CaptureReport,
     VcpuReport,
+    exit_kind_name,
     placeholder,
 )
 from ktstr_tui.model.report_files import DegradedReport
@@ -192,8 +192,7 @@ class Finisher:
             bridge.store_with_stats_and_step(report.tag, report, stamp.stats, elapsed_ms, stamp.step_index)
 
     def _alert(self, report: CaptureReport, label: Label) -> None:
-        kind = label.exit_kind or 0
-        word = EXIT_KIND_NAMES.get(kind, f"exit_kind {kind}")
+        word = exit_kind_name(label.exit_kind)
         why = ""
         if report.scheduler is not None:
             why = report.scheduler.message or report.scheduler.reason or ""
@@ -202,7 +201,16 @@ class Finisher:
             why = f"{task.comm}[{task.pid}] runnable for {task.age_ms / 1000:.1f} s"
         text = f"{label.scheduler or 'scheduler'} ejected: {word}" + (f", {why}" if why else "")
         pid = report.stalled.pid if report.stalled else None
-        self._emit(AlertRaised(key=EJECTED_ALERT, severity="error", text=text, pid=pid, capture=report.tag))
+        self._emit(
+            AlertRaised(
+                key=EJECTED_ALERT,
+                kind="ejected",
+                severity="error",
+                text=text,
+                pid=pid,
+                capture=report.tag,
+            )
+        )
 
     def statistics(self) -> FinisherStatistics:
         """Counters so far."""

@@ -10,6 +10,7 @@ from ktstr_tui.capture.stamp import Stamp
 from ktstr_tui.capture.stop.rendezvous import Unheard
 from ktstr_tui.capture.stop.seams import Rendered, SchedulerMemory
 from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport, Pause
 
 
@@ -29,7 +30,7 @@ class Label:
     number: int
     """From 1, counting every capture of the run."""
     tag: str
-    trigger: str
+    trigger: Trigger
     detail: str = ""
     mono_ns: int = 0
     step: str | None = None

@@ -25,6 +25,7 @@ from ktstr_tui.capture.snapshots import Stats
 from ktstr_tui.capture.stamp import Stamp
 from ktstr_tui.model.errors import GuestError, KtstrError
 from ktstr_tui.model.events import Event, Logged, Severity
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.port.scenario_clock import ScenarioClock
 from ktstr_tui.port.stats_port import DEFAULT_TIMEOUT_S, StatsError
@@ -100,7 +101,7 @@ class PeriodicCaptures:
         clock: ScenarioClock,
         avail_ms: Callable[[], float],
         ready: trio.Event,
-        capture: Callable[[str, str, str, Stamp], Awaitable[CaptureReport]],
+        capture: Callable[[Trigger, str, str, Stamp], Awaitable[CaptureReport]],
         stats: StatsSource | None,
         emit: Callable[[Event], object],
     ) -> None:

@@ -20,6 +20,7 @@ from ktstr_tui.capture.stamp import Stamp
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch, Unheard
 from ktstr_tui.capture.stop.seams import Collect, SchedulerMemory
 from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report_files import ABORTED
 
 
@@ -57,7 +58,7 @@ class CaptureTaker:
         self._step_index = step_index
         self._elapsed_ms = elapsed_ms
 
-    def label(self, trigger: str, detail: str, tag: str | None) -> Label:
+    def label(self, trigger: Trigger, detail: str, tag: str | None) -> Label:
         """Name a capture; a tag is made from the trigger when there is none."""
         self.captures += 1
         number = self.captures

@@ -166,7 +166,12 @@ class Monitor:
         curr = f", curr {cpu.curr_comm}[{cpu.curr_pid}]" if cpu.curr_pid is not None else ""
         text = f"cpu {cpu.cpu}: rq clock stands for {stood_s:.1f} s while its vCPU ran {used_s:.1f} s{curr}"
         return AlertRaised(
-            key=f"stall-cpu-{cpu.cpu}", severity="error", text=text, cpu=cpu.cpu, pid=cpu.curr_pid
+            key=f"stall-cpu-{cpu.cpu}",
+            kind="stall",
+            severity="error",
+            text=text,
+            cpu=cpu.cpu,
+            pid=cpu.curr_pid,
         )
 
     # -- queues ----------------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ class Monitor:
                 text = (
                     f"cpu {cpu.cpu}: local_dsq holds {depth} tasks (more than {self._limits.local_dsq_depth})"
                 )
-                alert = AlertRaised(key=key, severity="warning", text=text, cpu=cpu.cpu)
+                alert = AlertRaised(key=key, kind="local-dsq", severity="warning", text=text, cpu=cpu.cpu)
             yield from self._alerts.update(key, alert, raise_after=sustained)
 
     def _imbalance(self, cpus: Iterable[CpuSample]) -> AlertRaised | None:
@@ -199,7 +204,7 @@ class Monitor:
         text = (
             f"imbalance {ratio:.1f}: nr_running {counts[most]} on cpu {most}, {counts[least]} on cpu {least}"
         )
-        return AlertRaised(key=IMBALANCE_KEY, severity="warning", text=text, cpu=most)
+        return AlertRaised(key=IMBALANCE_KEY, kind="imbalance", severity="warning", text=text, cpu=most)
 
     # -- the scheduler ---------------------------------------------------------------------------------
 
@@ -223,7 +228,7 @@ class Monitor:
             alert = None
             if rate is not None and rate > limit:
                 text = f"SCX_EV_{counter} {rate:.0f} /s (more than {limit:.0f})"
-                alert = AlertRaised(key=key, severity="warning", text=text)
+                alert = AlertRaised(key=key, kind="event-rate", severity="warning", text=text)
             yield from self._alerts.update(key, alert, raise_after=limits.sustained)
 
     def _age(self, oldest: RunnableTask, timeout_ms: float) -> AlertRaised | None:
@@ -240,7 +245,14 @@ class Monitor:
             f"of {timeout_ms / 1000:.1f} s watchdog timeout, {place}"
         )
         severity: Severity = "error" if share >= error_from else "warning"
-        return AlertRaised(key=AGE_KEY, severity=severity, text=text, cpu=oldest.cpu, pid=oldest.pid)
+        return AlertRaised(
+            key=AGE_KEY,
+            kind="runnable-age",
+            severity=severity,
+            text=text,
+            cpu=oldest.cpu,
+            pid=oldest.pid,
+        )
 
     def _rates(self, scheduler: SchedulerSample) -> dict[str, float]:
         before = self._counters

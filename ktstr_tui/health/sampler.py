@@ -180,7 +180,7 @@ class Sampler:
         self._failed_in_a_row += 1
         if self._failed_in_a_row == FAILURES_BEFORE_ALERT:
             text = f"the guest's memory cannot be sampled: {reason}"
-            self._emit(AlertRaised(key=ALERT_KEY, severity="error", text=text))
+            self._emit(AlertRaised(key=ALERT_KEY, kind="sampler", severity="error", text=text))
         cpus = tuple(CpuSample(cpu=cpu, unreadable=reason) for cpu in range(self._view.nr_cpus))
         return Sample(cpus=cpus, scheduler=SchedulerSample(unreadable=reason))
 

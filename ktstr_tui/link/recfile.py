@@ -33,7 +33,7 @@ from ktstr_tui.model.events import Event
 from ktstr_tui.wire.codec import MAX_EVENT_BYTES, CodecError, decode_event
 
 MAGIC = b"KTSTRREC"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CHUNK_MAGIC = b"CHNK"
 MAX_CHUNK_BYTES = MAX_EVENT_BYTES + (4 << 20)
 """Of a chunk's raw payload; the writer starts another chunk before this."""

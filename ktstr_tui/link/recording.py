@@ -194,7 +194,7 @@ class Recorder:
         if failure and not self._failing:
             self._failing, self._last_error = True, failure
             text = f"recording to {self._path}: {failure}; events are being lost from it"
-            self._stream.emit(AlertRaised(key=ALERT_KEY, severity="error", text=text))
+            self._stream.emit(AlertRaised(key=ALERT_KEY, kind="recording", severity="error", text=text))
         elif self._failing and wrote and not failure:
             self._failing = False
             self._stream.emit(AlertCleared(key=ALERT_KEY))

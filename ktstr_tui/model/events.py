@@ -13,6 +13,7 @@ import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.facts import FrameCounters, RunInfo
+from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, WatchState
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
@@ -57,7 +58,7 @@ class KernelTyped(_Event, frozen=True, tag="kernel-typed"):
 
 
 class LifecycleChanged(_Event, frozen=True, tag="lifecycle"):
-    phase: str
+    phase: GuestPhase
     reason: str = ""
 
 
@@ -98,6 +99,7 @@ class AlertRaised(_Event, frozen=True, tag="alert"):
     """Something needs a look; stays until cleared. The same key replaces the alert of that key."""
 
     key: str
+    kind: AlertKind
     severity: Severity
     text: str
     cpu: int | None = None
@@ -115,7 +117,7 @@ class WatchpointChanged(_Event, frozen=True, tag="watchpoint"):
     slot: int
     expression: str
     address: int | None = None
-    state: Literal["pending", "armed", "paused", "removed", "failed"] = "armed"
+    state: WatchState = "armed"
     detail: str = ""
     length_bytes: int | None = None
     """How many bytes are watched; None where that is not told."""
@@ -218,9 +220,9 @@ class DropsCounted(_Event, frozen=True, tag="drops"):
 
 
 class OutputText(_Event, frozen=True, tag="output"):
-    """Text of the guest: ``stdout``, ``stderr``, ``sched_log``, ``dmesg`` or ``console``."""
+    """Text of the guest."""
 
-    stream: str
+    stream: OutputStream
     text: str
 
 

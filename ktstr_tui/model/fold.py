@@ -12,10 +12,7 @@ from __future__ import annotations
 from ktstr_tui.model import events as ev
 from ktstr_tui.model import fold_beats, fold_kernel, fold_run, fold_stops
 from ktstr_tui.model.fold_keep import Arms
-from ktstr_tui.model.report import exit_kind_name
 from ktstr_tui.model.state import RunState
-
-__all__ = ["exit_kind_name", "fold"]
 
 _ARMS: Arms = fold_run.ARMS | fold_kernel.ARMS | fold_stops.ARMS | fold_beats.ARMS
 

@@ -13,9 +13,6 @@ from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import AlertState, CpuState, RunState
 from ktstr_tui.model.text import printable
 
-BEAT_ALERTS = ("beat-guest-", "beat-host-")
-"""How the keys of alerts begin whose coming and going the events of heartbeats tell already."""
-
 
 def _busy(before: CpuState, sample: CpuSample, mono_ns: int) -> float | None:
     if sample.vcpu_cpu_time_ns is None or before.latest.vcpu_cpu_time_ns is None:
@@ -80,12 +77,13 @@ def _health(state: RunState, event: ev.HealthChanged) -> None:
 def _alert(state: RunState, event: ev.AlertRaised) -> None:
     standing = state.alerts.get(event.key)
     if standing is None:
-        if not event.key.startswith(BEAT_ALERTS):
+        if event.kind != "silence":  # the events of heartbeats log it already
             log(state, event, event.severity, "alert", event.text)
-        if event.key.startswith("stall"):
+        if event.kind == "stall":
             state.stalls += 1
     state.alerts[event.key] = AlertState(
         key=event.key,
+        kind=event.kind,
         severity=event.severity,
         text=printable(event.text),
         since_mono_ns=standing.since_mono_ns if standing else event.mono_ns,
@@ -97,7 +95,7 @@ def _alert(state: RunState, event: ev.AlertRaised) -> None:
 
 def _alert_cleared(state: RunState, event: ev.AlertCleared) -> None:
     gone = state.alerts.pop(event.key, None)
-    if gone is not None and not event.key.startswith(BEAT_ALERTS):
+    if gone is not None and gone.kind != "silence":
         log(state, event, "info", "alert", f"cleared: {gone.text}")
 
 

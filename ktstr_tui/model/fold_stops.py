@@ -10,7 +10,7 @@ import msgspec
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push
-from ktstr_tui.model.report import EXIT_KIND_ERROR
+from ktstr_tui.model.report import is_ejection
 from ktstr_tui.model.state import MAX_CAPTURES, MAX_HITS, CaptureState, Hit, RunState, WatchpointState
 
 _ENTRIES_TOLD = 4
@@ -104,9 +104,8 @@ def _capture(state: RunState, event: ev.CaptureTaken) -> None:
         log(state, event, "error", "capture", f"{report.tag} failed: {reason}")
         return
     pause = f", paused {report.pause.total_us / 1000:.1f} ms" if report.pause else ""
-    error = report.exit_kind is not None and report.exit_kind >= EXIT_KIND_ERROR
     text = f"{report.tag} ({report.trigger}): {len(report.tasks)} runnable tasks{pause}"
-    log(state, event, "error" if error else "info", "capture", text)
+    log(state, event, "error" if is_ejection(report.exit_kind) else "info", "capture", text)
     if event.degraded is not None:
         log(state, event, "warning", "capture", f"{report.tag} is incomplete: {event.degraded.reason}")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.sample import RunnableTask
 
 SCHEMA = "single"
@@ -33,6 +34,11 @@ EXIT_KIND_NAMES = {
 
 EXIT_KIND_ERROR = 1024
 """``SCX_EXIT_ERROR``: this and everything above means that the scheduler was ejected."""
+
+
+def is_ejection(kind: int | None) -> bool:
+    """Whether an exit kind means that the kernel threw the scheduler out."""
+    return kind is not None and kind >= EXIT_KIND_ERROR
 
 
 def exit_kind_name(kind: int | None) -> str:
@@ -209,8 +215,7 @@ class CaptureReport(msgspec.Struct, frozen=True, kw_only=True):
     schema: str = SCHEMA
     tag: str
     """Unique in a run: ``error-001``, ``key-002``, or what the requester named."""
-    trigger: str
-    """``error``, ``early``, ``on-demand``, ``watch``, ``guest`` or ``periodic``."""
+    trigger: Trigger
     trigger_detail: str = ""
     mono_ns: int = 0
     """Host monotonic clock when the guest stood still."""
@@ -256,7 +261,7 @@ class CaptureReport(msgspec.Struct, frozen=True, kw_only=True):
     read_late: dict[str, str] = {}
 
 
-def placeholder(tag: str, trigger: str, reason: str, *, mono_ns: int = 0) -> CaptureReport:
+def placeholder(tag: str, trigger: Trigger, reason: str, *, mono_ns: int = 0) -> CaptureReport:
     """A report that stands for a capture that failed; every section is unavailable for ``reason``."""
     sections = ("scheduler", "vcpus", "runqueues", "tasks", "dsqs", "maps", "dmesg_tail")
     return CaptureReport(

@@ -18,6 +18,7 @@ import msgspec
 
 from ktstr_tui.model.diff import ReportDiff
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import SCHEMA, CaptureReport, VcpuReport
 
 SCHEMA_DUAL = "dual"
@@ -59,7 +60,7 @@ class DegradedReport(msgspec.Struct, frozen=True, kw_only=True):
     schema: str = SCHEMA_DEGRADED
     tag: str
     """That of the capture it stands for, or stands beside."""
-    trigger: str
+    trigger: Trigger
     trigger_detail: str = ""
     reason: str
     """`TIMED_OUT` or `ABORTED`, then after how long and how many vCPUs answered."""

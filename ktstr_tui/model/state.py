@@ -11,6 +11,7 @@ import msgspec
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.events import RunConcluded, Severity, Verdict, WorkerProgress
 from ktstr_tui.model.facts import FrameCounters, RunInfo
+from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, RunPhase, WatchState
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
@@ -47,7 +48,7 @@ class WatchpointState(msgspec.Struct, kw_only=True):
     slot: int
     expression: str
     address: int | None = None
-    state: str = "pending"
+    state: WatchState = "pending"
     detail: str = ""
     hits: int = 0
     unchanged: int = 0
@@ -80,6 +81,7 @@ class AlertState(msgspec.Struct, frozen=True, kw_only=True):
     """A standing alert."""
 
     key: str
+    kind: AlertKind
     severity: Severity
     text: str
     since_mono_ns: int
@@ -171,13 +173,13 @@ class RunState(msgspec.Struct, kw_only=True):
     guest_ns: int | None = None
     info: RunInfo | None = None
     started_mono_ns: int = 0
-    phase: str = "booting"
-    """``booting``, ``up``, ``running`` (a scenario), ``finished`` (the scenario is over) or ``ended``."""
+    phase: RunPhase = "booting"
     boot_ms: float | None = None
     typed_ms: float | None = None
     hz: int | None = None
     kernel_release: str | None = None
-    lifecycle: str = ""
+    lifecycle: GuestPhase | None = None
+    """The newest word of the guest program about itself."""
     lifecycle_reason: str = ""
     step: StepState | None = None
     scenario_elapsed_ms: int = 0
@@ -208,7 +210,7 @@ class RunState(msgspec.Struct, kw_only=True):
     alerts: dict[str, AlertState] = {}
     """Standing alerts by key, oldest first."""
     stalls: int = 0
-    """Alerts of kind stall that were raised so far (keys that begin with ``stall``)."""
+    """Alerts of kind ``stall`` that were raised so far."""
 
     watchpoints: dict[int, WatchpointState] = {}
     hits: list[Hit] = []
@@ -236,7 +238,7 @@ class RunState(msgspec.Struct, kw_only=True):
     log: list[LogLine] = []
     output: list[LogLine] = []
     """Text of the guest, ``source`` being the stream's name."""
-    partial: dict[str, str] = {}
+    partial: dict[OutputStream, str] = {}
     """An unfinished last line of each output stream."""
     forgotten: dict[str, int] = {}
     """How many entries each bounded list has let go."""

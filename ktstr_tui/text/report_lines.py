@@ -5,7 +5,6 @@ Every function composes one section for a width; nothing here knows a terminal.
 
 from __future__ import annotations
 
-from ktstr_tui.model.fold import exit_kind_name
 from ktstr_tui.model.report import (
     CaptureReport,
     DsqReport,
@@ -14,6 +13,8 @@ from ktstr_tui.model.report import (
     Stack,
     TaskReport,
     VcpuReport,
+    exit_kind_name,
+    is_ejection,
 )
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, wrap
@@ -147,7 +148,7 @@ def scheduler_info(report: CaptureReport, width: int) -> list[Line]:
         reason = clean(report.unavailable.get("scheduler", "no sched_ext scheduler was loaded"))
         return [[(f"{_INDENT}{reason}", "dim")]]
     kind = it.exit_kind_name or exit_kind_name(it.exit_kind)
-    bad = it.exit_kind is not None and it.exit_kind >= 1024
+    bad = is_ejection(it.exit_kind)
     head: Line = [(_INDENT, ""), (clean(it.name or ABSENT), "strong"), (f"  {it.state or ABSENT}  ", "")]
     head += [("exit_kind=", "dim"), (f"{kind} ({words.number(it.exit_kind)})", "bad" if bad else "")]
     lines: list[Line] = [head]

@@ -6,7 +6,7 @@ from textual import events
 from textual.content import Content
 from textual.message import Message
 
-from ktstr_tui.model.fold import exit_kind_name
+from ktstr_tui.model.report import exit_kind_name
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, fit, gauge, spread, width_of, wrap

@@ -64,7 +64,7 @@ class CpuPane(LinePane):
     def load(self, view: View, width: int) -> int:
         self._state = view.state
         self._stalled = {
-            it.cpu for it in view.state.alerts.values() if it.cpu is not None and it.key.startswith("stall")
+            it.cpu for it in view.state.alerts.values() if it.cpu is not None and it.kind == "stall"
         }
         self._waited_on = _waited_on(view.state)
         self._items = _items(view.state)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ktstr_tui.model.fold import exit_kind_name
-from ktstr_tui.model.report import EXIT_KIND_ERROR
+from ktstr_tui.model.report import exit_kind_name, is_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread
@@ -75,7 +74,7 @@ class CapturesPane(LinePane):
                 (cut(text, max(20, width - 24)), "bad"),
                 (f" {at:>8}", "dim"),
             ]
-        error = report.exit_kind is not None and report.exit_kind >= EXIT_KIND_ERROR
+        error = is_ejection(report.exit_kind)
         kind = exit_kind_name(report.exit_kind) if report.exit_kind else clean(report.trigger)
         stalled = report.stalled
         who = words.task(stalled.comm, stalled.pid) if stalled else "nobody waited"

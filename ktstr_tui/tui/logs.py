@@ -121,8 +121,11 @@ class LogPane(LinePane):
         return "Nothing has happened yet."
 
 
+_OUTPUT_ROLES: dict[str, str] = {"stderr": "warn", "dmesg": "dim", "crash": "bad"}
+
+
 class OutputPane(LogPane):
-    """What the guest wrote: programs, the scheduler's log, the kernel's console."""
+    """What the guest wrote: programs, the scheduler's log, the kernel's log and, if it crashed, why."""
 
     label = "output"
     number = "5"
@@ -134,7 +137,7 @@ class OutputPane(LogPane):
 
     def row(self, index: int, width: int) -> Line:
         it, text, first = self._shown[index]
-        role = "warn" if it.source == "stderr" else "dim" if it.source in ("console", "dmesg") else ""
+        role = _OUTPUT_ROLES.get(it.source, "")
         if not first:
             return [(" " * self.indent, ""), (text, role)]
         return [
@@ -146,4 +149,4 @@ class OutputPane(LogPane):
     def empty(self, view: View) -> str:
         if self.filter:
             return super().empty(view)
-        return "The guest has written nothing yet. Its console, programs and scheduler log appear here."
+        return "The guest has written nothing yet. Its programs, scheduler and kernel log appear here."

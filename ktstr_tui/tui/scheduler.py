@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ktstr_tui.model.fold import exit_kind_name
+from ktstr_tui.model.report import exit_kind_name, is_ejection
 from ktstr_tui.model.sample import SchedulerSample
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
@@ -93,7 +93,7 @@ def _identity(scheduler: SchedulerSample, width: int) -> list[Line]:
     first: Line = [(name, "strong"), ("  ", ""), (f"● {scheduler.state or ABSENT}", role)]
     second: Line = [
         ("exit_kind ", "dim"),
-        (ABSENT if kind is None else exit_kind_name(kind), "bad" if kind and kind >= 1024 else ""),
+        (ABSENT if kind is None else exit_kind_name(kind), "bad" if is_ejection(kind) else ""),
         ("  enable_seq ", "dim"),
         (words.number(scheduler.enable_seq), ""),
     ]

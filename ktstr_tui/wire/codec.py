@@ -16,7 +16,7 @@ from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
 
-VERSION = 1
+VERSION = 2
 """First byte of every message; another value is refused, never guessed at."""
 MAX_EVENT_BYTES = 8 << 20
 """An event with a full capture of a large machine is below 2 MiB."""

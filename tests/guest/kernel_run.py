@@ -22,6 +22,7 @@ from ktstr_tui.guest.scenario import encode_plan, parse_scenario
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.kinds import Trigger
 
 START_DEADLINE_S = 240.0
 """For a guest to start; generous, because it only matters when something is broken."""
@@ -69,7 +70,7 @@ class Run:
         assert root is not None
         return root
 
-    async def collect(self, trigger: str) -> Capture:
+    async def collect(self, trigger: Trigger) -> Capture:
         """Copy the state of the standing guest, with registers from the stub."""
         registers = {}
         for cpu in range(self.view.nr_cpus):

@@ -64,8 +64,8 @@ class Story:
 
     def _beginning(self) -> Iterator[tuple[float, ev.Event]]:
         yield 0.0, ev.RunStarted(info=self.info())
-        yield 0.4, ev.OutputText(stream="console", text="[    0.000000] Linux version 7.2.12+deb14-amd64\n")
-        yield 1.9, ev.OutputText(stream="console", text="[    1.412201] Run /init as init process\n")
+        yield 0.4, ev.OutputText(stream="dmesg", text="[    0.000000] Linux version 7.2.12+deb14-amd64\n")
+        yield 1.9, ev.OutputText(stream="dmesg", text="[    1.412201] Run /init as init process\n")
         yield BOOT_S, ev.GuestReady(boot_ms=BOOT_S * 1000)
         yield (
             3.1,
@@ -218,7 +218,12 @@ class Story:
             age_s = tick / 10 - STOPS_S
             text = f"{who} runnable for {age_s:.1f} s of 4.0 s watchdog timeout, in DSQ 0x7"
             severity: ev.Severity = "error" if age_s > 3.6 else "warning"
-            yield tick / 10, ev.AlertRaised(key="runnable-age", severity=severity, text=text, cpu=1, pid=201)
+            yield (
+                tick / 10,
+                ev.AlertRaised(
+                    key="runnable-age", kind="runnable-age", severity=severity, text=text, cpu=1, pid=201
+                ),
+            )
         yield (
             STOPS_S + 2.0,
             ev.HealthChanged(
@@ -249,6 +254,7 @@ class Story:
             EJECTED_S + 0.06,
             ev.AlertRaised(
                 key="ejected",
+                kind="ejected",
                 severity="error",
                 capture="error-001",
                 pid=201,

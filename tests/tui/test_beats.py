@@ -46,7 +46,7 @@ STALLED: list[ev.Event] = [
         origin="hypervisor",
         text=SENTENCE,
     ),
-    ev.AlertRaised(key="beat-guest-201", severity="error", text=SENTENCE, cpu=1, pid=201),
+    ev.AlertRaised(key="beat-guest-201", kind="silence", severity="error", text=SENTENCE, cpu=1, pid=201),
 ]
 
 

@@ -128,6 +128,7 @@ def test_alerts_are_stepped_through_and_opened() -> None:
                 seq=source.state.seq + 1,
                 mono_ns=START_NS,
                 key="x",
+                kind="local-dsq",
                 severity="warning",
                 text="queue grows",
                 cpu=1,

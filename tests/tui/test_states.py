@@ -128,7 +128,9 @@ def hostile_source() -> FakeSource:
                 seq=seq + 1, mono_ns=at, stream="stdout", text=f"{HOSTILE} $name [@click=app.quit]go[/]\n"
             ),
             ev.Logged(seq=seq + 2, mono_ns=at, severity="error", source=HOSTILE, text=f"{HOSTILE} log"),
-            ev.AlertRaised(seq=seq + 3, mono_ns=at, key="0", severity="error", text=f"{HOSTILE} alert"),
+            ev.AlertRaised(
+                seq=seq + 3, mono_ns=at, key="0", kind="stall", severity="error", text=f"{HOSTILE} alert"
+            ),
             ev.SchedulerChanged(seq=seq + 4, mono_ns=at, change="ejected", name=HOSTILE, exit_kind=1026),
         ]
     )

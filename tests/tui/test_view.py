@@ -34,9 +34,15 @@ def test_a_replaced_state_is_noticed() -> None:
 
 def test_alerts_come_worst_first_then_oldest() -> None:
     raised = [
-        ev.AlertRaised(seq=1, mono_ns=START_NS, key="b", severity="warning", text="old warning"),
-        ev.AlertRaised(seq=2, mono_ns=START_NS + 1, key="c", severity="error", text="error"),
-        ev.AlertRaised(seq=3, mono_ns=START_NS + 2, key="a", severity="warning", text="new warning"),
+        ev.AlertRaised(
+            seq=1, mono_ns=START_NS, key="b", kind="imbalance", severity="warning", text="old warning"
+        ),
+        ev.AlertRaised(
+            seq=2, mono_ns=START_NS + 1, key="c", kind="imbalance", severity="error", text="error"
+        ),
+        ev.AlertRaised(
+            seq=3, mono_ns=START_NS + 2, key="a", kind="imbalance", severity="warning", text="new warning"
+        ),
     ]
     view = View(FakeSource(list(raised)))
     assert [it.text for it in view.alerts()] == ["error", "old warning", "new warning"]

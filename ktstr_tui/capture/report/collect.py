@@ -33,6 +33,7 @@ from ktstr_tui.kernel.tasks import Runnable
 from ktstr_tui.kernel.torn import Torn
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 
 MAX_TASKS = 256
@@ -55,7 +56,7 @@ def collect(
     registers: Registers | None = None,
     *,
     tag: str,
-    trigger: str,
+    trigger: Trigger,
     trigger_detail: str = "",
     mono_ns: int = 0,
     wall_time: str = "",
@@ -94,7 +95,7 @@ def warm_up(view: KernelView) -> None:
     The memory and the tables on the way to it are then in this CPU's caches when the guest stands.
     """
     with suppress(Exception):  # the guest runs, so anything may be torn
-        collect(view, tag="", trigger="")
+        collect(view, tag="", trigger="on-demand")
 
 
 class _Collector:

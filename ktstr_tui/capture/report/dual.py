@@ -20,6 +20,7 @@ from ktstr_tui.capture.coordinator import FreezeState
 from ktstr_tui.capture.stamp import EarlyRecord
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
 
@@ -48,7 +49,7 @@ class EarlyCapture:
 
     def __init__(
         self,
-        capture: Callable[[str, str], Awaitable[CaptureReport]],
+        capture: Callable[[Trigger, str], Awaitable[CaptureReport]],
         freeze_state: Callable[[], FreezeState],
         emit: Callable[[Event], object],
         *,

@@ -13,6 +13,7 @@ from ktstr_tui.kernel.dsq import DsqRef
 from ktstr_tui.kernel.scx import ExitText, SchedState
 from ktstr_tui.kernel.symbols import BpfSymbol
 from ktstr_tui.kernel.tasks import Runnable
+from ktstr_tui.model.kinds import Trigger
 
 DMESG_LINES = 100
 
@@ -72,7 +73,7 @@ class RawCapture:
     """What was copied while the guest stood; ``render`` makes the report of it."""
 
     tag: str
-    trigger: str
+    trigger: Trigger
     trigger_detail: str = ""
     mono_ns: int = 0
     wall_time: str = ""

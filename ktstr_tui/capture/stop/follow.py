@@ -16,6 +16,7 @@ from ktstr_tui.capture.stop.seams import SchedulerMemory, StopReply
 from ktstr_tui.capture.watch.slots import EXIT_DONE, EXIT_EXPRESSION, Change, HitBudget, SlotZero, WatchTarget
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged, SchedulerChanged, WatchpointChanged, WatchpointHit
+from ktstr_tui.model.kinds import WatchState
 from ktstr_tui.model.report import EXIT_KIND_ERROR
 
 HITS_PER_S = 20
@@ -189,13 +190,13 @@ class SchedulerWatch:
     def _target(self, view: SchedulerMemory) -> WatchTarget:
         return self._slot.target(view.scx_root_slot(), view.exit_kind_address)
 
-    def _change(self, target: WatchTarget, state: str, detail: str) -> None:
+    def _change(self, target: WatchTarget, state: WatchState, detail: str) -> None:
         self._say(
             WatchpointChanged(
                 slot=0,
                 expression=target.expression,
                 address=target.address,
-                state=state,  # type: ignore[arg-type]
+                state=state,
                 detail=detail,
             )
         )

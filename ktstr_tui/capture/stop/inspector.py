@@ -32,7 +32,7 @@ from ktstr_tui.capture.watch.slots import Change
 from ktstr_tui.capture.watch.watches import UserWatches
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertCleared
-from ktstr_tui.model.report import EXIT_KIND_NAMES
+from ktstr_tui.model.report import exit_kind_name
 
 
 class FreezeState(Enum):
@@ -235,4 +235,4 @@ def _error_detail(change: Change, stop: StopReply) -> str:
 
 
 def _kind(exit_kind: int | None) -> str:
-    return f"exit_kind {exit_kind} ({EXIT_KIND_NAMES.get(exit_kind or 0, 'unknown kind')})"
+    return f"exit_kind {exit_kind} ({exit_kind_name(exit_kind)})"

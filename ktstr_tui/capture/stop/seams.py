@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport
 
@@ -117,7 +118,7 @@ class Collect(Protocol):
         view: Any,  # noqa: ANN401
         *,
         tag: str,
-        trigger: str,
+        trigger: Trigger,
         trigger_detail: str,
         mono_ns: int,
         step: str | None,

@@ -18,6 +18,7 @@ from ktstr_tui.backend.silences import CAPTURE_EVERY_NS
 from ktstr_tui.heartbeat.client import SENT, BeatClient
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.state import RunState
 from ktstr_tui.port import actions as act
@@ -37,7 +38,7 @@ class FakeFreezer:
     def frozen_between_ns(self, start_ns: int, end_ns: int) -> int:
         return max(0, min(end_ns, self.frozen[1]) - max(start_ns, self.frozen[0]))
 
-    async def capture(self, trigger: str, detail: str = "", tag: str | None = None) -> CaptureReport:
+    async def capture(self, trigger: Trigger, detail: str = "", tag: str | None = None) -> CaptureReport:
         await trio.lowlevel.checkpoint()
         self.captures.append(detail)
         return CaptureReport(tag=f"{trigger}-{len(self.captures):03d}", trigger=trigger)

@@ -12,6 +12,7 @@ import trio
 
 from ktstr_tui.guest.gdb import GdbClosedError, Stop
 from ktstr_tui.model.errors import HostError
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 
 ROOT_SLOT = 0xFFFF_FFFF_8000_1000
@@ -194,7 +195,7 @@ class FakeCollect:
         view: FakeView,
         *,
         tag: str,
-        trigger: str,
+        trigger: Trigger,
         trigger_detail: str,
         mono_ns: int,
         step: str | None,

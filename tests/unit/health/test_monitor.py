@@ -104,6 +104,7 @@ def test_a_standing_clock_under_a_running_vcpu_is_a_stall() -> None:
     (alert,) = feed.of(AlertRaised)
     assert alert == AlertRaised(
         key="stall-cpu-1",
+        kind="stall",
         severity="error",
         text="cpu 1: rq clock stands for 0.1 s while its vCPU ran 0.0 s, curr spin-0[201]",
         cpu=1,
@@ -390,7 +391,7 @@ def test_alerts_follow_their_streaks(looks: list[bool], raise_after: int, clear_
     alerts = Alerts(clear_after)
     standing, streak = False, 0
     for bad in looks:
-        alert = AlertRaised(key="k", severity="warning", text="t") if bad else None
+        alert = AlertRaised(key="k", kind="stall", severity="warning", text="t") if bad else None
         events = list(alerts.update("k", alert, raise_after=raise_after))
         streak = streak + 1 if bad != standing else 0
         if streak >= (raise_after if bad else clear_after):

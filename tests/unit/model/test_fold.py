@@ -14,8 +14,9 @@ from ktstr_tui.model import events as ev
 from ktstr_tui.model import fold as fold_module
 from ktstr_tui.model import fold_beats, fold_kernel, fold_run, fold_stops
 from ktstr_tui.model.facts import FrameCounters, RunInfo
-from ktstr_tui.model.fold import exit_kind_name, fold
-from ktstr_tui.model.report import CaptureReport, Pause, placeholder
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.kinds import GuestPhase
+from ktstr_tui.model.report import CaptureReport, Pause, exit_kind_name, placeholder
 from ktstr_tui.model.report_files import DegradedReport
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.model.state import (
@@ -106,8 +107,16 @@ def test_the_beginning() -> None:
     assert texts(state)[0] == "tour: 7.2.12 on tcg (no kvm), 1n1l2c1t"
 
 
-@pytest.mark.parametrize(("phase", "severity"), [("Running", "info"), ("SchedulerDied", "error")])
-def test_lifecycle(phase: str, severity: str) -> None:
+@pytest.mark.parametrize(
+    ("phase", "severity"),
+    [
+        ("InitStarted", "info"),
+        ("PayloadStarting", "info"),
+        ("SchedulerDied", "error"),
+        ("SchedulerNotAttached", "error"),
+    ],
+)
+def test_lifecycle(phase: GuestPhase, severity: str) -> None:
     state = folded(ev.LifecycleChanged(phase=phase, reason="why"))
     assert (state.lifecycle, state.lifecycle_reason) == (phase, "why")
     assert state.log[-1].severity == severity
@@ -181,13 +190,13 @@ def test_health(verdict: ev.Verdict, severity: str) -> None:
 
 
 def test_alerts_stand_until_cleared() -> None:
-    first = ev.AlertRaised(key="stall: cpu 1", severity="error", text="CPU 1 stalls", cpu=1)
-    again = ev.AlertRaised(key="stall: cpu 1", severity="error", text="CPU 1 still stalls", cpu=1)
+    first = ev.AlertRaised(key="cpu 1", kind="stall", severity="error", text="CPU 1 stalls", cpu=1)
+    again = ev.AlertRaised(key="cpu 1", kind="stall", severity="error", text="CPU 1 still stalls", cpu=1)
     state = folded(first, again)
     assert state.stalls == 1
-    assert state.alerts["stall: cpu 1"].text == "CPU 1 still stalls"
-    assert state.alerts["stall: cpu 1"].since_mono_ns == 1_000_000
-    state = folded(first, ev.AlertCleared(key="stall: cpu 1"), ev.AlertCleared(key="unknown"))
+    assert state.alerts["cpu 1"].text == "CPU 1 still stalls"
+    assert state.alerts["cpu 1"].since_mono_ns == 1_000_000
+    state = folded(first, ev.AlertCleared(key="cpu 1"), ev.AlertCleared(key="unknown"))
     assert state.alerts == {}
     assert texts(state) == ["CPU 1 stalls", "cleared: CPU 1 stalls"]
 
@@ -333,3 +342,14 @@ def test_an_older_event_does_not_turn_time_back() -> None:
     state = folded(ev.BackendBeat())
     fold(state, ev.Logged(severity="info", source="x", text="y", seq=2, mono_ns=10))
     assert (state.seq, state.mono_ns) == (2, 1_000_000)
+
+
+def test_an_alert_counts_by_its_kind_and_not_by_its_key() -> None:
+    state = folded(
+        ev.AlertRaised(key="stall-like", kind="imbalance", severity="warning", text="not a stall"),
+        ev.AlertRaised(key="other", kind="stall", severity="error", text="a stall"),
+        ev.AlertRaised(key="sender", kind="silence", severity="error", text="logged as a heartbeat already"),
+        ev.AlertCleared(key="sender"),
+    )
+    assert state.stalls == 1
+    assert texts(state) == ["not a stall", "a stall"]

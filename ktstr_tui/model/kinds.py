@@ -1,0 +1,37 @@
+"""The words that have a closed set of values, as types: what is not in a set here is an error of mypy or of the codec.
+
+A room that makes one of these words, one that reads it and a file that holds it agree through these names alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+Trigger: TypeAlias = Literal["error", "early", "on-demand", "watch", "guest", "periodic", "stall"]
+"""Why a capture was taken: an ejection, half of the watchdog timeout, a viewer, a hit, the guest, a plan, a silence."""
+TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
+
+OutputStream: TypeAlias = Literal["stdout", "stderr", "sched_log", "dmesg", "crash"]
+"""Which text of the guest: its programs, the scheduler's log, the kernel's log, the guest program's last report."""
+
+GuestPhase: TypeAlias = Literal["InitStarted", "PayloadStarting", "SchedulerDied", "SchedulerNotAttached"]
+"""How far the guest program has come, in its own words."""
+
+RunPhase: TypeAlias = Literal["booting", "up", "running", "finished", "ended"]
+"""How far a run has come: ``running`` is a scenario that goes on, ``finished`` one that is over."""
+
+WatchState: TypeAlias = Literal["pending", "armed", "paused", "removed", "failed"]
+"""What became of a watch slot."""
+
+AlertKind: TypeAlias = Literal[
+    "stall",
+    "imbalance",
+    "local-dsq",
+    "runnable-age",
+    "event-rate",
+    "ejected",
+    "silence",
+    "sampler",
+    "recording",
+]
+"""What an alert is about: ``stall`` is a CPU that does not advance, ``silence`` a sender without heartbeats."""
