@@ -1,4 +1,4 @@
-"""The freeze coordinator: what others may ask of the one owner of the gdb stub.
+"""The freeze coordinator: what others may ask of the one owner of the engine.
 
 Every method that stops the guest makes a request of it, puts it in the owner's queue, and waits for the answer; so
 nothing here touches the stub, and whoever asks may be cancelled at any time. A freeze whose requester went away is
@@ -41,11 +41,12 @@ from ktstr_tui.capture.stop.rendezvous import (
     Stopwatch,
 )
 from ktstr_tui.capture.stop.requests import Request, RequestQueue
-from ktstr_tui.capture.stop.seams import Collect, Debugger, SchedulerMemory, Store
+from ktstr_tui.capture.stop.seams import Collect, SchedulerMemory, Store
 from ktstr_tui.capture.taker import CaptureTaker
 from ktstr_tui.capture.watch.watch_spec import CopyWriter
 from ktstr_tui.capture.watch.watches import UserWatches, WatchPort
 from ktstr_tui.capture.watch.writer import copy_writer as copy_live_writer
+from ktstr_tui.guest.engine import Engine
 from ktstr_tui.model.errors import GuestError, InternalError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.kinds import Trigger
@@ -90,7 +91,7 @@ class Coordinator:
     """Freezes, captures and thaws the guest, and follows schedulers by watchpoint.
 
     Args:
-        gdb: The stub; nobody else may use it.
+        engine: Stops the guest; nobody else may use it.
         emit: Takes events, on the trio thread.
         clock: Host monotonic clock, in nanoseconds.
         collect: Copies the state of the standing guest.
@@ -107,7 +108,7 @@ class Coordinator:
 
     def __init__(
         self,
-        gdb: Debugger,
+        engine: Engine,
         emit: Callable[[Event], object],
         clock: Callable[[], int] = time.monotonic_ns,
         *,
@@ -124,7 +125,7 @@ class Coordinator:
     ) -> None:
         self._clock = clock
         self._warm_up = warm_up
-        self._rendezvous = Rendezvous(gdb, clock, timeout_s)
+        self._rendezvous = Rendezvous(engine, clock, timeout_s)
         self._finisher = finisher = Finisher(emit, store=store, bridge=bridge)
         self._requests = requests = RequestQueue()
         self._standing = standing = GuestStop(self._rendezvous, finisher, emit)
@@ -137,7 +138,7 @@ class Coordinator:
             standing, requests, self._taker, finisher, self.watches, self._watch, early, clock
         )
         standing.attach(self._looks.look, self.watches.drain)
-        self._owner = Owner(gdb, self._rendezvous, requests, standing, finisher, emit, self._looks.end)
+        self._owner = Owner(engine, self._rendezvous, requests, standing, finisher, emit, self._looks.end)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the stub until cancelled or until the guest is gone. A guest that stands then is let go."""

@@ -1,30 +1,15 @@
-"""Why and where the guest stands, as the stub's stop reply tells it.
+"""Reads the stop replies of the gdb stub.
 
-The reply names one vCPU and one signal, although all vCPUs stand. A watchpoint is told by its address, a stop that was
-asked for by SIGINT; anything else is a stop that nobody here caused.
+A reply names one vCPU and one signal, although all vCPUs are stopped. A watchpoint is recognised by its address, a
+stop that was asked for by SIGINT; anything else is a stop that nobody here caused.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
-
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import InternalError
 
 _SIGINT = 2
-
-
-class Stop(msgspec.Struct, frozen=True):
-    """Why and where the guest stands."""
-
-    signal: int
-    """Unix signal number as the stub tells it: 2 after an interrupt, 5 after a watchpoint."""
-    vcpu: int
-    """The vCPU that stopped first, numbered from 0."""
-    watch_address: int | None
-    """Guest-virtual address that was written; None when no watchpoint stopped the guest."""
-    kind: Literal["watch", "interrupt", "other"]
 
 
 def parse_stop(text: str) -> Stop:
@@ -45,5 +30,5 @@ def parse_stop(text: str) -> Stop:
     except (ValueError, IndexError) as error:
         raise InternalError(f"QEMU's gdb stub sent a strange stop reply {text[:80]!r}") from error
     if address is not None:
-        return Stop(signal, vcpu, address, "watch")
-    return Stop(signal, vcpu, None, "interrupt" if signal == _SIGINT else "other")
+        return Stop("watch", vcpu, address)
+    return Stop("interrupt" if signal == _SIGINT else "other", vcpu)

@@ -11,50 +11,11 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 
-import msgspec
-
+from ktstr_tui.guest.engine import Registers
 from ktstr_tui.model.errors import InternalError
 
 # QEMU does not declare the prefix, which makes its document no proper XML.
 _INCLUDE = re.compile(r'<xi:include\s+href="([^"]+)"\s*/>')
-
-
-class Registers(msgspec.Struct, frozen=True):
-    """What one vCPU holds; all values unsigned."""
-
-    rax: int
-    rbx: int
-    rcx: int
-    rdx: int
-    rsi: int
-    rdi: int
-    rbp: int
-    rsp: int
-    r8: int
-    r9: int
-    r10: int
-    r11: int
-    r12: int
-    r13: int
-    r14: int
-    r15: int
-    rip: int
-    eflags: int
-    cs: int
-    ss: int
-    ds: int
-    es: int
-    fs: int
-    gs: int
-    fs_base: int
-    gs_base: int
-    k_gs_base: int
-    cr0: int
-    cr2: int
-    cr3: int
-    cr4: int
-    cr8: int
-    efer: int
 
 
 class RegisterLayout:

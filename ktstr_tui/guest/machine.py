@@ -22,7 +22,7 @@ import trio
 
 from ktstr_tui.guest import qemu, ram, topology_args
 from ktstr_tui.guest.console import Console
-from ktstr_tui.guest.gdb import GdbClient
+from ktstr_tui.guest.gdb import GdbClient, connect_gdb
 from ktstr_tui.guest.paths import check_socket_path
 from ktstr_tui.guest.qemu import MachineSpec
 from ktstr_tui.guest.qmp import QmpClient, QmpEvent
@@ -35,6 +35,8 @@ START_TIMEOUT_S = 60.0
 """From the fork to a guest that runs with both control channels connected."""
 QUIT_TIMEOUT_S = 2.0
 DRAIN_TIMEOUT_S = 1.0
+KVM_WATCH_SLOTS = 4
+"""Debug registers of an x86 CPU."""
 _STDERR_LINES = 40
 _STANDING_CHECK_S = 0.5
 """A guest that stands this long is asked about; a capture is over by then."""
@@ -255,7 +257,8 @@ class Machine:
 
     async def _connect(self) -> None:
         await self.qmp.wait_ready()
-        self.gdb = await GdbClient.connect(self._gdb_stream)
+        slots = KVM_WATCH_SLOTS if self.spec.accelerator == "kvm" else None
+        self.gdb = await connect_gdb(self._gdb_stream, slots)
 
 
 @asynccontextmanager

@@ -256,7 +256,7 @@ async def test_without_debug_registers_the_ejection_is_found_by_polling(
     async def refuse(client: GdbClient, address: int, length: int = 4) -> None:
         raise HostError("no debug register left")
 
-    monkeypatch.setattr(GdbClient, "insert_watch", refuse)
+    monkeypatch.setattr(GdbClient, "arm_watch", refuse)
     async with ejecting(machine_spec, tmp_path) as watch:
         await watch.wait_until(lambda: bool(watch.of(CaptureTaken)))
         (taken,) = watch.of(CaptureTaken)

@@ -29,7 +29,7 @@ async def captured_ejection(run: Run) -> tuple[CaptureReport, dict[str, Any]]:
     sched = await run.loaded()
     watched = view.exit_kind_address(sched)
     await gdb.stop()
-    await gdb.insert_watch(watched)
+    await gdb.arm_watch(watched)
     await gdb.resume()
     with trio.fail_after(BOOT_DEADLINE_S):
         stop = await gdb.wait_stop()
@@ -37,7 +37,7 @@ async def captured_ejection(run: Run) -> tuple[CaptureReport, dict[str, Any]]:
     assert view.exit_kind(sched) == ERROR_STALL
     raw = await run.collect("error")
     seen = oracle(view)
-    await gdb.remove_watch(watched)
+    await gdb.disarm_watch(watched)
     await gdb.resume()
     return await trio.to_thread.run_sync(raw.render, view), seen
 

@@ -30,12 +30,12 @@ async def test_a_stop_inside_the_schedulers_own_code_is_unwound_through_it(runni
         array = drgn_cast("struct bpf_array *", bss)
         await gdb.stop()
         watched = array.value.address_of_().value_() + enqueued_offset(view)
-        await gdb.insert_watch(watched)
+        await gdb.arm_watch(watched)
         await gdb.resume()
         with trio.fail_after(BOOT_DEADLINE_S):
             stop = await gdb.wait_stop()
         raw = await run.collect("watch")
-        await gdb.remove_watch(watched)
+        await gdb.disarm_watch(watched)
         await gdb.resume()
         report = await trio.to_thread.run_sync(raw.render, view)
         stack = report.vcpus[stop.vcpu].stack

@@ -60,6 +60,7 @@ from ktstr_tui.wire.kernel_ops import (
 from ktstr_tui.wire.messages import MsgType, WorkerSample
 from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest
 from tests.guest.runs import call, call_json, headless_run
+from tests.oracles.gdb_memory import read_memory
 
 pytestmark = pytest.mark.guest
 
@@ -110,7 +111,7 @@ class Operating:
     async def stub(self, address: int, length: int = 4) -> int:
         """What the gdb stub reads from the guest while it stands."""
         await self.coordinator.freeze("the stub looks")
-        data = await self.machine.gdb.read_memory(address, length)
+        data = await read_memory(self.machine.gdb, address, length)
         await self.coordinator.thaw("the stub has looked")
         return int.from_bytes(data, "little")
 
@@ -210,7 +211,7 @@ async def test_per_cpu_members_are_those_of_the_stub(
             for name in ("nr_running", "clock", "curr", "nr_switches"):
                 offset = it.view.cpus.rq.offset(name)
                 size = 4 if name == "nr_running" else 8
-                theirs = await guest.machine.gdb.read_memory(runqueue + offset, size)
+                theirs = await read_memory(guest.machine.gdb, runqueue + offset, size)
                 for cold in (False, True):
                     field = PerCpuField("runqueues", name, cpu)
                     assert await it.read(field, cold=cold) == int.from_bytes(theirs, "little"), name

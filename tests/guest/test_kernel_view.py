@@ -28,6 +28,7 @@ from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.vmcoreinfo import Vmcoreinfo, find_vmcoreinfo
 from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest, Guest
+from tests.oracles.gdb_memory import read_memory
 
 pytestmark = pytest.mark.guest
 
@@ -150,7 +151,7 @@ async def test_random_reads_equal_those_of_the_gdb_stub(
         rng = random.Random(SEED)
         space = view.fresh_space()
         for (address, length), _ in zip(some_addresses(view, rng), range(RANDOM_READS), strict=False):
-            theirs = await gdb.read_memory(address, length)
+            theirs = await read_memory(gdb, address, length)
             assert theirs == space.read(address, length), hex(address)
             assert theirs == view.prog.read(address, length), hex(address)
         await gdb.resume()

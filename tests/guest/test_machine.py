@@ -19,6 +19,7 @@ from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.topology import Topology
 from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest, Guest
+from tests.oracles.gdb_memory import read_memory, read_physical
 
 pytestmark = pytest.mark.guest
 
@@ -82,7 +83,7 @@ async def test_stop_registers_memory_and_resume(machine_spec: MachineSpec, boot_
         banner = await symbol_address(guest, "linux_banner")
         for _ in range(5):
             stop = await gdb.stop()
-            assert stop.kind == "interrupt"
+            assert stop.reason == "interrupt"
             registers = [await gdb.registers(vcpu) for vcpu in range(2)]
             for values in registers:
                 assert values.cr0 & 0x8000_0001 == 0x8000_0001, "paging and protected mode"
@@ -90,7 +91,7 @@ async def test_stop_registers_memory_and_resume(machine_spec: MachineSpec, boot_
                 # In the kernel gs_base points to per-CPU data, in user mode k_gs_base does.
                 assert max(values.gs_base, values.k_gs_base) >= KERNEL_HALF
             assert registers[0].gs_base != registers[1].gs_base
-            assert (await gdb.read_memory(banner, 14)) == b"Linux version "
+            assert (await read_memory(gdb, banner, 14)) == b"Linux version "
             await gdb.resume()
             assert (await guest.ask("cat /proc/sys/kernel/ostype")) == "Linux\n"
         statistics = gdb.statistics()
@@ -103,14 +104,14 @@ async def test_a_watched_write_stops_the_guest(machine_spec: MachineSpec, boot_g
         gdb = guest.machine.gdb
         address = await symbol_address(guest, "panic_timeout")
         await gdb.stop()
-        await gdb.insert_watch(address)
+        await gdb.arm_watch(address)
         await gdb.resume()
         await guest.tell("write /proc/sys/kernel/panic 77")
         with trio.fail_after(BOOT_DEADLINE_S):
             stop = await gdb.wait_stop()
-        assert (stop.kind, stop.watch_address) == ("watch", address)
-        assert int.from_bytes(await gdb.read_memory(address, 4), "little") == 77
-        await gdb.remove_watch(address)
+        assert (stop.reason, stop.watch_address) == ("watch", address)
+        assert int.from_bytes(await read_memory(gdb, address, 4), "little") == 77
+        await gdb.disarm_watch(address)
         await gdb.resume()
         assert await guest.answer() == "ok"
         assert await guest.ask("write /proc/sys/kernel/panic 78") == "ok"
@@ -137,7 +138,7 @@ async def compare_with_gdb(machine: Machine, per_part: int) -> None:
             phys = guest_phys + page - offset
             if 0xA0000 <= phys < 0x100000:
                 continue  # VGA and option ROMs lie over the RAM there
-            assert await machine.gdb.read_physical(phys, 64) == read_ram(machine, phys, 64), hex(phys)
+            assert await read_physical(machine.gdb, phys, 64) == read_ram(machine, phys, 64), hex(phys)
 
 
 def data_pages(fd: int, offset: int, length: int) -> list[int]:

@@ -21,6 +21,7 @@ from ktstr_tui.model.events import CaptureTaken, WatchpointChanged, WatchpointHi
 from tests.guest.conftest import BootGuest
 from tests.guest.runs import HeadlessRun, call, call_json, headless_run
 from tests.guest.test_coordinator import Observed, observed
+from tests.oracles.gdb_memory import read_memory
 
 pytestmark = pytest.mark.guest
 
@@ -93,7 +94,7 @@ async def test_a_write_through_proc_is_seen_with_its_writer(
             assert not any(frame.guess for frame in hit.stack.frames)
         assert int(await guest.ask(f"cat {PANIC}")) == 4711
         assert await watch.coordinator.freeze("look")
-        seen = await guest.machine.gdb.read_memory(armed.address, 4)
+        seen = await read_memory(guest.machine.gdb, armed.address, 4)
         assert int.from_bytes(seen, "little") == 4711
         await watch.coordinator.thaw("looked")
         statistics = watch.coordinator.watches.statistics()

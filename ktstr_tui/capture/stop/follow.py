@@ -12,8 +12,9 @@ from collections.abc import Callable
 import trio
 
 from ktstr_tui.capture.stop.rendezvous import Rendezvous
-from ktstr_tui.capture.stop.seams import SchedulerMemory, StopReply
+from ktstr_tui.capture.stop.seams import SchedulerMemory
 from ktstr_tui.capture.watch.slots import EXIT_DONE, EXIT_EXPRESSION, Change, HitBudget, SlotZero, WatchTarget
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged, SchedulerChanged, WatchpointChanged, WatchpointHit
 from ktstr_tui.model.kinds import WatchState
@@ -59,7 +60,7 @@ class SchedulerWatch:
         """Whether the watch is set now."""
         return self._watched is not None
 
-    def made(self, stop: StopReply) -> bool:
+    def made(self, stop: Stop) -> bool:
         """Whether the watch that is set now made that stop."""
         return self._watched is not None and stop.watch_address == self._watched.address
 
@@ -83,7 +84,7 @@ class SchedulerWatch:
             return None
         return exit_kind if exit_kind is not None and exit_kind >= EXIT_KIND_ERROR else None
 
-    def look(self, view: SchedulerMemory, stop: StopReply) -> list[Change]:
+    def look(self, view: SchedulerMemory, stop: Stop) -> list[Change]:
         """Compare memory with what is known; returns what happened."""
         hit = stop.watch_address is not None
         self.hits += hit
@@ -109,7 +110,7 @@ class SchedulerWatch:
                 self.name = view.read_scheduler_name(change.scheduler)
         return changes
 
-    def tell(self, change: Change, stop: StopReply, capture: str | None) -> None:
+    def tell(self, change: Change, stop: Stop, capture: str | None) -> None:
         """Say what happened to the scheduler, and that a watch saw it."""
         detail = f"capture {capture}" if capture else ""
         self._say(
@@ -131,7 +132,7 @@ class SchedulerWatch:
             )
         )
 
-    async def settle(self, view: SchedulerMemory, stop: StopReply) -> None:
+    async def settle(self, view: SchedulerMemory, stop: Stop) -> None:
         """Put the watch where it belongs now, or away when it was hit too often."""
         if self._unread:
             return
@@ -144,7 +145,7 @@ class SchedulerWatch:
         """Take the watch away."""
         watched, self._watched = self._watched, None
         if watched is not None:
-            await self._rendezvous.remove_watch(watched.address, watched.length_bytes)
+            await self._rendezvous.disarm_watch(watched.address, watched.length_bytes)
 
     def _wants_arming(self) -> bool:
         if self._gave_up or self._watched is not None:
@@ -168,7 +169,7 @@ class SchedulerWatch:
             return
         try:
             await self.remove()
-            await self._rendezvous.insert_watch(target.address, target.length_bytes)
+            await self._rendezvous.arm_watch(target.address, target.length_bytes)
         except KtstrError as error:
             self._fail(target, error)
             return

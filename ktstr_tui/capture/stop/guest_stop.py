@@ -21,12 +21,12 @@ from ktstr_tui.capture.finisher import Finisher
 from ktstr_tui.capture.job import Job
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, Stopwatch, collector_off
 from ktstr_tui.capture.stop.requests import Request
-from ktstr_tui.capture.stop.seams import StopReply
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.model.events import Event, Frozen, Logged, Thawed
 from ktstr_tui.model.report import Pause
 
-Look: TypeAlias = Callable[[StopReply, Stopwatch], Awaitable[list[Job]]]
+Look: TypeAlias = Callable[[Stop, Stopwatch], Awaitable[list[Job]]]
 
 
 class GuestStop:
@@ -62,7 +62,7 @@ class GuestStop:
 
     @asynccontextmanager
     async def block(
-        self, watch: Stopwatch, stop: StopReply | None = None, registers_of: int = 0
+        self, watch: Stopwatch, stop: Stop | None = None, registers_of: int = 0
     ) -> AsyncIterator[list[Job]]:
         """Inside, the guest stands; afterwards it runs, unless a user holds it. Yields captures taken.
 
@@ -94,7 +94,7 @@ class GuestStop:
         async with self.block(Stopwatch()):
             await work()
 
-    async def blink(self) -> tuple[Pause, StopReply]:
+    async def blink(self) -> tuple[Pause, Stop]:
         """Stop the guest and let it go at once, without a look; returns what stopped it.
 
         Raises:

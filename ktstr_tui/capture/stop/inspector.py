@@ -15,7 +15,7 @@ degraded report. The whole capture is still taken if the guest stops after all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from ktstr_tui.capture.finisher import EJECTED_ALERT, Finisher
@@ -26,10 +26,10 @@ from ktstr_tui.capture.stop.follow import SchedulerWatch
 from ktstr_tui.capture.stop.guest_stop import GuestStop
 from ktstr_tui.capture.stop.rendezvous import Stopwatch
 from ktstr_tui.capture.stop.requests import Request, RequestQueue
-from ktstr_tui.capture.stop.seams import StopReply
 from ktstr_tui.capture.taker import CaptureTaker
 from ktstr_tui.capture.watch.slots import Change
 from ktstr_tui.capture.watch.watches import UserWatches
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertCleared
 from ktstr_tui.model.report import exit_kind_name
@@ -43,14 +43,8 @@ class FreezeState(Enum):
     DONE = "done"
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    # The stop of a guest that stood already.
-    vcpu: int = 0
-    watch_address: int | None = None
-
-
-_ASKED = _Asked()
+_ASKED = Stop("other")
+"""The stop of a guest that was stopped already."""
 
 
 class StopInspector:
@@ -119,7 +113,7 @@ class StopInspector:
             self.freeze_state = FreezeState.TOOK_EARLY
             self._early_tag = label.tag
 
-    async def look(self, stop: StopReply, watch: Stopwatch) -> list[Job]:
+    async def look(self, stop: Stop, watch: Stopwatch) -> list[Job]:
         """Find out what happened, and set the watches accordingly. Wants a standing guest.
 
         Returns:
@@ -141,7 +135,7 @@ class StopInspector:
 
         await self._watches.look(stop, capture_hit)
         if self._watches.claims(stop) and not self._scheduler.made(stop):
-            stop = _Asked(stop.vcpu)
+            stop = Stop("other", stop.vcpu)
         for change in self._scheduler.look(view, stop):
             job = None
             if change.kind == "attached":
@@ -169,7 +163,7 @@ class StopInspector:
             self._missed(error, asked_ns)
             raise
 
-    async def _take_ejection(self, change: Change, stop: StopReply, watch: Stopwatch) -> Job:
+    async def _take_ejection(self, change: Change, stop: Stop, watch: Stopwatch) -> Job:
         label = replace(
             self._taker.label("error", _error_detail(change, stop), None),
             stamp=self._taker.stamped(Stamp(early=self._early(self._early_tag))),
@@ -228,7 +222,7 @@ class StopInspector:
             self._standing.tell_later(AlertCleared(key=EJECTED_ALERT))
 
 
-def _error_detail(change: Change, stop: StopReply) -> str:
+def _error_detail(change: Change, stop: Stop) -> str:
     if stop.watch_address is None:
         return f"{_kind(change.exit_kind)}, late: found afterwards, not at the write"
     return f"{_kind(change.exit_kind)}, at the write by vCPU {stop.vcpu}"

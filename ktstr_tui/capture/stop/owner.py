@@ -1,4 +1,4 @@
-"""The one task that owns the gdb stub, and so every stop of the guest.
+"""The one task that owns the engine, and so every stop of the guest.
 
 the task: wait for a hit or a request ─▶ guest stands ─▶ read and copy ─▶ guest runs ─▶ announce
                                              │                                             └▶ finisher: render, save
@@ -23,8 +23,7 @@ from ktstr_tui.capture.finisher import Finisher
 from ktstr_tui.capture.stop.guest_stop import GuestStop
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch
 from ktstr_tui.capture.stop.requests import Request, RequestQueue
-from ktstr_tui.capture.stop.seams import Debugger, StopReply
-from ktstr_tui.guest.gdb import GdbClosedError
+from ktstr_tui.guest.engine import Engine, EngineLostError, Stop
 from ktstr_tui.model.errors import GuestError, UsageError
 from ktstr_tui.model.events import Event, Logged, Severity
 
@@ -33,7 +32,7 @@ class Owner:
     """Serves hits and requests, one after the other.
 
     Args:
-        gdb: The stub; nobody else may use it.
+        engine: Stops the guest; nobody else may use it.
         rendezvous: Stops and resumes through it.
         requests: What others want done.
         standing: Makes the guest stand.
@@ -44,7 +43,7 @@ class Owner:
 
     def __init__(
         self,
-        gdb: Debugger,
+        engine: Engine,
         rendezvous: Rendezvous,
         requests: RequestQueue,
         standing: GuestStop,
@@ -58,7 +57,7 @@ class Owner:
         """Requests whose requester was gone before their turn."""
         self.unexpected = 0
         """Stops that nobody waited for any more."""
-        self._gdb = gdb
+        self._engine = engine
         self._rendezvous = rendezvous
         self._requests = requests
         self._standing = standing
@@ -81,7 +80,7 @@ class Owner:
                 lost = error
                 self._requests.close(error)
                 # How a guest ended is told with the end of the run.
-                severity: Severity = "info" if isinstance(error, GdbClosedError) else "warning"
+                severity: Severity = "info" if isinstance(error, EngineLostError) else "warning"
                 self._emit(Logged(severity=severity, source="coordinator", text=error.message))
             finally:
                 self._requests.close(GuestError("the coordinator has ended"))
@@ -100,18 +99,18 @@ class Owner:
         if request is not None:
             await self._serve(request)
             return
-        stops: list[StopReply] = []
+        stops: list[Stop] = []
 
         async def wait() -> None:
             if self._rendezvous.standing:
                 await trio.sleep_forever()
-            stops.append(await self._gdb.wait_stop())
+            stops.append(await self._engine.wait_stop())
 
         await self._requests.idle(wait)
         for stop in stops:
             await self._on_stop(stop)
 
-    async def _on_stop(self, stop: StopReply) -> None:
+    async def _on_stop(self, stop: Stop) -> None:
         self._rendezvous.stopped_itself()
         if stop.watch_address is None:
             self.unexpected += 1

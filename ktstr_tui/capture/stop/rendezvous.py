@@ -15,14 +15,15 @@ from __future__ import annotations
 import gc
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
 import trio
+from msgspec.structs import asdict
 
-from ktstr_tui.capture.stop.seams import Debugger, StopReply
+from ktstr_tui.guest.engine import Engine, Stop
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.report import Pause
 
@@ -156,13 +157,13 @@ class Rendezvous:
     """Stops and resumes the guest through the stub.
 
     Args:
-        gdb: The stub.
+        engine: Stops the guest.
         now_ns: Host monotonic clock.
         timeout_s: Deadline of every single wait.
     """
 
-    def __init__(self, gdb: Debugger, now_ns: Callable[[], int], timeout_s: float) -> None:
-        self.gdb = gdb
+    def __init__(self, engine: Engine, now_ns: Callable[[], int], timeout_s: float) -> None:
+        self.engine = engine
         self.timeout_s = timeout_s
         self.log = FrozenLog(now_ns)
         self.timeouts = 0
@@ -191,7 +192,7 @@ class Rendezvous:
                 "the host may be overloaded; try again",
             ) from None
 
-    async def stop(self, registers_of: int = 0) -> StopReply:
+    async def stop(self, registers_of: int = 0) -> Stop:
         """Stop all vCPUs.
 
         Args:
@@ -202,7 +203,7 @@ class Rendezvous:
         """
         # Shielded: a cancelled caller must not leave a stop on its way that nobody expects.
         with trio.CancelScope(shield=True), self.bounded("stopping the vCPUs"):
-            reply = await self.gdb.stop(range(registers_of))
+            reply = await self.engine.stop(range(registers_of))
             self.log.begin()
         self._asked = registers_of
         return reply
@@ -215,7 +216,7 @@ class Rendezvous:
         """
         try:
             with trio.CancelScope(shield=True), self.bounded("resuming the vCPUs"):
-                await self.gdb.resume()
+                await self.engine.resume()
         except RendezvousTimeoutError as error:
             raise GuestLostError(error.message, "QEMU hangs: end the run") from error
         self.log.end()
@@ -230,7 +231,7 @@ class Rendezvous:
             return None
         try:
             with self.bounded("asking for registers"):
-                await self.gdb.ask_registers(range(nr_cpus))
+                await self.engine.ask_registers(range(nr_cpus))
         except GuestError as error:
             return Unheard(error.message, isinstance(error, RendezvousTimeoutError))
         return None
@@ -247,7 +248,7 @@ class Rendezvous:
         try:
             with self.bounded("reading registers"):
                 for _ in range(nr_cpus):
-                    registers.append(_mapping(await self.gdb.next_registers()))
+                    registers.append(asdict(await self.engine.next_registers()))
         except GuestError as error:
             text = f"vCPUs {len(registers)} to {nr_cpus - 1}: {error.message}"
             missing = Unheard(text, isinstance(error, RendezvousTimeoutError))
@@ -261,10 +262,10 @@ class Rendezvous:
             GuestError: It did not answer in time.
         """
         with self.bounded("reading registers"):
-            await self.gdb.ask_registers([vcpu])
-            return _mapping(await self.gdb.next_registers())
+            await self.engine.ask_registers([vcpu])
+            return asdict(await self.engine.next_registers())
 
-    async def insert_watch(self, address: int, length: int) -> None:
+    async def arm_watch(self, address: int, length: int) -> None:
         """Stop the guest at writes to these bytes. Whoever wants the same bytes shares one watchpoint.
 
         Raises:
@@ -273,11 +274,11 @@ class Rendezvous:
         """
         if not self._watches[address, length]:
             with self.bounded("setting a watchpoint"):
-                await self.gdb.insert_watch(address, length)
+                await self.engine.arm_watch(address, length)
         self._watches[address, length] += 1
 
-    async def remove_watch(self, address: int, length: int) -> None:
-        """Undo one `insert_watch` of these bytes.
+    async def disarm_watch(self, address: int, length: int) -> None:
+        """Undo one `arm_watch` of these bytes.
 
         Raises:
             HostError: There is no such watchpoint.
@@ -287,10 +288,4 @@ class Rendezvous:
         if self._watches[address, length] <= 0:
             del self._watches[address, length]
             with self.bounded("removing a watchpoint"):
-                await self.gdb.remove_watch(address, length)
-
-
-def _mapping(registers: Mapping[str, int] | msgspec.Struct) -> dict[str, int]:
-    if isinstance(registers, msgspec.Struct):
-        return msgspec.structs.asdict(registers)
-    return dict(registers)
+                await self.engine.disarm_watch(address, length)

@@ -1,60 +1,13 @@
-"""What the coordinator needs from the rooms around it, as small protocols: a stub, a view, a collector, a
-store."""
+"""What the coordinator needs from the rooms around it, as small protocols: a view, a collector, a store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport
-
-
-class StopReply(Protocol):
-    """Why the guest stands."""
-
-    @property
-    def vcpu(self) -> int:
-        """The vCPU that stopped first, from 0."""
-        ...
-
-    @property
-    def watch_address(self) -> int | None:
-        """What was written to; None when no watchpoint stopped the guest."""
-        ...
-
-
-class Debugger(Protocol):
-    """The gdb stub. A cancelled ``wait_stop`` must lose nothing."""
-
-    async def wait_stop(self) -> StopReply:
-        """Wait until the guest stands by itself."""
-        ...
-
-    async def stop(self, registers_of: Iterable[int] = ()) -> StopReply:
-        """Stop all vCPUs and ask for registers; tells a watchpoint that was quicker."""
-        ...
-
-    async def resume(self) -> None:
-        """Let all vCPUs run."""
-        ...
-
-    async def ask_registers(self, vcpus: Iterable[int]) -> None:
-        """Ask for the registers of these vCPUs, all at once."""
-        ...
-
-    async def next_registers(self) -> Any:  # noqa: ANN401
-        """Registers of the next vCPU that was asked for, as a mapping or as a msgspec record."""
-        ...
-
-    async def insert_watch(self, address: int, length: int = 4) -> None:
-        """Stop the guest at writes to these bytes."""
-        ...
-
-    async def remove_watch(self, address: int, length: int = 4) -> None:
-        """Undo `insert_watch`."""
-        ...
 
 
 class SchedulerMemory(Protocol):

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ktstr_tui.capture.stop.rendezvous import Rendezvous
-from ktstr_tui.capture.stop.seams import StopReply
 from ktstr_tui.capture.watch.watch_spec import CaptureHit, CopyWriter, RawHit, Watch, Writer
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.kernel.expressions import ExpressionError, NullPointer
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.model.errors import HostError, KtstrError
@@ -72,7 +72,7 @@ class WatchStops:
         self._clock = clock
         self._drop = drop
 
-    async def look(self, watches: list[Watch], view: Any, stop: StopReply, capture: CaptureHit) -> None:  # noqa: ANN401
+    async def look(self, watches: list[Watch], view: Any, stop: Stop, capture: CaptureHit) -> None:  # noqa: ANN401
         """Find out what was written, follow the pointers, arm what waited."""
         for watch in watches:
             if watch.state == "armed":
@@ -93,7 +93,7 @@ class WatchStops:
         self.counts.moves += watch.address is not None
         await self.disarm(watch)
         try:
-            await self._rendezvous.insert_watch(address, watch.spec.length_bytes)
+            await self._rendezvous.arm_watch(address, watch.spec.length_bytes)
         except KtstrError as error:
             self.counts.refused += 1
             self.outbox.append(watch.fail(error))
@@ -109,9 +109,9 @@ class WatchStops:
             self.left.append(address)
             # What the stub does not have, it cannot hit either.
             with suppress(HostError):
-                await self._rendezvous.remove_watch(address, watch.spec.length_bytes)
+                await self._rendezvous.disarm_watch(address, watch.spec.length_bytes)
 
-    async def _compare(self, watch: Watch, view: Any, stop: StopReply, capture: CaptureHit) -> None:  # noqa: ANN401
+    async def _compare(self, watch: Watch, view: Any, stop: Stop, capture: CaptureHit) -> None:  # noqa: ANN401
         told = stop.watch_address is not None and stop.watch_address == watch.address
         old, value = watch.value, watch.read(view)
         watch.value = value

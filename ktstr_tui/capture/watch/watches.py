@@ -20,7 +20,6 @@ import msgspec
 
 from ktstr_tui.capture.stop.rendezvous import Rendezvous
 from ktstr_tui.capture.stop.requests import Request, RequestQueue
-from ktstr_tui.capture.stop.seams import StopReply
 from ktstr_tui.capture.watch.slots import HitBudget
 from ktstr_tui.capture.watch.watch_spec import (
     SLOTS,
@@ -32,6 +31,7 @@ from ktstr_tui.capture.watch.watch_spec import (
     WatchSpec,
 )
 from ktstr_tui.capture.watch.watch_stops import WatchStops
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.kernel.expressions import ExpressionError, NullPointer
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.model.errors import KtstrError, UsageError
@@ -196,14 +196,14 @@ class UserWatches:
         """
         return self._view is not None and any(self._moved(watch) for watch in self._watches.values())
 
-    def claims(self, stop: StopReply) -> bool:
+    def claims(self, stop: Stop) -> bool:
         """Whether a watch of the user's made that stop, one that is set or was until a moment ago."""
         if stop.watch_address is None:
             return False
         watched = (watch.address for watch in self._watches.values())
         return stop.watch_address in watched or stop.watch_address in self._stops.left
 
-    async def look(self, stop: StopReply, capture: CaptureHit) -> None:
+    async def look(self, stop: Stop, capture: CaptureHit) -> None:
         """Find out at a stop what was written; wants a standing guest.
 
         Args:

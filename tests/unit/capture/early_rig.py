@@ -53,7 +53,7 @@ class Watched:
             await self.rig.settle()
 
     async def eject(self) -> CaptureReport:
-        self.rig.gdb.write_exit(SCHED_A, 1026)
+        self.rig.engine.write_exit(SCHED_A, 1026)
         await self.rig.settle()
         return self.reports("error")[-1]
 

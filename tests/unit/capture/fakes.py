@@ -10,8 +10,8 @@ from typing import Any
 
 import trio
 
-from ktstr_tui.guest.gdb import GdbClosedError, Stop
-from ktstr_tui.model.errors import HostError
+from ktstr_tui.guest.engine import EngineLostError, EngineStatistics, Registers, Stop, WatchLimits
+from ktstr_tui.model.errors import HostError, InternalError
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 
@@ -60,19 +60,20 @@ class FakeView:
         return self.names.get(sch)
 
 
-class FakeGdb:
-    """A stub that minds the rules: nothing but a stop while the guest runs."""
+class FakeEngine:
+    """An engine over the words of a fake view; ``tests/contracts/engine.py`` holds it to the rules."""
 
     def __init__(self, view: FakeView) -> None:
         self.view = view
         self.running = True
+        self.watch_limits = WatchLimits(slots=4)
         self.watches: dict[int, int] = {}
         self.log: list[str] = []
-        self.stops = 0
+        self.stops = self.watch_stops = 0
         self.stop_delay_s = 0.0
         self.register_delay_s = 0.0
         self.lost_hits = False
-        """Whether watchpoints stop the guest without being told as such."""
+        """Whether watches stop the guest without being named as the reason."""
         self.refuse_watches = False
         self.closed = False
         self._pending: deque[Stop] = deque()
@@ -84,21 +85,20 @@ class FakeGdb:
     def write_root(self, value: int | None, vcpu: int = 0) -> None:
         """The guest writes ``scx_root``."""
         self.view.root = value
-        self._hit(ROOT_SLOT, vcpu)
+        self.hit(ROOT_SLOT, vcpu)
 
     def write_exit(self, sched: int, value: int, vcpu: int = 0) -> None:
         """The guest writes ``exit_kind``, or tries to: only the first exit counts."""
         self.view.exit_kinds[sched] = self.view.exit_kinds[sched] or value
-        self._hit(sched + EXIT_OFFSET, vcpu)
+        self.hit(sched + EXIT_OFFSET, vcpu)
 
-    def _hit(self, address: int, vcpu: int) -> None:
+    def hit(self, address: int, vcpu: int = 0) -> None:
+        """The guest writes to an address, which stops it if it is watched."""
         if address in self.watches:
-            self.arrive(
-                Stop(5, vcpu, address, "watch") if not self.lost_hits else Stop(5, vcpu, None, "other")
-            )
+            self.arrive(Stop("other", vcpu) if self.lost_hits else Stop("watch", vcpu, address))
 
     def arrive(self, stop: Stop) -> None:
-        """A stop reply comes in."""
+        """The guest stops by itself."""
         self._pending.append(stop)
         self._arrived.set()
 
@@ -107,61 +107,87 @@ class FakeGdb:
         self.closed = True
         self._arrived.set()
 
-    # -- the stub
+    # -- the engine
 
     async def wait_stop(self) -> Stop:
-        assert self.running
+        self._must(running=True)
         while not self._pending:
-            if self.closed:
-                raise GdbClosedError("QEMU is gone")
+            self._check_alive()
             self._arrived = trio.Event()
             await self._arrived.wait()
         self.running = False
         self.stops += 1
-        return self._pending.popleft()
+        stop = self._pending.popleft()
+        self.watch_stops += stop.reason == "watch"
+        return stop
 
     async def stop(self, registers_of: Iterable[int] = ()) -> Stop:
-        assert self.running
+        self._must(running=True)
         self._vcpus_asked = deque(registers_of)
         self.log.append("stop")
         await trio.sleep(self.stop_delay_s)
-        if self.closed:
-            raise GdbClosedError("QEMU is gone")
+        self._check_alive()
         if not self._pending:
-            self.arrive(Stop(2, 0, None, "interrupt"))
+            self.arrive(Stop("interrupt"))
         return await self.wait_stop()
 
     async def resume(self) -> None:
-        assert not self.running
+        self._must(running=False)
         await trio.lowlevel.checkpoint()
-        if self.closed:
-            raise GdbClosedError("QEMU is gone")
+        self._check_alive()
         self.log.append("resume")
+        self._vcpus_asked.clear()
         self.running = True
 
     async def ask_registers(self, vcpus: Iterable[int]) -> None:
-        assert not self.running
+        self._must(running=False)
         await trio.lowlevel.checkpoint()
+        self._check_alive()
         self._vcpus_asked = deque(vcpus)
 
-    async def next_registers(self) -> Mapping[str, int]:
-        assert not self.running
+    async def next_registers(self) -> Registers:
+        if not self._vcpus_asked:
+            raise InternalError("registers that nobody asked for")
         await trio.sleep(self.register_delay_s)
-        if self.closed:
-            raise GdbClosedError("QEMU is gone")
-        return {"rip": 0x1000 + self._vcpus_asked.popleft(), "stop": self.stops}
+        self._check_alive()
+        vcpu = self._vcpus_asked.popleft()
+        if vcpu >= self.view.nr_cpus:
+            raise InternalError(f"there is no vCPU {vcpu}")
+        return registers(rip=0x1000 + vcpu, rax=self.stops)
 
-    async def insert_watch(self, address: int, length: int = 4) -> None:
-        assert not self.running
+    async def arm_watch(self, address: int, length: int = 4) -> None:
+        self._must(running=False)
         await trio.lowlevel.checkpoint()
-        if self.refuse_watches:
+        self._check_alive()
+        if self.refuse_watches or len(self.watches) == self.watch_limits.slots:
             raise HostError("no debug register left")
         self.watches[address] = length
 
-    async def remove_watch(self, address: int, length: int = 4) -> None:
-        assert not self.running
+    async def disarm_watch(self, address: int, length: int = 4) -> None:
+        self._must(running=False)
         await trio.lowlevel.checkpoint()
-        assert self.watches.pop(address) == length
+        self._check_alive()
+        if self.watches.pop(address, None) != length:
+            raise HostError(f"nothing is watched at {address:#x}")
+
+    def statistics(self) -> EngineStatistics:
+        return EngineStatistics(stops=self.stops, watch_stops=self.watch_stops)
+
+    def drops(self) -> dict[str, int]:
+        return {}
+
+    def _must(self, *, running: bool) -> None:
+        if self.running is not running:
+            raise InternalError(f"the guest {'runs' if self.running else 'is stopped'}")
+
+    def _check_alive(self) -> None:
+        if self.closed:
+            raise EngineLostError("QEMU is gone")
+
+
+def registers(**values: int) -> Registers:
+    """Registers that are 0 but for those that are given."""
+    return Registers(**(dict.fromkeys(Registers.__struct_fields__, 0) | values))
 
 
 @dataclass
@@ -185,7 +211,7 @@ class FakeRaw:
 class FakeCollect:
     """Collects nothing but how it was called."""
 
-    gdb: FakeGdb
+    engine: FakeEngine
     calls: list[dict[str, Any]] = field(default_factory=list)
     error: Exception | None = None
     render_error: Exception | None = None
@@ -200,7 +226,7 @@ class FakeCollect:
         mono_ns: int,
         step: str | None,
     ) -> FakeRaw:
-        assert not self.gdb.running
+        assert not self.engine.running
         self.calls.append(
             {
                 "tag": tag,

@@ -15,7 +15,7 @@ from ktstr_tui.capture.report.store import file_name, kind_of
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, DualSaved, Event, Logged, SchedulerChanged
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport
-from tests.unit.capture.fakes import FakeCollect, FakeGdb, FakeView, clock_ns
+from tests.unit.capture.fakes import FakeCollect, FakeEngine, FakeView, clock_ns
 
 _E = TypeVar("_E")
 
@@ -53,13 +53,13 @@ class Rig:
 
     def __init__(self) -> None:
         self.view = FakeView()
-        self.gdb = FakeGdb(self.view)
-        self.collect = FakeCollect(self.gdb)
+        self.engine = FakeEngine(self.view)
+        self.collect = FakeCollect(self.engine)
         self.store = Saved()
         self.bridge = SnapshotBridge(no_capture)
         self.events: list[Event] = []
         self.coordinator = Coordinator(
-            self.gdb,
+            self.engine,
             self.emit,
             clock_ns,
             collect=self.collect,
@@ -73,7 +73,7 @@ class Rig:
         # A stop is over before anything of it is announced. A user's freeze is announced while it stands, and
         # the finisher and the end of the guest have nothing to do with a stop.
         if not isinstance(event, Logged | CaptureTaken | DualSaved | AlertRaised):
-            assert self.gdb.running or self.coordinator.frozen_reason is not None
+            assert self.engine.running or self.coordinator.frozen_reason is not None
         self.events.append(event)
 
     def of(self, kind: type[_E]) -> list[_E]:
@@ -87,7 +87,7 @@ class Rig:
 
     def runs(self) -> bool:
         """Whether the guest runs."""
-        return self.gdb.running
+        return self.engine.running
 
     async def settle(self) -> None:
         """Let everything under way come to its end."""

@@ -10,7 +10,7 @@ from ktstr_tui.capture.coordinator import FreezeState
 from ktstr_tui.capture.finisher import MAX_UNFINISHED, CaptureFailedError
 from ktstr_tui.capture.stop.rendezvous import RendezvousTimeoutError
 from ktstr_tui.capture.stop.requests import MAX_PENDING
-from ktstr_tui.guest.gdb import Stop
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.events import (
     CaptureTaken,
@@ -32,9 +32,9 @@ pytestmark = pytest.mark.usefixtures("no_threads")
 async def test_a_capture_on_demand_stops_and_resumes(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.log.clear()
+        rig.engine.log.clear()
         report = await rig.coordinator.capture("on-demand", "key c", "mine")
-        assert rig.gdb.log == ["stop", "resume"]
+        assert rig.engine.log == ["stop", "resume"]
         assert (report.tag, report.trigger, report.trigger_detail) == ("mine", "on-demand", "key c")
         assert report.pause is not None
         assert report.pause.stop_us is not None
@@ -52,7 +52,7 @@ async def test_captures_on_demand_still_work_when_the_error_capture_is_done(
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.write_exit(SCHED_A, 1026)
+        rig.engine.write_exit(SCHED_A, 1026)
         await rig.settle()
         assert (await rig.coordinator.capture("on-demand")).tag == "on-demand-002"
         assert rig.freeze_state() is FreezeState.DONE
@@ -64,7 +64,7 @@ async def test_an_early_capture_moves_the_freeze_state_once(autojump_clock: Mock
         await rig.attach()
         await rig.coordinator.capture("early")
         assert rig.freeze_state() is FreezeState.TOOK_EARLY
-        rig.gdb.write_exit(SCHED_A, 1026)
+        rig.engine.write_exit(SCHED_A, 1026)
         await rig.settle()
         await rig.coordinator.capture("early")
         assert rig.freeze_state() is FreezeState.DONE
@@ -73,13 +73,13 @@ async def test_an_early_capture_moves_the_freeze_state_once(autojump_clock: Mock
 async def test_a_second_capture_waits_until_the_guest_runs_again(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.register_delay_s = 0.1
-        rig.gdb.log.clear()
+        rig.engine.register_delay_s = 0.1
+        rig.engine.log.clear()
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(rig.coordinator.capture, "on-demand")
-        assert rig.gdb.log == ["stop", "resume"] * 3
-        stops = [call["registers"][0]["stop"] for call in rig.collect.calls]
+        assert rig.engine.log == ["stop", "resume"] * 3
+        stops = [call["registers"][0]["rax"] for call in rig.collect.calls]
         assert len(set(stops)) == 3
 
 
@@ -95,7 +95,7 @@ async def test_a_hit_during_rendering_is_served_at_once(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.coordinator.capture, "on-demand")
             await wait_all_tasks_blocked()
-            rig.gdb.write_exit(SCHED_A, 1026)
+            rig.engine.write_exit(SCHED_A, 1026)
             await wait_all_tasks_blocked()
             assert rig.runs()
             assert [call["tag"] for call in rig.collect.calls] == ["on-demand-001", "error-002"]
@@ -146,7 +146,7 @@ async def test_a_placeholder_never_replaces_a_real_report_on_the_bridge(autojump
 async def test_missing_registers_are_named_and_the_rest_is_captured(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.register_delay_s = 1.5
+        rig.engine.register_delay_s = 1.5
         report = await rig.coordinator.capture("on-demand")
         assert not report.is_placeholder
         assert rig.collect.calls[0]["registers"][1] == {}
@@ -182,7 +182,7 @@ async def test_too_many_unfinished_captures_become_placeholders(
 async def test_too_many_requests_are_refused_and_counted(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.stop_delay_s = 1.0
+        rig.engine.stop_delay_s = 1.0
         refused = 0
 
         async def capture() -> None:
@@ -208,7 +208,7 @@ async def test_too_many_requests_are_refused_and_counted(autojump_clock: MockClo
 async def test_a_stop_that_does_not_come_leaves_a_placeholder_and_an_error(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.stop_delay_s = 60.0
+        rig.engine.stop_delay_s = 60.0
         start = trio.current_time()
         with pytest.raises(CaptureFailedError, match="rendezvous timed out: stopping the vCPUs"):
             await rig.coordinator.capture("on-demand")
@@ -219,8 +219,8 @@ async def test_a_stop_that_does_not_come_leaves_a_placeholder_and_an_error(autoj
         assert taken.path != ""
         assert rig.coordinator.statistics().timeouts == 1
         # The stop comes after all: nobody waits for it, and the guest runs on.
-        rig.gdb.stop_delay_s = 0.0
-        rig.gdb.arrive(Stop(2, 0, None, "interrupt"))
+        rig.engine.stop_delay_s = 0.0
+        rig.engine.arrive(Stop("interrupt"))
         await rig.settle()
         assert rig.runs()
         assert rig.coordinator.statistics().unexpected_stops == 1
@@ -229,7 +229,7 @@ async def test_a_stop_that_does_not_come_leaves_a_placeholder_and_an_error(autoj
 
 async def test_a_freeze_that_does_not_come_is_an_error(autojump_clock: MockClock) -> None:
     async with running() as rig:
-        rig.gdb.stop_delay_s = 60.0
+        rig.engine.stop_delay_s = 60.0
         with pytest.raises(RendezvousTimeoutError):
             await rig.coordinator.freeze("key f")
         assert rig.coordinator.frozen_reason is None
@@ -238,11 +238,11 @@ async def test_a_freeze_that_does_not_come_is_an_error(autojump_clock: MockClock
 
 async def test_a_look_that_timed_out_is_made_up_for_by_polling(autojump_clock: MockClock) -> None:
     async with running() as rig:
-        rig.gdb.stop_delay_s = 60.0
+        rig.engine.stop_delay_s = 60.0
         rig.coordinator.attach_view(rig.view)
         await trio.sleep(3)
         assert not rig.coordinator.armed.is_set()
-        rig.gdb.stop_delay_s = 0.0
+        rig.engine.stop_delay_s = 0.0
         rig.coordinator.poll()
         await rig.settle()
         assert rig.coordinator.armed.is_set()

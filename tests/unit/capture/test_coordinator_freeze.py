@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ktstr_tui.guest.gdb import GdbClosedError
+from ktstr_tui.guest.engine import EngineLostError
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import (
     CaptureTaken,
@@ -61,16 +61,16 @@ async def test_captures_of_a_frozen_guest_leave_it_frozen(autojump_clock: MockCl
     async with running() as rig:
         await rig.attach()
         await rig.coordinator.freeze("key f")
-        rig.gdb.log.clear()
+        rig.engine.log.clear()
         first = await rig.coordinator.capture("on-demand")
         second = await rig.coordinator.capture("on-demand")
-        assert rig.gdb.log == []
+        assert rig.engine.log == []
         assert not rig.runs()
         assert [first.tag, second.tag] == ["on-demand-001", "on-demand-002"]
         assert first.pause is not None
         assert (first.pause.stop_us, first.pause.resume_us) == (None, None)
         await rig.coordinator.thaw("key f")
-        assert rig.gdb.log == ["resume"]
+        assert rig.engine.log == ["resume"]
 
 
 async def test_a_view_attached_to_a_frozen_guest_arms_slot_0(autojump_clock: MockClock) -> None:
@@ -78,7 +78,7 @@ async def test_a_view_attached_to_a_frozen_guest_arms_slot_0(autojump_clock: Moc
         await rig.coordinator.freeze("early bird")
         rig.view.root = SCHED_A
         await rig.attach()
-        assert rig.gdb.watches == {A_EXIT: 4}
+        assert rig.engine.watches == {A_EXIT: 4}
         assert not rig.runs()
 
 
@@ -90,10 +90,10 @@ async def test_an_ejection_that_races_with_a_freeze_is_captured_and_the_guest_st
         await rig.attach()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.coordinator.freeze, "key f")
-            rig.gdb.write_exit(SCHED_A, 1026)
+            rig.engine.write_exit(SCHED_A, 1026)
         await rig.settle()
         assert len(rig.of(CaptureTaken)) == 1
-        assert rig.coordinator.frozen_reason is not None or rig.gdb.running
+        assert rig.coordinator.frozen_reason is not None or rig.engine.running
 
 
 # -- cancellation ------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ async def test_an_ejection_that_races_with_a_freeze_is_captured_and_the_guest_st
 
 async def test_a_freeze_cancelled_midway_leaves_the_guest_running(autojump_clock: MockClock) -> None:
     async with running() as rig:
-        rig.gdb.stop_delay_s = 1.0
+        rig.engine.stop_delay_s = 1.0
         with trio.move_on_after(0.5) as scope:
             await rig.coordinator.freeze("key f")
         assert scope.cancelled_caught
@@ -113,16 +113,16 @@ async def test_a_freeze_cancelled_midway_leaves_the_guest_running(autojump_clock
 
 async def test_a_freeze_cancelled_in_the_queue_never_happens(autojump_clock: MockClock) -> None:
     async with running() as rig:
-        rig.gdb.stop_delay_s = 1.0
+        rig.engine.stop_delay_s = 1.0
         await rig.attach()
-        stops = rig.gdb.stops
+        stops = rig.engine.stops
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.coordinator.capture, "on-demand")
             await wait_all_tasks_blocked()
             with trio.move_on_after(0.1):
                 await rig.coordinator.freeze("key f")
         await rig.settle()
-        assert rig.gdb.stops == stops + 1
+        assert rig.engine.stops == stops + 1
         assert rig.coordinator.statistics().abandoned == 1
         assert rig.of(Frozen) == []
 
@@ -130,7 +130,7 @@ async def test_a_freeze_cancelled_in_the_queue_never_happens(autojump_clock: Moc
 async def test_a_capture_cancelled_midway_is_finished_and_the_guest_runs(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.register_delay_s = 0.5
+        rig.engine.register_delay_s = 0.5
         with trio.move_on_after(0.2) as scope:
             await rig.coordinator.capture("on-demand")
         assert scope.cancelled_caught
@@ -147,13 +147,13 @@ async def test_the_end_of_the_coordinator_lets_the_guest_go(autojump_clock: Mock
     async with trio.open_nursery() as nursery:
         await nursery.start(rig.coordinator.run)
         await rig.attach()
-        rig.gdb.stop_delay_s = rig.gdb.register_delay_s = 0.5
+        rig.engine.stop_delay_s = rig.engine.register_delay_s = 0.5
         if moment == "held":
             await rig.coordinator.freeze("key f")
         else:
             nursery.start_soon(rig.coordinator.capture, "on-demand")
             await trio.sleep(0.25 if moment == "stopping" else 0.75)
-        assert rig.gdb.running == (moment == "stopping")
+        assert rig.engine.running == (moment == "stopping")
         nursery.cancel_scope.cancel()
     assert rig.runs()
     assert not rig.coordinator.frozen
@@ -169,7 +169,7 @@ async def test_a_capture_taken_is_saved_even_when_the_run_is_cancelled(
         rig.view.root = SCHED_A
         await rig.attach()
         monkeypatch.setattr(trio.to_thread, "run_sync", in_place(partial(trio.sleep, 1)))
-        rig.gdb.write_exit(SCHED_A, 1026)
+        rig.engine.write_exit(SCHED_A, 1026)
         await wait_all_tasks_blocked()
         assert rig.store.reports == []
         nursery.cancel_scope.cancel()
@@ -197,14 +197,14 @@ async def test_a_dying_guest_ends_the_coordinator_and_fails_who_waits(autojump_c
     async with trio.open_nursery() as nursery:
         await nursery.start(rig.coordinator.run)
         await rig.attach()
-        rig.gdb.register_delay_s = 0.5
+        rig.engine.register_delay_s = 0.5
         nursery.start_soon(capture)
         nursery.start_soon(capture)
         await trio.sleep(0.1)
-        rig.gdb.die()
-    assert [type(error) for error in errors] == [GdbClosedError, GdbClosedError]
+        rig.engine.die()
+    assert [type(error) for error in errors] == [EngineLostError, EngineLostError]
     assert "QEMU is gone" in rig.of(Logged)[0].text
-    with pytest.raises(GdbClosedError):
+    with pytest.raises(EngineLostError):
         await rig.coordinator.thaw("too late")
 
 

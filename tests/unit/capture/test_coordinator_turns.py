@@ -21,7 +21,7 @@ async def test_busy_while_another_request_is_served_or_finished(
     async with running() as rig:
         await rig.attach()
         busy = [rig.coordinator.busy]
-        rig.gdb.stop_delay_s = 1.0
+        rig.engine.stop_delay_s = 1.0
         rendered = trio.Event()
         monkeypatch.setattr(trio.to_thread, "run_sync", in_place(rendered.wait))
         async with trio.open_nursery() as nursery:
@@ -39,9 +39,9 @@ async def test_busy_while_another_request_is_served_or_finished(
 async def test_a_bare_pause_reads_nothing(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.log.clear()
+        rig.engine.log.clear()
         pause = await rig.coordinator.bare_pause()
-        assert rig.gdb.log == ["stop", "resume"]
+        assert rig.engine.log == ["stop", "resume"]
         assert rig.collect.calls == []
         assert pause.stop_us is not None
         assert pause.resume_us is not None
@@ -55,11 +55,11 @@ async def test_a_bare_pause_reads_nothing(autojump_clock: MockClock) -> None:
 async def test_a_hit_that_a_bare_pause_swallows_is_looked_at(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.stop_delay_s = 0.1
+        rig.engine.stop_delay_s = 0.1
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.coordinator.bare_pause)
             await trio.sleep(0.05)
-            rig.gdb.write_root(SCHED_A)
+            rig.engine.write_root(SCHED_A)
         await trio.sleep(1)
         assert rig.changes() == [("attached", "alpha", None)]
 
@@ -67,7 +67,7 @@ async def test_a_hit_that_a_bare_pause_swallows_is_looked_at(autojump_clock: Moc
 async def test_a_capture_that_timed_out_has_an_error_of_its_own(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.stop_delay_s = 2.5
+        rig.engine.stop_delay_s = 2.5
         with pytest.raises(CaptureTimedOutError, match="rendezvous timed out"):
             await rig.coordinator.capture("periodic")
         await trio.sleep(1)

@@ -8,7 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.capture.coordinator import FreezeState
 from ktstr_tui.capture.stop.follow import HITS_PER_S, REARM_AFTER_NS
-from ktstr_tui.guest.gdb import Stop
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.events import (
     AlertCleared,
     AlertRaised,
@@ -36,7 +36,7 @@ async def test_the_view_arms_slot_0_on_scx_root(autojump_clock: MockClock) -> No
     async with running() as rig:
         assert not rig.coordinator.armed.is_set()
         await rig.attach()
-        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert rig.engine.watches == {ROOT_SLOT: 8}
         assert rig.of(WatchpointChanged) == [
             WatchpointChanged(slot=0, expression="scx_root", address=ROOT_SLOT, state="armed")
         ]
@@ -47,7 +47,7 @@ async def test_a_scheduler_that_is_loaded_already_is_found_at_attach(autojump_cl
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        assert rig.gdb.watches == {A_EXIT: 4}
+        assert rig.engine.watches == {A_EXIT: 4}
         assert rig.changes() == [("attached", "alpha", None)]
         assert rig.of(WatchpointHit) == []
 
@@ -55,10 +55,10 @@ async def test_a_scheduler_that_is_loaded_already_is_found_at_attach(autojump_cl
 async def test_an_arrival_is_seen_at_once_and_moves_the_watch(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.write_root(SCHED_A, vcpu=1)
+        rig.engine.write_root(SCHED_A, vcpu=1)
         await rig.settle()
         assert rig.changes() == [("attached", "alpha", None)]
-        assert rig.gdb.watches == {A_EXIT: 4}
+        assert rig.engine.watches == {A_EXIT: 4}
         (hit,) = rig.of(WatchpointHit)
         assert (hit.expression, hit.vcpu, hit.old, hit.value) == ("scx_root", 1, 0, SCHED_A)
         assert rig.collect.calls == []
@@ -67,9 +67,9 @@ async def test_an_arrival_is_seen_at_once_and_moves_the_watch(autojump_clock: Mo
 async def test_an_ejection_is_captured_while_the_guest_stands_at_the_write(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.write_root(SCHED_A)
+        rig.engine.write_root(SCHED_A)
         await rig.settle()
-        rig.gdb.write_exit(SCHED_A, 1026, vcpu=1)
+        rig.engine.write_exit(SCHED_A, 1026, vcpu=1)
         await rig.settle()
         assert rig.changes()[-1] == ("ejected", "alpha", 1026)
         (taken,) = rig.of(CaptureTaken)
@@ -80,9 +80,10 @@ async def test_an_ejection_is_captured_while_the_guest_stands_at_the_write(autoj
         )
         assert taken.report.trigger_detail == "exit_kind 1026 (ERROR_STALL), at the write by vCPU 1"
         assert taken.path == "/captures/001-error-001.json"
-        assert rig.collect.calls[0]["registers"] == [{"rip": 0x1000, "stop": 3}, {"rip": 0x1001, "stop": 3}]
+        registers = rig.collect.calls[0]["registers"]
+        assert [(it["rip"], it["rax"]) for it in registers] == [(0x1000, 3), (0x1001, 3)]
         assert rig.collect.calls[0]["step"] == "stalling"
-        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert rig.engine.watches == {ROOT_SLOT: 8}
         hit = rig.of(WatchpointHit)[-1]
         assert (hit.expression, hit.value, hit.old, hit.capture) == (
             "scx_root->exit_kind",
@@ -107,8 +108,8 @@ async def test_a_second_cpu_writing_the_same_is_counted_and_not_captured_again(
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.write_exit(SCHED_A, 1026, vcpu=0)
-        rig.gdb.write_exit(SCHED_A, 1026, vcpu=1)
+        rig.engine.write_exit(SCHED_A, 1026, vcpu=0)
+        rig.engine.write_exit(SCHED_A, 1026, vcpu=1)
         await rig.settle()
         statistics = rig.coordinator.statistics()
         assert (statistics.hits, statistics.repeat_hits, statistics.captures) == (2, 1, 1)
@@ -120,10 +121,10 @@ async def test_a_write_that_leaves_none_is_counted_and_ignored(autojump_clock: M
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.write_exit(SCHED_A, 0)
+        rig.engine.write_exit(SCHED_A, 0)
         await rig.settle()
         assert rig.coordinator.statistics().none_hits == 1
-        assert rig.gdb.watches == {A_EXIT: 4}
+        assert rig.engine.watches == {A_EXIT: 4}
         assert rig.changes() == [("attached", "alpha", None)]
 
 
@@ -132,11 +133,11 @@ async def test_an_orderly_exit_is_not_captured(autojump_clock: MockClock, exit_k
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.write_exit(SCHED_A, exit_kind)
+        rig.engine.write_exit(SCHED_A, exit_kind)
         await rig.settle()
         assert rig.changes()[-1] == ("exiting", "alpha", exit_kind)
-        assert rig.gdb.watches == {ROOT_SLOT: 8}
-        rig.gdb.write_root(None)
+        assert rig.engine.watches == {ROOT_SLOT: 8}
+        rig.engine.write_root(None)
         await rig.settle()
         assert rig.changes()[-1] == ("detached", "alpha", None)
         hit = rig.of(WatchpointHit)[-1]
@@ -149,15 +150,15 @@ async def test_the_next_scheduler_starts_over(autojump_clock: MockClock) -> None
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.write_exit(SCHED_A, 1026)
+        rig.engine.write_exit(SCHED_A, 1026)
         await rig.settle()
-        rig.gdb.write_root(None)
+        rig.engine.write_root(None)
         await rig.settle()
-        rig.gdb.write_root(SCHED_B)
+        rig.engine.write_root(SCHED_B)
         await rig.settle()
         assert rig.of(AlertCleared) == [AlertCleared(key="ejected")]
         assert rig.freeze_state() is FreezeState.IDLE
-        rig.gdb.write_exit(SCHED_B, 1025)
+        rig.engine.write_exit(SCHED_B, 1025)
         await rig.settle()
         assert [taken.report.tag for taken in rig.of(CaptureTaken)] == ["error-001", "error-002"]
         assert [change[:2] for change in rig.changes()] == [
@@ -173,8 +174,8 @@ async def test_a_hit_that_was_not_told_is_found_at_the_stop(autojump_clock: Mock
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.lost_hits = True
-        rig.gdb.write_exit(SCHED_A, 1026)
+        rig.engine.lost_hits = True
+        rig.engine.write_exit(SCHED_A, 1026)
         await rig.settle()
         assert rig.changes()[-1] == ("ejected", "alpha", 1026)
         statistics = rig.coordinator.statistics()
@@ -187,7 +188,7 @@ async def test_a_capture_on_demand_that_races_with_the_ejection_gets_both(autoju
         await rig.attach()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(rig.coordinator.capture, "on-demand")
-            rig.gdb.write_exit(SCHED_A, 1026)
+            rig.engine.write_exit(SCHED_A, 1026)
         await rig.settle()
         assert {taken.report.trigger for taken in rig.of(CaptureTaken)} == {"on-demand", "error"}
         assert rig.freeze_state() is FreezeState.DONE
@@ -200,7 +201,7 @@ async def test_memory_that_cannot_be_read_is_told_once_and_the_guest_runs_on(
         await rig.attach()
         rig.view.error = LookupError("fault")
         for _ in range(3):
-            rig.gdb.arrive(Stop(5, 0, ROOT_SLOT, "watch"))
+            rig.engine.arrive(Stop("watch", 0, ROOT_SLOT))
             await rig.settle()
         rig.coordinator.poll()
         assert len(rig.of(Logged)) == 1
@@ -216,19 +217,19 @@ async def test_a_storm_pauses_the_watch_and_polling_takes_over(autojump_clock: M
         rig.view.root = SCHED_A
         await rig.attach()
         for _ in range(HITS_PER_S + 1):
-            rig.gdb.write_exit(SCHED_A, 0)
+            rig.engine.write_exit(SCHED_A, 0)
             await rig.settle()
-        assert rig.gdb.watches == {}
+        assert rig.engine.watches == {}
         assert rig.of(WatchpointChanged)[-1].state == "paused"
         assert rig.coordinator.statistics().watch_pauses == 1
-        rig.gdb.write_exit(SCHED_A, 1026)
+        rig.engine.write_exit(SCHED_A, 1026)
         rig.coordinator.poll()
         rig.coordinator.poll()
         await rig.settle()
         (taken,) = rig.of(CaptureTaken)
         assert taken.report.trigger == "error"
         assert "late" in taken.report.trigger_detail
-        assert rig.gdb.watches == {}
+        assert rig.engine.watches == {}
 
 
 async def test_an_ejection_found_when_the_kernel_has_moved_on_keeps_its_kind(
@@ -259,7 +260,7 @@ async def test_an_ejection_whose_capture_fails_is_told_all_the_same(autojump_clo
         rig.view.root = SCHED_A
         await rig.attach()
         rig.collect.error = LookupError("torn")
-        rig.gdb.write_exit(SCHED_A, 1025)
+        rig.engine.write_exit(SCHED_A, 1025)
         await rig.settle()
         (taken,) = rig.of(CaptureTaken)
         assert taken.report.is_placeholder
@@ -271,16 +272,16 @@ async def test_a_paused_watch_is_set_again_after_a_rest(autojump_clock: MockCloc
     async with running() as rig:
         await rig.attach()
         for _ in range(HITS_PER_S + 1):
-            rig.gdb.arrive(Stop(5, 0, ROOT_SLOT, "watch"))
+            rig.engine.arrive(Stop("watch", 0, ROOT_SLOT))
         await rig.settle()
-        assert rig.gdb.watches == {}
+        assert rig.engine.watches == {}
         rig.coordinator.poll()
         await rig.settle()
-        assert rig.gdb.watches == {}
+        assert rig.engine.watches == {}
         await trio.sleep(REARM_AFTER_NS / 1e9)
         rig.coordinator.poll()
         await rig.settle()
-        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert rig.engine.watches == {ROOT_SLOT: 8}
         assert [event.state for event in rig.of(WatchpointChanged)] == ["armed", "paused", "armed"]
 
 
@@ -290,20 +291,20 @@ async def test_slow_hits_never_pause_the_watch(autojump_clock: MockClock) -> Non
         await rig.attach()
         for _ in range(3 * HITS_PER_S):
             await trio.sleep(1.01 / HITS_PER_S)
-            rig.gdb.write_exit(SCHED_A, 0)
+            rig.engine.write_exit(SCHED_A, 0)
             await wait_all_tasks_blocked()
         assert rig.coordinator.statistics().watch_pauses == 0
 
 
 async def test_a_host_without_debug_registers_is_polled(autojump_clock: MockClock) -> None:
     async with running() as rig:
-        rig.gdb.refuse_watches = True
+        rig.engine.refuse_watches = True
         await rig.attach()
         assert rig.of(WatchpointChanged)[-1].state == "failed"
-        stops = rig.gdb.stops
+        stops = rig.engine.stops
         rig.coordinator.poll()
         await rig.settle()
-        assert rig.gdb.stops == stops
+        assert rig.engine.stops == stops
         rig.view.root = SCHED_A
         rig.coordinator.poll()
         await rig.settle()
@@ -314,21 +315,21 @@ async def test_polling_a_quiet_guest_does_not_stop_it(autojump_clock: MockClock)
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        stops = rig.gdb.stops
+        stops = rig.engine.stops
         rig.coordinator.poll()
         await rig.settle()
-        assert rig.gdb.stops == stops
+        assert rig.engine.stops == stops
 
 
 async def test_a_struct_reused_at_the_same_address_is_another_scheduler(autojump_clock: MockClock) -> None:
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.write_exit(SCHED_A, 64)
+        rig.engine.write_exit(SCHED_A, 64)
         await rig.settle()
         rig.view.exit_kinds[SCHED_A] = 0
         rig.coordinator.poll()
         rig.coordinator.poll()
         await rig.settle()
         assert [change[0] for change in rig.changes()] == ["attached", "exiting", "detached", "attached"]
-        assert rig.gdb.watches == {A_EXIT: 4}
+        assert rig.engine.watches == {A_EXIT: 4}

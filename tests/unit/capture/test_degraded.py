@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
 from ktstr_tui.capture.finisher import CaptureFailedError, CaptureTimedOutError
 from ktstr_tui.capture.report.store import CaptureStore
-from ktstr_tui.guest.gdb import GdbClosedError, Stop
+from ktstr_tui.guest.engine import EngineLostError, Stop
 from ktstr_tui.model.events import AlertRaised, CaptureTaken
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import DegradedReport, decode_report
@@ -32,7 +32,7 @@ async def test_a_stop_that_times_out_leaves_a_degraded_file_in_place_of_the_plac
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.stop_delay_s = 60.0
+        rig.engine.stop_delay_s = 60.0
         with pytest.raises(CaptureTimedOutError, match="rendezvous timed out: stopping the vCPUs"):
             await rig.coordinator.capture("on-demand", "key c", "mine")
         (taken,) = rig.of(CaptureTaken)
@@ -54,8 +54,8 @@ async def test_a_stop_that_times_out_leaves_a_degraded_file_in_place_of_the_plac
             (1, {}, "it did not answer"),
         ]
         # The stop comes after all; the next capture is whole and knows nothing of it.
-        rig.gdb.stop_delay_s = 0.0
-        rig.gdb.arrive(Stop(2, 0, None, "interrupt"))
+        rig.engine.stop_delay_s = 0.0
+        rig.engine.arrive(Stop("interrupt"))
         await rig.settle()
         assert not (await rig.coordinator.capture("on-demand")).is_placeholder
         assert rig.of(CaptureTaken)[-1].degraded is None
@@ -63,20 +63,20 @@ async def test_a_stop_that_times_out_leaves_a_degraded_file_in_place_of_the_plac
 
 async def test_before_memory_is_typed_the_exit_kind_is_not_known(autojump_clock: MockClock) -> None:
     async with running() as rig:
-        rig.gdb.stop_delay_s = 60.0
+        rig.engine.stop_delay_s = 60.0
         with pytest.raises(CaptureTimedOutError):
             await rig.coordinator.capture("on-demand")
         (taken,) = rig.of(CaptureTaken)
         assert taken.degraded is not None
         assert (taken.degraded.exit_kind, taken.degraded.vcpus, taken.degraded.kernel) == (None, (), "")
-        rig.gdb.arrive(Stop(2, 0, None, "interrupt"))
+        rig.engine.arrive(Stop("interrupt"))
         await rig.settle()
 
 
 async def test_memory_that_cannot_be_read_costs_the_exit_kind_only(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.stop_delay_s = 60.0
+        rig.engine.stop_delay_s = 60.0
         rig.view.error = OSError("gone")
         with pytest.raises(CaptureTimedOutError):
             await rig.coordinator.capture("on-demand")
@@ -84,16 +84,16 @@ async def test_memory_that_cannot_be_read_costs_the_exit_kind_only(autojump_cloc
         assert taken.degraded is not None
         assert taken.degraded.exit_kind is None
         rig.view.error = None
-        rig.gdb.arrive(Stop(2, 0, None, "interrupt"))
+        rig.engine.arrive(Stop("interrupt"))
         await rig.settle()
 
 
 async def test_vcpus_that_answer_are_kept_and_the_capture_is_saved_as_well(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.register_delay_s = 1.5
+        rig.engine.register_delay_s = 1.5
         report = await rig.coordinator.capture("on-demand")
-        rig.gdb.register_delay_s = 0.0
+        rig.engine.register_delay_s = 0.0
         assert not report.is_placeholder
         (taken,) = rig.of(CaptureTaken)
         assert taken.path == "/captures/001-on-demand-001.json"
@@ -115,15 +115,15 @@ async def test_registers_are_of_this_stop_and_never_of_an_earlier_one(autojump_c
     async with running() as rig:
         await rig.attach()
         await rig.coordinator.capture("on-demand")
-        rig.gdb.stop_delay_s = 60.0
+        rig.engine.stop_delay_s = 60.0
         with pytest.raises(CaptureTimedOutError):
             await rig.coordinator.capture("on-demand")
-        rig.gdb.stop_delay_s = 0.0
-        rig.gdb.arrive(Stop(2, 0, None, "interrupt"))
+        rig.engine.stop_delay_s = 0.0
+        rig.engine.arrive(Stop("interrupt"))
         await rig.settle()
-        before = rig.gdb.stops
+        before = rig.engine.stops
         await rig.coordinator.capture("on-demand")
-        assert [it.get("stop") for it in rig.collect.calls[-1]["registers"]] == [before + 1] * 2
+        assert [it.get("rax") for it in rig.collect.calls[-1]["registers"]] == [before + 1] * 2
         degraded = rig.of(CaptureTaken)[1].degraded
         assert degraded is not None
         assert not any(it.registers for it in degraded.vcpus)
@@ -132,19 +132,19 @@ async def test_registers_are_of_this_stop_and_never_of_an_earlier_one(autojump_c
 async def test_a_guest_lost_while_it_is_being_stopped_is_aborted(autojump_clock: MockClock) -> None:
     async with running() as rig:
         await rig.attach()
-        rig.gdb.stop_delay_s = 1.0
+        rig.engine.stop_delay_s = 1.0
         errors: list[BaseException] = []
 
         async def capture() -> None:
             try:
                 await rig.coordinator.capture("on-demand", tag="mine")
-            except GdbClosedError as error:
+            except EngineLostError as error:
                 errors.append(error)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(capture)
             await trio.sleep(0.5)
-            rig.gdb.die()
+            rig.engine.die()
         await rig.coordinator.wait_captures_finished()
         await trio.sleep(1)
         assert [str(error) for error in errors] == ["QEMU is gone"]
@@ -163,14 +163,14 @@ async def test_a_guest_lost_while_it_stands_leaves_the_capture_and_the_registers
     async with trio.open_nursery() as nursery:
         await nursery.start(rig.coordinator.run)
         await rig.attach()
-        rig.gdb.register_delay_s = 0.4
+        rig.engine.register_delay_s = 0.4
 
         async def die() -> None:
             await trio.sleep(0.6)
-            rig.gdb.die()
+            rig.engine.die()
 
         nursery.start_soon(die)
-        with pytest.raises(GdbClosedError):
+        with pytest.raises(EngineLostError):
             await rig.coordinator.capture("on-demand", tag="mine")
     (taken,) = rig.of(CaptureTaken)
     assert not taken.report.is_placeholder
@@ -186,10 +186,10 @@ async def test_a_watchpoint_that_stopped_the_guest_is_told(autojump_clock: MockC
     async with running() as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.register_delay_s = 1.5
-        rig.gdb.write_exit(SCHED_A, 1026)
+        rig.engine.register_delay_s = 1.5
+        rig.engine.write_exit(SCHED_A, 1026)
         await trio.sleep(5)
-        rig.gdb.register_delay_s = 0.0
+        rig.engine.register_delay_s = 0.0
         (taken,) = rig.of(CaptureTaken)
         assert taken.degraded is not None
         assert (taken.degraded.watchpoint_hit, taken.degraded.exit_kind) == (True, 1026)
@@ -199,10 +199,10 @@ async def test_an_ejection_that_no_stop_tells_is_degraded_once_and_captured_when
     autojump_clock: MockClock,
 ) -> None:
     async with running() as rig:
-        rig.gdb.refuse_watches = True
+        rig.engine.refuse_watches = True
         rig.view.root = SCHED_A
         await rig.attach()
-        rig.gdb.stop_delay_s = 60.0
+        rig.engine.stop_delay_s = 60.0
         rig.view.exit_kinds[SCHED_A] = 1026
         await trio.sleep(10)
         (taken,) = rig.of(CaptureTaken)
@@ -214,8 +214,8 @@ async def test_an_ejection_that_no_stop_tells_is_degraded_once_and_captured_when
         assert (taken.degraded.exit_kind, taken.degraded.watchpoint_hit) == (1026, False)
         assert [alert.key for alert in rig.of(AlertRaised)] == ["ejected"]
         assert rig.freeze_state() is FreezeState.IDLE
-        rig.gdb.stop_delay_s = 0.0
-        rig.gdb.arrive(Stop(2, 0, None, "interrupt"))
+        rig.engine.stop_delay_s = 0.0
+        rig.engine.arrive(Stop("interrupt"))
         await trio.sleep(3)
         whole = rig.of(CaptureTaken)[-1]
         assert (whole.report.tag, whole.report.is_placeholder, whole.degraded) == ("error-002", False, None)
@@ -231,7 +231,7 @@ async def test_an_ejection_of_a_guest_that_is_gone_is_aborted(autojump_clock: Mo
         rig.view.root = SCHED_A
         await rig.attach()
         rig.view.exit_kinds[SCHED_A] = 1026
-        rig.gdb.die()
+        rig.engine.die()
     (taken,) = rig.of(CaptureTaken)
     assert taken.degraded is not None
     assert taken.degraded.reason.startswith("aborted after 0 ms: 0 of 2 vCPUs answered")
@@ -244,15 +244,15 @@ async def test_a_full_disk_puts_the_degraded_report_on_standard_error(
     (tmp_path / "file").touch()
     rig = Rig()
     store = CaptureStore(tmp_path / "file" / "captures", rig.emit)
-    coordinator = Coordinator(rig.gdb, rig.emit, clock_ns, collect=rig.collect, store=store)
+    coordinator = Coordinator(rig.engine, rig.emit, clock_ns, collect=rig.collect, store=store)
     rig.coordinator = coordinator
     async with trio.open_nursery() as nursery:
         await nursery.start(coordinator.run)
         await rig.attach()
-        rig.gdb.stop_delay_s = 60.0
+        rig.engine.stop_delay_s = 60.0
         with pytest.raises(CaptureFailedError):
             await coordinator.capture("on-demand")
-        rig.gdb.arrive(Stop(2, 0, None, "interrupt"))
+        rig.engine.arrive(Stop("interrupt"))
         await rig.settle()
         nursery.cancel_scope.cancel()
     (taken,) = rig.of(CaptureTaken)

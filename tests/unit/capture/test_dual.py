@@ -73,10 +73,10 @@ async def test_switched_off(autojump_clock: MockClock) -> None:
 
 async def test_one_that_fails_is_not_tried_again_and_its_reason_is_kept(autojump_clock: MockClock) -> None:
     async with watched() as run:
-        run.rig.gdb.stop_delay_s = 2.5
+        run.rig.engine.stop_delay_s = 2.5
         await run.see(1600.0)
         await trio.sleep(5)
-        run.rig.gdb.stop_delay_s = 0.0
+        run.rig.engine.stop_delay_s = 0.0
         await trio.sleep(5)
         await run.see(1700.0, 2000.0)
         assert [it.is_placeholder for it in run.reports()] == [True]
@@ -91,7 +91,7 @@ async def test_one_that_fails_is_not_tried_again_and_its_reason_is_kept(autojump
 async def test_an_ejection_that_comes_first(autojump_clock: MockClock) -> None:
     async with watched() as run:
         run.early.observe(sample(1600.0))
-        run.rig.gdb.write_exit(SCHED_A, 1026)
+        run.rig.engine.write_exit(SCHED_A, 1026)
         await run.rig.settle()
         (late,) = run.reports("error")
         assert late.early_skipped_reason == "the ejection came before the early capture"
@@ -101,14 +101,14 @@ async def test_a_new_scheduler_has_its_own(autojump_clock: MockClock) -> None:
     async with watched() as run:
         await run.see(1600.0)
         await run.eject()
-        run.rig.gdb.write_root(SCHED_B)
+        run.rig.engine.write_root(SCHED_B)
         await run.rig.settle()
         assert run.rig.freeze_state() is FreezeState.IDLE
         run.early.observe(sample(50.0, name="beta", seq=2))
         run.early.observe(sample(1700.0, name="beta", seq=2))
         await run.rig.settle()
         assert len(run.reports()) == 2
-        run.rig.gdb.write_exit(SCHED_B, 1026)
+        run.rig.engine.write_exit(SCHED_B, 1026)
         await run.rig.settle()
     first, second = run.reports("error")
     assert (first.early_tag, second.early_tag) == tuple(it.tag for it in run.reports())

@@ -14,7 +14,7 @@ from ktstr_tui.capture.job import Label
 from ktstr_tui.capture.report import pairs
 from ktstr_tui.capture.report.pairs import MAX_WAITING, Departure, Pairs
 from ktstr_tui.capture.stamp import EarlyRecord, Stamp
-from ktstr_tui.guest.gdb import Stop
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import root_cause
 from ktstr_tui.model.events import CaptureTaken, DualSaved, Event, Logged
 from ktstr_tui.model.report import CaptureReport, placeholder
@@ -77,10 +77,10 @@ async def test_nothing_is_paired_when_early_captures_are_off(autojump_clock: Moc
 
 async def test_an_early_capture_that_failed(autojump_clock: MockClock) -> None:
     async with watched() as run:
-        run.rig.gdb.stop_delay_s = 2.5
+        run.rig.engine.stop_delay_s = 2.5
         await run.see(1600.0)
         await trio.sleep(5)
-        run.rig.gdb.stop_delay_s = 0.0
+        run.rig.engine.stop_delay_s = 0.0
         late = await run.eject()
     ((number, dual),) = duals(run)
     assert paths(run) == [("early-degraded", "/captures/002-error-002.early-degraded.json")]
@@ -116,8 +116,8 @@ async def test_a_late_capture_that_failed_for_another_reason_than_time(autojump_
 
 async def test_a_late_capture_that_is_degraded_and_comes_whole_after_all(autojump_clock: MockClock) -> None:
     async with taken_early() as run:
-        gdb = run.rig.gdb
-        gdb.stop_delay_s, gdb.lost_hits = 60.0, True
+        engine = run.rig.engine
+        engine.stop_delay_s, engine.lost_hits = 60.0, True
         run.rig.view.exit_kinds[SCHED_A] = 1026
         # Slot 0 is armed, so memory is believed at the second look only.
         run.rig.coordinator.poll()
@@ -130,8 +130,8 @@ async def test_a_late_capture_that_is_degraded_and_comes_whole_after_all(autojum
         assert (number, dual.early) == (2, run.reports()[0])
         assert isinstance(dual.late, DegradedReport)
         assert (why_alone(dual) or "").startswith("rendezvous timed out after 2000 ms")
-        gdb.stop_delay_s = 0.0
-        gdb.arrive(Stop(2, 0, None, "interrupt"))
+        engine.stop_delay_s = 0.0
+        engine.arrive(Stop("interrupt"))
         await run.rig.settle()
     assert [(it.outcome, it.tag) for _, it in duals(run)] == [
         ("early-pre-late-degraded", "error-002"),
@@ -141,10 +141,10 @@ async def test_a_late_capture_that_is_degraded_and_comes_whole_after_all(autojum
 
 async def test_a_scheduler_that_leaves_in_good_order(autojump_clock: MockClock) -> None:
     async with taken_early() as run:
-        run.rig.gdb.write_exit(SCHED_A, 64)
+        run.rig.engine.write_exit(SCHED_A, 64)
         await run.rig.settle()
         assert duals(run) == []
-        run.rig.gdb.write_root(None)
+        run.rig.engine.write_root(None)
         await run.rig.settle()
         ((number, dual),) = duals(run)
         assert paths(run) == [
@@ -162,7 +162,7 @@ async def test_another_scheduler_in_its_place(autojump_clock: MockClock) -> None
     async with taken_early() as run:
         # The sampler may see it first.
         run.early.observe(sample(10.0, name="beta", seq=2))
-        run.rig.gdb.write_root(SCHED_B)
+        run.rig.engine.write_root(SCHED_B)
         run.rig.coordinator.poll()
         run.rig.coordinator.poll()
         await run.rig.settle()
@@ -171,7 +171,7 @@ async def test_another_scheduler_in_its_place(autojump_clock: MockClock) -> None
         assert (dual.early_max_age_ms, dual.early_threshold_ms) == (1600.0, 1500.0)
         assert run.rig.freeze_state() is FreezeState.IDLE
         # Its end has nothing to do with the early capture of the one before.
-        run.rig.gdb.write_exit(SCHED_B, 1026)
+        run.rig.engine.write_exit(SCHED_B, 1026)
         await run.rig.settle()
     assert len(duals(run)) == 1
 
@@ -192,9 +192,9 @@ async def test_an_early_capture_that_is_still_rendered_when_its_scheduler_leaves
         monkeypatch.setattr(trio.to_thread, "run_sync", in_place(gate.wait))
         run.early.observe(sample(1600.0))
         await wait_all_tasks_blocked()
-        run.rig.gdb.write_exit(SCHED_A, 64)
+        run.rig.engine.write_exit(SCHED_A, 64)
         await wait_all_tasks_blocked()
-        run.rig.gdb.write_root(None)
+        run.rig.engine.write_root(None)
         await wait_all_tasks_blocked()
         assert run.rig.of(CaptureTaken) == []
         gate.set()
@@ -205,12 +205,12 @@ async def test_an_early_capture_that_is_still_rendered_when_its_scheduler_leaves
 async def test_each_scheduler_has_its_own_pair(autojump_clock: MockClock) -> None:
     async with taken_early() as run:
         await run.eject()
-        run.rig.gdb.write_root(SCHED_B)
+        run.rig.engine.write_root(SCHED_B)
         await run.rig.settle()
         run.early.observe(sample(50.0, name="beta", seq=2))
         run.early.observe(sample(1700.0, name="beta", seq=2))
         await run.rig.settle()
-        run.rig.gdb.write_exit(SCHED_B, 1026)
+        run.rig.engine.write_exit(SCHED_B, 1026)
         await run.rig.settle()
     assert [(it.outcome, it.early and it.early.tag, it.tag) for _, it in duals(run)] == [
         ("both", "early-001", "error-002"),
@@ -235,7 +235,7 @@ async def test_the_late_capture_and_its_requesters_do_not_wait_for_the_compariso
 
         monkeypatch.setattr(pairs, "_compared", blocked)
         monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
-        run.rig.gdb.write_exit(SCHED_A, 1026)
+        run.rig.engine.write_exit(SCHED_A, 1026)
         await wait_all_tasks_blocked()
         assert run.rig.runs()
         assert [it.report.tag for it in run.rig.of(CaptureTaken)] == ["early-001", "error-002"]
@@ -256,7 +256,7 @@ async def test_what_waits_is_written_when_the_run_ends(
             await trio.sleep(1)
 
         monkeypatch.setattr(trio.to_thread, "run_sync", in_place(slow))
-        run.rig.gdb.write_exit(SCHED_A, 1026)
+        run.rig.engine.write_exit(SCHED_A, 1026)
         await trio.sleep(1.5)
         assert duals(run) == []
     assert [it.outcome for _, it in duals(run)] == ["both"]

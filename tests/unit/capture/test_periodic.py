@@ -283,9 +283,9 @@ async def test_two_timeouts_in_a_row_end_it(autojump_clock: MockClock) -> None:
         run.ready.set()
         run.clock.start()
         await trio.sleep(2)
-        run.rig.gdb.stop_delay_s = 2.5
+        run.rig.engine.stop_delay_s = 2.5
         await trio.sleep(20)
-        run.rig.gdb.stop_delay_s = 0.0
+        run.rig.engine.stop_delay_s = 0.0
     counted = run.captures.statistics()
     assert counted.abandoned
     assert (counted.taken, counted.failed, counted.timeouts) == (1, 2, 2)
@@ -341,7 +341,7 @@ async def test_a_guest_that_is_gone_ends_it(autojump_clock: MockClock) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run.captures.run)
             await trio.sleep(1)
-            rig.gdb.die()
+            rig.engine.die()
         assert run.said()[0].startswith("no more captures: ")
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 
-import msgspec
 import pytest
 import trio
 from hypothesis import given
@@ -17,7 +16,7 @@ from ktstr_tui.capture.stop.rendezvous import (
     Stopwatch,
     collector_off,
 )
-from tests.unit.capture.fakes import FakeGdb, FakeView, clock_ns
+from tests.unit.capture.fakes import FakeEngine, FakeView, clock_ns
 
 
 class Ticks:
@@ -92,24 +91,24 @@ def test_the_collector_is_off_inside_only() -> None:
 
 
 async def test_a_stop_is_not_left_half_done_by_a_cancelled_caller(autojump_clock: MockClock) -> None:
-    gdb = FakeGdb(FakeView())
-    gdb.stop_delay_s = 1.0
-    rendezvous = Rendezvous(gdb, clock_ns, 2.0)
+    engine = FakeEngine(FakeView())
+    engine.stop_delay_s = 1.0
+    rendezvous = Rendezvous(engine, clock_ns, 2.0)
     with trio.move_on_after(0.5):
         await rendezvous.stop()
     assert rendezvous.standing
-    assert gdb.log == ["stop"]
+    assert engine.log == ["stop"]
     with trio.CancelScope() as scope:
         scope.cancel()
         await rendezvous.resume()
-    assert gdb.log == ["stop", "resume"]
+    assert engine.log == ["stop", "resume"]
     assert rendezvous.log.total_ns() == 0
 
 
 async def test_a_stop_that_does_not_come_is_a_timeout(autojump_clock: MockClock) -> None:
-    gdb = FakeGdb(FakeView())
-    gdb.stop_delay_s = 10.0
-    rendezvous = Rendezvous(gdb, clock_ns, 2.0)
+    engine = FakeEngine(FakeView())
+    engine.stop_delay_s = 10.0
+    rendezvous = Rendezvous(engine, clock_ns, 2.0)
     with pytest.raises(RendezvousTimeoutError, match="stopping the vCPUs took longer than 2 s"):
         await rendezvous.stop()
     assert not rendezvous.standing
@@ -119,26 +118,10 @@ async def test_a_stop_that_does_not_come_is_a_timeout(autojump_clock: MockClock)
 async def test_a_guest_that_cannot_go_on_is_lost(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gdb = FakeGdb(FakeView())
-    rendezvous = Rendezvous(gdb, clock_ns, 2.0)
+    engine = FakeEngine(FakeView())
+    rendezvous = Rendezvous(engine, clock_ns, 2.0)
     await rendezvous.stop()
-    monkeypatch.setattr(gdb, "resume", trio.sleep_forever)
+    monkeypatch.setattr(engine, "resume", trio.sleep_forever)
     with pytest.raises(GuestLostError, match="resuming the vCPUs took longer"):
         await rendezvous.resume()
     assert rendezvous.standing
-
-
-async def test_registers_may_be_records(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Record(msgspec.Struct):
-        rip: int
-
-    answers = iter((Record(0), Record(1)))
-
-    async def next_registers() -> Record:
-        await trio.lowlevel.checkpoint()
-        return next(answers)
-
-    gdb = FakeGdb(FakeView())
-    await gdb.stop()
-    monkeypatch.setattr(gdb, "next_registers", next_registers)
-    assert await Rendezvous(gdb, clock_ns, 2.0).take_registers(2) == ([{"rip": 0}, {"rip": 1}], None)

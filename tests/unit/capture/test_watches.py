@@ -11,7 +11,7 @@ from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.bridge import WatchRefusedError
 from ktstr_tui.capture.finisher import MAX_UNFINISHED
 from ktstr_tui.capture.watch.watch_spec import HITS_PER_S, WatchSpec
-from ktstr_tui.guest.gdb import Stop
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
 from ktstr_tui.model.events import CaptureTaken, Frozen, WatchpointChanged
 from tests.unit.capture.fakes import EXIT_OFFSET, ROOT_SLOT, SCHED_A, SCHED_B
@@ -29,7 +29,7 @@ TARGET = 0xFFFF_8880_0001_0000
 async def test_a_watch_is_armed_beside_slot_0(autojump_clock: MockClock) -> None:
     async with watching() as rig:
         assert await rig.coordinator.watches.add(COUNT) == 1
-        assert rig.gdb.watches == {ROOT_SLOT: 8, COUNTER: 4}
+        assert rig.engine.watches == {ROOT_SLOT: 8, COUNTER: 4}
         (change,) = [it for it in rig.of(WatchpointChanged) if it.slot == 1]
         assert change == WatchpointChanged(
             slot=1,
@@ -44,7 +44,7 @@ async def test_a_watch_is_armed_beside_slot_0(autojump_clock: MockClock) -> None
 async def test_eight_bytes_are_watched_when_asked_for(autojump_clock: MockClock) -> None:
     async with watching() as rig:
         await rig.coordinator.watches.add(WatchSpec(expression="wide", length_bytes=8))
-        assert rig.gdb.watches[COUNTER + 0x100] == 8
+        assert rig.engine.watches[COUNTER + 0x100] == 8
 
 
 async def test_there_are_three_slots(autojump_clock: MockClock) -> None:
@@ -77,11 +77,11 @@ async def test_what_cannot_be_watched_is_refused_and_takes_no_slot(
     autojump_clock: MockClock, spec: WatchSpec, message: str
 ) -> None:
     async with watching() as rig:
-        stops = rig.gdb.stops
+        stops = rig.engine.stops
         with pytest.raises(UsageError, match=message):
             await rig.coordinator.watches.add(spec)
         statistics = rig.coordinator.watches.statistics()
-        assert (statistics.slots_taken, statistics.refused, rig.gdb.stops) == (0, 1, stops)
+        assert (statistics.slots_taken, statistics.refused, rig.engine.stops) == (0, 1, stops)
         assert rig.states(1) == []
 
 
@@ -96,11 +96,11 @@ async def test_a_host_without_debug_registers_refuses_and_the_slot_is_free_again
     autojump_clock: MockClock,
 ) -> None:
     async with watching() as rig:
-        rig.gdb.refuse_watches = True
+        rig.engine.refuse_watches = True
         with pytest.raises(HostError, match="no debug register"):
             await rig.coordinator.watches.add(COUNT)
         assert [state for state, _ in rig.states(1)] == ["failed", "removed"]
-        rig.gdb.refuse_watches = False
+        rig.engine.refuse_watches = False
         assert await rig.coordinator.watches.add(COUNT) == 1
 
 
@@ -109,11 +109,11 @@ async def test_a_removed_watch_no_longer_stops_the_guest(autojump_clock: MockClo
         await rig.coordinator.watches.add(COUNT)
         assert await rig.coordinator.watches.remove(1)
         assert not await rig.coordinator.watches.remove(1)
-        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert rig.engine.watches == {ROOT_SLOT: 8}
         assert rig.states(1) == [("armed", COUNTER), ("removed", None)]
         rig.stop_otherwise()
         await rig.settle()
-        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert rig.engine.watches == {ROOT_SLOT: 8}
 
 
 @pytest.mark.parametrize("slot", [0, 4, -1])
@@ -136,22 +136,22 @@ async def test_a_watch_is_set_even_if_its_user_leaves(autojump_clock: MockClock)
 
 async def test_a_guest_that_is_gone_takes_no_watch(autojump_clock: MockClock) -> None:
     async with watching() as rig:
-        rig.gdb.die()
+        rig.engine.die()
         await wait_all_tasks_blocked()
         with pytest.raises(GuestError):
             await rig.coordinator.watches.add(COUNT)
         assert rig.coordinator.watches.statistics().slots_taken == 0
-        rig.gdb.running = True
+        rig.engine.running = True
 
 
 async def test_watches_are_set_and_removed_while_a_user_holds_the_guest(autojump_clock: MockClock) -> None:
     async with watching() as rig:
         await rig.coordinator.freeze("test")
         await rig.coordinator.watches.add(COUNT)
-        assert not rig.gdb.running
-        assert rig.gdb.watches[COUNTER] == 4
+        assert not rig.engine.running
+        assert rig.engine.watches[COUNTER] == 4
         assert await rig.coordinator.watches.remove(1)
-        assert COUNTER not in rig.gdb.watches
+        assert COUNTER not in rig.engine.watches
         assert rig.states(1) == [("armed", COUNTER), ("removed", None)]
         assert rig.of(Frozen)
         await rig.coordinator.thaw("test")
@@ -174,7 +174,7 @@ async def test_a_hit_tells_old_new_and_who_wrote(autojump_clock: MockClock) -> N
         assert (first.writer.comm, first.writer.pid, first.writer.cpu) == ("writer", 101, 1)
         assert first.stack is not None
         assert first.stack.frames[0].address == 0x1001
-        assert rig.gdb.running
+        assert rig.engine.running
         assert rig.of(CaptureTaken) == []
         assert rig.coordinator.statistics().none_hits == 0
 
@@ -230,11 +230,11 @@ async def test_the_last_hit_of_a_watch_that_is_gone_moves_nothing(autojump_clock
     async with watching() as rig:
         await rig.coordinator.watches.add(COUNT)
         await rig.coordinator.watches.remove(1)
-        rig.gdb.arrive(Stop(5, 0, COUNTER, "watch"))
+        rig.engine.arrive(Stop("watch", 0, COUNTER))
         await rig.settle()
         assert rig.hits() == []
         assert rig.coordinator.statistics().hits == 0
-        assert rig.gdb.running
+        assert rig.engine.running
 
 
 async def test_once_means_once(autojump_clock: MockClock) -> None:
@@ -245,7 +245,7 @@ async def test_once_means_once(autojump_clock: MockClock) -> None:
         rig.write(COUNTER, 3)
         await rig.settle()
         assert [hit.value for hit in rig.hits()] == [2]
-        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert rig.engine.watches == {ROOT_SLOT: 8}
         assert [state for state, _ in rig.states(1)] == ["armed", "removed"]
         assert rig.coordinator.watches.statistics().slots_taken == 0
 
@@ -265,12 +265,12 @@ async def test_too_many_hits_pause_the_watch_until_its_user_resumes_it(autojump_
         await watches.add(COUNT)
         await storm(rig, HITS_PER_S + 30)
         assert len(rig.hits()) == HITS_PER_S + 1
-        assert COUNTER not in rig.gdb.watches
+        assert COUNTER not in rig.engine.watches
         assert [state for state, _ in rig.states(1)] == ["armed", "paused"]
         await trio.sleep(3600)
         rig.coordinator.poll()
         await rig.settle()
-        assert COUNTER not in rig.gdb.watches
+        assert COUNTER not in rig.engine.watches
         assert await watches.resume(1)
         assert not await watches.resume(1)
         rig.write(COUNTER, 7)
@@ -301,7 +301,7 @@ async def test_few_hits_pause_the_watch_where_each_makes_the_guest_stand_for_lon
         await rig.coordinator.freeze("a look around")
         await trio.sleep(0.9)
         await rig.coordinator.thaw("enough")
-        rig.gdb.register_delay_s = 0.1
+        rig.engine.register_delay_s = 0.1
         for number in range(4):
             assert rig.states(1)[-1][0] == "armed", number
             rig.write(COUNTER, 100 + number)
@@ -321,7 +321,7 @@ async def test_few_hits_pause_the_watch_where_each_makes_the_guest_stand_for_lon
 async def test_slow_hits_that_are_far_between_go_on_for_ever(autojump_clock: MockClock) -> None:
     async with watching() as rig:
         await rig.coordinator.watches.add(COUNT)
-        rig.gdb.register_delay_s = 0.1
+        rig.engine.register_delay_s = 0.1
         for number in range(20):
             rig.write(COUNTER, number + 2)
             await trio.sleep(0.6)
@@ -336,8 +336,8 @@ async def test_one_slots_storm_leaves_the_others_alone(autojump_clock: MockClock
         await rig.coordinator.watches.add(COUNT)
         await rig.coordinator.watches.add(WatchSpec(expression="raw"))
         await storm(rig, HITS_PER_S + 10)
-        assert rig.gdb.watches == {SCHED_A + EXIT_OFFSET: 4, COUNTER + 0x200: 4}
-        rig.gdb.write_exit(SCHED_A, 1026)
+        assert rig.engine.watches == {SCHED_A + EXIT_OFFSET: 4, COUNTER + 0x200: 4}
+        rig.engine.write_exit(SCHED_A, 1026)
         await rig.settle()
         assert rig.changes()[-1] == ("ejected", "alpha", 1026)
         assert rig.coordinator.statistics().watch_pauses == 0
@@ -362,7 +362,7 @@ async def test_captures_are_left_out_while_many_wait_to_be_finished(autojump_clo
         await rig.coordinator.watches.add(WatchSpec(expression="counter", capture=True))
         for number in range(10):
             rig.view.words[COUNTER] = number + 2
-            rig.gdb.arrive(Stop(5, 0, COUNTER, "watch"))
+            rig.engine.arrive(Stop("watch", 0, COUNTER))
         await rig.settle()
         skipped = rig.coordinator.watches.statistics().captures_skipped
         taken = [hit.capture for hit in rig.hits() if hit.capture]
@@ -379,7 +379,7 @@ async def test_captures_are_left_out_while_many_wait_to_be_finished(autojump_clo
 async def test_before_memory_is_typed_a_watch_is_pending(autojump_clock: MockClock) -> None:
     async with watching(typed=False) as rig:
         assert await rig.coordinator.watches.add(COUNT) == 1
-        assert rig.gdb.stops == 0
+        assert rig.engine.stops == 0
         assert rig.states(1) == [("pending", None)]
         await rig.attach()
         assert rig.states(1) == [("pending", None), ("armed", COUNTER)]
@@ -409,10 +409,10 @@ async def test_a_watch_through_null_waits_and_moves_with_its_pointer(autojump_cl
         rig.view.words[TARGET + 0x108] = 4
         await rig.coordinator.watches.add(MEMBER)
         assert rig.of(WatchpointChanged)[-1].detail == "ptr is NULL"
-        stops = rig.gdb.stops
+        stops = rig.engine.stops
         rig.coordinator.poll()
         await rig.settle()
-        assert rig.gdb.stops == stops
+        assert rig.engine.stops == stops
         for pointer in (TARGET, TARGET + 0x100, 0):
             rig.view.words[POINTER] = pointer
             rig.coordinator.poll()
@@ -423,7 +423,7 @@ async def test_a_watch_through_null_waits_and_moves_with_its_pointer(autojump_cl
             ("armed", TARGET + 0x108),
             ("pending", None),
         ]
-        assert rig.gdb.watches == {ROOT_SLOT: 8}
+        assert rig.engine.watches == {ROOT_SLOT: 8}
         assert rig.hits() == []
         assert rig.coordinator.watches.statistics().moves == 1
 
@@ -434,11 +434,11 @@ async def test_a_pointer_to_what_cannot_be_watched_does_not_stop_the_guest_over_
     async with watching() as rig:
         await rig.coordinator.watches.add(MEMBER)
         rig.view.words[POINTER] = TARGET + 1
-        stops = rig.gdb.stops
+        stops = rig.engine.stops
         for _ in range(5):
             rig.coordinator.poll()
             await rig.settle()
-        assert rig.gdb.stops == stops
+        assert rig.engine.stops == stops
 
 
 # -- beside slot 0 -----------------------------------------------------------------------------------------
@@ -448,24 +448,24 @@ async def test_slot_0_and_a_user_may_watch_the_same_bytes(autojump_clock: MockCl
     async with watching() as rig:
         await rig.coordinator.watches.add(WatchSpec(expression="scx_root", length_bytes=8))
         await rig.coordinator.watches.add(WatchSpec(expression="scx_root->exit_kind"))
-        rig.gdb.write_root(SCHED_A, vcpu=1)
+        rig.engine.write_root(SCHED_A, vcpu=1)
         await rig.settle()
         # Slot 0 has moved on to exit_kind; the user's watch on the pointer stays, and the other one came along.
-        assert rig.gdb.watches == {ROOT_SLOT: 8, SCHED_A + EXIT_OFFSET: 4}
+        assert rig.engine.watches == {ROOT_SLOT: 8, SCHED_A + EXIT_OFFSET: 4}
         assert rig.changes() == [("attached", "alpha", None)]
         assert (rig.hits()[0].slot, rig.hits()[0].value) == (1, SCHED_A)
-        rig.gdb.write_exit(SCHED_A, 1026)
+        rig.engine.write_exit(SCHED_A, 1026)
         await rig.settle()
         assert rig.changes()[-1] == ("ejected", "alpha", 1026)
         assert (rig.hits()[1].slot, rig.hits()[1].value, rig.hits()[1].writer is not None) == (2, 1026, True)
         for root in (None, SCHED_B):
-            rig.gdb.write_root(root)
+            rig.engine.write_root(root)
             await rig.settle()
         assert rig.changes()[-2:] == [("detached", "alpha", None), ("attached", "beta", None)]
         assert await rig.coordinator.watches.remove(2)
-        assert rig.gdb.watches == {ROOT_SLOT: 8, SCHED_B + EXIT_OFFSET: 4}
+        assert rig.engine.watches == {ROOT_SLOT: 8, SCHED_B + EXIT_OFFSET: 4}
         assert await rig.coordinator.watches.remove(1)
-        assert rig.gdb.watches == {SCHED_B + EXIT_OFFSET: 4}
+        assert rig.engine.watches == {SCHED_B + EXIT_OFFSET: 4}
         statistics = rig.coordinator.statistics()
         assert (statistics.hits, statistics.none_hits) == (4, 0)
 
@@ -503,7 +503,7 @@ async def test_the_guests_refused_watch_frees_its_bridge_slot(autojump_clock: Mo
         with pytest.raises(UsageError, match="no symbol"):
             await watches.watch("countr")
         assert rig.view.compiled == [("countr", False)]
-        rig.gdb.refuse_watches = True
+        rig.engine.refuse_watches = True
         with pytest.raises(HostError, match="debug register"):
             await watches.watch("counter")
         assert rig.bridge.watch_count() == 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import trio
 
 from ktstr_tui.capture.coordinator import Coordinator
-from ktstr_tui.guest.gdb import Stop
+from ktstr_tui.guest.engine import Stop
 from ktstr_tui.kernel.expressions import ExpressionError, Location
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.model.events import WatchpointChanged, WatchpointHit
@@ -96,10 +96,10 @@ class WatchRig(Rig):
     def __init__(self) -> None:
         super().__init__()
         self.view: WatchedView = WatchedView()
-        self.gdb.view = self.view
+        self.engine.view = self.view
         self.broken_writer = False
         self.coordinator = Coordinator(
-            self.gdb,
+            self.engine,
             self.emit,
             clock_ns,
             collect=self.collect,
@@ -111,11 +111,11 @@ class WatchRig(Rig):
     def write(self, address: int, value: int, vcpu: int = 0) -> None:
         """The guest writes a word."""
         self.view.words[address] = value
-        self.gdb._hit(address, vcpu)
+        self.engine.hit(address, vcpu)
 
     def stop_otherwise(self) -> None:
         """The guest stops for something else."""
-        self.gdb.arrive(Stop(5, 0, None, "other"))
+        self.engine.arrive(Stop("other"))
 
     def states(self, slot: int) -> list[tuple[str, int | None]]:
         """What became of a slot."""

@@ -8,6 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.guest.gdb import GdbClient
 from ktstr_tui.model.errors import InternalError
+from tests.oracles.gdb_memory import read_memory
 from tests.unit.guest.test_gdb import NAMES, Stub, with_stub
 
 
@@ -31,7 +32,7 @@ async def test_what_is_not_taken_is_skipped() -> None:
         await client.stop()
         await client.ask_registers(range(4))
         await client.next_registers()
-        assert await client.read_memory(16, 2) == bytes([16, 17])
+        assert await read_memory(client, 16, 2) == bytes([16, 17])
         with pytest.raises(InternalError, match="nobody asked for"):
             await client.next_registers()
         before = client.statistics().discarded_replies
@@ -71,7 +72,7 @@ async def test_registers_of_a_running_guest_are_refused() -> None:
 async def test_a_stop_may_ask_for_them_in_the_same_write(no_ack: bool) -> None:
     async def body(client: GdbClient, stub: Stub) -> None:
         for _ in range(2):
-            assert (await client.stop(range(2))).kind == "interrupt"
+            assert (await client.stop(range(2))).reason == "interrupt"
             await wait_all_tasks_blocked()
             assert stub.asked[-4:] == ["Hg1", "g", "Hg2", "g"]
             assert (await client.next_registers()).rax == 1

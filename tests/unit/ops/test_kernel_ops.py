@@ -45,7 +45,7 @@ async def test_a_write_lands_and_is_told_and_written_down(open_ops: OpenOps, col
         assert result.success
         assert ops.kernel.get(k.KNOB) == 77
         # Hot leaves the guest alone; cold stops it and lets it go.
-        assert ops.rig.gdb.log == (["stop", "resume"] if cold else [])
+        assert ops.rig.engine.log == (["stop", "resume"] if cold else [])
         (event,) = ops.told()
         (place,) = event.entries
         assert (event.who, event.mode, event.ok, event.tag) == (
@@ -86,7 +86,7 @@ async def test_a_cold_write_into_a_frozen_guest_leaves_it_frozen(open_ops: OpenO
         await ops.rig.coordinator.freeze("a look")
         assert (await ops.write(KNOB, U32(5), cold=True)).success
         assert ops.rig.coordinator.frozen_reason == "a look"
-        assert ops.rig.gdb.log == ["stop"]
+        assert ops.rig.engine.log == ["stop"]
         await ops.rig.coordinator.thaw("enough")
 
 
@@ -129,7 +129,7 @@ async def test_reads_need_no_permission_and_are_not_written_down(open_ops: OpenO
         assert ops.told() == []
         assert ops.lines() == []
         assert ops.ops.statistics().reads == 4
-        assert len(ops.rig.gdb.log) == (8 if cold else 0)
+        assert len(ops.rig.engine.log) == (8 if cold else 0)
 
 
 async def test_each_cpu_has_its_own(open_ops: OpenOps) -> None:
@@ -164,7 +164,7 @@ async def test_without_permission_nothing_is_written(open_ops: OpenOps) -> None:
             assert isinstance(result.error, UsageError)
             assert "--allow-writes" in result.error.hint
         assert ops.kernel.get(k.KNOB) == 10
-        assert ops.rig.gdb.log == []
+        assert ops.rig.engine.log == []
         assert [(event.ok, event.entries[0].target, event.entries[0].before) for event in ops.told()] == [
             (False, "knob", None)
         ] * 2
@@ -311,7 +311,7 @@ async def test_a_write_whose_requester_is_gone_is_written_down(open_ops: OpenOps
 
 async def test_when_the_guest_is_gone_it_is_said(open_ops: OpenOps) -> None:
     async with open_ops() as ops:
-        ops.rig.gdb.die()
+        ops.rig.engine.die()
         await ops.rig.settle()
         result = await ops.write(KNOB, U32(77), cold=True)
         assert isinstance(result.error, GuestError)

@@ -1,0 +1,67 @@
+"""The rules of engines, kept by QEMU's gdb stub and a real kernel."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import trio
+
+from ktstr_tui.guest.machine import MachineSpec
+from tests.contracts.engine import CHECKS, ENDINGS, Check
+from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest, Guest
+from tests.guest.test_machine import symbol_address
+from tests.oracles.gdb_memory import read_memory
+
+pytestmark = pytest.mark.guest
+
+SYSCTLS = (("panic_timeout", "panic"), ("panic_on_oops", "panic_on_oops"))
+"""Words of the kernel that change only when somebody writes to ``/proc/sys/kernel``."""
+
+
+class RealGuest:
+    """A booted guest; its words are sysctls."""
+
+    def __init__(self, guest: Guest, addresses: list[int]) -> None:
+        self.engine = guest.machine.gdb
+        self.nr_vcpus = guest.machine.spec.topology.cpus
+        self._guest = guest
+        self._addresses = addresses
+
+    def address(self, word: int) -> int:
+        return self._addresses[word]
+
+    async def write(self, word: int, value: int) -> None:
+        await self._guest.tell(f"write /proc/sys/kernel/{SYSCTLS[word][1]} {value}")
+
+    async def written(self) -> None:
+        assert await self._guest.answer() == "ok"
+
+    async def read(self, word: int) -> int:
+        return int.from_bytes(await read_memory(self.engine, self._addresses[word], 4), "little")
+
+    def hang(self) -> None:
+        os.kill(self._guest.machine.pid, signal.SIGSTOP)
+
+    def recover(self) -> None:
+        os.kill(self._guest.machine.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        os.kill(self._guest.machine.pid, signal.SIGKILL)
+
+
+async def test_all_rules_but_those_of_the_end(machine_spec: MachineSpec, boot_guest: BootGuest) -> None:
+    async with boot_guest(machine_spec) as guest:
+        real = RealGuest(guest, [await symbol_address(guest, name) for name, _ in SYSCTLS])
+        for check in CHECKS:
+            with trio.fail_after(BOOT_DEADLINE_S):
+                await check(real)
+
+
+@pytest.mark.parametrize("check", ENDINGS, ids=lambda check: check.__name__)
+async def test_the_end_of_the_guest(check: Check, machine_spec: MachineSpec, boot_guest: BootGuest) -> None:
+    async with boot_guest(machine_spec) as guest:
+        with trio.fail_after(BOOT_DEADLINE_S):
+            await check(RealGuest(guest, [0, 0]))
+        await guest.machine.wait_exit()
