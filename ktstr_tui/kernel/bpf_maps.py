@@ -3,6 +3,23 @@
 ``copy`` walks ``map_idr`` and copies the bytes of keys and values, and of the BTF that describes them: when a
 scheduler was thrown out, its maps and their BTF are gone milliseconds after the guest runs again. ``render``
 turns the bytes into values at leisure.
+
+Where the bytes are, by kind of map, and the source that each walk mirrors:
+
+- all: ``struct bpf_map`` (include/linux/bpf.h) under its id in ``map_idr`` (kernel/bpf/syscall.c); the types of key and
+  value are ids in the BTF behind ``btf``, or, for struct_ops, in the kernel's own;
+- array: ``struct bpf_array`` (include/linux/bpf.h), values one behind another in steps of ``elem_size``;
+- per-CPU array: the same, but its ``pptrs`` are per-CPU pointers, one for each index;
+- hash, LRU or not: ``struct bpf_htab``, ``bucket``, ``htab_elem`` (kernel/bpf/hashtab.c). Buckets are ``hlist_nulls``:
+  a chain ends in an odd number, not in NULL. The value follows the key, which is rounded up to 8 bytes; of a per-CPU
+  hash it is a per-CPU pointer;
+- task storage: ``struct bpf_local_storage_map``, ``…_elem``, ``bpf_local_storage`` (include/linux/bpf_local_storage.h),
+  1 << bucket_log buckets of plain ``hlist``; the key is the task that owns the storage;
+- struct_ops: ``struct bpf_struct_ops_map`` (kernel/bpf/bpf_struct_ops.c), one value.
+
+How exact is this? In a frozen guest, exact, but for the entry that a stopped CPU was writing. In a running one, entries
+that are moved meanwhile may be missing or be there twice, and a value may be half written: the spin locks of BPF are
+not taken here.
 """
 
 from __future__ import annotations

@@ -5,6 +5,20 @@ place in the table, so nothing can be looked up before one pass over all records
 for a stock kernel) is all that happens up front, over machine words and without decoding a name. A *split*
 blob continues the ids and the strings of a base.
 
+Mirrors include/uapi/linux/btf.h (Documentation/bpf/btf.rst), all words little-endian:
+
+- ``struct btf_header``: u16 magic, u8 version, u8 flags, then u32 hdr_len, offset and length of both tables, counted
+  from the end of the header;
+- ``struct btf_type``: u32 name_off, u32 info (vlen in bits 0-15, kind in bits 24-28, kind_flag in bit 31), and one word
+  that is a size or a type id, as the kind has it; what follows depends on the kind;
+- ``struct btf_member``: name_off, type, offset in bits; with kind_flag, bits 24-31 of it are the width of a bit field;
+- ``struct btf_enum`` and ``btf_enum64``: name_off and value, which kind_flag makes signed;
+- ``BTF_INT``: encoding in bits 24-27, offset in bits 16-23, width in bits 0-7.
+
+Why not drgn's? It has none yet: ``Module.load_btf()`` is proposed in osandov/drgn#625. `finders.load_btf` has the shape
+of that call, so that this module is needed for the fast layouts (`layout`) and for maps only, once drgn has it.
+A guest test compares every type with what bpftool reads.
+
 The blob may come from a hostile guest: every id, offset and count is checked against the tables, and
 recursion is bounded by the caller.
 """

@@ -1,4 +1,13 @@
-"""Per-CPU state: ``struct rq``, what runs on it, and where each CPU keeps its share of per-CPU memory."""
+"""Per-CPU state: ``struct rq``, what runs on it, and where each CPU keeps its share of per-CPU memory.
+
+Mirrors ``struct rq`` and ``struct scx_rq`` of kernel/sched/sched.h. A per-CPU variable has one address, that of the
+template in the image; ``__per_cpu_offset[cpu]`` is what has to be added to get a CPU's own copy
+(include/asm-generic/percpu.h).
+
+How exact is this? ``rq->clock`` is brought up to date by the scheduler, not by reading it: on an idle CPU it is as old
+as the last switch. ``nr_running`` and ``curr`` are read without the runqueue's lock; two looks around the current task
+must agree, so a sample is of one moment or is torn.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +26,11 @@ _RQ: Paths = {
     "nr_running": "nr_running",
     "scx_nr_running": "scx.nr_running",
     "flags": "scx.flags",
+    # Set while a higher class (RT, deadline) has the CPU; always there so far.
     "cpu_released": "scx.cpu_released",
     "ops_qseq": "scx.ops_qseq",
+    # Since Linux kernel commit 987e00035c0e ("sched_ext: Rename pnt_seq to kick_sync") (in v6.19) it is named
+    # "kick_sync". Before that, it is named "pnt_seq".
     "kick_sync": ("scx.kick_sync", "scx.pnt_seq"),
     "local_dsq_nr": "scx.local_dsq.nr",
     "clock": "clock",

@@ -1,8 +1,7 @@
 """Which task a CPU executes: what the kernel itself calls ``current``.
 
 ``rq->curr`` is nearly that, but the scheduler sets it before it switches, so a write in the middle of a switch
-would be put down to the wrong task. The per-CPU variable is exact. It is ``current_task``; for some releases
-it was a member of ``struct pcpu_hot`` ("x86: Put hot per CPU variables into a struct").
+would be put down to the wrong task. The per-CPU variable is exact.
 """
 
 from __future__ import annotations
@@ -24,6 +23,9 @@ class CurrentTask:
 
     def __init__(self, btf: Btf, symbols: Symbols, cpus: Cpus) -> None:
         self._cpus = cpus
+        # Since Linux kernel commit a1e4cc0155ad ("x86/percpu: Move current_task to percpu hot section") (in v6.15) it
+        # is the variable current_task again. Before that, from commit e57ef2ed97c1 ("x86: Put hot per CPU variables
+        # into a struct") (in v6.2) on, it is a member of struct pcpu_hot.
         self._variable = symbols.find("current_task") or _in_pcpu_hot(btf, symbols)
 
     def address(self, space: AddressSpace, cpu: int) -> int:

@@ -1,9 +1,22 @@
 """Dispatch queues: the ones that the scheduler made, and those that the kernel keeps for itself.
 
-A user's queue lives in the scheduler's hash table under its id. The built-in ones share ids, so they are told
-apart by where they are: each CPU's local queue in its runqueue, bypass queues in the runqueue or in the
-scheduler's per-CPU part, global queues one per NUMA node. Which of these places exist differs between kernels
-and is asked of BTF.
+A user's queue lives in the scheduler's hash table under its id. The built-in ones share ids, so they are known by where
+they are: each CPU's local queue in its runqueue, bypass queues in the runqueue or in the scheduler's per-CPU part,
+global queues one per NUMA node. Which of these places exist differs between kernels and is asked of BTF.
+
+Mirrors ``struct scx_dispatch_q`` and ``struct scx_dsq_list_node`` (include/linux/sched/ext.h), ``struct scx_sched``
+(kernel/sched/ext_internal.h), and ``struct bucket_table`` with its chains (include/linux/rhashtable.h):
+
+- a bucket is a pointer to the first element, and bit 0 of it is the lock of the bucket, so it is masked out;
+- a chain ends in an odd pointer (``RHT_NULLS_MARKER``), not in NULL;
+- while the table grows, ``future_tbl`` leads to the next one, and each element is in one of the two;
+- a table that could not be allocated in one piece is *nested* (``nest`` is not 0) and is not walked, but told as cut.
+
+A queue's own list is circular and may hold cursors of BPF iterators between its tasks
+(``SCX_DSQ_LNODE_ITER_CURSOR``).
+
+How exact is this? Queues are re-linked thousands of times a second. A walk that finds another number of queues than the
+table counts is torn, as is a chain that leads nowhere. ``nr`` is read with the queue's own struct, not counted.
 """
 
 from __future__ import annotations
@@ -71,9 +84,16 @@ class Dsqs:
         self._task_node = self._task.offset("scx.dsq_list.node")
         self._cursor = Layout(btf, "scx_dsq_list_node", {"next": "node.next", "flags": "flags"})
         self._local = cpus.rq.offset("scx.local_dsq")
+        # Since Linux kernel commit ff06f727a941 ("sched_ext: Move bypass_dsq into scx_sched_pcpu") (in v7.1) bypass
+        # queues are in the scheduler's per-CPU part. Before that, from commit 61debc251c1c ("sched_ext: Use per-CPU
+        # DSQs instead of per-node global DSQs in bypass mode") (in v6.19) on, they are in the runqueue; older kernels
+        # bypass through the global queues.
         self._rq_bypass = cpus.rq.find_offset("scx.bypass_dsq")
         self._pcpu_bypass = _offset_in(btf, "scx_sched_pcpu", "bypass_dsq")
         self._pnode_global = _offset_in(btf, "scx_sched_pnode", "global_dsq")
+        # Since Linux kernel commit d4ae868c6b7d ("sched_ext: Wrap global DSQs in per-node structure") (in v7.1) the
+        # array of global queues is "pnode", of structs that hold a queue. Before that, from commit 8409b800a0b1
+        # ("sched_ext: Move global_dsqs into scx_sched") (in v6.16) on, it is "global_dsqs", of queues.
         members = Layout(btf, "scx_sched", {})
         self._sched_pcpu = members.find_offset("pcpu")
         self._sched_pnode = members.find_offset("pnode")

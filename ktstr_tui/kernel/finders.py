@@ -2,6 +2,9 @@
 
 A kernel's BTF describes the type of per-CPU variables only. The other globals that drgn's helpers and this
 program look at have their types in ``GLOBAL_TYPES``; a name that is missing there cannot be read by name.
+
+drgn has no BTF reader of its own yet. ``Module.load_btf(*, data=None, …)`` is proposed in osandov/drgn#625; `load_btf`
+is called as that will be, so that it and `drgn_types` can go one day.
 """
 
 from __future__ import annotations
@@ -54,6 +57,24 @@ _KINDS = {
     TypeKind.ENUM: (Kind.ENUM, Kind.ENUM64),
     TypeKind.TYPEDEF: (Kind.TYPEDEF,),
 }
+
+
+def load_btf(prog: Program, *, data: bytes) -> Btf:
+    """Let a program find types, per-CPU variables and enumerators of a kernel in its BTF.
+
+    Args:
+        prog: The program; symbols must be findable already.
+        data: The BTF blob of vmlinux.
+
+    Returns:
+        The parsed blob.
+
+    Raises:
+        BtfError: It is not well-formed.
+    """
+    btf = Btf(data)
+    BtfFinder(prog, btf).register(prog)
+    return btf
 
 
 class BtfFinder:

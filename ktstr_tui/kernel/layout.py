@@ -5,6 +5,13 @@ members of the same structs ten times a second from a machine that does not stan
 together, from one copy. A ``Layout`` asks BTF once where the members are and of which width, and turns each
 look into a single ``struct.unpack``. A member that this kernel does not have is None in every look: absence
 is not zero.
+
+Kernel differences are decided here, by members and never by versions: a path may be a tuple of places, newest kernel
+first, of which the first that BTF has counts.
+
+How exact is this? One copy of memory is not one moment: the kernel may write between two of its bytes. A word that is
+aligned, as members of up to 8 bytes are, is never half old and half new on x86-64, but two members of one look may be
+of two moments. Who needs them to agree looks twice and compares (see `cpus.Cpus.sample`).
 """
 
 from __future__ import annotations

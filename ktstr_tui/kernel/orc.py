@@ -4,12 +4,21 @@ For every range of code addresses the tables say where the caller's stack pointe
 pointer are. They lie in memory as two arrays: sorted addresses, each relative to its own place, and 6-byte
 entries.
 
-The hard thing: the numbers that stand for registers in an entry were changed at some point, and nothing in
-the entry tells. The 20 bytes before the tables do: they are a hash of the header that defines the numbers. A
-hash that is not known here is calibrated (nearly every function begins with ``SP + 8``, so the number of SP
-shows itself) and, when the answer is not clear, refused. JIT-compiled BPF has no entries but keeps a frame
-pointer; such a frame is followed by it and marked as a guess, as is the step of any other code that the
-tables do not cover.
+Mirrors ``struct orc_entry`` (arch/x86/include/asm/orc_types.h): s16 sp_offset, s16 bp_offset, then 16 bits: sp_reg (4
+of them), bp_reg (4), type (3), signal (1). What to do with them is in arch/x86/kernel/unwind_orc.c, step by step:
+``unwind_next_frame()``.
+
+The hard thing: the numbers that stand for registers in an entry have changed, and nothing in the entry says so. The 20
+bytes before the tables do: since Linux kernel commit b9f174c811e3 ("x86/unwind/orc: Add ELF section with ORC version
+identifier") (in v6.5) they are a hash of the header that defines the numbers. A hash that is not known here is
+calibrated (nearly every function begins with ``SP + 8``, so the number of SP shows itself) and refused when the answer
+is not clear. Kernels before v6.4 have other types of entries, and no hash; they have no sched_ext either.
+
+JIT-compiled BPF has no entries but keeps a frame pointer; such a frame is followed by it and marked as a guess, as is
+the step of any other code that the tables do not cover.
+
+How exact is this? A stack that was copied while the guest was frozen is exact but for frames marked as a guess. That of
+a sleeping task in a running guest is exact while it sleeps.
 """
 
 from __future__ import annotations
@@ -31,6 +40,9 @@ _HASH_BYTES = 20
 _ENTRY = struct.Struct("<hhH")
 _UNDEFINED, _END_OF_STACK, _CALL, _REGS, _REGS_PARTIAL = range(5)
 
+# Since Linux kernel commit 1735858caa4b ("objtool/x86: Reorder ORC register numbering") (in v7.1) the numbers are the
+# new ones. Before that, from commit fb799447ae29 ("x86,objtool: Split UNWIND_HINT_EMPTY in two") (in v6.4) on, which
+# gave the types of entries their numbers, they are the old ones.
 _OLD_NUMBERS = {
     0: "undefined", 1: "prev_sp", 2: "rdx", 3: "rdi", 4: "rbp", 5: "rsp", 6: "r10", 7: "r13",
     8: "bp_indirect", 9: "sp_indirect",

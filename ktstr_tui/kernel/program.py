@@ -24,7 +24,7 @@ from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.btf import MAX_BTF_BYTES, Btf
-from ktstr_tui.kernel.finders import BtfFinder
+from ktstr_tui.kernel.finders import load_btf
 from ktstr_tui.kernel.memory import GuestRam, MemoryReadError, PhysicalMemory
 from ktstr_tui.kernel.vmcoreinfo import START_KERNEL_MAP, Vmcoreinfo, find_vmcoreinfo
 from ktstr_tui.model.errors import GuestError
@@ -83,8 +83,7 @@ def open_parts(memory: GuestRam, vmcoreinfo: bytes | None = None) -> KernelParts
     page_offset = _page_offset(prog, early)
     prog.add_memory_segment(page_offset, memory.end, _reader(memory, -page_offset))
     space = AddressSpace(memory, info, page_offset)
-    btf = _kernel_btf(prog, space, info)
-    BtfFinder(prog, btf).register(prog)
+    btf = load_btf(prog, data=_kernel_btf(prog, space, info))
     return KernelParts(prog, info, space, symbols, btf)
 
 
@@ -107,7 +106,7 @@ def _page_offset(prog: Program, early: AddressSpace) -> int:
         return 0xFFFF888000000000  # Documentation/arch/x86/x86_64/mm.rst, without CONFIG_RANDOMIZE_MEMORY
 
 
-def _kernel_btf(prog: Program, space: AddressSpace, info: Vmcoreinfo) -> Btf:
+def _kernel_btf(prog: Program, space: AddressSpace, info: Vmcoreinfo) -> bytes:
     try:
         start, stop = prog.symbol("__start_BTF").address, prog.symbol("__stop_BTF").address
     except LookupError as problem:
@@ -115,4 +114,4 @@ def _kernel_btf(prog: Program, space: AddressSpace, info: Vmcoreinfo) -> Btf:
         raise KernelNotFound(f"kernel {info.release} carries no BTF", hint) from problem
     if not 0 < stop - start <= MAX_BTF_BYTES:
         raise KernelNotFound(f"kernel {info.release} has implausible BTF bounds {start:#x}-{stop:#x}")
-    return Btf(space.read(start, stop - start))
+    return space.read(start, stop - start)

@@ -1,7 +1,13 @@
 """The loaded sched_ext scheduler: ``struct scx_sched`` behind ``scx_root``, its state and its waiting tasks.
 
-Kernels moved things from globals into the scheduler over time (the watchdog's timeout, ``aborting``,
-``bypass_depth``): a member counts when BTF has it, the global symbol when not.
+Mirrors ``struct scx_sched`` and ``struct scx_exit_info`` (kernel/sched/ext_internal.h; kernel/sched/ext.c before commit
+0c2b8356e430 ("sched_ext: Move internal type and accessor definitions to ext_internal.h") (in v6.18)). Kernels moved
+things from globals into the scheduler over time: a member counts when BTF has it, the global symbol when not. The
+commits are cited where the branches are.
+
+How exact is this? The scheduler is freed after it was ejected, and its memory is then used for something else; so its
+name must be printable, and `SampleReader` reads ``scx_root`` before and after. The counters of events are summed over
+CPUs that go on counting.
 """
 
 from __future__ import annotations
@@ -72,6 +78,8 @@ class Scx:
     def __init__(self, btf: Btf, symbols: Symbols, cpus: Cpus) -> None:
         self._cpus = cpus
         self.root_slot = symbols.find("scx_root")
+        # scx_root came with Linux kernel commit 48e126777386 ("sched_ext: Introduce scx_sched") (in v6.16). Before
+        # that, the scheduler's state is in dozens of globals, which are not read here.
         if self.root_slot is None:
             raise BtfError("this kernel has no scx_root: it was built without sched_ext, or before scx_sched")
         self._sched = Layout(btf, "scx_sched", _SCHED)
@@ -124,6 +132,8 @@ class Scx:
         name = text(row["name"])
         if not name or not name.isprintable():
             raise Torn("the scheduler's name is no name")
+        # Since Linux kernel commit cde94c032b32 ("sched_ext: Make watchdog sub-sched aware") (in v7.1) each scheduler
+        # has its own timeout. Before that, it is the global scx_watchdog_timeout.
         timeout = row["watchdog_timeout"]
         if timeout is None and self._timeout is not None:
             timeout = space.u64(self._timeout)
@@ -141,11 +151,16 @@ class Scx:
         )
 
     def _flag(self, space: AddressSpace, row: dict[str, Any]) -> bool | None:
+        # Since Linux kernel commit c1743da43cf5 ("sched_ext: Move aborting flag to per-scheduler field") (in v7.1) it
+        # is a member. Before that, from commit a69040ed57f5 ("sched_ext: Simplify breather mechanism with scx_aborting
+        # flag") (in v6.19) on, it is the global scx_aborting.
         if row["aborting"] is not None:
             return bool(row["aborting"])
         return None if self._aborting is None else space.read(self._aborting, 1) != b"\0"
 
     def _depth(self, space: AddressSpace, row: dict[str, Any]) -> int | None:
+        # Since Linux kernel commit 5c8d98a1b4de ("sched_ext: Move bypass state into scx_sched") (in v7.1) it is a
+        # member. Before that, it is the global scx_bypass_depth.
         if row["bypass_depth"] is not None:
             return int(row["bypass_depth"])
         if self._bypass_depth is None:
@@ -186,11 +201,11 @@ def _names(btf: Btf, enum: str, prefix: str) -> dict[int, str]:
 
 
 def _event_places(btf: Btf, symbols: Symbols) -> tuple[Layout | None, int, int | None]:
-    """The layout of the event counters, their offset in the per-CPU record, and their static address if any.
-
-    They are in the scheduler's per-CPU part, in a per-CPU record of their own, or static, by age of the
-    kernel.
-    """
+    """Return the layout of the event counters, their offset in a per-CPU record, and their static address if any."""
+    # Since Linux kernel commit bcb7c2305682 ("sched_ext: Put event_stats_cpu in struct scx_sched_pcpu") (in v6.18) they
+    # are in the scheduler's per-CPU part. Before that, from commit c201ea1578d3 ("sched_ext: Move event_stats_cpu into
+    # scx_sched") (in v6.16) on, "event_stats_cpu" of the scheduler leads to a per-CPU record of their own; and before
+    # that, it is a static per-CPU variable.
     stats = btf.find("scx_event_stats", Kind.STRUCT)
     if stats is None:
         return None, 0, None

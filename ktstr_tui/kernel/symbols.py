@@ -1,4 +1,14 @@
-"""Names of kernel addresses and addresses of kernel names, BPF's JIT-compiled code included."""
+"""Names of kernel addresses and addresses of kernel names, BPF's JIT-compiled code included.
+
+The image's symbols come from kallsyms, which drgn decompresses once (kernel/kallsyms.c). kallsyms has no sizes: a
+symbol reaches to the next one. Several static symbols may share a name.
+
+JIT-compiled code is not in it. Mirrors ``struct bpf_ksym`` (include/linux/bpf.h): the list ``bpf_kallsyms``
+(kernel/bpf/core.c) links all programs, trampolines and dispatchers with their bounds.
+
+How exact is this? The list is read without its lock; a program that is loaded or freed meanwhile may be missing, and a
+name may be that of code which is gone. An address that is in no range has no name, rather than a wrong one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""Tasks: the runnable lists that the sched_ext watchdog walks, and everything a report says of one task."""
+"""Tasks: the runnable lists that the sched_ext watchdog walks, and everything a report says of one task.
+
+Mirrors ``struct task_struct`` (include/linux/sched.h), ``struct sched_ext_entity`` (include/linux/sched/ext.h) and the
+walk of ``check_rq_for_timeouts()`` (kernel/sched/ext.c).
+
+How exact is this? A runnable list is protected by the lock of its runqueue, which is not taken here. While the guest
+runs, a walk may see a task that leaves; every step therefore checks that the next node points back to the last one, and
+the walk is given up as torn when it does not. ``runnable_at`` is in jiffies, so an age is exact to one tick (4 ms at
+HZ=250). In a frozen guest all of it is one moment.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +35,16 @@ _FULL: Paths = {
     "pid": "pid",
     "tgid": "tgid",
     "comm": "comm",
+    # Since Linux kernel commit 2f064a59a11f ("sched: Change task_struct::state") (in v5.14) the state is named
+    # "__state". Before that, it is named "state".
     "state": ("__state", "state"),
     "exit_state": "exit_state",
     "sched_class": "sched_class",
     "policy": "policy",
     "static_prio": "static_prio",
     "weight": "scx.weight",
+    # Since Linux kernel commit bcf9033e5449 ("sched: move CPU field back into thread_info if
+    # THREAD_INFO_IN_TASK=y") (in v5.16) the CPU is in thread_info. Before that, it is in task_struct itself.
     "cpu": ("thread_info.cpu", "cpu"),
     "cpus_ptr": "cpus_ptr",
     "nr_cpus_allowed": "nr_cpus_allowed",
@@ -201,11 +214,12 @@ def _state_letter(state: int, exit_state: int) -> str:
 
 
 def _state_decoder(btf: Btf) -> Callable[[int], str | None]:
-    """How this kernel keeps a task's sched_ext state in ``p->scx.flags``.
-
-    Either as a small number that ``enum scx_task_state`` names, or as values that are in place already and
-    are enumerators of ``enum scx_ent_flags`` itself.
-    """
+    """Return what decodes a task's sched_ext state out of ``p->scx.flags``."""
+    # Since Linux kernel commit 7203d77d6e04 ("sched_ext: Simplify task state handling") (in v7.1) the states are
+    # enumerators of enum scx_ent_flags, already shifted into place. Before that, enum scx_task_state names the small
+    # number that is left after a shift. INIT_BEGIN and DEAD came with commits c941d7391f25 ("sched_ext: Close
+    # root-enable vs sched_ext_dead() race with SCX_TASK_INIT_BEGIN") and cceb8fa9cb2c ("sched_ext: Replace
+    # SCX_TASK_OFF_TASKS flag with SCX_TASK_DEAD state") and moved the others; so values are asked of BTF, never known.
     flags = btf.find("scx_ent_flags", Kind.ENUM, Kind.ENUM64)
     rows = {} if flags is None else dict(btf.enumerators(flags))
     mask, shift = rows.get("SCX_TASK_STATE_MASK", 0), rows.get("SCX_TASK_STATE_SHIFT", 0)

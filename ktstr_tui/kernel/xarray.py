@@ -1,4 +1,20 @@
-"""The kernel's xarray, as far as its id tables (idr) need it: a tree of 64-slot nodes, ids to pointers."""
+"""The kernel's xarray, as far as its id tables (idr) need it: a tree of 64-slot nodes, ids to pointers.
+
+Mirrors ``struct xarray``, ``struct xa_node`` (include/linux/xarray.h) and ``struct idr`` (include/linux/idr.h). The two
+lowest bits of an entry say what it is:
+
+- 00: a pointer to an item, or NULL;
+- 10: internal. Above 4096 it is a pointer to a node plus 2 (``xa_mk_node()``), so ``entry & 3 == 2`` and a mask of the
+  low bits lead to the node; small ones are marks (``XA_ZERO_ENTRY``: an id that is reserved but has no item);
+- x1: a small number in place of a pointer (``xa_mk_value()``), which id tables of the kernel do not use.
+
+A node of shift ``s`` has in slot ``k`` what belongs to the ids from ``k << s`` on. A table of a single item with id 0
+has no node: its head is the item.
+
+How exact is this? The kernel changes these trees under a lock that is not taken here, and frees nodes after a grace
+period of RCU. A walk may miss an item that comes or goes meanwhile. It ends in any case: shifts must fall from node to
+node, so damaged trees have no circles.
+"""
 
 from __future__ import annotations
 

@@ -96,8 +96,13 @@ extern s32 scx_bpf_task_cpu(const struct task_struct *p) __ksym;
 extern u32 scx_bpf_nr_cpu_ids(void) __ksym;
 extern void scx_bpf_kick_cpu(s32 cpu, u64 flags) __ksym;
 
-/* Since 6.19 the insert returns whether it happened; before, it returned nothing; before 6.13 it was
- * called dispatch. The move to the local DSQ was called consume before 6.13. */
+/*
+ * Since Linux kernel commit cded46d97159 ("sched_ext: Make scx_bpf_dsq_insert*() return bool") (in v6.19) the insert
+ * returns whether it happened; before that, it returns nothing. Since commit cc26abb1a19a ("sched_ext: Rename
+ * scx_bpf_dispatch[_vtime]() to scx_bpf_dsq_insert[_vtime]()") (in v6.13) it has this name; before that, it is called
+ * dispatch. Since commit 5209c03c8ed2 ("sched_ext: Rename scx_bpf_consume() to scx_bpf_dsq_move_to_local()") (in v6.13)
+ * the move to the local DSQ has this name; before that, it is called consume.
+ */
 extern bool scx_bpf_dsq_insert___v2___min(struct task_struct *p, u64 dsq_id, u64 slice_ns,
 					  u64 enq_flags) __ksym __weak;
 extern void scx_bpf_dsq_insert___min(struct task_struct *p, u64 dsq_id, u64 slice_ns,
