@@ -1,0 +1,191 @@
+"""Make the tables of docs/reference.md: scenario keys, exit codes, the command line, metrics."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import typer.main
+
+import ktstr_tui
+from ktstr_tui.cli import main as program
+from ktstr_tui.guest import scenario
+from ktstr_tui.model import errors
+from tests.docs.markdown import code, table
+from tests.docs.source import constant_docs, one_line
+
+_PACKAGE: Final = Path(ktstr_tui.__file__).parent
+_METRIC_FILES: Final = (
+    *sorted((_PACKAGE / "heartbeat").glob("*.py")),
+    *sorted((_PACKAGE / "backend").glob("*.py")),
+)
+_METRIC: Final = re.compile(r'"((?:varta|ktstr)_[a-z0-9_]+)"')
+SCENARIO_NOTES: Final = {
+    ("Scenario", "name"): "Name of the scenario, and of the run unless `--name` gives another.",
+    ("Scenario", "description"): "What it shows, in one line.",
+    ("Scenario", "steps"): f"`[[steps]]`, one table for each step, at most {scenario.MAX_STEPS}.",
+    ("Scenario", "workers"): "`[[workers]]`: the load of every step that has no workers of its own.",
+    ("Step", "name"): "Name of the step.",
+    ("Step", "duration_ms"): "From the moment that the scheduler is attached and the workers run.",
+    (
+        "Step",
+        "until",
+    ): "`ejected` ends the step when the scheduler is ejected, at the latest after `duration_ms`.",
+    (
+        "Step",
+        "scheduler",
+    ): "`none` (the kernel's own), `demo:NAME`, or a path with arguments, relative to the file.",
+    ("Step", "fixed"): "`--scheduler` leaves this step alone.",
+    (
+        "Step",
+        "workers",
+    ): f"`[[steps.workers]]`: the load of this step; at most {scenario.MAX_PROCESSES} processes.",
+    ("Step", "capture"): "Tag of a capture that the guest asks for half way through; at most 64 bytes.",
+    (
+        "Step",
+        "watch",
+    ): "Expression to watch from this step on, with a capture at every hit; at most 64 bytes.",
+    ("Step", "panic"): "Test aid: panic the guest's kernel once the workers run.",
+    ("Step", "hang"): "Test aid: hang the guest once the workers run.",
+    ("Step", "reboot"): "Test aid: reboot the guest once the workers run.",
+    ("Workers", "kind"): "What the processes do.",
+    ("Workers", "count"): "Processes; for `pipe` and `futex`: pairs of processes.",
+    ("Workers", "affinity"): "Numbers of the CPUs they may run on; without it all.",
+    ("Workers", "nice"): "Nice value.",
+    ("Workers", "policy"): "Scheduling policy.",
+}
+
+
+def reference_blocks() -> dict[str, str]:
+    """The blocks of docs/reference.md by name."""
+    return {
+        "scenario-keys": _scenario(),
+        "exit-codes": _exit_codes(),
+        "commands": "\n".join(_commands()),
+        "metrics": _metrics(),
+    }
+
+
+def _scenario() -> str:
+    parts = []
+    titles = {"Scenario": "Top level", "Step": "`[[steps]]`", "Workers": "`[[workers]]`, `[[steps.workers]]`"}
+    for cls in (scenario.Scenario, scenario.Step, scenario.Workers):
+        properties = msgspec.json.schema_components([cls], ref_template="{name}")[1][cls.__name__][
+            "properties"
+        ]
+        rows = [
+            (
+                code(field.name),
+                _kind(properties[field.name]),
+                _default(field),
+                SCENARIO_NOTES[cls.__name__, field.name],
+            )
+            for field in msgspec.structs.fields(cls)
+        ]
+        parts.append(f"**{titles[cls.__name__]}**\n\n{table(('key', 'value', 'default', 'meaning'), rows)}")
+    return "\n".join(parts)
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_kind(part) for part in schema["anyOf"] if part.get("type") != "null")
+    if "enum" in schema:
+        return " ".join(code(value) for value in schema["enum"])
+    if "$ref" in schema:
+        return "table"
+    if schema["type"] == "array":
+        items = schema["items"]
+        return "tables" if "$ref" in items else f"list of {_kind(items).replace('integer', 'integers')}"
+    bounds = f" {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else ""
+    length = f", at most {schema['maxLength']} characters" if "maxLength" in schema else ""
+    return (
+        {"integer": "integer", "string": "text", "boolean": "true or false"}[schema["type"]] + bounds + length
+    )
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    default = field.default
+    if default is None or default in ("", ()):
+        return ""
+    return code(str(default).lower() if isinstance(default, bool) else default)
+
+
+def _exit_codes() -> str:
+    notes = constant_docs(errors)
+    codes = sorted((value, name) for name, value in vars(errors).items() if name.startswith("EXIT_"))
+    return table(("code", "name", "meaning"), ((code, name, notes[name]) for code, name in codes))
+
+
+def command_tree() -> Any:  # noqa: ANN401
+    """The whole program, with the groups that it otherwise adds only when they are asked for.
+
+    typer brings a click of its own, which has no public types.
+    """
+    for name, add in list(vars(program).items()):
+        if name.startswith("_add_"):
+            add()
+    return typer.main.get_command(program.app)
+
+
+def leaves(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """Every command with its full name, in alphabetical order."""
+    for name, command in sorted(group.commands.items()):
+        if hasattr(command, "commands"):
+            yield from leaves(command, (*path, name))
+        elif not command.hidden:
+            yield " ".join((*path, name)), command
+
+
+def _commands() -> Iterator[str]:
+    for name, command in leaves(command_tree()):
+        shown = [it for it in command.params if not getattr(it, "hidden", False)]
+        arguments = [_metavar(it) for it in shown if it.param_type_name == "argument"]
+        yield f"### {name}\n\n{one_line(command.help or '')}\n"
+        yield f"    {' '.join(['ktstr-tui', name, '[OPTIONS]', *arguments])}\n"
+        yield table(("parameter", "default", "meaning"), map(_parameter, shown)) if shown else ""
+
+
+def _metavar(argument: Any) -> str:  # noqa: ANN401
+    name = argument.name.upper() + ("..." if argument.nargs == -1 else "")
+    return name if argument.required else f"[{name}]"
+
+
+def _parameter(parameter: Any) -> tuple[str, str, str]:  # noqa: ANN401
+    text = one_line(parameter.help or "")
+    default = (
+        "" if parameter.default in (None, "", (), []) or callable(parameter.default) else parameter.default
+    )
+    shown = code(getattr(default, "value", default))
+    if parameter.param_type_name == "argument":
+        return code(_metavar(parameter)), "required" if parameter.required else shown, text
+    names = ", ".join(code(name) for name in (*parameter.opts, *parameter.secondary_opts))
+    text += _allowed(parameter)
+    if parameter.is_flag:
+        shown = "on" if default is True else ""
+    return names, shown, text
+
+
+def _allowed(option: Any) -> str:  # noqa: ANN401
+    kind = option.type_descriptor.annotation
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return f" One of {', '.join(code(member.value) for member in kind)}."
+    if option.min is None:
+        return ""
+    return f" From {option.min}." if option.max is None else f" {option.min} to {option.max}."
+
+
+def _metrics() -> str:
+    names = sorted({name for path in _METRIC_FILES for name in _METRIC.findall(path.read_text("utf-8"))})
+    return table(("name", "type"), ((code(name), _metric_type(name)) for name in names))
+
+
+def _metric_type(name: str) -> str:
+    if name.endswith("_total"):
+        return "counter"
+    return "histogram" if name.startswith("varta_observer_") and name.endswith("_seconds") else "gauge"

@@ -1,0 +1,131 @@
+"""The pages of docs/ are true: generated parts are current, layouts decode real bytes, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ktstr_tui.link import recfile
+from ktstr_tui.model.events import Logged
+from ktstr_tui.wire import payloads, vlp
+from ktstr_tui.wire.codec import encode_event
+from ktstr_tui.wire.frames import encode_frame
+from ktstr_tui.wire.messages import MsgType
+from tests.docs import wire_tables
+from tests.docs.markdown import PageError, fill, table
+from tests.docs.pages import build
+
+SAMPLES: dict[type[msgspec.Struct], msgspec.Struct] = {
+    payloads.Stimulus: payloads.Stimulus(1, 2, 3, 4, 5, 6, 7),
+    payloads.SnapshotRequest: payloads.SnapshotRequest(1, 2, "tag"),
+    payloads.SnapshotReply: payloads.SnapshotReply(1, payloads.SnapshotStatus.ERR, "why"),
+    payloads.ScenarioEnd: payloads.ScenarioEnd(1, 2),
+    payloads.ExitCode: payloads.ExitCode(-3),
+}
+
+
+def unpack(part: wire_tables.Part, data: bytes) -> dict[str, object]:
+    form, names = part
+    values = struct.unpack(form, data)
+    plain = (v.rstrip(b"\0").decode() if isinstance(v, bytes) else v for v in values)
+    return dict(zip(names, plain, strict=True))
+
+
+def test_the_generated_parts_are_current(checkout: Path) -> None:
+    stale = [str(path) for path, text in build(checkout).items() if path.read_text("utf-8") != text]
+    assert not stale, f"run scripts/docs: {stale}"
+
+
+def test_no_schema_is_left_of_a_type_that_is_gone(checkout: Path) -> None:
+    assert set((checkout / "docs/schemas").iterdir()) <= set(build(checkout))
+
+
+@pytest.mark.parametrize("kind", SAMPLES)
+def test_a_packed_payload_has_its_fields_where_the_table_says(kind: type[msgspec.Struct]) -> None:
+    sample = SAMPLES[kind]
+    (part,) = wire_tables.LAYOUTS[kind]
+    assert unpack(part, sample.pack()) == msgspec.structs.asdict(sample)  # type: ignore[attr-defined]
+
+
+def test_every_layout_is_proved() -> None:
+    assert set(wire_tables.LAYOUTS) == {*SAMPLES, payloads.KernAddrs, payloads.WorkerSample}
+
+
+def test_addresses_are_sent_with_one_added() -> None:
+    (part,) = wire_tables.LAYOUTS[payloads.KernAddrs]
+    fields = unpack(part, payloads.KernAddrs(10, 20, 30).pack())
+    assert fields == {"phys_base": 11, "page_offset_base_kva": 20, "text_kva": 31}
+
+
+def test_a_worker_is_where_the_table_says() -> None:
+    (part,) = wire_tables.LAYOUTS[payloads.WorkerSample]
+    sample = payloads.WorkerSample(105, 7, "spin-0")
+    packed = payloads.WorkerReport((sample,)).pack()
+    assert unpack(part, packed[4:]) == msgspec.structs.asdict(sample)
+
+
+def test_a_frame_begins_with_the_header_of_the_table() -> None:
+    data = encode_frame(MsgType.Exit, b"abcd")
+    header = unpack(wire_tables.FRAME_HEADER, data[:16])
+    assert header == {"msg_type": 0x45584954, "length": 4, "crc32": 0xED82CD11, "pad": 0}
+
+
+def test_a_heartbeat_is_the_frame_of_the_table() -> None:
+    data = vlp.encode(vlp.Beat(vlp.Status.DEGRADED, 42, 5, 6, 7))
+    fields = unpack(wire_tables.VLP, data)
+    assert fields.pop("crc32c") == vlp.crc32c(data[:28])
+    expected = {"magic": "VA", "version": 2, "status": 1, "pid": 42, "timestamp": 5, "nonce": 6, "payload": 7}
+    assert fields == expected
+
+
+def test_a_recording_is_laid_out_as_the_tables_say() -> None:
+    head = recfile.header("run-1")
+    fields = unpack(wire_tables.REC_HEADER, head[:12])
+    assert (fields, head[12:]) == (
+        {"magic": "KTSTRREC", "version": recfile.FORMAT_VERSION, "length": 5},
+        b"run-1",
+    )
+
+    data = encode_event(Logged(seq=3, mono_ns=9, severity="info", source="s", text="t"))
+    chunk = recfile.pack_chunk([recfile.RecordedEvent(3, 9, data)])
+    size = struct.calcsize(wire_tables.REC_CHUNK[0])
+    fields = unpack(wire_tables.REC_CHUNK, chunk[:size])
+    assert (fields["magic"], fields["stored"], fields["raw"]) == ("CHNK", len(chunk) - size, len(data) + 4)
+    assert (fields["count"], fields["first_seq"], fields["last_ns"]) == (1, 3, 9)
+
+
+def test_every_environment_variable_of_the_program_is_in_the_reference(checkout: Path) -> None:
+    sources = "\n".join(path.read_text("utf-8") for path in (checkout / "ktstr_tui").rglob("*.py"))
+    read = set(re.findall(r"environ(?:\.get\(|\[)\"([A-Z_]+)\"", sources)) | set(
+        re.findall(r"\"([A-Z_]+)\" (?:not )?in os\.environ|_VARIABLE = \"(KTSTR_[A-Z_]+)\"", sources)[0]
+    )
+    page = (checkout / "docs/reference.md").read_text("utf-8")
+    assert len(read) > 8
+    assert {name for name in read if name} <= set(re.findall(r"`([A-Z_]+)`", page))
+
+
+def test_links_between_papers_lead_to_files(checkout: Path) -> None:
+    papers = [
+        *checkout.glob("*.md"),
+        *(checkout / "docs").rglob("*.md"),
+        *(checkout / "examples").rglob("*.md"),
+    ]
+    broken = [
+        f"{paper.relative_to(checkout)}: {target}"
+        for paper in papers
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", paper.read_text("utf-8"))
+        if not (paper.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_a_page_and_its_blocks_must_fit() -> None:
+    page = "a\n<!-- generated: x -->\nold\n<!-- end -->\nb\n"
+    assert fill(page, {"x": "new"}) == "a\n<!-- generated: x -->\n\nnew\n\n<!-- end -->\nb\n"
+    with pytest.raises(PageError):
+        fill(page, {"y": "new"})
+    assert table(("a",), [("x|y",)]).splitlines()[-1] == "| x\\|y |"
