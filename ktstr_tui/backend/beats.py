@@ -34,10 +34,8 @@ from ktstr_tui.backend.silences import FreezeSource, Silences
 from ktstr_tui.heartbeat import events as ob
 from ktstr_tui.heartbeat.clock import ObserverClock
 from ktstr_tui.heartbeat.gate import Rules, own_namespace, read_pid_max
-from ktstr_tui.heartbeat.histogram import Histogram
 from ktstr_tui.heartbeat.loop import BeatLoop, Ingress
 from ktstr_tui.heartbeat.metrics import (
-    Labels,
     SecureCounts,
     Value,
     exposition,
@@ -337,12 +335,7 @@ class RunBeats:
         ]
         for domain, observer in self._observers.items():
             values += row_values(domain, observer.tracker.rows(), {GUEST_PROGRAM_PID: 1})
-        histograms: dict[tuple[str, Labels], Histogram] = {}
-        if self._loop is not None:
-            histograms[("varta_observer_iteration_seconds", ())] = self._loop.iteration_seconds
-            for stage, histogram in self._loop.stage_seconds.items():
-                histograms[("varta_observer_stage_seconds", (("stage", stage),))] = histogram
-        return exposition(values, histograms)
+        return exposition(values, self._loop.histograms if self._loop else ())
 
     async def _open_metrics(self, nursery: trio.Nursery) -> None:
         if self._config.metrics_port is None:

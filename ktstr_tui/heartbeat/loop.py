@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import trio
 
-from ktstr_tui.heartbeat.histogram import Histogram
+from ktstr_tui.heartbeat.metrics import histogram
 from ktstr_tui.heartbeat.observer import BATCH, Observer
 
 TICK_S: Final = 0.05
@@ -65,8 +65,16 @@ class BeatLoop:
     ) -> None:
         self.iterations = 0
         self.over_budget = 0
-        self.iteration_seconds = Histogram()
-        self.stage_seconds = {name: Histogram() for name in ("drain_pending", "poll", "maintenance")}
+        iterations, stages = (
+            histogram("varta_observer_iteration_seconds"),
+            histogram("varta_observer_stage_seconds"),
+        )
+        self.histograms = (iterations, stages)
+        """How long the looks took, and each of their stages."""
+        self._iteration = iterations
+        self._drain, self._poll, self._maintenance = (
+            stages.labels(name) for name in ("drain_pending", "poll", "maintenance")
+        )
         self._observers = observers
         self._sockets = sockets
         self._drain_others = drain_others
@@ -101,10 +109,10 @@ class BeatLoop:
         self._after_look()
         ended_ns = self._clock()
         self.iterations += 1
-        self.stage_seconds["drain_pending"].observe((drained_ns - started_ns) / 1e9)
-        self.stage_seconds["poll"].observe((looked_ns - drained_ns) / 1e9)
-        self.stage_seconds["maintenance"].observe((ended_ns - looked_ns) / 1e9)
-        self.iteration_seconds.observe((ended_ns - started_ns) / 1e9)
+        self._drain.observe((drained_ns - started_ns) / 1e9)
+        self._poll.observe((looked_ns - drained_ns) / 1e9)
+        self._maintenance.observe((ended_ns - looked_ns) / 1e9)
+        self._iteration.observe((ended_ns - started_ns) / 1e9)
         self.over_budget += ended_ns - started_ns > BUDGET_S * 1e9
 
     def drain(self) -> int:

@@ -1,23 +1,29 @@
-"""The observers' counters under the names that monitoring knows them by, and their text exposition.
+"""The observers' counters as values of metrics, and their text exposition.
 
 Every label value is there from the first scrape on, with 0: a rule that asks whether something is absent can only
-mean that nobody is asked any more. Values come in two domains (`ktstr_tui.model.beats`), told by a label.
+mean that nobody is asked any more. Values come in two domains (`ktstr_tui.model.beats`), which a label names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import Metric as PrometheusMetric
+from prometheus_client.registry import Collector
 
 from ktstr_tui.heartbeat.gate import ALL_LIMITED, FOREIGN_NAMESPACE, FOREIGN_UID, PID_ABOVE_MAX, PID_LIMITED
-from ktstr_tui.heartbeat.histogram import BOUNDS_S, Histogram
+from ktstr_tui.heartbeat.metric_table import Metric, all_metrics
 from ktstr_tui.heartbeat.observer import ObserverStatistics
 from ktstr_tui.heartbeat.sockets import SocketStatistics
 from ktstr_tui.heartbeat.tracked import AUTH_FAILURE, TrackedRow
 from ktstr_tui.wire.vlp import BAD_LENGTH
 
+BOUNDS_S: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
+"""Of the histograms."""
 DECODE_LABELS: Final = {
     "BadMagic": "bad_magic",
     "BadVersion": "bad_version",
@@ -29,21 +35,17 @@ DECODE_LABELS: Final = {
     "BadCrc": "bad_crc",
 }
 """Kind of error to label, in the protocol's order."""
-_GAUGES: Final = frozenset(
-    (
-        "varta_status",
-        "varta_tracker_capacity",
-        "varta_tracker_eviction_scan_window_max",
-        "varta_pid_max_current",
-        "varta_watch_pids_tracked",
-        "varta_watch_uptime_seconds",
-        "varta_watch_last_poll_loop_timestamp_seconds",
-    )
-)
 _NO_SOCKET: Final = SocketStatistics(
     taken=0, control_truncated=0, without_credentials=0, closed_descriptors=0, io_errors=0
 )
 Labels = tuple[tuple[str, str], ...]
+_BY_NAME: Final = {metric.name: metric for metric in all_metrics()}
+
+
+def histogram(name: str) -> Histogram:
+    """Make one of the histograms of `all_metrics`, for `exposition`."""
+    metric = _BY_NAME[name]
+    return Histogram(name, metric.help, metric.labels, buckets=BOUNDS_S, registry=None)
 
 
 class SecureCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +71,7 @@ def observer_values(
     sockets: Iterable[SocketStatistics] = (),
     secure: SecureCounts | None = None,
 ) -> list[Value]:
-    """Everything that one observer and its sockets have counted."""
+    """Collect what one observer and its sockets have counted."""
     errors, tracker, clock = stats.gate.errors, stats.tracker, stats.clock
     total = _sum(sockets)
     sealed = secure or SecureCounts()
@@ -85,26 +87,26 @@ def observer_values(
         "varta_tracker_pid_index_probe_exhausted_total": tracker.probe_exhausted,
         "varta_origin_conflict_total": tracker.origin_conflicts,
         "varta_nonce_wrap_total": tracker.nonce_wraps,
-        "varta_out_of_order_total": tracker.out_of_order,
+        "ktstr_beats_out_of_order_total": tracker.out_of_order,
         "varta_frame_auth_failures_total": errors[AUTH_FAILURE] + errors[FOREIGN_UID],
         "varta_io_errors_total": total.io_errors,
         "varta_ctrl_truncated_total": total.control_truncated,
         "varta_truncated_datagrams_total": errors[BAD_LENGTH],
         "varta_frame_namespace_mismatch_total": errors[FOREIGN_NAMESPACE],
         "varta_frame_rejected_pid_above_max_total": errors[PID_ABOVE_MAX],
-        "varta_received_descriptors_closed_total": total.closed_descriptors,
+        "ktstr_beats_received_descriptors_closed_total": total.closed_descriptors,
         "varta_frame_decrypt_failures_total": sealed.decrypt_failures,
         "varta_sender_state_full_total": sealed.state_full,
         "varta_secure_aead_attempts_total": sealed.aead_attempts,
         "varta_secure_replay_refused_total": sealed.replays_refused,
         "varta_observer_clock_regression_total": clock.regressions,
         "varta_observer_clock_jump_forward_total": clock.jumps,
-        "varta_observer_unobserved_milliseconds_total": clock.unobserved_ns // 1_000_000,
-        "varta_observer_frozen_milliseconds_total": clock.frozen_ns // 1_000_000,
-        "varta_observer_events_dropped_total": stats.events_dropped,
-        "varta_beats_accepted_total": tracker.inserted + tracker.refreshed,
-        "varta_stalls_stated_total": stats.stalls,
-        "varta_recoveries_total": stats.recoveries,
+        "ktstr_beats_unobserved_milliseconds_total": clock.unobserved_ns // 1_000_000,
+        "ktstr_beats_frozen_milliseconds_total": clock.frozen_ns // 1_000_000,
+        "ktstr_beats_events_dropped_total": stats.events_dropped,
+        "ktstr_beats_accepted_total": tracker.inserted + tracker.refreshed,
+        "ktstr_beats_stalls_total": stats.stalls,
+        "ktstr_beats_recoveries_total": stats.recoveries,
         "varta_watch_pids_tracked": tracker.tracked,
     }
     of = (("domain", domain),)
@@ -128,7 +130,7 @@ def _sum(sockets: Iterable[SocketStatistics]) -> SocketStatistics:
 
 
 def row_values(domain: str, rows: Iterable[TrackedRow], pid_of: Mapping[int, int]) -> list[Value]:
-    """What is exported of each sender.
+    """Collect what is exported of each sender.
 
     Args:
         domain: Where the senders live.
@@ -147,7 +149,7 @@ def row_values(domain: str, rows: Iterable[TrackedRow], pid_of: Mapping[int, int
 
 
 def summed(values: Iterable[Value]) -> dict[str, int]:
-    """Counts by name and by the labels other than the domain's, those of 0 left out."""
+    """Add up counts by name and by the labels other than the domain's, and leave those of 0 out."""
     sums: dict[str, int] = {}
     for name, labels, value in values:
         rest = ",".join(f'{key}="{text}"' for key, text in labels if key != "domain")
@@ -156,42 +158,37 @@ def summed(values: Iterable[Value]) -> dict[str, int]:
     return {key: value for key, value in sums.items() if value}
 
 
-def exposition(values: Iterable[Value], histograms: Mapping[tuple[str, Labels], Histogram]) -> str:
-    """The text format of Prometheus, version 0.0.4."""
-    families: dict[str, list[str]] = {}
-    for name, labels, value in values:
-        families.setdefault(name, []).append(f"{name}{_braces(labels)} {_number(value)}")
-    lines = []
-    for name, samples in families.items():
-        lines += [f"# TYPE {name} {'gauge' if name in _GAUGES else 'counter'}", *samples]
-    typed: set[str] = set()
-    for (name, labels), histogram in histograms.items():
-        if name not in typed:
-            typed.add(name)
-            lines.append(f"# TYPE {name} histogram")
-        lines += _histogram_lines(name, labels, histogram)
-    return "\n".join(lines) + "\n"
+class _Values(Collector):
+    """Gives values and histograms to the library, grouped by metric."""
+
+    def __init__(self, values: Iterable[Value], histograms: Iterable[Histogram]) -> None:
+        self._values = values
+        self._histograms = histograms
+
+    def collect(self) -> Iterator[PrometheusMetric]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for name, labels, value in self._values:
+            if name not in families:
+                families[name] = _family(_BY_NAME[name])
+            families[name].add_metric([text for _, text in labels], value)
+        yield from families.values()
+        for metric in (metric for one in self._histograms for metric in one.collect()):
+            # The moment in which a histogram was made is no metric of the list.
+            metric.samples = [it for it in metric.samples if not it.name.endswith("_created")]
+            yield metric
 
 
-def _histogram_lines(name: str, labels: Labels, histogram: Histogram) -> list[str]:
-    bounds = [*(f"{bound:g}" for bound in BOUNDS_S), "+Inf"]
-    lines = [
-        f"{name}_bucket{_braces((*labels, ('le', bound)))} {count}"
-        for bound, count in zip(bounds, histogram.cumulative(), strict=True)
-    ]
-    lines.append(f"{name}_sum{_braces(labels)} {_number(histogram.sum_s)}")
-    return [*lines, f"{name}_count{_braces(labels)} {histogram.total}"]
+def _family(metric: Metric) -> CounterMetricFamily | GaugeMetricFamily:
+    make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    return make(metric.name, metric.help, labels=metric.labels)
 
 
-def _braces(labels: Labels) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{key}="{_escaped(text)}"' for key, text in labels) + "}"
+def exposition(values: Iterable[Value], histograms: Iterable[Histogram] = ()) -> str:
+    """Render the text format of Prometheus, version 0.0.4.
 
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+    Raises:
+        KeyError: A value is of no metric of `all_metrics`.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Values(values, histograms))
+    return generate_latest(registry).decode()

@@ -16,6 +16,7 @@ from ktstr_tui.backend.beats import RunBeats, open_host_socket
 from ktstr_tui.backend.config import BeatsConfig
 from ktstr_tui.backend.silences import CAPTURE_EVERY_NS
 from ktstr_tui.heartbeat.client import SENT, BeatClient
+from ktstr_tui.heartbeat.metric_table import all_metrics
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.kinds import Trigger
@@ -308,7 +309,9 @@ async def test_metrics_of_a_run(
     text = rig.beats.render_metrics()
     assert 'varta_beats_total{domain="guest",pid="40"} 1' in text
     assert 'varta_beats_total{domain="guest",pid="1"} 1' in text
-    assert 'varta_observer_stage_seconds_bucket{stage="poll",le="+Inf"} ' in text
+    assert 'varta_observer_stage_seconds_bucket{le="+Inf",stage="poll"} ' in text
+    exported = {line.split()[2]: line.split()[3] for line in text.splitlines() if line.startswith("# TYPE ")}
+    assert exported == {metric.name: metric.kind for metric in all_metrics()}
     (said,) = [event for event in rig.of(ev.Logged) if isinstance(event, ev.Logged)]
     assert "http://127.0.0.1:" in said.text
     assert (tmp_path / "metrics.token").read_text().strip() not in said.text
