@@ -23,14 +23,8 @@ from typing import Final
 
 import trio
 
-from ktstr_tui.backend.beat_news import (
-    GUEST_PROGRAM,
-    GUEST_PROGRAM_PID,
-    Refusals,
-    row_of,
-)
 from ktstr_tui.backend.config import BeatsConfig
-from ktstr_tui.backend.silences import FreezeSource, Silences
+from ktstr_tui.health.silences import FreezeSource, Silences
 from ktstr_tui.heartbeat import events as ob
 from ktstr_tui.heartbeat.clock import ObserverClock
 from ktstr_tui.heartbeat.gate import Rules, own_namespace, read_pid_max
@@ -44,6 +38,12 @@ from ktstr_tui.heartbeat.metrics import (
     summed,
 )
 from ktstr_tui.heartbeat.metrics_server import MetricsServer
+from ktstr_tui.heartbeat.news import (
+    GUEST_PROGRAM,
+    GUEST_PROGRAM_PID,
+    Refusals,
+    row_of,
+)
 from ktstr_tui.heartbeat.observer import Observer
 from ktstr_tui.heartbeat.sockets import ObserverSocket, queue_length, udp_socket, unix_socket
 from ktstr_tui.heartbeat.tracked import Origin
@@ -150,14 +150,19 @@ class RunBeats:
 
     # -- what the run calls ----------------------------------------------------------------------------
 
-    def tap(self, handle: Callable[[act.Action], None]) -> Callable[[act.Action], None]:
-        """A handler that takes what concerns heartbeats, and passes all on."""
-
-        def both(action: act.Action) -> None:
-            self._on_action(action)
-            handle(action)
-
-        return both
+    def handle(self, action: act.Action) -> None:
+        """Take what concerns heartbeats of one action of the guest's port."""
+        if isinstance(action, act.BeatsReceived):
+            if not self._guest_over:
+                self.guest.take_frames(action.data, Origin.HYPERVISOR_ATTESTED)
+        elif isinstance(action, act.WorkersSeen):
+            workers = action.report.workers
+            self._names |= {worker.pid: worker.comm for worker in workers}
+            if not self._guest_over:
+                self.guest.expect(worker.pid for worker in workers)
+        elif isinstance(action, act.StepEnded | act.Exited):
+            self._guest_over = self._guest_over or isinstance(action, act.Exited)
+            self._part_with_guest()
 
     def attach(self, view: KernelView, vcpu_times: Callable[[], Mapping[int, int]]) -> None:
         """The guest's memory is readable by type: silences can be explained."""
@@ -191,19 +196,6 @@ class RunBeats:
         }
 
     # -- in --------------------------------------------------------------------------------------------
-
-    def _on_action(self, action: act.Action) -> None:
-        if isinstance(action, act.BeatsReceived):
-            if not self._guest_over:
-                self.guest.take_frames(action.data, Origin.HYPERVISOR_ATTESTED)
-        elif isinstance(action, act.WorkersSeen):
-            workers = action.report.workers
-            self._names |= {worker.pid: worker.comm for worker in workers}
-            if not self._guest_over:
-                self.guest.expect(worker.pid for worker in workers)
-        elif isinstance(action, act.StepEnded | act.Exited):
-            self._guest_over = self._guest_over or isinstance(action, act.Exited)
-            self._part_with_guest()
 
     def _part_with_guest(self) -> None:
         """A step's workers are killed at its end; their silence then says nothing."""

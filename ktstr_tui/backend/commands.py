@@ -11,13 +11,13 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
-from ktstr_tui.backend.kernel_ops import serve_command
 from ktstr_tui.backend.live import LiveGuest
 from ktstr_tui.capture.watch.watch_spec import HITS_PER_S, WatchSpec
 from ktstr_tui.capture.watch.watches import UserWatches
 from ktstr_tui.model.commands import Command, Reply
 from ktstr_tui.model.errors import GuestError, UsageError
 from ktstr_tui.model.state import RunState
+from ktstr_tui.ops.command import serve_command
 
 _T = TypeVar("_T")
 Handler: TypeAlias = Callable[[Command, LiveGuest, RunState], Awaitable[Reply]]

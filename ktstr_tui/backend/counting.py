@@ -13,15 +13,15 @@ from typing import Protocol
 import trio
 
 from ktstr_tui.backend.beats import RunBeats
-from ktstr_tui.backend.bridge_news import BridgeNews
-from ktstr_tui.backend.kernel_ops import GuestKernelOps
 from ktstr_tui.backend.opening import Opening
 from ktstr_tui.capture.bridge import SnapshotBridge
+from ktstr_tui.capture.bridge_news import BridgeNews
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.events import BackendBeat, DropsCounted, FramesCounted
+from ktstr_tui.ops.guest_ops import GuestKernelOps
 from ktstr_tui.ops.kernel_ops import KernelOps
 from ktstr_tui.port.port import GuestPort
 from ktstr_tui.port.stats_port import StatsPort

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import trio
 
@@ -28,10 +29,32 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.events import Event, GuestReady, KernelTyped, Logged, Sampled
 from ktstr_tui.ops.kernel_ops import KernelOps
 from ktstr_tui.port.claims import KernelClaims
+from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.wire.messages import MsgType
 
 ARM_S = 2.0
 """How long the scenario may be kept waiting for slot 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watchers:
+    """Who waits for the guest's memory to be readable by type.
+
+    Args:
+        coordinator: Arms slot 0.
+        kernel_ops: Reads and writes by type.
+        beats: Looks for the cause of silences in the kernel.
+        early: Looks at every sample.
+        accessor: Is told when memory is readable by type, and when it never will be.
+        claims: What the guest says of its kernel's place.
+    """
+
+    coordinator: Coordinator
+    kernel_ops: KernelOps
+    beats: RunBeats
+    early: EarlyCapture
+    accessor: AccessorState
+    claims: KernelClaims
 
 
 class Opening:
@@ -40,12 +63,8 @@ class Opening:
     Args:
         machine: The machine.
         emit: Takes events.
-        coordinator: Arms slot 0.
-        kernel_ops: Reads and writes by type.
-        beats: Looks for the cause of silences in the kernel.
-        early: Looks at every sample.
-        accessor: Is told when memory is readable by type, and when it never will be.
-        claims: What the guest says of its kernel's place.
+        watchers: Who waits for the guest's memory.
+        outbox: Takes the frame that lets the scenario begin.
         sample_hz: Samples a second; 0 for none.
         started_ns: Host monotonic time at which the machine was started.
     """
@@ -54,12 +73,9 @@ class Opening:
         self,
         machine: Machine,
         emit: Callable[[Event], object],
-        coordinator: Coordinator,
-        kernel_ops: KernelOps,
-        beats: RunBeats,
-        early: EarlyCapture,
-        accessor: AccessorState,
-        claims: KernelClaims,
+        watchers: Watchers,
+        outbox: Outbox,
+        *,
         sample_hz: float,
         started_ns: int,
     ) -> None:
@@ -72,23 +88,16 @@ class Opening:
         """Set when `view` is there, slot 0 is armed and the sampler, if asked for, is about to start."""
         self._machine = machine
         self._emit = emit
-        self._coordinator = coordinator
-        self._kernel_ops = kernel_ops
-        self._beats = beats
-        self._early = early
-        self._accessor = accessor
-        self._claims = claims
+        self._watchers = watchers
+        self._outbox = outbox
         self._sample_hz = sample_hz
         self._started_ns = started_ns
 
-    async def run(
-        self, system_ready: trio.Event, reply: Callable[[MsgType, bytes], None], nursery: trio.Nursery
-    ) -> None:
+    async def run(self, system_ready: trio.Event, nursery: trio.Nursery) -> None:
         """Wait until the guest is up, open its kernel, let the scenario begin.
 
         Args:
             system_ready: Set when the guest is up.
-            reply: Queues a frame for the guest.
             nursery: Where the sampler runs.
         """
         await system_ready.wait()
@@ -97,21 +106,21 @@ class Opening:
         try:
             view = self.view = await self._type_memory(self.ready_ns)
         except Exception as error:
-            self._accessor.fail(str(error))
+            self._watchers.accessor.fail(str(error))
             raise
-        self._claims.found(view.symbols.find("_text"), view.space)
-        self._accessor.publish()
-        self._coordinator.attach_view(view)
-        self._kernel_ops.attach(view)
+        self._watchers.claims.found(view.symbols.find("_text"), view.space)
+        self._watchers.accessor.publish()
+        self._watchers.coordinator.attach_view(view)
+        self._watchers.kernel_ops.attach(view)
         with trio.move_on_after(ARM_S) as late:
-            await self._coordinator.armed.wait()
+            await self._watchers.coordinator.armed.wait()
         if late.cancelled_caught:
             text = "slot 0 could not be armed in time"
             self._emit(Logged(severity="warning", source="coordinator", text=text))
         threads = await self._machine.vcpu_threads()
         vcpu_times = VcpuTimes(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])
-        self._beats.attach(view, vcpu_times)
-        reply(MsgType.AccessorReady, b"")
+        self._watchers.beats.attach(view, vcpu_times)
+        self._outbox.reply(MsgType.AccessorReady)
         if self._sample_hz > 0:
             self.sampler = self._make_sampler(view, vcpu_times)
             nursery.start_soon(self.sampler.run)
@@ -139,7 +148,7 @@ class Opening:
             SampleReader(view),
             self._on_sampler,
             vcpu_times=vcpu_times,
-            freezer=self._coordinator,
+            freezer=self._watchers.coordinator,
             monitor=Monitor(view.hz, no_evidence=vcpu_times.obstacle),
             hz=self._sample_hz,
         )
@@ -147,4 +156,4 @@ class Opening:
     def _on_sampler(self, event: Event) -> None:
         self._emit(event)
         if isinstance(event, Sampled):
-            self._early.observe(event.sample)
+            self._watchers.early.observe(event.sample)

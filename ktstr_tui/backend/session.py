@@ -21,7 +21,7 @@ from ktstr_tui.backend.beats import open_host_socket
 from ktstr_tui.backend.commands import run_command
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.dir_watch import watch_directories
-from ktstr_tui.backend.live import LiveGuest
+from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
@@ -138,20 +138,21 @@ class Session:
         return self.stream.state
 
     async def _run_machine(self, audience: _Audience, beats_socket: socket.socket | None) -> RunOutcome:
-        started_ns = time.monotonic_ns()
+        setup = Setup(
+            config=self._config,
+            prepared=self._prepared,
+            place=self._place,
+            audience=audience,
+            started_ns=time.monotonic_ns(),
+            beats_socket=beats_socket,
+        )
         try:
-            async with open_machine(machine_spec(self._config, self._prepared, self._place)) as machine:
-                self._guest = LiveGuest(
-                    machine,
-                    self.stream,
-                    self._config,
-                    self._prepared,
-                    self._place,
-                    audience,
-                    started_ns,
-                    beats_socket,
-                )
-                await self._guest.run(self.ending)
+            async with (
+                open_machine(machine_spec(self._config, self._prepared, self._place)) as machine,
+                open_live_guest(machine, self.stream, setup, self.ending) as guest,
+            ):
+                self._guest = guest
+                await guest.run()
         except Exception as error:
             cause = root_cause(error)
             if not isinstance(cause, KtstrError):

@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.backend.live import LiveGuest
+from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.run_dirs import take_place
@@ -63,19 +63,27 @@ async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tup
     """A guest as a run has it, without viewers and recording; typed and armed when the context begins."""
     with take_place(None, "bench") as place:
         ending, stream = RunEnd(), Stream()
-        started_ns = time.monotonic_ns()
-        async with open_machine(machine_spec(config, prepared, place)) as machine:
-            guest = LiveGuest(machine, stream, config, prepared, place, _NoAudience(), started_ns)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(guest.run, ending)
-                with trio.move_on_after(config.boot_deadline_s):
-                    await guest.typed.wait()
-                if guest.view is None:
-                    raise GuestError("the guest did not come up for the bench", "", machine.console.tail())
-                try:
-                    yield guest, stream
-                finally:
-                    ending.set("the bench is over")
+        setup = Setup(
+            config=config,
+            prepared=prepared,
+            place=place,
+            audience=_NoAudience(),
+            started_ns=time.monotonic_ns(),
+        )
+        async with (
+            open_machine(machine_spec(config, prepared, place)) as machine,
+            open_live_guest(machine, stream, setup, ending) as guest,
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(guest.run)
+            with trio.move_on_after(config.boot_deadline_s):
+                await guest.typed.wait()
+            if guest.view is None:
+                raise GuestError("the guest did not come up for the bench", "", machine.console.tail())
+            try:
+                yield guest, stream
+            finally:
+                ending.set("the bench is over")
 
 
 def _summary(values: list[float]) -> dict[str, float]:

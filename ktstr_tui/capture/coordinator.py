@@ -28,7 +28,7 @@ import trio
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.finisher import Finisher, FinisherStatistics
 from ktstr_tui.capture.job import Answer, Job, Label
-from ktstr_tui.capture.stamp import EarlyRecord, Stamp
+from ktstr_tui.capture.stamp import NO_SCENARIO, EarlyRecord, Moment, Stamp
 from ktstr_tui.capture.stop.follow import SchedulerWatch
 from ktstr_tui.capture.stop.guest_stop import GuestStop
 from ktstr_tui.capture.stop.inspector import FreezeState, StopInspector
@@ -36,6 +36,7 @@ from ktstr_tui.capture.stop.owner import Owner
 from ktstr_tui.capture.stop.rendezvous import (
     DEFAULT_TIMEOUT_S,
     FrozenInterval,
+    FrozenLog,
     Rendezvous,
     RendezvousTimeoutError,
     Stopwatch,
@@ -98,9 +99,8 @@ class Coordinator:
         warm_up: Called before a running guest is stopped for that.
         store: Saves reports; None saves nothing.
         bridge: Keeps reports by tag; None keeps nothing.
-        step: Name of the scenario's current step.
-        step_index: Its number, 0 for the baseline.
-        elapsed_ms: Time of the scenario, for stamping captures.
+        now: Where the scenario is, for stamping captures.
+        frozen: Keeps when the guest stood; one of its own when None.
         early: Tells what there is of an early capture, given its tag, when its scheduler is ejected.
         timeout_s: Deadline of every wait for the stub; keep it well under the scheduler watchdog.
         copy_writer: Copies who hit a watchpoint of the user's.
@@ -116,20 +116,19 @@ class Coordinator:
         warm_up: Callable[[Any], object] = lambda view: None,
         store: Store | None = None,
         bridge: SnapshotBridge | None = None,
-        step: Callable[[], str | None] = lambda: None,
-        step_index: Callable[[], int | None] = lambda: None,
-        elapsed_ms: Callable[[], float | None] = lambda: None,
+        now: Moment = NO_SCENARIO,
+        frozen: FrozenLog | None = None,
         early: Callable[[str | None], EarlyRecord | None] = lambda tag: None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         copy_writer: CopyWriter = copy_live_writer,
     ) -> None:
         self._clock = clock
         self._warm_up = warm_up
-        self._rendezvous = Rendezvous(engine, clock, timeout_s)
+        self._rendezvous = Rendezvous(engine, frozen or FrozenLog(clock), timeout_s)
         self._finisher = finisher = Finisher(emit, store=store, bridge=bridge)
         self._requests = requests = RequestQueue()
         self._standing = standing = GuestStop(self._rendezvous, finisher, emit)
-        self._taker = CaptureTaker(self._rendezvous, clock, collect, step, step_index, elapsed_ms)
+        self._taker = CaptureTaker(self._rendezvous, clock, collect, now)
         self._watch = SchedulerWatch(self._rendezvous, standing.tell_later, clock)
         hooks = WatchPort(standing.say, standing.run, copy_writer, clock)
         self.watches = UserWatches(self._rendezvous, requests, hooks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -19,6 +19,35 @@ class EarlyRecord(msgspec.Struct, frozen=True, kw_only=True):
     threshold_ms: float | None = None
     skipped_reason: str | None = None
     """Why there is no ``tag``."""
+
+
+class Moment(Protocol):
+    """Where the scenario is."""
+
+    @property
+    def step(self) -> str | None:
+        """Name of the current step; None before the first."""
+
+    @property
+    def step_index(self) -> int | None:
+        """Its number, 0 for the baseline."""
+
+    def elapsed_ms(self) -> float | None:
+        """Milliseconds of the scenario so far; None before it began."""
+
+
+class NoScenario:
+    """The moment of a guest that runs no scenario."""
+
+    step: str | None = None
+    step_index: int | None = None
+
+    def elapsed_ms(self) -> float | None:
+        """Nothing: no scenario begins."""
+        return None
+
+
+NO_SCENARIO: Final = NoScenario()
 
 
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ktstr_tui.capture.job import Job, Label
-from ktstr_tui.capture.stamp import Stamp
+from ktstr_tui.capture.stamp import Moment, Stamp
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch, Unheard
 from ktstr_tui.capture.stop.seams import Collect, SchedulerMemory
 from ktstr_tui.model.errors import GuestError
@@ -31,9 +31,7 @@ class CaptureTaker:
         rendezvous: Fetches registers.
         clock: Host monotonic clock, in nanoseconds.
         collect: Copies the state of the standing guest.
-        step: Name of the scenario's current step.
-        step_index: Its number, 0 for the baseline.
-        elapsed_ms: Time of the scenario.
+        now: Where the scenario is.
     """
 
     def __init__(
@@ -41,9 +39,7 @@ class CaptureTaker:
         rendezvous: Rendezvous,
         clock: Callable[[], int],
         collect: Collect,
-        step: Callable[[], str | None],
-        step_index: Callable[[], int | None],
-        elapsed_ms: Callable[[], float | None],
+        now: Moment,
     ) -> None:
         self.view: SchedulerMemory | None = None
         """The guest's memory, once it is readable by type."""
@@ -54,9 +50,7 @@ class CaptureTaker:
         self._rendezvous = rendezvous
         self._clock = clock
         self._collect = collect
-        self._step = step
-        self._step_index = step_index
-        self._elapsed_ms = elapsed_ms
+        self._now = now
 
     def label(self, trigger: Trigger, detail: str, tag: str | None) -> Label:
         """Name a capture; a tag is made from the trigger when there is none."""
@@ -68,13 +62,14 @@ class CaptureTaker:
             trigger=trigger,
             detail=detail,
             mono_ns=self._clock(),
-            step=self._step(),
+            step=self._now.step,
             life=self.life,
         )
 
     def stamped(self, stamp: Stamp) -> Stamp:
         """The stamp with the step and the time of now."""
-        return msgspec.structs.replace(stamp, step_index=self._step_index(), elapsed_ms=self._elapsed_ms())
+        now = self._now
+        return msgspec.structs.replace(stamp, step_index=now.step_index, elapsed_ms=now.elapsed_ms())
 
     async def take(self, label: Label, watch: Stopwatch) -> Job:
         """Capture the standing guest, as far as it can be read."""

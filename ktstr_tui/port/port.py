@@ -1,13 +1,12 @@
-"""The guest's port: bytes in, actions out; replies back in order.
+"""The guest's port: bytes in, actions out; what is in the outbox goes back in order.
 
-Reading never waits for anything but the guest. Writing goes through a bounded queue, because a guest that does
-not read must not hold up the run; what does not fit is dropped and counted.
+Reading never waits for anything but the guest.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 
@@ -15,16 +14,11 @@ from ktstr_tui.model.facts import FrameCounters
 from ktstr_tui.port.actions import Action
 from ktstr_tui.port.dispatch import Dispatcher
 from ktstr_tui.port.floodgate import FloodGate
+from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.verdict import RESULT_KINDS
-from ktstr_tui.wire.frames import FrameAssembler, encode_frame
-from ktstr_tui.wire.messages import MsgType
+from ktstr_tui.wire.frames import FrameAssembler
 
 READ_BYTES = 65536
-MAX_QUEUED_REPLIES = 64
-"""Answers that may wait for a guest that does not read."""
-RESERVED_REPLIES = 4
-"""Room beyond that for the host's own words: a guest cannot talk itself out of its Shutdown."""
-_ANSWERS = (MsgType.SnapshotReply, MsgType.KernelOpReply)
 
 
 class GuestPort:
@@ -32,30 +26,34 @@ class GuestPort:
 
     Args:
         stream: Our end of the virtio-serial port.
-        handle: Takes each action, in order, on the trio thread; must not block.
+        outbox: What is to be written to it.
+        handlers: Each takes every action, in order, on the trio thread; must not block.
         clock: Host monotonic clock in nanoseconds.
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, handle: Callable[[Action], None], clock: Callable[[], int]
+        self,
+        stream: trio.abc.Stream,
+        outbox: Outbox,
+        handlers: Iterable[Callable[[Action], None]],
+        clock: Callable[[], int],
     ) -> None:
         self.dispatcher = Dispatcher()
         self.last_frame_ns = clock()
         """When the guest last sent a whole frame."""
         self._stream = stream
-        self._handle = handle
+        self._outbox = outbox
+        self._handlers = tuple(handlers)
         self._clock = clock
         self._assembler = FrameAssembler()
         self._gate = FloodGate()
-        self._send, self._queued = trio.open_memory_channel[bytes](MAX_QUEUED_REPLIES + RESERVED_REPLIES)
-        self._dropped: Counter[str] = Counter()
         self.ended = trio.Event()
         """Set when the guest's last byte has been taken."""
 
     async def run(self) -> None:
         """Pump both ways until the guest closes its end or is gone."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write)
+            nursery.start_soon(self._outbox.write_to, self._stream)
             try:
                 while data := await self._stream.receive_some(READ_BYTES):
                     self.feed(bytes(data))
@@ -71,23 +69,15 @@ class GuestPort:
         if frames:
             self.last_frame_ns = now_ns
         for action in self._gate.admit(self.dispatcher.dispatch(frames), now_ns):
-            self._handle(action)
-
-    def reply(self, kind: MsgType, payload: bytes = b"") -> None:
-        """Queue a frame for the guest; dropped and counted when too many wait already."""
-        waiting = self._send.statistics().current_buffer_used
-        most = MAX_QUEUED_REPLIES if kind in _ANSWERS else MAX_QUEUED_REPLIES + RESERVED_REPLIES
-        if waiting < most:
-            self._send.send_nowait(encode_frame(kind, payload))
-        else:
-            self._dropped[f"to guest: {kind.name}: queue full"] += 1
+            for handle in self._handlers:
+                handle(action)
 
     def counters(self) -> FrameCounters:
         """Everything that was counted about frames so far."""
         assembled = self._assembler.statistics()
         dispatched = self.dispatcher.statistics()
         # An inert frame moved nothing and is only in the bucket, until the end or until it is full.
-        dropped = Counter(dispatched.dropped) + Counter(dispatched.inert) + self._dropped
+        dropped = Counter(dispatched.dropped) + Counter(dispatched.inert) + self._outbox.dropped
         dropped += Counter(
             {f"{kind.name}: bucket full": dispatched.evicted.get(kind.name, 0) for kind in RESULT_KINDS}
         )
@@ -113,10 +103,3 @@ class GuestPort:
         """Bytes of text that were left out because there was too much of it, by type."""
         left_out = self._gate.statistics().dropped_text_bytes
         return {f"guest: {kind} bytes left out": count for kind, count in left_out.items()}
-
-    async def _write(self) -> None:
-        async for frame in self._queued:
-            try:
-                await self._stream.send_all(frame)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                self._dropped["to guest: port closed"] += 1

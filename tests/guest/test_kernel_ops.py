@@ -14,8 +14,6 @@ import pytest
 import trio
 from drgn.helpers.linux.pid import find_task
 
-from ktstr_tui.backend.kernel_ops import GuestKernelOps
-from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.report.collect import collect
@@ -28,6 +26,7 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.events import Event, KernelOpDone
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.ops.audit import AuditTrail
+from ktstr_tui.ops.guest_ops import GuestKernelOps
 from ktstr_tui.ops.kernel_ops import KernelOps, OpResult
 from ktstr_tui.ops.writable import WritableRam
 from ktstr_tui.port.actions import (
@@ -38,6 +37,7 @@ from ktstr_tui.port.actions import (
     Text,
     WorkersSeen,
 )
+from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.port import GuestPort
 from ktstr_tui.port.verdict import judge, result_line
 from ktstr_tui.wire.kernel_ops import (
@@ -237,12 +237,13 @@ async def weighing(spec: MachineSpec, directory: Path) -> AsyncIterator[tuple[Op
                 reported.set()
 
     async with open_machine(replace(spec, initrd=initrd)) as machine, trio.open_nursery() as nursery:
-        port = GuestPort(machine.bulk, handle, lambda: 0)
+        outbox = Outbox()
+        port = GuestPort(machine.bulk, outbox, [handle], lambda: 0)
         nursery.start_soon(port.run)
         with trio.fail_after(BOOT_DEADLINE_S):
             await ready.wait()
         async with operating(machine, directory) as it:
-            port.reply(MsgType.AccessorReady)
+            outbox.reply(MsgType.AccessorReady)
             with trio.fail_after(BOOT_DEADLINE_S):
                 await reported.wait()
             yield it, list(reports[-1].report.workers)
@@ -352,16 +353,15 @@ async def test_a_guest_asks_and_looks_for_itself(
     spec = replace(machine_spec, initrd=asking_initrd)
     bridge = SnapshotBridge(no_capture)
     async with open_machine(spec) as machine, trio.open_nursery() as nursery:
-        set_task_local(bridge)
         guest = Asking(nursery)
-        port = GuestPort(machine.bulk, guest.handle, lambda: 0)
+        outbox = Outbox()
+        port = GuestPort(machine.bulk, outbox, [guest.handle], lambda: 0)
         nursery.start_soon(port.run)
         with trio.fail_after(BOOT_DEADLINE_S):
             await guest.ready.wait()
         async with operating(machine, tmp_path) as it:
-            guest.ops = GuestKernelOps(it.ops, port.reply, lambda: 0)
-            bridge.with_kernel_op(guest.ops.carry_out)
-            port.reply(MsgType.AccessorReady)
+            guest.ops = GuestKernelOps(it.ops, bridge, outbox.reply, lambda: 0)
+            outbox.reply(MsgType.AccessorReady)
             with trio.fail_after(BOOT_DEADLINE_S):
                 await guest.done.wait()
             check_asked(guest)

@@ -158,14 +158,14 @@ class Rendezvous:
 
     Args:
         engine: Stops the guest.
-        now_ns: Host monotonic clock.
+        log: Keeps when the guest stood.
         timeout_s: Deadline of every single wait.
     """
 
-    def __init__(self, engine: Engine, now_ns: Callable[[], int], timeout_s: float) -> None:
+    def __init__(self, engine: Engine, log: FrozenLog, timeout_s: float) -> None:
         self.engine = engine
         self.timeout_s = timeout_s
-        self.log = FrozenLog(now_ns)
+        self.log = log
         self.timeouts = 0
         self._asked = 0
         self._watches: Counter[tuple[int, int]] = Counter()

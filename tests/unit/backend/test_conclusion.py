@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ktstr_tui.backend.bridge_news import BridgeNews
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.summary import summarize
 from ktstr_tui.capture.bridge import SnapshotBridge
+from ktstr_tui.capture.bridge_news import BridgeNews
 from ktstr_tui.capture.periodic import PeriodicStatistics
 from ktstr_tui.capture.report.dual import EarlyStatistics
 from ktstr_tui.capture.snapshots import MAX_STORED_SNAPSHOTS

@@ -48,6 +48,16 @@ class Saved:
         return f"/captures/{file_name(number, report.tag, kind_of(report))}"
 
 
+class Stalling:
+    """A moment of a scenario."""
+
+    step: str | None = "stalling"
+    step_index: int | None = 2
+
+    def __init__(self) -> None:
+        self.elapsed_ms: Callable[[], float | None] = lambda: None
+
+
 class Rig:
     """A coordinator with everything fake around it."""
 
@@ -58,6 +68,7 @@ class Rig:
         self.store = Saved()
         self.bridge = SnapshotBridge(no_capture)
         self.events: list[Event] = []
+        self.now = Stalling()
         self.coordinator = Coordinator(
             self.engine,
             self.emit,
@@ -65,8 +76,7 @@ class Rig:
             collect=self.collect,
             store=self.store,
             bridge=self.bridge,
-            step=lambda: "stalling",
-            step_index=lambda: 2,
+            now=self.now,
         )
 
     def emit(self, event: Event) -> None:

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktstr_tui.capture.accessor import AccessorFailedError, AccessorState, AccessorTimeoutError, WorkerState
-from ktstr_tui.capture.active import active_bridge, require_bridge, set_task_local, with_active_bridge
 from ktstr_tui.capture.bridge import (
     MAX_STORED_EVENTS,
     MAX_STORED_KERNEL_OPS,
@@ -492,47 +491,6 @@ def test_kernel_op_log_is_bounded_and_counts_its_losses() -> None:
         bridge.record_kernel_op_reply(str(index), Reply(True))
     assert bridge.drain_kernel_ops()[0][0] == "2"
     assert bridge.statistics().kernel_ops_dropped == 2
-
-
-# -- the active bridge ----------------------------------------------------------------------------------
-
-
-def test_no_bridge_is_active_by_default() -> None:
-    assert active_bridge() is None
-    assert with_active_bridge(len) is None
-    with pytest.raises(InternalError, match="no snapshot bridge"):
-        require_bridge()
-
-
-def test_the_guard_restores_the_outer_bridge() -> None:
-    outer, inner = empty_bridge(), empty_bridge()
-    with set_task_local(outer):
-        guard = set_task_local(inner)
-        assert active_bridge() is inner
-        guard.close()
-        guard.close()
-        assert active_bridge() is outer
-        assert with_active_bridge(lambda bridge: bridge) is outer
-    assert active_bridge() is None
-
-
-async def test_a_bridge_is_seen_by_tasks_below_and_not_beside() -> None:
-    bridge = empty_bridge()
-    seen: dict[str, SnapshotBridge | None] = {}
-
-    async def look(name: str) -> None:
-        seen[name] = active_bridge()
-
-    async def install() -> None:
-        with set_task_local(bridge):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(look, "below")
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(install)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(look, "beside")
-    assert seen == {"below": bridge, "beside": None}
 
 
 def test_repr_shows_counts_and_no_reports() -> None:

@@ -149,7 +149,7 @@ class Run:
         self.rig = rig
         self.clock = ScenarioClock(clock_ns, rig.coordinator.frozen_total_ns)
         self.ready = trio.Event()
-        rig.coordinator._taker._elapsed_ms = self.clock.elapsed_ms
+        rig.now.elapsed_ms = self.clock.elapsed_ms
         self.captures = PeriodicCaptures(
             count,
             clock=self.clock,

@@ -93,7 +93,7 @@ def test_the_collector_is_off_inside_only() -> None:
 async def test_a_stop_is_not_left_half_done_by_a_cancelled_caller(autojump_clock: MockClock) -> None:
     engine = FakeEngine(FakeView())
     engine.stop_delay_s = 1.0
-    rendezvous = Rendezvous(engine, clock_ns, 2.0)
+    rendezvous = Rendezvous(engine, FrozenLog(clock_ns), 2.0)
     with trio.move_on_after(0.5):
         await rendezvous.stop()
     assert rendezvous.standing
@@ -108,7 +108,7 @@ async def test_a_stop_is_not_left_half_done_by_a_cancelled_caller(autojump_clock
 async def test_a_stop_that_does_not_come_is_a_timeout(autojump_clock: MockClock) -> None:
     engine = FakeEngine(FakeView())
     engine.stop_delay_s = 10.0
-    rendezvous = Rendezvous(engine, clock_ns, 2.0)
+    rendezvous = Rendezvous(engine, FrozenLog(clock_ns), 2.0)
     with pytest.raises(RendezvousTimeoutError, match="stopping the vCPUs took longer than 2 s"):
         await rendezvous.stop()
     assert not rendezvous.standing
@@ -119,7 +119,7 @@ async def test_a_guest_that_cannot_go_on_is_lost(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = FakeEngine(FakeView())
-    rendezvous = Rendezvous(engine, clock_ns, 2.0)
+    rendezvous = Rendezvous(engine, FrozenLog(clock_ns), 2.0)
     await rendezvous.stop()
     monkeypatch.setattr(engine, "resume", trio.sleep_forever)
     with pytest.raises(GuestLostError, match="resuming the vCPUs took longer"):

@@ -6,10 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ktstr_tui.backend.guest_requests import ScenarioWatches
-from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.bridge import WatchRefusedError
 from ktstr_tui.capture.finisher import MAX_UNFINISHED
+from ktstr_tui.capture.watch.scenario_watches import ScenarioWatches
 from ktstr_tui.capture.watch.watch_spec import HITS_PER_S, WatchSpec
 from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
@@ -474,11 +473,8 @@ async def test_slot_0_and_a_user_may_watch_the_same_bytes(autojump_clock: MockCl
 
 
 def scenario_watches(rig: WatchRig) -> ScenarioWatches:
-    """Installs the rig's bridge for the rest of the test's own task, and the watch callback on it."""
-    set_task_local(rig.bridge)
-    watches = ScenarioWatches(rig.coordinator.watches)
-    watches.install(rig.bridge)
-    return watches
+    """The guest's watches through the rig's bridge."""
+    return ScenarioWatches(rig.coordinator.watches, rig.bridge)
 
 
 async def test_the_guests_watch_takes_a_bridge_slot_and_captures_under_its_symbol(

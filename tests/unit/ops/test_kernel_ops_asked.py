@@ -6,9 +6,9 @@ import msgspec
 import pytest
 import trio
 
-from ktstr_tui.backend.kernel_ops import MAX_AT_ONCE, MAX_PER_S, GuestKernelOps, serve_command
-from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.ops.command import serve_command
+from ktstr_tui.ops.guest_ops import MAX_AT_ONCE, MAX_PER_S, GuestKernelOps
 from ktstr_tui.port.actions import KernelOpRequested, RefuseKernelOp
 from ktstr_tui.port.dispatch import Dispatcher
 from ktstr_tui.wire.frames import Frame
@@ -59,8 +59,7 @@ class Port:
     def __init__(self, ops: Ops) -> None:
         self.replies: list[KernelOpReply] = []
         self.now_ns = 0
-        self.guest = GuestKernelOps(ops.ops, self._reply, lambda: self.now_ns)
-        set_task_local(ops.rig.bridge.with_kernel_op(self.guest.carry_out))
+        self.guest = GuestKernelOps(ops.ops, ops.rig.bridge, self._reply, lambda: self.now_ns)
 
     def _reply(self, kind: MsgType, payload: bytes) -> None:
         assert kind is MsgType.KernelOpReply

@@ -10,7 +10,8 @@ from ktstr_tui.backend.guestwatch import watch_exit
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.guest.machine import Machine, MachineExit
 from ktstr_tui.port import actions as act
-from ktstr_tui.port.port import MAX_QUEUED_REPLIES, RESERVED_REPLIES, GuestPort
+from ktstr_tui.port.outbox import MAX_QUEUED_REPLIES, RESERVED_REPLIES, Outbox
+from ktstr_tui.port.port import GuestPort
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import (
     ExitCode,
@@ -32,7 +33,8 @@ class Port:
         self.guest, ours = memory_stream_pair()
         self.actions: list[act.Action] = []
         self.now_ns = 0
-        self.port = GuestPort(ours, self.actions.append, lambda: self.now_ns)
+        self.outbox = Outbox()
+        self.port = GuestPort(ours, self.outbox, [self.actions.append], lambda: self.now_ns)
 
     def of(self, kind: type) -> list[act.Action]:
         """Actions of one type."""
@@ -89,9 +91,9 @@ def test_left_out_text_is_among_the_drops() -> None:
 async def test_answers_to_a_guest_that_does_not_read_leave_room_for_the_hosts_own_words() -> None:
     port = Port()
     for _ in range(MAX_QUEUED_REPLIES + 10):
-        port.port.reply(MsgType.SnapshotReply, REPLY)
+        port.outbox.reply(MsgType.SnapshotReply, REPLY)
     for _ in range(RESERVED_REPLIES + 1):
-        port.port.reply(MsgType.Shutdown)
+        port.outbox.reply(MsgType.Shutdown)
     dropped = port.port.counters().dropped
     assert dropped == {"to guest: SnapshotReply: queue full": 10, "to guest: Shutdown: queue full": 1}
     async with trio.open_nursery() as nursery:
@@ -140,3 +142,13 @@ async def test_a_port_that_never_ends_does_not_hold_up_the_end(
     ending = RunEnd()
     await watch_exit(dead_machine, ending, lambda: False, trio.Event())
     assert (await ending.wait()).error is not None
+
+
+def test_every_handler_takes_every_action_in_order() -> None:
+    first: list[act.Action] = []
+    second: list[act.Action] = []
+    _, ours = memory_stream_pair()
+    port = GuestPort(ours, Outbox(), [first.append, second.append], lambda: 0)
+    port.feed(encode_frame(MsgType.ScenarioStart) + encode_frame(MsgType.Exit, ExitCode(0).pack()))
+    assert first == second
+    assert [type(action) for action in first] == [act.ScenarioStarted, act.Exited, act.VerdictsReady]

@@ -6,15 +6,15 @@ import msgspec
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ktstr_tui.backend.guest_requests import MEMORY_WAIT_S
-from ktstr_tui.backend.swaps import SWAP_S
 from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.snapshots import CaptureUnavailable
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import Logged
 from ktstr_tui.port import actions as act
+from ktstr_tui.port.guest_requests import MEMORY_WAIT_S
+from ktstr_tui.port.swaps import SWAP_S
 from ktstr_tui.wire.messages import ScenarioEnd, SnapshotKind, SnapshotRequest, SnapshotStatus, Stimulus
-from tests.unit.backend.asking import Asked
+from tests.unit.port.asking import Asked
 
 REQUEST = act.SnapshotRequested(SnapshotRequest(7, SnapshotKind.CAPTURE, "mine"))
 OK, ERR, QUEUED = SnapshotStatus.OK, SnapshotStatus.ERR, SnapshotStatus.QUEUED

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import trio
 
-from ktstr_tui.backend.actions import ActionHandler, StepInfo
-from ktstr_tui.backend.guest_requests import GuestRequests
-from ktstr_tui.backend.kernel_ops import GuestKernelOps
-from ktstr_tui.backend.swaps import SwapWatch
 from ktstr_tui.capture.accessor import AccessorState
-from ktstr_tui.capture.active import set_task_local
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.port.claims import KernelClaims
+from ktstr_tui.port.guest_requests import GuestRequests
+from ktstr_tui.port.handler import ActionHandler, Servers
+from ktstr_tui.port.now import Now, StepInfo
+from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.scenario_clock import ScenarioClock
+from ktstr_tui.port.swaps import SwapWatch
+from ktstr_tui.wire.kernel_ops import KernelOpRequest
 from ktstr_tui.wire.messages import MsgType, SnapshotReply, SnapshotStatus
 
 
+class Kept(Outbox):
+    """An outbox that keeps what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replies: list[tuple[MsgType, bytes]] = []
+
+    def reply(self, kind: MsgType, payload: bytes = b"") -> None:
+        self.replies.append((kind, payload))
+
+
+class NoKernelOps:
+    """Serves no kernel operation; nobody may ask for one."""
+
+    def accept(self, request: KernelOpRequest, nursery: trio.Nursery) -> None:
+        raise AssertionError("nobody asked for a kernel operation")
+
+    def refuse(self, request_id: int, reason: str) -> None:
+        raise AssertionError("nobody asked for a kernel operation")
+
+
 class Asked:
-    """Takes actions, and keeps what came of them. Its bridge is that of the test's own task from here on.
+    """Takes actions, and keeps what came of them. It has a bridge of its own.
 
     Args:
         nursery: Where requests are served.
@@ -41,7 +61,6 @@ class Asked:
         steps: tuple[StepInfo, ...] = (),
         accessor: AccessorState | None = None,
     ) -> None:
-        self.replies: list[tuple[MsgType, bytes]] = []
         self.taken: list[str] = []
         self.events: list[Event] = []
         self.go = trio.Event()
@@ -53,23 +72,19 @@ class Asked:
         if not waits:
             self.go.set()
         self.bridge = SnapshotBridge(self._capture).with_accessor_state(self.accessor)
-        set_task_local(self.bridge)
-        self.swaps = SwapWatch(self.events.append)
+        self.swaps = SwapWatch(self.events.append, self.bridge)
+        self.outbox = Kept()
+        self.replies = self.outbox.replies
+        requests = GuestRequests(self.outbox.reply, self.bridge, self._watch, self.swaps, lambda: busy)
         self.handler = ActionHandler(
             emit=self.events.append,
-            steps=steps,
-            reply=self._reply,
-            requests=GuestRequests(self._reply, self._watch, self.swaps, lambda: busy),
-            swaps=self.swaps,
-            kernel_ops=cast("GuestKernelOps", None),
-            claims=KernelClaims(self.events.append),
-            clock=self.clock,
             nursery=nursery,
+            outbox=self.outbox,
+            now=Now(self.clock, steps),
+            servers=Servers(requests, NoKernelOps()),
+            claims=KernelClaims(self.events.append),
             fail=lambda reason, error: None,
         )
-
-    def _reply(self, kind: MsgType, payload: bytes) -> None:
-        self.replies.append((kind, payload))
 
     async def _capture(self, tag: str) -> CaptureReport | None:
         await self.go.wait()

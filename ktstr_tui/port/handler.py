@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import singledispatchmethod
 from typing import Protocol
 
 import trio
 
-from ktstr_tui.backend.guest_requests import GuestRequests
-from ktstr_tui.backend.kernel_ops import GuestKernelOps
-from ktstr_tui.backend.swaps import SwapWatch
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.errors import KtstrError, SchedulerRejectedError
 from ktstr_tui.model.kinds import GuestPhase, OutputStream
 from ktstr_tui.model.text import printable
 from ktstr_tui.port import actions as act
 from ktstr_tui.port.claims import KernelClaims
-from ktstr_tui.port.scenario_clock import ScenarioClock
+from ktstr_tui.port.guest_requests import GuestRequests
+from ktstr_tui.port.now import Now
+from ktstr_tui.port.outbox import Outbox
+from ktstr_tui.wire.kernel_ops import KernelOpRequest
 from ktstr_tui.wire.messages import LifecyclePhase, MsgType
 
 _STREAMS: dict[MsgType, OutputStream] = {
@@ -35,13 +36,22 @@ _PHASES: dict[LifecyclePhase, GuestPhase] = {
 }
 
 
-class StepInfo(Protocol):
-    """What is known of a step beforehand."""
+class KernelOpServer(Protocol):
+    """Serves reads and writes of kernel memory to the guest."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def scheduler(self) -> str: ...
+    def accept(self, request: KernelOpRequest, nursery: trio.Nursery) -> None:
+        """Begin to serve a request, or refuse it; does not wait."""
+
+    def refuse(self, request_id: int, reason: str) -> None:
+        """Answer a request that could not be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Who serves what the guest asks for."""
+
+    snapshots: GuestRequests
+    kernel_ops: KernelOpServer
 
 
 class ActionHandler:
@@ -49,44 +59,33 @@ class ActionHandler:
 
     Args:
         emit: Takes events.
-        steps: The scenario's steps.
-        reply: Queues a frame for the guest.
-        requests: Serves captures and watches.
-        swaps: Follows the schedulers of the steps.
-        kernel_ops: Serves reads and writes of kernel memory.
+        nursery: Where what the guest asked for is served.
+        outbox: Takes frames for the guest.
+        now: The scenario's step and time, which the guest's frames move.
+        servers: Serve what the guest asks for.
         claims: Checks what the guest says of its kernel's place.
-        clock: The scenario's time, which the guest's frames start and stop.
-        nursery: Where captures asked for by the guest run.
         fail: Ends the run: reason and error.
     """
 
     def __init__(
         self,
         emit: Callable[[ev.Event], object],
-        steps: tuple[StepInfo, ...],
-        reply: Callable[[MsgType, bytes], None],
-        requests: GuestRequests,
-        swaps: SwapWatch,
-        kernel_ops: GuestKernelOps,
-        claims: KernelClaims,
-        clock: ScenarioClock,
         nursery: trio.Nursery,
+        outbox: Outbox,
+        now: Now,
+        servers: Servers,
+        claims: KernelClaims,
         fail: Callable[[str, KtstrError], None],
     ) -> None:
         self.system_ready = trio.Event()
         self.exit_code: int | None = None
-        """The guest's last word, once it came."""
-        self.step: str | None = None
-        self.step_index: int | None = None
+        """The exit code in the guest's last frame, once it came."""
         self._emit = emit
-        self._steps = steps
-        self._reply = reply
-        self._requests = requests
-        self._swaps = swaps
-        self._kernel_ops = kernel_ops
-        self._claims = claims
-        self._clock = clock
         self._nursery = nursery
+        self._outbox = outbox
+        self._now = now
+        self._servers = servers
+        self._claims = claims
         self._fail = fail
 
     @singledispatchmethod
@@ -110,13 +109,11 @@ class ActionHandler:
     def _(self, action: act.StepChanged) -> None:
         stimulus = action.stimulus
         index = stimulus.step_index
-        known = self._steps[index] if index < len(self._steps) else None
-        self.step_index = index
-        self.step = known.name if known else f"step {index}"
+        known = self._now.begin_step(index)
         self._emit(
             ev.StepStarted(
                 index=index,
-                name=self.step,
+                name=known.name if known else f"step {index}",
                 scheduler=known.scheduler if known else "unknown",
                 elapsed_ms=stimulus.elapsed_ms,
                 worker_count=stimulus.worker_count,
@@ -124,27 +121,27 @@ class ActionHandler:
             )
         )
         if known is not None:
-            self._swaps.step_began(known.name, known.scheduler, self._nursery)
+            self._servers.snapshots.step_began(known.name, known.scheduler, self._nursery)
 
     @handle.register
     def _(self, action: act.ScenarioStarted) -> None:
-        self._clock.start()
+        self._now.clock.start()
         self._emit(ev.ScenarioChanged(state="started"))
 
     @handle.register
     def _(self, action: act.ScenarioPaused) -> None:
-        self._clock.pause()
+        self._now.clock.pause()
         self._emit(ev.ScenarioChanged(state="paused"))
 
     @handle.register
     def _(self, action: act.ScenarioResumed) -> None:
-        self._clock.resume()
+        self._now.clock.resume()
         self._emit(ev.ScenarioChanged(state="resumed"))
 
     @handle.register
     def _(self, action: act.ScenarioEnded) -> None:
         end = action.end
-        self._clock.end()
+        self._now.clock.end()
         self._emit(
             ev.ScenarioChanged(
                 state="ended", elapsed_ms=end.elapsed_ms, total_iterations=end.total_iterations or 0
@@ -165,7 +162,7 @@ class ActionHandler:
         first, self.exit_code = self.exit_code is None, action.code
         if first:
             # The guest waits for it: only now is it certain that all it said was read.
-            self._reply(MsgType.Shutdown, b"")
+            self._outbox.reply(MsgType.Shutdown, b"")
 
     @handle.register
     def _(self, action: act.WorkersSeen) -> None:
@@ -185,16 +182,16 @@ class ActionHandler:
 
     @handle.register
     def _(self, action: act.Refuse) -> None:
-        self._requests.refuse(action.request_id, action.reason)
+        self._servers.snapshots.refuse(action.request_id, action.reason)
 
     @handle.register
     def _(self, action: act.SnapshotRequested) -> None:
-        self._requests.accept(action.request, self.step_index, self._nursery)
+        self._servers.snapshots.accept(action.request, self._now.step_index, self._nursery)
 
     @handle.register
     def _(self, action: act.KernelOpRequested) -> None:
-        self._kernel_ops.accept(action.request, self._nursery)
+        self._servers.kernel_ops.accept(action.request, self._nursery)
 
     @handle.register
     def _(self, action: act.RefuseKernelOp) -> None:
-        self._kernel_ops.refuse(action.request_id, action.reason)
+        self._servers.kernel_ops.refuse(action.request_id, action.reason)

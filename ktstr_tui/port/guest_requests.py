@@ -3,26 +3,19 @@
 The guest waits for an answer to each request, for up to 30 s. So whatever cannot be served at once is answered with
 "queued" first, and whatever fails with the reason: that there is no bridge, that memory is not readable by type yet,
 that it never will be, that the guest did not stop.
-
-The bridge counts the slots that scenarios hold and takes one before it calls back, so its watch callback must not
-wait: it takes the real slot and returns, and the request is answered when the watch is armed. Such a watch makes a
-capture at every hit, under the name of its symbol; its slot goes back to the bridge when the watch ends.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import trio
 
-from ktstr_tui.backend.swaps import SwapWatch
-from ktstr_tui.capture.active import require_bridge
-from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.watch.watch_spec import WatchSpec
-from ktstr_tui.capture.watch.watches import UserWatches
 from ktstr_tui.model.errors import GuestError, KtstrError, UsageError
 from ktstr_tui.model.kinds import TRIGGERS
+from ktstr_tui.port.swaps import SwapWatch
 from ktstr_tui.wire.messages import MsgType, SnapshotKind, SnapshotReply, SnapshotRequest, SnapshotStatus
 
 MEMORY_WAIT_S = 20.0
@@ -34,35 +27,17 @@ _HOSTS_OWN_TAG = re.compile(
 """Captures under these names are the host's word; a guest must not put its own in their place."""
 
 
-class ScenarioWatches:
-    """The bridge's watch callback: takes real slots for watches of the scenario.
+class Snapshots(Protocol):
+    """The snapshot bridge, as far as the guest's requests need it."""
 
-    Args:
-        watches: The slots.
-    """
+    async def wait_for_worker_state_not_trying(self, deadline: float, op_label: str) -> None:
+        """Wait until the guest's memory can be read, or never will be."""
 
-    def __init__(self, watches: UserWatches) -> None:
-        self._watches = watches
-        self._slot = 0
+    async def capture(self, name: str) -> bool:
+        """Capture the guest; whether there is a report."""
 
-    async def watch(self, symbol: str) -> None:
-        """Arm a watch through the bridge; returns when it is armed, or waits for memory or a pointer.
-
-        Raises:
-            KtstrError: It was refused; its slot is free again.
-        """
-        require_bridge().register_watch(symbol)
-        await self._watches.wait_settled(self._slot)
-
-    def install(self, bridge: SnapshotBridge) -> None:
-        """Become the watch callback of a bridge."""
-
-        def register(symbol: str) -> None:
-            spec = WatchSpec(expression=symbol, capture=True, tag=symbol)
-            # Looking for similar names is slow, and the guest may ask as often as it likes.
-            self._slot = self._watches.register(spec, bridge.release_watch, suggest=False)
-
-        bridge.with_watch_register(register)
+    async def capture_with_step(self, name: str, step_index: int) -> bool:
+        """Capture the guest for a step; whether there is a report."""
 
 
 class GuestRequests:
@@ -70,6 +45,7 @@ class GuestRequests:
 
     Args:
         reply: Queues a frame for the guest.
+        snapshots: Takes captures and keeps them by tag.
         watch: Arms a watch on a symbol.
         swaps: Knows whether the scheduler of the step is followed yet.
         busy: Whether a capture would have to wait its turn.
@@ -78,11 +54,13 @@ class GuestRequests:
     def __init__(
         self,
         reply: Callable[[MsgType, bytes], None],
+        snapshots: Snapshots,
         watch: Callable[[str], Awaitable[None]],
         swaps: SwapWatch,
         busy: Callable[[], bool],
     ) -> None:
         self._reply = reply
+        self._snapshots = snapshots
         self._watch = watch
         self._swaps = swaps
         self._busy = busy
@@ -91,6 +69,10 @@ class GuestRequests:
     def accept(self, request: SnapshotRequest, step_index: int | None, nursery: trio.Nursery) -> None:
         """Begin to serve a request; does not wait."""
         nursery.start_soon(self._serve, request, step_index)
+
+    def step_began(self, step: str, scheduler: str, nursery: trio.Nursery) -> None:
+        """A step begins under a scheduler: captures wait until that one is followed. Does not wait."""
+        self._swaps.step_began(step, scheduler, nursery)
 
     def refuse(self, request_id: int, reason: str) -> None:
         """Answer a request that could not be understood."""
@@ -119,8 +101,7 @@ class GuestRequests:
         return tag or f"guest-{self._unnamed:03d}"
 
     async def _capture(self, name: str, step_index: int | None) -> None:
-        bridge = require_bridge()
-        label = f"capture {name}"
+        bridge, label = self._snapshots, f"capture {name}"
         await bridge.wait_for_worker_state_not_trying(trio.current_time() + MEMORY_WAIT_S, label)
         await self._swaps.settled()
         if step_index is None:

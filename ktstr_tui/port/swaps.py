@@ -11,10 +11,10 @@ A swap that the host never sees is told: what is shown would belong to another s
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
-from ktstr_tui.capture.active import require_bridge
 from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged
@@ -25,17 +25,29 @@ _MEMORY_ONLY = 1
 """The publish number before any scheduler: memory alone."""
 
 
+class Accessor(Protocol):
+    """The snapshot bridge, as far as swaps need it."""
+
+    def accessor_publish_seqno(self) -> int:
+        """How often memory, or another scheduler in it, has become readable."""
+
+    async def wait_for_accessor_publish_advance(self, prior: int, deadline: float, label: str) -> int:
+        """Wait until that number is past ``prior``; the new number."""
+
+
 class SwapWatch:
     """Waits for the accessor at each step that brings another scheduler.
 
     Args:
         emit: Takes events.
+        accessor: Counts the schedulers that became readable.
     """
 
-    def __init__(self, emit: Callable[[Event], object]) -> None:
+    def __init__(self, emit: Callable[[Event], object], accessor: Accessor) -> None:
         self.unseen = 0
         """Swaps that were not followed in time."""
         self._emit = emit
+        self._accessor = accessor
         self._scheduler = NO_SCHEDULER
         self._seqno = _MEMORY_ONLY
         self._done = trio.Event()
@@ -56,16 +68,15 @@ class SwapWatch:
         if self.pending:
             return
         if not changed or scheduler == NO_SCHEDULER:
-            self._seqno = max(self._seqno, require_bridge().accessor_publish_seqno())
+            self._seqno = max(self._seqno, self._accessor.accessor_publish_seqno())
             return
         self._done = done = trio.Event()
         nursery.start_soon(self._follow, f"step {step}, scheduler {scheduler}", done)
 
     async def _follow(self, label: str, done: trio.Event) -> None:
-        bridge = require_bridge()
         deadline = trio.current_time() + SWAP_S
         try:
-            self._seqno = await bridge.wait_for_accessor_publish_advance(self._seqno, deadline, label)
+            self._seqno = await self._accessor.wait_for_accessor_publish_advance(self._seqno, deadline, label)
         except KtstrError as error:
             self.unseen += 1
             self._emit(Logged(severity="warning", source="swap", text=error.message))

@@ -12,9 +12,9 @@ from typing import Final, Protocol
 
 import trio
 
-from ktstr_tui.backend.beat_news import GUEST_PROGRAM_PID, ORIGIN_WORDS, StallAlerts, shown_pid
 from ktstr_tui.health.silence import Explainer
 from ktstr_tui.heartbeat import events as ob
+from ktstr_tui.heartbeat.news import GUEST_PROGRAM_PID, ORIGIN_WORDS, StallAlerts, shown_pid
 from ktstr_tui.heartbeat.observer import Observer
 from ktstr_tui.heartbeat.sentence import stall_sentence
 from ktstr_tui.kernel.view import KernelView

@@ -20,7 +20,7 @@ from ktstr_tui.wire.messages import (
     SnapshotRequest,
     SnapshotStatus,
 )
-from tests.unit.backend.asking import Asked
+from tests.unit.port.asking import Asked
 
 
 async def handle(*actions: act.Action) -> Asked:

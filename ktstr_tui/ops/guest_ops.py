@@ -1,4 +1,4 @@
-"""Kernel operations as they are asked for: by the guest in frames, by viewers in a command.
+"""Kernel operations that the guest asks for in frames.
 
 The guest may ask as often as it likes and about anything. So it gets a number of operations at a time and a number
 in a second, past which it is refused at once; and every request whose id can be read is answered, because the
@@ -8,27 +8,24 @@ guest waits for nothing else meanwhile. Its operations go through the run's brid
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import msgspec
 import trio
 
-from ktstr_tui.backend.guest_requests import MEMORY_WAIT_S
-from ktstr_tui.capture.active import require_bridge
+from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.watch.slots import HitBudget
-from ktstr_tui.model.errors import InternalError, KtstrError, UsageError
-from ktstr_tui.model.outputs import KernelOpResult
+from ktstr_tui.model.errors import InternalError, KtstrError
 from ktstr_tui.ops.kernel_ops import KernelOps
+from ktstr_tui.port.guest_requests import MEMORY_WAIT_S
 from ktstr_tui.wire.frames import MAX_PAYLOAD_BYTES
-from ktstr_tui.wire.kernel_ops import KERNEL_OP_TAG_MAX, KernelOp, KernelOpReply, KernelOpRequest
+from ktstr_tui.wire.kernel_ops import KernelOpReply, KernelOpRequest
 from ktstr_tui.wire.messages import MsgType
 
 MAX_AT_ONCE = 8
 """Operations of the guest that may be under way."""
 MAX_PER_S = 100
 """Operations of the guest in a second."""
-COMMAND_REPLY_BYTES = 1 << 20
-"""What an answer to a viewer may carry."""
 
 
 class GuestKernelOpsStatistics(msgspec.Struct, frozen=True):
@@ -46,6 +43,7 @@ class GuestKernelOps:
 
     Args:
         ops: Carries them out.
+        bridge: The run's; its kernel-op callback becomes this object's.
         reply: Queues a frame for the guest.
         clock: Host monotonic clock, in nanoseconds.
     """
@@ -53,10 +51,12 @@ class GuestKernelOps:
     def __init__(
         self,
         ops: KernelOps,
+        bridge: SnapshotBridge,
         reply: Callable[[MsgType, bytes], None],
         clock: Callable[[], int],
     ) -> None:
         self._ops = ops
+        self._bridge = bridge.with_kernel_op(self._carry_out)
         self._reply = reply
         self._clock = clock
         self._budget = HitBudget(MAX_PER_S)
@@ -81,12 +81,6 @@ class GuestKernelOps:
         """Counters so far."""
         return GuestKernelOpsStatistics(self._served, self._over_budget, self._malformed)
 
-    async def carry_out(self, request: KernelOpRequest) -> KernelOpReply:
-        """The bridge's kernel-op callback."""
-        result = await self._ops.run(request.op, "guest", reply_bytes=MAX_PAYLOAD_BYTES, suggest=False)
-        self._served += 1
-        return result.reply(request.request_id)
-
     async def _serve(self, request: KernelOpRequest) -> None:
         try:
             reply = await self._reply_of(request)
@@ -97,7 +91,7 @@ class GuestKernelOps:
         self._answer(reply)
 
     async def _reply_of(self, request: KernelOpRequest) -> KernelOpReply:
-        bridge = require_bridge()
+        bridge = self._bridge
         label = f"kernel operation {request.tag}".rstrip()
         await bridge.wait_for_worker_state_not_trying(trio.current_time() + MEMORY_WAIT_S, label)
         reply = await bridge.dispatch_kernel_op(request)
@@ -105,28 +99,10 @@ class GuestKernelOps:
             raise InternalError("no kernel-op callback is installed on this run's bridge")
         return cast("KernelOpReply", reply)
 
+    async def _carry_out(self, request: KernelOpRequest) -> KernelOpReply:
+        result = await self._ops.run(request.op, "guest", reply_bytes=MAX_PAYLOAD_BYTES, suggest=False)
+        self._served += 1
+        return result.reply(request.request_id)
+
     def _answer(self, reply: KernelOpReply) -> None:
         self._reply(MsgType.KernelOpReply, reply.pack())
-
-
-async def serve_command(ops: KernelOps, args: dict[str, Any], who: str) -> KernelOpResult:
-    """Carry out an operation for a viewer; what it read or changed, as plain values.
-
-    Raises:
-        UsageError: The arguments are no operation.
-        KtstrError: It was refused or failed.
-    """
-    try:
-        op = msgspec.convert(args, KernelOp)
-    except (msgspec.ValidationError, ValueError, TypeError) as error:
-        raise UsageError(f"kernel-op: {error}") from error
-    if len(op.tag.encode()) > KERNEL_OP_TAG_MAX:
-        raise UsageError(f"kernel-op: a tag has at most {KERNEL_OP_TAG_MAX} bytes")
-    result = await ops.run(op, who, reply_bytes=COMMAND_REPLY_BYTES)
-    result.raise_for_error()
-    return {
-        "mode": op.mode,
-        "direction": op.direction,
-        "entries": [msgspec.to_builtins(entry) for entry in result.entries()],
-        "pause": None if result.pause is None else msgspec.to_builtins(result.pause),
-    }
