@@ -12,13 +12,13 @@ from typing import Protocol
 
 import trio
 
-from ktstr_tui.backend.beats import RunBeats
 from ktstr_tui.backend.opening import Opening
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.bridge_news import BridgeNews
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.guest.machine import Machine
+from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.events import BackendBeat, DropsCounted, FramesCounted
 from ktstr_tui.ops.guest_ops import GuestKernelOps

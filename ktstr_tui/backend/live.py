@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import trio
 
-from ktstr_tui.backend.beats import RunBeats
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.counting import Audience, Counting
@@ -37,7 +36,9 @@ from ktstr_tui.capture.stamp import EarlyRecord
 from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.capture.watch.scenario_watches import ScenarioWatches
 from ktstr_tui.guest.machine import Machine
+from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.sampler import Sampler
+from ktstr_tui.heartbeat.intake import Intake, open_intake
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.errors import GuestError, UsageError
@@ -91,6 +92,23 @@ class Setup:
     beats_socket: socket.socket | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is open as long as a live guest is.
+
+    Args:
+        audit: Keeps what was read and written of the kernel's memory.
+        writable: The guest's memory for writing; None when the run does not allow that.
+        intake: Where heartbeats come from.
+        frozen: Keeps when the guest was frozen.
+    """
+
+    audit: AuditTrail
+    writable: WritableRam | None
+    intake: Intake
+    frozen: FrozenLog
+
+
 @asynccontextmanager
 async def open_live_guest(
     machine: Machine, stream: Stream, setup: Setup, ending: RunEnd
@@ -101,8 +119,13 @@ async def open_live_guest(
         writable = None
         if setup.config.allow_writes:
             writable = stack.enter_context(closing(WritableRam(machine.ram_parts())))
+        frozen = FrozenLog(time.monotonic_ns)
+        intake = stack.enter_context(
+            open_intake(setup.config.beats, setup.beats_socket, stream.emit, frozen.between_ns)
+        )
+        held = Held(audit, writable, intake, frozen)
         async with trio.open_nursery() as nursery:
-            yield LiveGuest(machine, stream, setup, ending, nursery, audit, writable)
+            yield LiveGuest(machine, stream, setup, ending, nursery, held)
             nursery.cancel_scope.cancel()
 
 
@@ -115,8 +138,7 @@ class LiveGuest:
         setup: What was asked for and looked up.
         ending: How the run ends.
         nursery: Where all parts run.
-        audit: Keeps what was read and written of the kernel's memory.
-        writable: The guest's memory for writing; None when the run does not allow that.
+        held: What is open as long as the guest is.
     """
 
     def __init__(
@@ -126,14 +148,12 @@ class LiveGuest:
         setup: Setup,
         ending: RunEnd,
         nursery: trio.Nursery,
-        audit: AuditTrail,
-        writable: WritableRam | None,
+        held: Held,
     ) -> None:
         config, emit, clock = setup.config, stream.emit, time.monotonic_ns
         self._machine, self._stream, self._setup = machine, stream, setup
         self._ending, self._nursery = ending, nursery
-        frozen = FrozenLog(clock)
-        self.clock = ScenarioClock(clock, frozen.total_ns)
+        self.clock = ScenarioClock(clock, held.frozen.total_ns)
         now = Now(self.clock, setup.prepared.scenario.steps)
         self._outbox = Outbox()
         self._accessor = AccessorState()
@@ -149,14 +169,14 @@ class LiveGuest:
             store=self._store,
             bridge=self.bridge,
             now=now,
-            frozen=frozen,
+            frozen=held.frozen,
             early=self._record_early,
         )
         self.stats = StatsPort(machine.stats, lambda: coordinator.frozen)
         self.early = EarlyCapture(
             coordinator.capture, lambda: coordinator.freeze_state, emit, off=_why_no_early(config)
         )
-        self.kernel_ops = KernelOps(coordinator, emit, audit, writable)
+        self.kernel_ops = KernelOps(coordinator, emit, held.audit, held.writable)
         """Reads and, if the run allows it, writes of the guest's kernel memory."""
         self._guest_ops = GuestKernelOps(self.kernel_ops, self.bridge, self._outbox.reply, clock)
         claims = KernelClaims(emit)
@@ -172,10 +192,11 @@ class LiveGuest:
         self.beats = RunBeats(
             config.beats,
             emit,
+            nursery,
             coordinator,
+            held.intake,
             setup.place.socket_dir,
             machine.bulk.socket.fileno(),
-            setup.beats_socket,
         )
         self.port = GuestPort(machine.bulk, self._outbox, (self.beats.handle, self._handler.handle), clock)
         watchers = Watchers(coordinator, self.kernel_ops, self.beats, self.early, self._accessor, claims)

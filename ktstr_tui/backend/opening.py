@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import trio
 
-from ktstr_tui.backend.beats import RunBeats
 from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.report.dual import EarlyCapture
 from ktstr_tui.guest.machine import Machine
+from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import Sampler
 from ktstr_tui.health.vcpu_times import VcpuTimes
@@ -119,7 +119,7 @@ class Opening:
             self._emit(Logged(severity="warning", source="coordinator", text=text))
         threads = await self._machine.vcpu_threads()
         vcpu_times = VcpuTimes(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])
-        self._watchers.beats.attach(view, vcpu_times)
+        self._watchers.beats.explain_with(view, vcpu_times)
         self._outbox.reply(MsgType.AccessorReady)
         if self._sample_hz > 0:
             self.sampler = self._make_sampler(view, vcpu_times)

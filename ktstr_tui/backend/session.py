@@ -17,7 +17,6 @@ from pathlib import Path
 import msgspec
 import trio
 
-from ktstr_tui.backend.beats import open_host_socket
 from ktstr_tui.backend.commands import run_command
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.dir_watch import watch_directories
@@ -28,6 +27,7 @@ from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest.machine import MachineSpec, open_machine
+from ktstr_tui.heartbeat.intake import open_host_socket
 from ktstr_tui.link.publisher import Publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.stream import Stream

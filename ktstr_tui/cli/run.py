@@ -7,7 +7,8 @@ import sys
 
 import msgspec
 
-from ktstr_tui.backend.config import Accelerator, BeatsConfig, RunConfig
+from ktstr_tui.backend.config import Accelerator, RunConfig
+from ktstr_tui.heartbeat.config import BeatsConfig
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.outputs import SummaryCapture
 from ktstr_tui.model.state import RunState

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from ktstr_tui.backend.config import DEFAULT_STALL_MS, BeatsConfig
+from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig
 
 if TYPE_CHECKING:
     from ktstr_tui.cli.run import RunRequest

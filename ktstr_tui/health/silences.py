@@ -14,8 +14,8 @@ import trio
 
 from ktstr_tui.health.silence import Explainer
 from ktstr_tui.heartbeat import events as ob
+from ktstr_tui.heartbeat.intake import Intake
 from ktstr_tui.heartbeat.news import GUEST_PROGRAM_PID, ORIGIN_WORDS, StallAlerts, shown_pid
-from ktstr_tui.heartbeat.observer import Observer
 from ktstr_tui.heartbeat.sentence import stall_sentence
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model import events as ev
@@ -48,25 +48,36 @@ class FreezeSource(Protocol):
         ...
 
 
+class Unexplained:
+    """Explains nothing, and says why."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def explain(self, pid: int, silent_ms: float, vcpu_ms: Mapping[int, float]) -> StallCause:
+        """Give the reason as the cause."""
+        return StallCause(kind="unknown", reason=self._reason)
+
+
 class Silences:
     """The silences of a run.
 
     Args:
-        observers: By domain.
+        intake: The observers and their clock.
         emit: Takes events, on the trio thread.
+        nursery: Where silences are refreshed and captured.
         freezer: The coordinator.
         comm: A sender's name.
-        clock: Host monotonic clock, in nanoseconds.
         capture_on_stall: Whether silences of guest tasks make captures.
     """
 
     def __init__(
         self,
-        observers: Mapping[Domain, Observer],
+        intake: Intake,
         emit: Callable[[ev.Event], object],
+        nursery: trio.Nursery,
         freezer: FreezeSource,
         comm: Callable[[Domain, int], str],
-        clock: Callable[[], int],
         *,
         capture_on_stall: bool,
     ) -> None:
@@ -74,28 +85,29 @@ class Silences:
         """Silences that were too many to be explained."""
         self.captures_skipped = 0
         """Captures that were not taken because one had just been taken."""
-        self._observers = observers
+        self._observers = intake.observers
         self._emit = emit
+        self._nursery = nursery
         self._freezer = freezer
         self._comm = comm
-        self._clock = clock
+        self._clock = intake.clock
         self._capture_on_stall = capture_on_stall
         self._alerts = StallAlerts(emit)
-        self._explainer: Explainer | None = None
-        self._no_explainer = "the guest's memory is not readable by type yet"
+        self._explainer: Explainer | Unexplained = Unexplained(
+            "the guest's memory is not readable by type yet"
+        )
         self._vcpu_times: Callable[[], Mapping[int, int]] = dict
         self._history: deque[tuple[int, Mapping[int, int]]] = deque(maxlen=HISTORY)
         self._stalls_in, self._stalls = trio.open_memory_channel[tuple[Domain, ob.SenderStalled]](MAX_WAITING)
-        self._nursery: trio.Nursery | None = None
         self._last_capture_ns: int | None = None
 
-    def attach(self, view: KernelView, vcpu_times: Callable[[], Mapping[int, int]]) -> None:
-        """The guest's memory is readable by type: silences can be explained."""
+    def explain_with(self, view: KernelView, vcpu_times: Callable[[], Mapping[int, int]]) -> None:
+        """Explain silences from the guest's memory, now that it is readable by type."""
         self._vcpu_times = vcpu_times
         try:
             self._explainer = Explainer(view)
         except (KtstrError, LookupError) as error:
-            self._no_explainer = f"this kernel cannot be asked: {error}"
+            self._explainer = Unexplained(f"this kernel cannot be asked: {error}")
 
     def begin(self, domain: Domain, stall: ob.SenderStalled) -> None:
         """A silence has reached the threshold."""
@@ -121,23 +133,22 @@ class Silences:
         """Note the vCPUs' host CPU time, and look at the standing silences again. To be called once a second."""
         self._history.append((self._observers["guest"].clock.now_ns(), self._vcpu_times()))
         standing = self._alerts.standing()
-        if standing and self._nursery is not None:
+        if standing:
             self._nursery.start_soon(self._refresh, standing)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Explain and tell silences until cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            async for first in self._stalls:
-                batch = [first]
-                while len(batch) < MAX_EXPLAINED:
-                    try:
-                        batch.append(self._stalls.receive_nowait())
-                    except trio.WouldBlock:
-                        break
-                causes = await self._explain([(domain, stall.pid) for domain, stall in batch])
-                for (domain, stall), cause in zip(batch, causes, strict=True):
-                    self._tell(domain, stall, cause)
+        task_status.started()
+        async for first in self._stalls:
+            batch = [first]
+            while len(batch) < MAX_EXPLAINED:
+                try:
+                    batch.append(self._stalls.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            causes = await self._explain([(domain, stall.pid) for domain, stall in batch])
+            for (domain, stall), cause in zip(batch, causes, strict=True):
+                self._tell(domain, stall, cause)
 
     async def _explain(self, senders: list[Sender]) -> list[StallCause | None]:
         silences = [self._observers[domain].silence_ns(pid) or 0 for domain, pid in senders]
@@ -148,15 +159,13 @@ class Silences:
                 for (domain, pid), silent_ns in zip(senders, silences, strict=True)
             ]
 
-        if self._explainer is None or all(domain == "host" for domain, _ in senders):
+        if isinstance(self._explainer, Unexplained) or all(domain == "host" for domain, _ in senders):
             return ask()  # there is nothing to read
         return await trio.to_thread.run_sync(ask)
 
     def _explain_one(self, domain: Domain, pid: int, silent_ns: int) -> StallCause | None:
         if domain == "host":
             return None
-        if self._explainer is None:
-            return StallCause(kind="unknown", reason=self._no_explainer)
         return self._explainer.explain(shown_pid(pid), silent_ns / 1e6, self._vcpu_ms_in(silent_ns))
 
     def _vcpu_ms_in(self, silent_ns: int) -> dict[int, float]:
@@ -190,7 +199,7 @@ class Silences:
         if silence_ns < self._observers[domain].threshold_ns:
             return  # it beats again already
         self._alerts.raise_(domain, pid, text, cause)
-        if domain == "guest" and self._nursery is not None and self._may_capture():
+        if domain == "guest" and self._may_capture():
             self._nursery.start_soon(self._capture, pid, text)
 
     def _may_capture(self) -> bool:

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 import trio
 
-from ktstr_tui.backend.config import BeatsConfig, RunConfig
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.heartbeat.config import BeatsConfig
 from ktstr_tui.link.recording import read_recording
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold

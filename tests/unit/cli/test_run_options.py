@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from ktstr_tui.backend.config import BeatsConfig
 from ktstr_tui.cli.run_options import RunOptions, from_options
+from ktstr_tui.heartbeat.config import BeatsConfig
 
 
 def read(*words: str) -> RunOptions:

@@ -11,26 +11,22 @@ observers run, what comes waits in the kernel's queue, and a sender that finds i
 from __future__ import annotations
 
 import fcntl
-import os
-import socket
 import struct
 import termios
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 import trio
 
-from ktstr_tui.backend.config import BeatsConfig
 from ktstr_tui.health.silences import FreezeSource, Silences
 from ktstr_tui.heartbeat import events as ob
-from ktstr_tui.heartbeat.clock import ObserverClock
-from ktstr_tui.heartbeat.gate import Rules, own_namespace, read_pid_max
-from ktstr_tui.heartbeat.loop import BeatLoop, Ingress
+from ktstr_tui.heartbeat.config import BeatsConfig
+from ktstr_tui.heartbeat.gate import read_pid_max
+from ktstr_tui.heartbeat.intake import Intake
+from ktstr_tui.heartbeat.loop import BeatLoop
 from ktstr_tui.heartbeat.metrics import (
-    SecureCounts,
     Value,
     exposition,
     observer_values,
@@ -44,14 +40,12 @@ from ktstr_tui.heartbeat.news import (
     Refusals,
     row_of,
 )
-from ktstr_tui.heartbeat.observer import Observer
-from ktstr_tui.heartbeat.sockets import ObserverSocket, queue_length, udp_socket, unix_socket
+from ktstr_tui.heartbeat.sockets import ObserverSocket
 from ktstr_tui.heartbeat.tracked import Origin
 from ktstr_tui.heartbeat.watchdog import HeartbeatFile, SelfWatchdog
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.beats import MAX_ROWS, BeatRow, Domain
-from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.port import actions as act
 
 TELL_NS: Final = 500_000_000
@@ -61,29 +55,8 @@ REFRESH_NS: Final = 1_000_000_000
 PID_MAX_NS: Final = 60_000_000_000
 PORT_READS: Final = 64
 """Turns that the port's reader gets before a look, while something waits."""
-GUEST_MAX_RATE, GUEST_BURST = 20_000, 40_000
-SOCKET_NAME: Final = "beats.sock"
 HEARTBEAT_NAME: Final = "heartbeat"
 TOKEN_NAME: Final = "metrics.token"
-
-
-@contextmanager
-def open_host_socket(
-    config: BeatsConfig, socket_dir: Path, emit: Callable[[ev.Event], object]
-) -> Iterator[socket.socket | None]:
-    """The socket that programs of this host beat to; None when it is off, or cannot be had, which is told."""
-    with ExitStack() as stack:
-        found = None
-        if config.socket:
-            try:
-                found = stack.enter_context(unix_socket(socket_dir / SOCKET_NAME))
-            except KtstrError as error:
-                emit(_no_beats(error))
-        yield found
-
-
-def _no_beats(error: KtstrError) -> ev.Logged:
-    return ev.Logged(severity="error", source="beats", text=f"no beats from the host: {error.message}")
 
 
 class RunBeats:
@@ -92,61 +65,45 @@ class RunBeats:
     Args:
         config: What was asked for.
         emit: Takes events, on the trio thread.
+        nursery: Where silences are refreshed and captured.
         freezer: The coordinator.
+        intake: The observers and their sockets.
         socket_dir: Where the run's sockets are.
         port_fd: The guest port's descriptor on the host, to see what waits in it.
-        host_socket: What `open_host_socket` gave.
-        clock: Host monotonic clock, in nanoseconds.
     """
 
     def __init__(
         self,
         config: BeatsConfig,
         emit: Callable[[ev.Event], object],
+        nursery: trio.Nursery,
         freezer: FreezeSource,
+        intake: Intake,
         socket_dir: Path,
         port_fd: int,
-        host_socket: socket.socket | None,
-        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self.guest, self.host = intake.observers["guest"], intake.observers["host"]
         self._config = config
         self._emit = emit
         self._socket_dir = socket_dir
         self._port_fd = port_fd
-        self._host_socket = host_socket
-        self._clock = clock
-        threshold_ns = int(config.threshold_ms * 1e6)
-        self.guest = Observer(
-            ObserverClock(clock, freezer.frozen_between_ns),
-            threshold_ns,
-            Rules(max_rate_per_pid=0, max_rate=GUEST_MAX_RATE, burst=GUEST_BURST, pid_max=GUEST_PROGRAM_PID),
-            capacity=max(config.capacity, 512),
+        self._intake = intake
+        self._observers = intake.observers
+        self._loop = BeatLoop(
+            tuple(intake.observers.values()),
+            intake.sockets,
+            drain_others=self._drain_port,
+            after_look=self._after_look,
         )
-        self.host = Observer(
-            ObserverClock(clock),
-            threshold_ns,
-            Rules(
-                max_rate_per_pid=config.max_rate_per_pid,
-                max_rate=config.max_rate,
-                uid=os.getuid(),
-                pid_ns_inode=own_namespace(),
-                pid_max=read_pid_max(),
-            ),
-            capacity=config.capacity,
-        )
-        self._observers: dict[Domain, Observer] = {"guest": self.guest, "host": self.host}
-        self._sockets: list[Ingress] = []
-        self._secure: Callable[[], SecureCounts] | None = None
-        self._loop: BeatLoop | None = None
         self._names: dict[int, str] = {GUEST_PROGRAM_PID: GUEST_PROGRAM}
         self._refusals = Refusals(emit)
         self._silences = Silences(
-            self._observers, emit, freezer, self._comm, clock, capture_on_stall=config.capture_on_stall
+            intake, emit, nursery, freezer, self._comm, capture_on_stall=config.capture_on_stall
         )
         self._guest_over = False
         self._told_ns = self._refreshed_ns = self._pid_max_ns = 0
         self._file = HeartbeatFile(socket_dir / HEARTBEAT_NAME)
-        self._server: MetricsServer | None = None
+        self._server = MetricsServer(self.render_metrics)
 
     # -- what the run calls ----------------------------------------------------------------------------
 
@@ -164,20 +121,14 @@ class RunBeats:
             self._guest_over = self._guest_over or isinstance(action, act.Exited)
             self._part_with_guest()
 
-    def attach(self, view: KernelView, vcpu_times: Callable[[], Mapping[int, int]]) -> None:
-        """The guest's memory is readable by type: silences can be explained."""
-        self._silences.attach(view, vcpu_times)
+    def explain_with(self, view: KernelView, vcpu_times: Callable[[], Mapping[int, int]]) -> None:
+        """Explain silences from the guest's memory, now that it is readable by type."""
+        self._silences.explain_with(view, vcpu_times)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Observe until cancelled."""
         with ExitStack() as stack:
-            self._open_sockets(stack)
-            self._loop = loop = BeatLoop(
-                tuple(self._observers.values()),
-                self._sockets,
-                drain_others=self._drain_port,
-                after_look=self._after_look,
-            )
+            loop = self._loop
             stack.callback(self._file.remove)
             if self._config.watchdog_s is not None:
                 stack.enter_context(SelfWatchdog(lambda: loop.iterations, self._config.watchdog_s))
@@ -209,46 +160,10 @@ class RunBeats:
             if not _waiting_bytes(self._port_fd):
                 return
 
-    def _open_sockets(self, stack: ExitStack) -> None:
-        sock, length = self._host_socket, queue_length()
-        if sock is not None:
-            self._sockets.append(
-                ObserverSocket(sock, self.host, Origin.KERNEL_ATTESTED, credentials=True, queue_length=length)
-            )
-        if self._config.udp is not None:
-            try:
-                self._open_udp(stack, self._config.udp)
-            except KtstrError as error:
-                self._emit(_no_beats(error))
-
-    def _open_udp(self, stack: ExitStack, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
-            raise UsageError(f"{address!r} is no HOST:PORT", "write for example 127.0.0.1:7700")
-        sock = stack.enter_context(
-            udp_socket((host.strip("[]"), int(port)), loopback_only=not self._config.accept_network)
-        )
-        if self._config.shared_key_file is None and self._config.master_key_file is None:
-            self._sockets.append(
-                ObserverSocket(sock, self.host, Origin.NETWORK_UNVERIFIED, credentials=False)
-            )
-            return
-        from ktstr_tui.heartbeat.sealed import open_sealed  # noqa: PLC0415 - loads a cryptographic library
-
-        sealed = open_sealed(
-            sock,
-            self.host,
-            self._config.shared_key_file,
-            self._config.master_key_file,
-            self.host.threshold_ns,
-        )
-        self._sockets.append(sealed)
-        self._secure = sealed.counts
-
     # -- out -------------------------------------------------------------------------------------------
 
     def _after_look(self) -> None:
-        now_ns = self._clock()
+        now_ns = self._intake.clock()
         for domain, observer in self._observers.items():
             for event in observer.take_events():
                 self._on_event(domain, event)
@@ -256,7 +171,6 @@ class RunBeats:
         if now_ns - self._told_ns >= TELL_NS:
             self._told_ns = now_ns
             self._tell()
-            assert self._loop is not None
             self._file.write(self._loop.iterations, self.host.clock.now_ns())
         if now_ns - self._refreshed_ns >= REFRESH_NS:
             self._refreshed_ns = now_ns
@@ -302,24 +216,20 @@ class RunBeats:
     # -- metrics ---------------------------------------------------------------------------------------
 
     def _values(self) -> list[Value]:
-        unix = [one.statistics() for one in self._sockets if isinstance(one, ObserverSocket)]
-        secure = self._secure() if self._secure else None
+        unix = [one.statistics() for one in self._intake.sockets if isinstance(one, ObserverSocket)]
+        secure = self._intake.secure() if self._intake.secure else None
         values = observer_values("guest", self.guest.statistics())
         values += observer_values("host", self.host.statistics(), unix, secure)
-        loop = self._loop
-        values.append(
-            Value("varta_observer_iteration_budget_exceeded_total", (), loop.over_budget if loop else 0)
-        )
+        values.append(Value("varta_observer_iteration_budget_exceeded_total", (), self._loop.over_budget))
         return values
 
     def render_metrics(self) -> str:
         """The exposition of everything."""
         values = self._values()
-        scraped = self._server.statistics() if self._server else None
-        failures, dropped = (scraped.auth_failures, scraped.dropped) if scraped else (0, 0)
+        scraped = self._server.statistics()
         values += [
-            Value("varta_prom_auth_failures_total", (), failures),
-            Value("varta_prom_connections_dropped_total", (("reason", "drain"),), dropped),
+            Value("varta_prom_auth_failures_total", (), scraped.auth_failures),
+            Value("varta_prom_connections_dropped_total", (("reason", "drain"),), scraped.dropped),
             Value("varta_log_suppressed_total", (("kind", "heartbeat_io"),), self._file.failures),
             Value("varta_pid_max_current", (), read_pid_max() or 0),
             Value("varta_watch_uptime_seconds", (), self.host.clock.now_ns() / 1e9),
@@ -327,12 +237,12 @@ class RunBeats:
         ]
         for domain, observer in self._observers.items():
             values += row_values(domain, observer.tracker.rows(), {GUEST_PROGRAM_PID: 1})
-        return exposition(values, self._loop.histograms if self._loop else ())
+        return exposition(values, self._loop.histograms)
 
     async def _open_metrics(self, nursery: trio.Nursery) -> None:
         if self._config.metrics_port is None:
             return
-        self._server = server = MetricsServer(self.render_metrics)
+        server = self._server
         try:
             server.write_token(self._socket_dir / TOKEN_NAME)
             port = await nursery.start(server.run, self._config.metrics_port)

@@ -11,10 +11,11 @@ import pytest
 import trio
 import trio.testing
 
-from ktstr_tui.backend.beats import RunBeats, open_host_socket
-from ktstr_tui.backend.config import BeatsConfig
+from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.silences import CAPTURE_EVERY_NS
 from ktstr_tui.heartbeat.client import SENT, BeatClient
+from ktstr_tui.heartbeat.config import BeatsConfig
+from ktstr_tui.heartbeat.intake import open_host_socket, open_intake
 from ktstr_tui.heartbeat.metric_table import all_metrics
 from ktstr_tui.heartbeat.news import GUEST_PROGRAM_PID, MAX_ALERTS
 from ktstr_tui.model import events as ev
@@ -48,21 +49,22 @@ class FakeFreezer:
 class Rig:
     """Heartbeats of a run whose time is the test's."""
 
-    def __init__(self, tmp_path: Path, config: BeatsConfig) -> None:
+    def __init__(self, tmp_path: Path, config: BeatsConfig, nursery: trio.Nursery) -> None:
         self.events: list[ev.Event] = []
         self.freezer = FakeFreezer()
         self.port, self.guest_end = socket.socketpair()
         self.state = RunState()
         self._stack = ExitStack()
-        self.beats = RunBeats(
-            config,
-            self._emit,
-            self.freezer,
-            tmp_path,
-            self.port.fileno(),
-            self._stack.enter_context(open_host_socket(config, tmp_path, self._emit)),
-            clock=lambda: int(trio.current_time() * S),
+        intake = self._stack.enter_context(
+            open_intake(
+                config,
+                self._stack.enter_context(open_host_socket(config, tmp_path, self._emit)),
+                self._emit,
+                self.freezer.frozen_between_ns,
+                clock=lambda: int(trio.current_time() * S),
+            )
         )
+        self.beats = RunBeats(config, self._emit, nursery, self.freezer, intake, tmp_path, self.port.fileno())
         self.handle = self.beats.handle
 
     def close(self) -> None:
@@ -87,12 +89,12 @@ Clock = trio.testing.MockClock
 
 
 @pytest.fixture
-async def make_rig(tmp_path: Path) -> AsyncIterator[MakeRig]:
+async def make_rig(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[MakeRig]:
     """Makes rigs."""
     made: list[Rig] = []
 
     def make(**config: object) -> Rig:
-        made.append(Rig(tmp_path, BeatsConfig(**config)))  # type: ignore[arg-type]
+        made.append(Rig(tmp_path, BeatsConfig(**config), nursery))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
