@@ -276,6 +276,8 @@ class BpfMaps:
                     break
                 yield node
                 node = self._stored.read(space, node)["next"]  # noqa: PLW2901 - the chain is the loop
+            else:
+                raw.truncated = True
 
     def _elements(self, space: AddressSpace, address: int, raw: RawMap, size: int) -> Iterator[bytes]:
         """The first ``size`` bytes of the elements of all buckets, each in one read; a chain ends in an odd pointer."""
@@ -290,6 +292,8 @@ class BpfMaps:
                 element = space.read(node, size)
                 yield element
                 node = int.from_bytes(element[:8], "little")  # noqa: PLW2901 - the chain is the loop
+            else:
+                raw.truncated = True
 
     def _copy_struct_ops(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
         if self._ops_value is None or not limit:

@@ -10,7 +10,7 @@ of them), bp_reg (4), type (3), signal (1). What to do with them is in arch/x86/
 
 The hard thing: the numbers that stand for registers in an entry have changed, and nothing in the entry says so. The 20
 bytes before the tables do: since Linux kernel commit b9f174c811e3 ("x86/unwind/orc: Add ELF section with ORC version
-identifier") (in v6.5) they are a hash of the header that defines the numbers. A hash that is not known here is
+identifier") (in v6.4) they are a hash of the header that defines the numbers. A hash that is not known here is
 calibrated (nearly every function begins with ``SP + 8``, so the number of SP shows itself) and refused when the answer
 is not clear. Kernels before v6.4 have other types of entries, and no hash; they have no sched_ext either.
 

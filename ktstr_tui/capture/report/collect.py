@@ -185,7 +185,11 @@ class _Collector:
         label, number = self._queue(task.dsq)
         stack = None
         if not task.on_cpu and row["sp"]:
-            stack = copy_stack(space, row["sp"], row["stack"], view.tasks.stack_bytes)
+            try:
+                stack = copy_stack(space, row["sp"], row["stack"], view.tasks.stack_bytes)
+            except MemoryReadError as problem:
+                # The rest of the task is worth as much without it.
+                self._raw.truncated["stacks"] = f"pid {task.pid}: {problem.message}"
         return RawTask(
             task, row, view.tasks.cpus_allowed(space, row["cpus_ptr"]), age_ms, label, number, stack
         )

@@ -159,13 +159,16 @@ class FakeMemory:
         return AddressSpace(self, Vmcoreinfo(note), PAGE_OFFSET)
 
 
+def symbol_index(**addresses: int) -> SymbolIndex:
+    """What drgn makes of kallsyms, with these symbols, 16 bytes each."""
+    return SymbolIndex(
+        [
+            Symbol(name, address, 16, SymbolBinding.GLOBAL, SymbolKind.OBJECT)
+            for name, address in addresses.items()
+        ]
+    )
+
+
 def symbols(**addresses: int) -> Symbols:
     """kallsyms with these symbols, 16 bytes each."""
-    return Symbols(
-        SymbolIndex(
-            [
-                Symbol(name, address, 16, SymbolBinding.GLOBAL, SymbolKind.OBJECT)
-                for name, address in addresses.items()
-            ]
-        )
-    )
+    return Symbols(symbol_index(**addresses))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.btf import Btf, Kind
@@ -17,13 +18,15 @@ NR_CPUS = 2
 RQ, RQ_STRIDE = 0x20000, 0x1000
 RUNNABLE, LOCAL = 0x180, 0x100
 TASK_BYTES, NODE, DSQ_NODE = 0x200, 0xA0, 0xC0
+STACK_BYTES = 0x4000
+CPUS_PTR, STACK, SP, PID_LINKS = 56, 72, 80, 96
 EXT_CLASS, IDLE_CLASS = IMAGE + 0x2000, IMAGE + 0x2010
 SCHED = PAGE_OFFSET + 0x40000
 TABLE = PAGE_OFFSET + 0x48000
 
 
-class _Basics:
-    # The types that all others are made of.
+class Basics:
+    """The types that all others are made of."""
 
     def __init__(self, b: BlobBuilder) -> None:
         self.i32, self.u32, self.u64 = b.integer("int", 4, 1), b.integer("u32", 4), b.integer("u64", 8)
@@ -32,10 +35,14 @@ class _Basics:
         self.node = b.compound("list_head", 16, [("next", self.u64, 0), ("prev", self.u64, 8)])
 
 
-def tiny_btf() -> Btf:
-    """The types of the tiny kernel, in the shape of a kernel that keeps all it can in ``scx_sched``."""
+def tiny_blob(more: Callable[[BlobBuilder, Basics], None] = lambda _b, _of: None) -> bytes:
+    """The types of the tiny kernel, in the shape of a kernel that keeps all it can in ``scx_sched``.
+
+    Args:
+        more: Adds types.
+    """
     b = BlobBuilder()
-    basics = _Basics(b)
+    basics = Basics(b)
     _runqueue(b, basics)
     _task(b, basics)
     _scheduler(b, basics)
@@ -43,11 +50,17 @@ def tiny_btf() -> Btf:
     b.enum("scx_exit_kind", [("SCX_EXIT_NONE", 0), ("SCX_EXIT_ERROR_STALL", 1026)])
     b.enum("scx_ent_flags", [("SCX_TASK_STATE_SHIFT", 8), ("SCX_TASK_STATE_MASK", 0x300)])
     b.enum("scx_task_state", [("SCX_TASK_NONE", 0), ("SCX_TASK_ENABLED", 3)])
-    b.compound("thread_union", 0x4000, [], Kind.UNION)
-    return Btf(b.build())
+    b.compound("thread_union", STACK_BYTES, [], Kind.UNION)
+    more(b, basics)
+    return b.build()
 
 
-def _runqueue(b: BlobBuilder, of: _Basics) -> None:
+def tiny_btf() -> Btf:
+    """Those types, parsed."""
+    return Btf(tiny_blob())
+
+
+def _runqueue(b: BlobBuilder, of: Basics) -> None:
     hash_node = b.compound("rhash_head", 8, [("next", of.u64, 0)])
     dsq = b.compound(
         "scx_dispatch_q",
@@ -83,7 +96,7 @@ def _runqueue(b: BlobBuilder, of: _Basics) -> None:
     )
 
 
-def _task(b: BlobBuilder, of: _Basics) -> None:
+def _task(b: BlobBuilder, of: Basics) -> None:
     comm = b.array(of.char, 16)
     dsq_list = b.compound(
         "scx_dsq_list_node", 24, [("node", of.node, 0), ("flags", of.u32, 16), ("priv", of.u32, 20)]
@@ -95,10 +108,19 @@ def _task(b: BlobBuilder, of: _Basics) -> None:
             ("dsq", of.u64, 0),
             ("runnable_at", of.u64, 8),
             ("flags", of.u32, 16),
+            ("dsq_seq", of.u32, 20),
+            ("dsq_flags", of.u32, 24),
+            ("weight", of.u32, 28),
             ("runnable_node", of.node, 0x20),
             ("dsq_list", dsq_list, 0x40),
+            ("sticky_cpu", of.i32, 0x58),
+            ("holding_cpu", of.i32, 0x5C),
+            ("ops_state", b.compound("", 8, [("counter", of.u64, 0)]), 0x60),
+            ("dsq_vtime", of.u64, 0x68),
+            ("slice", of.u64, 0x70),
         ],
     )
+    link = b.compound("hlist_node", 16, [("next", of.u64, 0), ("pprev", of.u64, 8)])
     b.compound(
         "task_struct",
         TASK_BYTES,
@@ -107,12 +129,24 @@ def _task(b: BlobBuilder, of: _Basics) -> None:
             ("comm", comm, 8),
             ("sched_class", of.u64, 24),
             ("on_cpu", of.i32, 32),
+            ("tgid", of.i32, 36),
+            ("__state", of.u32, 40),
+            ("exit_state", of.i32, 44),
+            ("policy", of.u32, 48),
+            ("static_prio", of.i32, 52),
+            ("cpus_ptr", of.u64, CPUS_PTR),
+            ("nr_cpus_allowed", of.i32, 64),
+            ("thread_info", b.compound("thread_info", 4, [("cpu", of.u32, 0)]), 68),
+            ("stack", of.u64, STACK),
+            ("thread", b.compound("thread_struct", 8, [("sp", of.u64, 0)]), SP),
+            ("sched_info", b.compound("sched_info", 8, [("last_queued", of.u64, 0)]), 88),
+            ("pid_links", b.array(link, 1), PID_LINKS),
             ("scx", entity, 0x80),
         ],
     )
 
 
-def _scheduler(b: BlobBuilder, of: _Basics) -> None:
+def _scheduler(b: BlobBuilder, of: Basics) -> None:
     ops_name = b.array(of.char, 32)
     table = b.compound("rhashtable", 16, [("tbl", of.u64, 0), ("nelems", of.atomic, 8)])
     b.compound(
@@ -148,26 +182,29 @@ def _scheduler(b: BlobBuilder, of: _Basics) -> None:
     )
 
 
-def tiny_symbols() -> Symbols:
-    """The symbols of the tiny kernel."""
-    return symbols(
-        runqueues=IMAGE + RQ,
-        __per_cpu_offset=IMAGE + 0x1000,
-        nr_cpu_ids=IMAGE + 0x1100,
-        __cpu_online_mask=IMAGE + 0x1200,
-        ext_sched_class=EXT_CLASS,
-        idle_sched_class=IDLE_CLASS,
-        scx_root=IMAGE + 0x1300,
-        scx_enable_state_var=IMAGE + 0x1310,
-        scx_enable_seq=IMAGE + 0x1320,
-        jiffies=IMAGE + 0x1330,
-    )
+TINY_SYMBOLS = {
+    "runqueues": IMAGE + RQ,
+    "__per_cpu_offset": IMAGE + 0x1000,
+    "nr_cpu_ids": IMAGE + 0x1100,
+    "__cpu_online_mask": IMAGE + 0x1200,
+    "ext_sched_class": EXT_CLASS,
+    "idle_sched_class": IDLE_CLASS,
+    "scx_root": IMAGE + 0x1300,
+    "scx_enable_state_var": IMAGE + 0x1310,
+    "scx_enable_seq": IMAGE + 0x1320,
+    "jiffies": IMAGE + 0x1330,
+}
+
+
+def tiny_symbols(**more: int) -> Symbols:
+    """The symbols of the tiny kernel, and more of them."""
+    return symbols(**TINY_SYMBOLS, **more)
 
 
 class TinyKernel:
     """Its memory and the readers over it."""
 
-    def __init__(self) -> None:
+    def __init__(self, btf: Btf | None = None, named: Symbols | None = None) -> None:
         self.memory = FakeMemory()
         put = self.memory.put
         put(IMAGE + 0x1000, 0)
@@ -175,7 +212,7 @@ class TinyKernel:
         put(IMAGE + 0x1100, NR_CPUS, 4)
         put(IMAGE + 0x1200, 0b11)
         self.space: AddressSpace = self.memory.space()
-        self.btf, self.symbols = tiny_btf(), tiny_symbols()
+        self.btf, self.symbols = btf or tiny_btf(), named or tiny_symbols()
         self.cpus = Cpus(self.btf, self.symbols, self.space)
         self.tasks = Tasks(self.btf, self.cpus)
         self.dsqs = Dsqs(self.btf, self.symbols, self.cpus, self.space)
