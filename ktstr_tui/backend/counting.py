@@ -7,6 +7,7 @@ that never happened are left out, so an empty table means that nothing was lost.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,13 +17,17 @@ from ktstr_tui.backend.opening import Opening
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.bridge_news import BridgeNews
 from ktstr_tui.capture.coordinator import Coordinator
+from ktstr_tui.capture.periodic import PeriodicCaptures
+from ktstr_tui.capture.report.dual import EarlyCapture
 from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.link.stream import Stream
+from ktstr_tui.model.drops import Drops, drop_table
 from ktstr_tui.model.events import BackendBeat, DropsCounted, FramesCounted
 from ktstr_tui.ops.guest_ops import GuestKernelOps
 from ktstr_tui.ops.kernel_ops import KernelOps
+from ktstr_tui.port.handler import ActionHandler
 from ktstr_tui.port.port import GuestPort
 from ktstr_tui.port.stats_port import StatsPort
 
@@ -35,8 +40,8 @@ class Audience(Protocol):
     def viewers(self) -> int:
         """Viewers connected now."""
 
-    def drops(self) -> dict[str, int]:
-        """What was lost on the way to them, by reason."""
+    def sources(self) -> Mapping[str, Drops]:
+        """What counts the drops on the way to them, by room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +51,12 @@ class Counting:
     stream: Stream
     audience: Audience
     machine: Machine
+    handler: ActionHandler
     port: GuestPort
     coordinator: Coordinator
     store: CaptureStore
+    early: EarlyCapture
+    periodic: PeriodicCaptures
     opening: Opening
     beats: RunBeats
     kernel_ops: KernelOps
@@ -69,7 +77,7 @@ class Counting:
         counters = self.port.counters()
         if counters != state.frames:
             emit(FramesCounted(counters=counters))
-        drops = self._drops() | self.port.drops()
+        drops = drop_table(self.sources())
         if drops != state.drops:
             emit(DropsCounted(drops=drops))
         sampled = self.opening.sampler.statistics() if self.opening.sampler else None
@@ -83,20 +91,25 @@ class Counting:
             )
         )
 
-    def _drops(self) -> dict[str, int]:
-        drops = self.audience.drops()
-        coordinator = self.coordinator.statistics()
-        drops["coordinator: requests refused"] = coordinator.refused
-        drops["captures: too many waited"] = coordinator.finisher.overflowed
-        drops["captures: too many dual reports waited"] = coordinator.finisher.duals_dropped
-        drops |= {f"captures: {reason}": count for reason, count in self.store.statistics().drops.items()}
-        drops |= self.beats.drops()
-        drops |= self.bridge_news.drops(self.bridge)
-        operations = self.kernel_ops.statistics()
-        drops["kernel operations: refusals not told"] = operations.refusals_untold + operations.audit.left_out
-        drops["kernel operations: too many from the guest"] = self.guest_ops.statistics().over_budget
-        stats = self.stats.statistics()
-        drops["stats port: late answers"] = stats.discarded_lines
-        drops["stats port: bytes of answers that were too long"] = stats.discarded_bytes
-        drops["qmp: events"] = self.machine.qmp.statistics().events_dropped
-        return {reason: count for reason, count in drops.items() if count}
+    def sources(self) -> dict[str, Drops]:
+        """Return everything that counts drops, by the room that it is shown under."""
+        sources: dict[str, Drops] = {
+            "stream": self.stream,
+            "machine": self.machine,
+            "guest": self.handler,
+            "port": self.port,
+            "stats-port": self.stats,
+            "coordinator": self.coordinator,
+            "captures": self.store,
+            "early": self.early,
+            "periodic": self.periodic,
+            "bridge": self.bridge,
+            "scenario": self.bridge_news,
+            "beats": self.beats,
+            "kernel-ops": self.kernel_ops,
+            "guest-kernel-ops": self.guest_ops,
+            **self.audience.sources(),
+        }
+        if self.opening.sampler is not None:
+            sources["sampler"] = self.opening.sampler
+        return sources

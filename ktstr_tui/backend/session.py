@@ -32,6 +32,7 @@ from ktstr_tui.link.publisher import Publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.drops import Drops
 from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedError, root_cause
 from ktstr_tui.model.events import RunEnded, RunStarted
 from ktstr_tui.model.facts import RunInfo
@@ -79,23 +80,18 @@ def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs) -> Machi
 
 
 class _Audience:
-    """The publisher and the recorder, for the counters."""
+    """Who takes the stream and asks for things, for the counters."""
 
-    def __init__(self, publisher: Publisher, recorder: Recorder) -> None:
+    def __init__(self, publisher: Publisher, recorder: Recorder, authority: Authority) -> None:
         self._publisher = publisher
         self._recorder = recorder
+        self._authority = authority
 
     def viewers(self) -> int:
         return self._publisher.statistics().viewers
 
-    def drops(self) -> dict[str, int]:
-        published = self._publisher.statistics()
-        drops = {f"publisher: {reason}": count for reason, count in published.refused.items()}
-        drops["viewers: missed events"] = published.reported_missing
-        drops |= {
-            f"recorder: {reason}": count for reason, count in self._recorder.statistics().dropped.items()
-        }
-        return drops
+    def sources(self) -> dict[str, Drops]:
+        return {"publisher": self._publisher, "recorder": self._recorder, "authority": self._authority}
 
 
 class Session:
@@ -126,7 +122,7 @@ class Session:
                     ready(self._place)
                     nursery.start_soon(watch_signals, self.ending)
                     nursery.start_soon(watch_directories, self._place, self.stream.emit)
-                    outcome = await self._run_machine(_Audience(publisher, recorder), beats_socket)
+                    outcome = await self._run_machine(_Audience(publisher, recorder, authority), beats_socket)
                 self._say_goodbye(outcome)
                 with trio.CancelScope(shield=True):
                     await trio.sleep(FAREWELL_S)

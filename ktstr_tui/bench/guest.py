@@ -28,6 +28,7 @@ from ktstr_tui.guest import qemu
 from ktstr_tui.guest.machine import open_machine
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.link.stream import Stream
+from ktstr_tui.model.drops import Drops
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import Event, SchedulerChanged, WorkersReported
 from ktstr_tui.model.report import Pause
@@ -54,7 +55,7 @@ class _NoAudience:
     def viewers(self) -> int:
         return 0
 
-    def drops(self) -> dict[str, int]:
+    def sources(self) -> dict[str, Drops]:
         return {}
 
 

@@ -352,6 +352,14 @@ class SnapshotBridge:
 
     # -- the rest ------------------------------------------------------------------------------------------
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        counts = self.statistics()
+        return {
+            "events-lost": counts.events_dropped,
+            "replies-lost": counts.kernel_ops_dropped,
+        }
+
     def statistics(self) -> BridgeStatistics:
         """Counters so far."""
         with self._lock:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.snapshots import (
     BridgeEvent,
     CapInvariantViolation,
@@ -24,9 +23,9 @@ from ktstr_tui.capture.snapshots import (
 from ktstr_tui.model.events import Event, Logged, Severity
 
 _PLAIN: dict[type[BridgeEvent], str] = {
-    Eviction: "reports that made room, their files stay",
-    Overwrite: "reports replaced under the same tag, their files stay",
-    CaptureUnavailable: "captures of the scenario that failed",
+    Eviction: "captures-evicted",
+    Overwrite: "captures-replaced",
+    CaptureUnavailable: "scenario-captures-failed",
 }
 
 
@@ -49,14 +48,9 @@ class BridgeNews:
             severity, text = _in_words(event)
             self._emit(Logged(severity=severity, source="bridge", text=text))
 
-    def drops(self, bridge: SnapshotBridge) -> dict[str, int]:
-        """Everything that the bridge let go so far, by reason."""
-        statistics = bridge.statistics()
-        return {
-            **{f"bridge: {what}": count for what, count in self._counts.items()},
-            "bridge: events lost": statistics.events_dropped,
-            "bridge: replies of kernel operations lost": statistics.kernel_ops_dropped,
-        }
+    def drops(self) -> dict[str, int]:
+        """Return what happened to captures on the bridge, by kind."""
+        return dict(self._counts)
 
 
 def _in_words(event: BridgeEvent) -> tuple[Severity, str]:

@@ -308,6 +308,20 @@ class Coordinator:
         """Wait until every capture taken so far is rendered and saved."""
         await self._finisher.wait_idle()
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        counts = self.statistics()
+        return {
+            "requests-refused": counts.refused,
+            "requests-abandoned": counts.abandoned,
+            "stops-timed-out": counts.timeouts,
+            "stops-unexpected": counts.unexpected_stops,
+            "slot-0-pauses": counts.watch_pauses,
+            "slot-0-unreadable": counts.read_failures,
+            **self._finisher.drops(),
+            **{f"watches-{reason}": count for reason, count in self.watches.drops().items()},
+        }
+
     def statistics(self) -> CoordinatorStatistics:
         """Counters so far."""
         watch = self._watch

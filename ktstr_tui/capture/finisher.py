@@ -212,6 +212,13 @@ class Finisher:
             )
         )
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        return {
+            "captures-not-rendered": self._overflowed,
+            "dual-reports-not-made": self._pairs.dropped,
+        }
+
     def statistics(self) -> FinisherStatistics:
         """Counters so far."""
         return FinisherStatistics(

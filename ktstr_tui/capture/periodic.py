@@ -204,6 +204,15 @@ class PeriodicCaptures:
     def _say(self, severity: Severity, text: str) -> None:
         self._emit(Logged(severity=severity, source="periodic", text=text))
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        abandoned = len(self._due) - self._taken - self._failed if self._abandoned else 0
+        return {
+            "periodic-failed": self._failed,
+            "periodic-timed-out": self._timeouts,
+            "periodic-abandoned": abandoned,
+        }
+
     def statistics(self) -> PeriodicStatistics:
         """Counters so far."""
         return PeriodicStatistics(

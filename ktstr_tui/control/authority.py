@@ -58,6 +58,10 @@ class Authority:
 
         return guarded
 
+    def drops(self) -> dict[str, int]:
+        """Return the commands that were refused."""
+        return {"commands-refused": self._refused}
+
     def statistics(self) -> AuthorityStatistics:
         """Counts so far."""
         return AuthorityStatistics(self._allowed, self._refused)

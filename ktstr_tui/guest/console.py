@@ -97,6 +97,10 @@ class Console:
             self._log.close()
             self._log = None
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        return {"console-bytes-not-in-the-log": self._dropped, "console-lines-cut": self._lines_cut}
+
     def statistics(self) -> ConsoleStatistics:
         """Counts since the start."""
         return ConsoleStatistics(self._bytes, self._lines, self._lines_cut, self._dropped)

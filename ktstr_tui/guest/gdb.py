@@ -248,9 +248,10 @@ class GdbClient:
 
     def drops(self) -> dict[str, int]:
         """Return what the stub sent and nobody could use, by reason."""
+        connection = self._connection
         return {
-            "gdb stub: packets with a wrong checksum": self._connection.bad_checksums,
-            "gdb stub: bytes outside of packets": self._connection.junk_bytes,
+            "gdb-bad-checksums": connection.bad_checksums,
+            "gdb-junk-bytes": connection.junk_bytes,
         }
 
     async def _watch(self, request: str, address: int, length: int) -> None:

@@ -178,6 +178,10 @@ class Machine:
         self._exit = self._account(status)
         self._exited.set()
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost on the way from QEMU, by channel and reason."""
+        return {**self.gdb.drops(), **self.qmp.drops(), **self.console.drops()}
+
     async def _read_console(self) -> None:
         async with trio.lowlevel.FdStream(self._process.console_fd) as stream:
             async for data in stream:

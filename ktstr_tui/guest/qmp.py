@@ -180,6 +180,10 @@ class QmpClient:
             raise QmpError(command, str(error.get("class")), str(error.get("desc")))
         return answer.message.get("return")
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        return {"qmp-events": self._dropped, "qmp-junk-lines": self._junk}
+
     def statistics(self) -> QmpStatistics:
         """Counts since the connection was made."""
         return QmpStatistics(self._commands, self._errors, self._events, self._dropped, self._junk)

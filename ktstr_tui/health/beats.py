@@ -141,9 +141,9 @@ class RunBeats:
     def drops(self) -> dict[str, int]:
         """What was given up, by reason."""
         return {
-            "beats: events not fetched": sum(o.statistics().events_dropped for o in self._observers.values()),
-            "beats: silences not explained": self._silences.unexplained,
-            "beats: captures on stall skipped": self._silences.captures_skipped,
+            "events-not-fetched": sum(o.statistics().events_dropped for o in self._observers.values()),
+            "silences-not-explained": self._silences.unexplained,
+            "captures-on-stall-skipped": self._silences.captures_skipped,
         }
 
     # -- in --------------------------------------------------------------------------------------------

@@ -125,6 +125,10 @@ class Monitor:
         events = [*self._cpus(sample), *self._queues(sample), *self._scheduler(sample.scheduler)]
         return [*events, *self._judge("")]
 
+    def drops(self) -> dict[str, int]:
+        """Return the samples that were not judged, by reason."""
+        return {f"not-judged: {reason}": count for reason, count in self._discarded.items()}
+
     def statistics(self) -> MonitorStatistics:
         """Counters so far."""
         return MonitorStatistics(judged=self._judged, discarded=dict(self._discarded), stalls=self._stalls)

@@ -184,6 +184,11 @@ class Sampler:
         cpus = tuple(CpuSample(cpu=cpu, unreadable=reason) for cpu in range(self._view.nr_cpus))
         return Sample(cpus=cpus, scheduler=SchedulerSample(unreadable=reason))
 
+    def drops(self) -> dict[str, int]:
+        """Return the samples that are unreadable or not judged, by reason."""
+        judged = self._monitor.drops() if self._monitor is not None else {}
+        return {"failed": self._failed, **judged}
+
     def statistics(self) -> SamplerStatistics:
         """Counters so far."""
         return SamplerStatistics(

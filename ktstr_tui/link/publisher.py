@@ -122,6 +122,14 @@ class Publisher:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(context.term)
 
+    def drops(self) -> dict[str, int]:
+        """Return what could not be sent, what made no sense, and what viewers missed, by reason."""
+        return {
+            **{f"not-sent: {reason}": count for reason, count in self._refused.items()},
+            **{f"bad-request: {reason}": count for reason, count in self._bad.items()},
+            "events-missed-by-viewers": self._counts["missing"],
+        }
+
     def statistics(self) -> PublisherStatistics:
         """Counts so far."""
         return PublisherStatistics(

@@ -159,6 +159,10 @@ class Recorder:
             self._queued_bytes -= sum(len(event.data) for event in chunk)
         self._report(failure, wrote=wrote)
 
+    def drops(self) -> dict[str, int]:
+        """Return the events that are missing from the file, by reason."""
+        return dict(self._dropped)
+
     def statistics(self) -> RecorderStatistics:
         """Counts so far."""
         return RecorderStatistics(

@@ -141,6 +141,10 @@ class Stream:
             found.append(data)
         return found
 
+    def drops(self) -> dict[str, int]:
+        """Return the events that could not be encoded."""
+        return {"events-not-encodable": self._unencodable}
+
     def statistics(self) -> StreamStatistics:
         """Counts so far."""
         return StreamStatistics(

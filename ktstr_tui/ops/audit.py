@@ -101,6 +101,10 @@ class AuditTrail:
             self._fd = None
         self._broken = self._broken or "the run is over"
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        return {"audit-lines-left-out": self._left_out}
+
     def statistics(self) -> AuditStatistics:
         """Counters so far."""
         return AuditStatistics(

@@ -77,6 +77,10 @@ class GuestKernelOps:
         self._malformed += 1
         self._answer(KernelOpReply(request_id, False, reason))
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        return {"too-many": self._over_budget, "malformed": self._malformed}
+
     def statistics(self) -> GuestKernelOpsStatistics:
         """Counters so far."""
         return GuestKernelOpsStatistics(self._served, self._over_budget, self._malformed)

@@ -121,6 +121,10 @@ class KernelOps:
         await trio.lowlevel.checkpoint_if_cancelled()
         return result
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        return {"refusals-not-reported": self._untold, **self._audit.drops()}
+
     def statistics(self) -> KernelOpsStatistics:
         """Counters so far."""
         return KernelOpsStatistics(

@@ -49,6 +49,10 @@ class KernelClaims:
         self._claim: KernAddrs | None = None
         self._found: tuple[int | None, int | None] | None = None
 
+    def drops(self) -> dict[str, int]:
+        """Return the claims that were refused."""
+        return {"claims-refused": self.refused}
+
     def take(self, claim: KernAddrs) -> None:
         """Take a claim of the guest."""
         if self._claim is not None:

@@ -70,6 +70,10 @@ class GuestRequests:
         """Begin to serve a request; does not wait."""
         nursery.start_soon(self._serve, request, step_index)
 
+    def drops(self) -> dict[str, int]:
+        """Return the changes of the scheduler that were not followed in time."""
+        return self._swaps.drops()
+
     def step_began(self, step: str, scheduler: str, nursery: trio.Nursery) -> None:
         """A step begins under a scheduler: captures wait until that one is followed. Does not wait."""
         self._swaps.step_began(step, scheduler, nursery)

@@ -88,6 +88,10 @@ class ActionHandler:
         self._claims = claims
         self._fail = fail
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        return {**self._claims.drops(), **self._servers.snapshots.drops()}
+
     @singledispatchmethod
     def handle(self, action: act.Action) -> None:
         """Carry out one action; those that only matter for a verdict do nothing here."""

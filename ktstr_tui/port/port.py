@@ -102,4 +102,4 @@ class GuestPort:
     def drops(self) -> dict[str, int]:
         """Bytes of text that were left out because there was too much of it, by type."""
         left_out = self._gate.statistics().dropped_text_bytes
-        return {f"guest: {kind} bytes left out": count for kind, count in left_out.items()}
+        return {f"bytes-left-out: {kind}": count for kind, count in left_out.items()}

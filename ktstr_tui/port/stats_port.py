@@ -163,6 +163,13 @@ class StatsPort:
         if self._reading is not None:
             self._reading.cancel()
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        return {
+            "late-answers": self._discarded_lines,
+            "bytes-too-long": self._discarded_bytes,
+        }
+
     def statistics(self) -> StatsPortStatistics:
         """Counters so far."""
         return StatsPortStatistics(

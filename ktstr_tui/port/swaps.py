@@ -53,6 +53,10 @@ class SwapWatch:
         self._done = trio.Event()
         self._done.set()
 
+    def drops(self) -> dict[str, int]:
+        """Return the changes of the scheduler that were not followed in time."""
+        return {"swaps-not-followed": self.unseen}
+
     @property
     def pending(self) -> bool:
         """Whether the scheduler of the step is not followed yet."""

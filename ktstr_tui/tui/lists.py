@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from ktstr_tui.model.report import exit_kind_name, is_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text import words
+from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
@@ -147,7 +148,7 @@ def wire_lines(view: View, width: int) -> list[Line]:
     drops = {**{f"port: {why}": n for why, n in frames.dropped.items()}, **state.drops}
     if any(drops.values()):
         lines += [
-            spread([(cut(f"dropped {clean(place)}", width - 8), "warn")], [(str(count), "warn")], width)
+            spread([(cut(drop_words(place), width - 8), "warn")], [(str(count), "warn")], width)
             for place, count in drops.items()
             if count
         ]

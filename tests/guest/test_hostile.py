@@ -230,8 +230,8 @@ def test_every_drop_has_its_reason(attack: Attack) -> None:
         "Lifecycle: too many",
         "to guest: SnapshotReply: queue full",
     }
-    assert "kernel operations: too many from the guest" in drops
-    assert any(reason.startswith("guest: ") and reason.endswith("bytes left out") for reason in drops)
+    assert "guest-kernel-ops.too-many" in drops
+    assert any(reason.startswith("port.bytes-left-out: ") for reason in drops)
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,10 @@ class EarlyCapture:
             f"and {self._threshold_ms / 1000:g} s would have been early"
         )
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        return {"early-failed": self._failed}
+
     def statistics(self) -> EarlyStatistics:
         """Counters so far."""
         return EarlyStatistics(due=self._due, taken=self._taken, failed=self._failed)

@@ -138,6 +138,10 @@ class CaptureStore:
         begin = whole[:MAX_STDERR_BYTES].decode(errors="replace")
         self._last_resort(f"{printable(text)}\n{printable(begin)}{cut}".encode())
 
+    def drops(self) -> dict[str, int]:
+        """Return the reports that could not be saved, by reason."""
+        return dict(self._drops)
+
     def statistics(self) -> StoreStatistics:
         """Counters so far."""
         return StoreStatistics(saved=self._saved, saved_bytes=self._saved_bytes, drops=dict(self._drops))

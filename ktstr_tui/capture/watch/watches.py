@@ -171,6 +171,17 @@ class UserWatches:
             raise watch.error
         return True
 
+    def drops(self) -> dict[str, int]:
+        """Return what was lost so far, by reason."""
+        counts = self._stops.counts
+        return {
+            "captures-skipped": counts.captures_skipped,
+            "hits-found-late": counts.swallowed,
+            "values-unreadable": counts.read_failures,
+            "pauses": counts.pauses,
+            "refused": counts.refused,
+        }
+
     def statistics(self) -> WatchesStatistics:
         """Counters so far."""
         armed = sum(watch.state == "armed" for watch in self._watches.values())

@@ -169,8 +169,8 @@ async def test_people_hear_of_the_first_eviction_and_the_number_of_all() -> None
         "capture 66 replaced an earlier one under the same tag, whose file stays",
         "capture x, asked for by the scenario, could not be made",
     ]
-    assert {reason: count for reason, count in news.drops(bridge).items() if count} == {
-        "bridge: reports that made room, their files stay": 3,
-        "bridge: reports replaced under the same tag, their files stay": 1,
-        "bridge: captures of the scenario that failed": 1,
+    assert {reason: count for reason, count in news.drops().items() if count} == {
+        "captures-evicted": 3,
+        "captures-replaced": 1,
+        "scenario-captures-failed": 1,
     }

@@ -213,7 +213,7 @@ async def test_many_silences_are_few_alerts(
     await trio.sleep(0.1)
     assert rig.state.alerts == {}
     assert len(rig.of(ev.BeatRecovered)) == 200
-    assert rig.beats.drops()["beats: silences not explained"] == 0
+    assert rig.beats.drops()["silences-not-explained"] == 0
 
 
 async def test_stalls_make_captures_but_not_many(
@@ -224,7 +224,7 @@ async def test_stalls_make_captures_but_not_many(
     rig.guest_beats(40, 41, 42)
     await trio.sleep(1.3)
     assert len(rig.freezer.captures) == 1
-    assert rig.beats.drops()["beats: captures on stall skipped"] == 2
+    assert rig.beats.drops()["captures-on-stall-skipped"] == 2
     assert rig.state.alerts["beat-guest-40"].capture == "stall-001"
     rig.guest_beats(40, nonce=2)
     await trio.sleep(CAPTURE_EVERY_NS / S)

@@ -82,7 +82,7 @@ def test_left_out_text_is_among_the_drops() -> None:
     for _ in range(40):
         port.port.feed(encode_frame(MsgType.Stderr, b"y" * 60_000))
     shown = sum(len(action.text) for action in port.of(act.Text) if isinstance(action, act.Text))
-    assert port.port.drops() == {"guest: Stderr bytes left out": 40 * 60_000 - shown}
+    assert port.port.drops() == {"bytes-left-out: Stderr": 40 * 60_000 - shown}
     port.now_ns = 60_000_000_000
     port.port.feed(encode_frame(MsgType.Stimulus, Stimulus(0, 1).pack()))
     assert len(port.of(act.StepChanged)) == 1

@@ -1,0 +1,75 @@
+"""The counters of lost things in words: what was lost and why, for the screen and for ``status``.
+
+A name on the stream is ``room.reason`` and stays the same for programs; here is what people read in its place. A reason
+that is made of what happened, such as an error of the operating system, follows a colon and is shown as it is.
+"""
+
+from __future__ import annotations
+
+from ktstr_tui.model.text import printable
+
+DROP_WORDS = {
+    "stream.events-not-encodable": "events that could not be encoded",
+    "machine.gdb-bad-checksums": "packets of the gdb stub with a wrong checksum",
+    "machine.gdb-junk-bytes": "bytes of the gdb stub outside of packets",
+    "machine.qmp-events": "events of QEMU: queue full",
+    "machine.qmp-junk-lines": "lines of QMP that are no JSON",
+    "machine.console-bytes-not-in-the-log": "bytes of the console that are not in console.log",
+    "machine.console-lines-cut": "lines of the console cut for their length",
+    "guest.claims-refused": "claims of the guest about its kernel that were refused",
+    "guest.swaps-not-followed": "changes of the scheduler not followed in time",
+    "port.bytes-left-out": "bytes of the guest's text left out: too much at once",
+    "stats-port.late-answers": "answers of the scheduler's statistics that came too late",
+    "stats-port.bytes-too-long": "bytes of statistics in answers that were too long",
+    "coordinator.requests-refused": "requests to stop the guest refused: too many waited",
+    "coordinator.requests-abandoned": "requests to stop the guest whose requester left",
+    "coordinator.stops-timed-out": "stops of the guest that timed out",
+    "coordinator.stops-unexpected": "stops of the guest that nobody waited for",
+    "coordinator.slot-0-pauses": "pauses of the scheduler watchpoint: too many hits",
+    "coordinator.slot-0-unreadable": "looks at the scheduler watchpoint that could not read memory",
+    "coordinator.captures-not-rendered": "captures given up: too many waited to be rendered",
+    "coordinator.dual-reports-not-made": "dual reports given up: too many waited",
+    "coordinator.watches-captures-skipped": "captures of watch hits left out: too many waited",
+    "coordinator.watches-hits-found-late": "watch hits found at a stop for something else",
+    "coordinator.watches-values-unreadable": "values at watch hits that could not be read",
+    "coordinator.watches-pauses": "pauses of watches: too many hits",
+    "coordinator.watches-refused": "watches that could not be set",
+    "early.early-failed": "early captures that failed",
+    "periodic.periodic-failed": "periodic captures that failed",
+    "periodic.periodic-timed-out": "periodic captures that timed out",
+    "periodic.periodic-abandoned": "periodic captures given up after timeouts",
+    "captures": "captures that could not be saved",
+    "bridge.events-lost": "events of the bridge: log full",
+    "bridge.replies-lost": "replies of the guest's kernel operations: store full",
+    "scenario.captures-evicted": "captures no longer kept in memory, their files stay",
+    "scenario.captures-replaced": "captures replaced under the same tag, their files stay",
+    "scenario.scenario-captures-failed": "captures of the scenario that failed",
+    "scenario.defects": "requests on the bridge in a wrong order",
+    "beats.events-not-fetched": "events of heartbeats: queue full",
+    "beats.silences-not-explained": "silences without a cause: too many at once",
+    "beats.captures-on-stall-skipped": "captures of silences left out: one was just taken",
+    "kernel-ops.refusals-not-reported": "refused kernel operations that were not reported one by one",
+    "kernel-ops.audit-lines-left-out": "lines missing in kernel-ops.jsonl",
+    "guest-kernel-ops.too-many": "kernel operations of the guest refused: too many",
+    "guest-kernel-ops.malformed": "kernel operations of the guest that made no sense",
+    "publisher.not-sent": "messages to viewers that could not be sent",
+    "publisher.bad-request": "requests of viewers that made no sense",
+    "publisher.events-missed-by-viewers": "events that viewers missed and fetched again",
+    "recorder": "events missing in the recording",
+    "authority.commands-refused": "commands refused: no control",
+    "sampler.failed": "samples in which nothing could be read",
+    "sampler.not-judged": "samples that were not judged",
+}
+"""By ``room.reason`` without what follows a colon, or by room where the reason is one of the operating system's."""
+
+
+def drop_words(name: str) -> str:
+    """Return what was lost, in words; a name without words is shown as it is."""
+    stem, _, detail = name.partition(": ")
+    known = DROP_WORDS.get(stem)
+    if known is None:
+        room, _, reason = name.partition(".")
+        known, detail = DROP_WORDS.get(room, ""), reason
+    if not known:
+        return f"dropped {printable(name)}"
+    return f"{known} ({printable(detail)})" if detail else known
