@@ -37,6 +37,10 @@ enum agent_exit {
 #define COMM_BYTES 16
 
 // SCHED_FIFO priorities: PID 1 above the loader above real-time workers.
+// The name of process 1, by which the host knows whether the scenario asked for the end of a scheduler.
+#define NAME_RUNNING "ktstr-agent"
+#define NAME_STOPPING "ktstr-stopping"
+
 enum { PRIO_WORKER = 1, PRIO_LOADER = 5, PRIO_AGENT = 10 };
 
 #endif

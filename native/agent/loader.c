@@ -168,7 +168,7 @@ static struct bpf_link *load_and_attach(const char *path)
 	fill_kernel_enums(object);
 	// On a refused program libbpf loads it once more with a log and prints what the verifier said.
 	if (bpf_object__load(object)) {
-		fprintf(stderr, "the kernel did not accept it: %s\n", strerror(errno));
+		fprintf(stderr, "load: %s\n", strerror(errno));
 		return NULL;
 	}
 	link = bpf_map__attach_struct_ops(ops);

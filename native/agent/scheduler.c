@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,12 +16,16 @@
 #include "loader.h"
 #include "loop.h"
 #include "machine.h"
+#include "refusal.h"
 #include "scx_state.h"
 #include "util.h"
 
 #define STATE_EVERY_NS (100 * NSEC_PER_MSEC)
 #define ATTACH_WITHIN_NS (60 * NSEC_PER_SEC) // verification under emulation is slow
 #define STOP_WITHIN_NS (5 * NSEC_PER_SEC)
+// A program may attach again what the kernel disabled, as schedulers do after CPU hotplug. That takes a load.
+#define RESTART_WITHIN_NS (10 * NSEC_PER_SEC)
+#define REASON_BYTES 700
 #define KMSG_RECORD_BYTES 8192
 #define KMSG_RECORDS_MAX 64 // read at a time
 
@@ -28,38 +33,17 @@ static struct {
 	const struct plan_sched *sched; // the last one started, NULL before
 	pid_t pid; // 0 once reaped
 	int log_fd; // its stdout and stderr, -1 once at the end
-	bool attached;
+	bool attached; // the kernel enabled it; it may be ejected by now
+	uint64_t enable_seq; // of the kernel, before it was started or when it was enabled last
 	bool stopping; // asked to end
 	bool ejected; // by the kernel, or it died on its own
 	bool any_ejected; // since boot
 	uint64_t state_at_ns;
+	uint64_t gone_since_ns; // it was disabled, and its program may attach it again; 0 while it is enabled
 	uint64_t ejected_at_ns;
 	char kernel_line[256]; // the last that the kernel logged about it
-	char own_line[256]; // the last that it printed itself
 } run = { .log_fd = -1 };
 static int kmsg_fd = -1;
-
-// Keep the last line that is not empty, of text that comes in pieces.
-static void keep_last_line(const char *text, size_t bytes)
-{
-	static bool line_ended = true;
-
-	for (size_t i = 0; i < bytes; i++) {
-		size_t length = strlen(run.own_line);
-
-		if (text[i] == '\n') {
-			line_ended = true;
-			continue;
-		}
-		if (line_ended)
-			length = 0;
-		line_ended = false;
-		if (length + 1 < sizeof(run.own_line)) {
-			run.own_line[length] = text[i];
-			run.own_line[length + 1] = '\0';
-		}
-	}
-}
 
 static void close_log(void)
 {
@@ -79,7 +63,7 @@ static void log_ready(int fd)
 		n = read(fd, text, sizeof(text));
 		if (n <= 0)
 			break;
-		keep_last_line(text, (size_t)n);
+		refusal_read(text, (size_t)n);
 		host_text(KTF_SCHED_LOG, text, (size_t)n);
 	}
 	if (n > 0 || (n < 0 && errno == EAGAIN))
@@ -98,6 +82,9 @@ static void kmsg_record(char *record, ssize_t bytes)
 	text[strcspn(text, "\n")] = '\0'; // what follows are the record's own variables
 	host_printf(KTF_SCHED_LOG, "%s\n", text);
 	snprintf(run.kernel_line, sizeof(run.kernel_line), "%s", text);
+	// The kernel only disables what it had taken. One that is ejected while it is being enabled is never counted as enabled.
+	if (strstr(text, "BPF scheduler \"") && strstr(text, "\" disabled ("))
+		run.attached = true;
 }
 
 static void kmsg_ready(int fd)
@@ -137,6 +124,13 @@ static void exec_scheduler(const struct plan_sched *sched, int log_fd)
 	_exit(127);
 }
 
+// The host, which sees the kernel write exit_kind, has to know at that instant whether the scenario asked for the end
+// of the scheduler. No frame can tell it in time, so it is written where the host reads: into the name of process 1.
+static void mark_asked(bool asked)
+{
+	prctl(PR_SET_NAME, asked ? NAME_STOPPING : NAME_RUNNING);
+}
+
 static int spawn(const struct plan_sched *sched)
 {
 	int log[2];
@@ -151,7 +145,11 @@ static int spawn(const struct plan_sched *sched)
 	close_log(); // of one that could not be killed
 	run.sched = sched;
 	run.attached = run.stopping = run.ejected = false;
-	run.kernel_line[0] = run.own_line[0] = '\0';
+	run.enable_seq = scx_enable_seq();
+	run.gone_since_ns = 0;
+	run.kernel_line[0] = '\0';
+	refusal_reset();
+	mark_asked(false);
 	run.pid = fork();
 	if (!run.pid)
 		exec_scheduler(sched, log[1]);
@@ -170,7 +168,7 @@ static int spawn(const struct plan_sched *sched)
 
 static void not_attached(const char *reason)
 {
-	char text[PLAN_NAME_BYTES + 300];
+	char text[PLAN_NAME_BYTES + REASON_BYTES + 4];
 
 	snprintf(text, sizeof(text), "%s: %s", run.sched->name, reason);
 	host_lifecycle(PHASE_SCHEDULER_NOT_ATTACHED, text);
@@ -193,7 +191,7 @@ int sched_start(const struct plan_sched *sched)
 	while (run.pid && !run.attached && now_ns() < deadline_ns && !host.shutdown)
 		pump(deadline_ns);
 	if (run.attached)
-		return 0;
+		return 0; // even when it was ejected since
 	if (run.pid && !host.shutdown)
 		not_attached("did not attach in time");
 	sched_stop();
@@ -215,13 +213,38 @@ static void signal_scheduler(int signal)
 		kill(run.pid, signal);
 }
 
+static int exit_code(int status)
+{
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void note_ejected(const char *what)
+{
+	char text[PLAN_NAME_BYTES + 400];
+
+	if (run.ejected)
+		return;
+	if (kmsg_fd >= 0)
+		kmsg_ready(kmsg_fd); // the reason is written before the state changes
+	run.ejected = run.any_ejected = true;
+	run.ejected_at_ns = now_ns();
+	// A scheduler that user space unregistered went because its program went: that says more.
+	if (run.kernel_line[0] && !strstr(run.kernel_line, "unregistered from user space"))
+		what = run.kernel_line;
+	snprintf(text, sizeof(text), "%s: %s", run.sched->name, what);
+	host_lifecycle(PHASE_SCHEDULER_DIED, text);
+}
+
 void sched_stop(void)
 {
 	uint64_t deadline_ns;
 
+	if (run.pid && run.attached && !run.ejected && run.gone_since_ns && scx_disabled())
+		note_ejected("ejected by the kernel");
 	if (run.ejected) // let it say what it has to say about that
 		pump_until_reaped(STOP_WITHIN_NS);
 	run.stopping = true;
+	mark_asked(true);
 	if (run.pid) {
 		signal_scheduler(SIGTERM);
 		pump_until_reaped(STOP_WITHIN_NS);
@@ -252,35 +275,32 @@ bool sched_any_ejected(void)
 	return run.any_ejected;
 }
 
-static const char *why_not_attached(const char *otherwise)
+static void why_not_attached(const char *otherwise, char *why, size_t bytes)
 {
-	if (run.kernel_line[0])
-		return run.kernel_line;
-	return run.own_line[0] ? run.own_line : otherwise;
-}
+	const char *last = refusal_last_line();
 
-static int exit_code(int status)
-{
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static void note_ejected(const char *what)
-{
-	char text[PLAN_NAME_BYTES + 400];
-
-	if (run.ejected)
+	if (refusal_reason(why, bytes))
 		return;
-	if (kmsg_fd >= 0)
-		kmsg_ready(kmsg_fd); // the reason is written before the state changes
-	run.ejected = run.any_ejected = true;
-	run.ejected_at_ns = now_ns();
-	snprintf(text, sizeof(text), "%s: %s", run.sched->name, run.kernel_line[0] ? run.kernel_line : what);
-	host_lifecycle(PHASE_SCHEDULER_DIED, text);
+	if (run.kernel_line[0])
+		snprintf(why, bytes, "refused by the kernel: %s", run.kernel_line);
+	else
+		snprintf(why, bytes, "%s", last[0] ? last : otherwise);
+}
+
+// Whether the kernel has enabled a scheduler since the last call. It counts them, so that one that was enabled and ejected
+// between two looks is not taken for one that never attached.
+static bool enabled_since(void)
+{
+	uint64_t seq = scx_enable_seq();
+	bool since = seq ? seq > run.enable_seq : !run.attached && scx_enabled();
+
+	run.enable_seq = seq;
+	return since;
 }
 
 static bool sched_reaped(pid_t pid, int status)
 {
-	char what[64];
+	char what[128], why[REASON_BYTES];
 
 	if (!run.pid || pid != run.pid)
 		return false;
@@ -288,14 +308,46 @@ static bool sched_reaped(pid_t pid, int status)
 	if (run.log_fd >= 0)
 		log_ready(run.log_fd);
 	close_log(); // even when a child of it holds the pipe open
-	snprintf(what, sizeof(what), "the scheduler process ended with exit code %d", exit_code(status));
+	if (WIFSIGNALED(status))
+		snprintf(what, sizeof(what), "the scheduler's program died of signal %d (%s)", WTERMSIG(status),
+			 strsignal(WTERMSIG(status)));
+	else
+		snprintf(what, sizeof(what), "the scheduler's program ended with exit code %d", exit_code(status));
+	if (enabled_since())
+		run.attached = true;
 	if (!run.stopping && run.attached)
 		note_ejected(what);
 	host_printf(KTF_SCHED_LOG, "--- end %s: exit code %d ---\n", run.sched->name, exit_code(status));
-	if (!run.stopping && !run.attached)
-		not_attached(why_not_attached(what));
+	if (!run.stopping && !run.attached) {
+		why_not_attached(what, why, sizeof(why));
+		not_attached(why);
+	}
 	host_i32(KTF_SCHED_EXIT, exit_code(status));
 	return true;
+}
+
+static void look_at_kernel(uint64_t now_ns)
+{
+	if (enabled_since()) {
+		if (run.attached)
+			host_printf(KTF_SCHED_LOG, "--- %s attached again ---\n", run.sched->name);
+		run.attached = true;
+		run.ejected = false;
+		run.gone_since_ns = 0;
+	}
+	if (!run.attached)
+		return;
+	if (run.ejected) {
+		if (now_ns > run.ejected_at_ns + STOP_WITHIN_NS)
+			signal_scheduler(SIGTERM); // it did not notice, or does not want to leave
+		return;
+	}
+	if (!scx_disabled())
+		return;
+	if (!run.gone_since_ns)
+		run.gone_since_ns = now_ns;
+	if (run.sched->is_object || now_ns > run.gone_since_ns + RESTART_WITHIN_NS)
+		note_ejected("ejected by the kernel");
 }
 
 // Look at the kernel's state when that is due.
@@ -306,12 +358,7 @@ static uint64_t sched_tick(uint64_t now_ns)
 	if (now_ns < run.state_at_ns)
 		return run.state_at_ns;
 	run.state_at_ns = now_ns + STATE_EVERY_NS;
-	if (!run.attached)
-		run.attached = scx_enabled();
-	else if (!run.ejected && scx_disabled())
-		note_ejected("ejected by the kernel");
-	else if (run.ejected && now_ns > run.ejected_at_ns + STOP_WITHIN_NS)
-		signal_scheduler(SIGTERM); // it did not notice, or does not want to leave
+	look_at_kernel(now_ns);
 	return run.state_at_ns;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "scx_state.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "util.h"
@@ -17,4 +18,11 @@ bool scx_disabled(void)
 	char state[32];
 
 	return read_small_file(SCX_STATE_PATH, state, sizeof(state)) <= 0 || !strcmp(state, "disabled");
+}
+
+uint64_t scx_enable_seq(void)
+{
+	char text[32];
+
+	return read_small_file(SCX_ENABLE_SEQ_PATH, text, sizeof(text)) > 0 ? strtoull(text, NULL, 10) : 0;
 }

@@ -279,7 +279,9 @@ async def test_the_log_of_the_verifier_arrives(
     assert outcome.codes(MsgType.SchedExit) == [2]
     assert outcome.codes(MsgType.Exit) == [2]
     assert outcome.lifecycle()[-1].phase == LifecyclePhase.SCHEDULER_NOT_ATTACHED
-    assert outcome.lifecycle()[-1].reason.startswith("rejected.bpf.o: the kernel did not accept it")
+    assert outcome.lifecycle()[-1].reason.startswith(
+        "rejected.bpf.o: refused by the verifier: R0 invalid mem access 'map_value_or_null', at: *slot = 1;"
+    )
     assert "Run /init as init process" in outcome.text(MsgType.Dmesg)
     assert not outcome.of(MsgType.Stimulus)
     assert outcome.ended.reason == "poweroff"

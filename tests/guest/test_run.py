@@ -185,7 +185,7 @@ def test_a_scheduler_that_the_verifier_rejects_shows_its_log(
     done = call("run", "--headless", "--json", "--scheduler", scheduler, env=private_environment(tmp_path))
     summary = json.loads(done.stdout)
     assert done.returncode == summary["exit_code"] == 2
-    assert "rejected.bpf.o: the kernel did not accept it" in summary["end_reason"]
+    assert "rejected.bpf.o: refused by the verifier: R0 invalid mem access" in summary["end_reason"]
     assert any("invalid mem access" in line for line in summary["last_words"])
 
 

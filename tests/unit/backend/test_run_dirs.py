@@ -84,7 +84,7 @@ from ktstr_tui.model.errors import UsageError
 held = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
 counts = Counter()
 end = time.monotonic() + 60
-while counts["held"] < 150 and time.monotonic() < end:
+while counts["held"] < 60 and time.monotonic() < end:
     try:
         with take_place("race", "race") as place:
             try:
@@ -112,7 +112,7 @@ def test_a_name_is_never_held_twice_by_starters_that_race(tmp_path: Path) -> Non
         output, _ = racer.communicate(timeout=120)
         totals = [total + int(count) for total, count in zip(totals, output.split(), strict=True)]
     held, refused, twice, lost = totals
-    assert held > 150
+    assert held >= 60
     assert refused > 0
     assert (twice, lost) == (0, 0)
 

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A scheduler program for tests: loads the BPF object OBJECT, attaches it, and then does what its argument says.
+ *
+ *   restart  takes CPU 1 offline, which makes the kernel eject the scheduler, attaches it again, ends when asked
+ *   crash    dereferences NULL
+ *   linger   stays for ever after its ejection and ignores SIGTERM
+ */
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+__asm__(".section .rodata\n.balign 8\nobject:\n.incbin \"" OBJECT "\"\nobject_end:\n.byte 0\n.previous\n");
+extern const char object[], object_end[];
+
+static volatile sig_atomic_t asked_to_end;
+
+static void end(int signal)
+{
+	(void)signal;
+	asked_to_end = 1;
+}
+
+static struct bpf_link *attach(void)
+{
+	struct bpf_object *loaded = bpf_object__open_mem(object, (size_t)(object_end - object), NULL);
+	struct bpf_map *map, *ops = NULL;
+
+	bpf_object__for_each_map(map, loaded)
+		if (bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
+			ops = map;
+	if (bpf_object__load(loaded))
+		return NULL;
+	return bpf_map__attach_struct_ops(ops);
+}
+
+static int enabled(void)
+{
+	char state[16] = "";
+	int fd = open("/sys/kernel/sched_ext/state", O_RDONLY);
+	ssize_t n = read(fd, state, sizeof(state) - 1);
+
+	close(fd);
+	return n > 0 && !strncmp(state, "enabled", 7);
+}
+
+static void set_cpu1(const char *online)
+{
+	int fd = open("/sys/devices/system/cpu/cpu1/online", O_WRONLY);
+
+	if (write(fd, online, 1) != 1)
+		perror("cpu1");
+	close(fd);
+}
+
+static int restart(void)
+{
+	int lives = 1;
+
+	set_cpu1("0");
+	while (!asked_to_end) {
+		if (!enabled()) {
+			set_cpu1("1");
+			if (!attach())
+				return 3;
+			printf("life %d\n", ++lives);
+			fflush(stdout);
+		}
+		usleep(50000);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	signal(SIGTERM, end);
+	signal(SIGINT, end);
+	if (argc != 2 || !attach())
+		return 2;
+	usleep(500000);
+	if (!strcmp(argv[1], "restart"))
+		return restart();
+	if (!strcmp(argv[1], "crash"))
+		*(volatile int *)0 = 1;
+	for (;;)
+		pause();
+}
