@@ -1,8 +1,8 @@
 """Builds the C code of the host into ``ktstr_tui/_native``, cffi's out-of-line API mode.
 
-Run as ``python native/build.py``; it does nothing when the module is newer than all that it is made of. The
-work is done in a temporary directory and the result renamed into place, so a build that fails or is stopped
-leaves the module of before.
+setup.py takes `wheel_builder` for the wheel. In a checkout, ``python native/build.py`` builds in place; it does
+nothing when the module is newer than all that it is made of. The work is done in a temporary directory and the
+result renamed into place, so a build that fails or is stopped leaves the module of before.
 """
 
 from __future__ import annotations
@@ -85,22 +85,27 @@ def declarations(header: str) -> str:
     )
 
 
-def builder() -> cffi.FFI:
-    """Make the cffi builder, with absolute paths, so that it can run in any directory."""
+def builder(native: Path = NATIVE) -> cffi.FFI:
+    """Make the cffi builder; the compiler is told ``native`` for this directory, absolute for use in any place."""
     ffi = cffi.FFI()
     for name in HEADERS:
         ffi.cdef(declarations((NATIVE / name).read_text()))
     ffi.set_source(
         "ktstr_tui._native",
         "\n".join(f'#include "{name}"' for name in HEADERS),
-        sources=[str(NATIVE / name) for name in SOURCES],
-        include_dirs=[str(NATIVE)],
+        sources=[str(native / name) for name in SOURCES],
+        include_dirs=[str(native)],
         extra_compile_args=C_FLAGS,
         libraries=LIBRARIES,
         # One module per interpreter: its name then says for which, and a stale one is never picked up.
         py_limited_api=False,
     )
     return ffi
+
+
+def wheel_builder() -> cffi.FFI:
+    """Make the builder for setup.py, which runs at the top of the source and wants paths relative to it."""
+    return builder(Path(NATIVE.name))
 
 
 def build(verbose: bool = False) -> Path:

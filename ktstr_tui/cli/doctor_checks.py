@@ -38,7 +38,7 @@ _QEMU_SOURCES = {
     "system": "the system's",
     "private": "fetched for this user",
 }
-_SETUP = "run ./scripts/setup"
+_SETUP = "only a checkout needs one: run ./scripts/setup there"
 _SYS_USERFAULTFD = 323
 _USERFAULTFD_IOC_NEW = 0xAA00
 _USERFAULTFD_DEVICE = Path("/dev/userfaultfd")

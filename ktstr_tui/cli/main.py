@@ -15,7 +15,6 @@ app = typer.Typer(
     name="ktstr-tui",
     help="See what a Linux scheduler does, and stop it in the act.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -24,7 +23,22 @@ RunName = Annotated[
     str | None,
     typer.Argument(help="A run's name, or the directory of its (forwarded) sockets; default: the only run."),
 ]
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        "-V",
+        callback=lambda wanted: _print_version() if wanted else None,
+        is_eager=True,
+        help="Print the version, and where the compiled parts are.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+
+
+@app.callback()
+def program(version: Version = False) -> None:
+    """See what a Linux scheduler does, and stop it in the act."""
 
 
 @app.command()
@@ -212,6 +226,13 @@ def bench(
     bench_command(what, rounds, as_json)
 
 
+def _print_version() -> None:
+    from ktstr_tui.cli.version import version_lines
+
+    print("\n".join(version_lines()))
+    raise typer.Exit
+
+
 def _add_kernel() -> None:
     from ktstr_tui.cli.kernel import app as kernel_app
 
@@ -239,7 +260,8 @@ def main() -> None:
         _add_watch()
     if wanted in (None, "op"):
         _add_op()
-    guarded(app)
+    # Under `python -m ktstr_tui` too: help and completion name the program that is installed.
+    guarded(lambda: app(prog_name="ktstr-tui"))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import gzip
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from importlib import resources
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -26,7 +27,7 @@ CONFIG_PATH = "/ktstr/config"
 """Where the guest program finds the kernel's build configuration."""
 DEMOS = ("fifo", "stall", "starve")
 GUEST_DIR_VARIABLE = "KTSTR_GUEST_DIR"
-_CHECKOUT_DIR = Path(__file__).resolve().parents[2] / "build" / "guest"
+BUILD_HINT = f"in a checkout run ./scripts/setup; else install ktstr-tui again, or unset {GUEST_DIR_VARIABLE}"
 _EMPTY_DIRECTORIES = ("dev", "proc", "run", "sys", "tmp")
 _CONSOLE = (5, 1)
 
@@ -40,16 +41,19 @@ class GuestArtifacts(msgspec.Struct, frozen=True):
 
 
 def guest_artifacts() -> GuestArtifacts:
-    """Find the guest program and the demo schedulers: in ``$KTSTR_GUEST_DIR``, else in the checkout's build.
+    """Find the guest program and the demo schedulers: in ``$KTSTR_GUEST_DIR``, else in the package.
+
+    In a checkout, ``ktstr_tui/guest/data`` is a link to ``build/guest``, which scripts/setup fills.
 
     Raises:
         HostError: They were not built.
     """
-    directory = Path(os.environ.get(GUEST_DIR_VARIABLE) or _CHECKOUT_DIR)
+    packaged = resources.files("ktstr_tui.guest") / "data"
+    directory = Path(os.environ.get(GUEST_DIR_VARIABLE) or str(packaged))
     found = GuestArtifacts(directory / "ktstr-agent", {name: directory / f"{name}.bpf.o" for name in DEMOS})
     for path in (found.agent, *found.demos.values()):
         if not path.is_file():
-            raise HostError(f"the guest program is not built: {path} is missing", "run ./scripts/run once")
+            raise HostError(f"the guest program is not built: {path} is missing", BUILD_HINT)
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 from textual.theme import Theme
@@ -55,8 +56,8 @@ def load_theme(path: Path) -> Theme:
 
 
 def packaged_dir() -> Path:
-    """Where the themes that come with the program are: at the top of the checkout that it runs from."""
-    return Path(__file__).parents[2] / "themes"
+    """Where the themes that come with the program are; in a checkout, a link to the folder at its top."""
+    return Path(str(resources.files("ktstr_tui") / "themes"))
 
 
 def user_dir() -> Path:

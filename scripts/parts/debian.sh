@@ -53,16 +53,21 @@ any() {
     return 1
 }
 
-# missing_packages DEV: the Debian packages of which something needed here is missing, one per line.
-missing_packages() {
+# missing_to_build: those without which nothing can be compiled; setup.py asks too, when it builds a wheel.
+missing_to_build() {
     command -v gcc >/dev/null || echo gcc
     command -v make >/dev/null || echo make
     find_clang || echo clang
-    [[ -x .venv/bin/python ]] || find_python || printf '%s\n' python3-venv python3-dev
     any /usr/lib{,64,/*-linux-gnu}/libc.a || echo libc6-dev
     any /usr/lib{,64,/*-linux-gnu}/libelf.a || echo libelf-dev
     any /usr/lib{,64,/*-linux-gnu}/libz.a || echo zlib1g-dev
     any /usr/lib{,64,/*-linux-gnu}/libzstd.a || echo libzstd-dev
+}
+
+# missing_packages DEV: the Debian packages of which something needed here is missing, one per line.
+missing_packages() {
+    missing_to_build
+    [[ -x .venv/bin/python ]] || find_python || printf '%s\n' python3-venv python3-dev
     (($1 == 0)) || command -v tmux >/dev/null || echo tmux
     (($1 == 0)) || command -v bpftool >/dev/null || any /usr/sbin/bpftool || echo bpftool
     (($1 == 0)) || { find_clang && has_sanitizers; } || sanitizers_package

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import typer.main
 
-import ktstr_tui
 from ktstr_tui.cli import main as program
 from ktstr_tui.guest import scenario
+from ktstr_tui.heartbeat.metric_table import all_metrics
 from ktstr_tui.model import errors
 from tests.docs.markdown import code, table
 from tests.docs.source import constant_docs, one_line
 
-_PACKAGE: Final = Path(ktstr_tui.__file__).parent
-_METRIC_FILES: Final = (
-    *sorted((_PACKAGE / "heartbeat").glob("*.py")),
-    *sorted((_PACKAGE / "backend").glob("*.py")),
-)
-_METRIC: Final = re.compile(r'"((?:varta|ktstr)_[a-z0-9_]+)"')
 SCENARIO_NOTES: Final = {
     ("Scenario", "name"): "Name of the scenario, and of the run unless `--name` gives another.",
     ("Scenario", "description"): "What it shows, in one line.",
@@ -181,11 +173,8 @@ def _allowed(option: Any) -> str:  # noqa: ANN401
 
 
 def _metrics() -> str:
-    names = sorted({name for path in _METRIC_FILES for name in _METRIC.findall(path.read_text("utf-8"))})
-    return table(("name", "type"), ((code(name), _metric_type(name)) for name in names))
-
-
-def _metric_type(name: str) -> str:
-    if name.endswith("_total"):
-        return "counter"
-    return "histogram" if name.startswith("varta_observer_") and name.endswith("_seconds") else "gauge"
+    rows = (
+        (code(it.name), it.kind, ", ".join(code(label) for label in it.labels), it.help)
+        for it in sorted(all_metrics(), key=lambda metric: metric.name)
+    )
+    return table(("name", "type", "labels", "meaning"), rows)

@@ -123,6 +123,14 @@ def test_links_between_papers_lead_to_files(checkout: Path) -> None:
     assert not broken
 
 
+def test_file_names_in_the_architecture_exist(checkout: Path) -> None:
+    page = (checkout / "docs/architecture.md").read_text("utf-8")
+    names = re.findall(r"`((?:[a-z_]+/)+[\w.]+\.(?:py|c|h|md|toml))`", page)
+    assert len(names) > 20
+    missing = [n for n in names if not ((checkout / n).exists() or (checkout / "ktstr_tui" / n).exists())]
+    assert not missing
+
+
 def test_a_page_and_its_blocks_must_fit() -> None:
     page = "a\n<!-- generated: x -->\nold\n<!-- end -->\nb\n"
     assert fill(page, {"x": "new"}) == "a\n<!-- generated: x -->\n\nnew\n\n<!-- end -->\nb\n"

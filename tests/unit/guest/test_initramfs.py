@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import stat
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,9 +128,15 @@ def test_artifacts_are_found_or_missed_with_the_next_step(
     monkeypatch.setenv(GUEST_DIR_VARIABLE, str(tmp_path))
     with pytest.raises(HostError, match="ktstr-agent is missing") as error:
         guest_artifacts()
-    assert error.value.hint == "run ./scripts/run once"
+    assert "./scripts/setup" in error.value.hint
+    assert f"unset {GUEST_DIR_VARIABLE}" in error.value.hint
     for name in ("ktstr-agent", *(f"{demo}.bpf.o" for demo in DEMOS)):
         (tmp_path / name).touch()
     found = guest_artifacts()
     assert found.agent == tmp_path / "ktstr-agent"
     assert found.demos == {demo: tmp_path / f"{demo}.bpf.o" for demo in DEMOS}
+
+
+def test_artifacts_are_part_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(GUEST_DIR_VARIABLE, raising=False)
+    assert guest_artifacts().agent.parent == Path(str(resources.files("ktstr_tui.guest"))) / "data"
