@@ -56,7 +56,6 @@ class ProbeTable:
         if handle == ffi.NULL:
             raise MemoryError("no memory for a probe table")
         self._handle = ffi.gc(handle, lib.ktb_probe_destroy)
-        self._exhausted_taken = 0
         self.size: int = self._handle.mask + 1
         """Places."""
 
@@ -85,9 +84,3 @@ class ProbeTable:
     def probe_exhausted(self) -> int:
         """Inserts refused since the table was made."""
         return int(self._handle.exhausted)
-
-    def take_probe_exhausted(self) -> int:
-        """Inserts refused since this was last asked."""
-        gained = self.probe_exhausted() - self._exhausted_taken
-        self._exhausted_taken += gained
-        return gained

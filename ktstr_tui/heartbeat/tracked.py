@@ -47,7 +47,7 @@ COUNTERS: Final = (
     "invariant_violations",
     "probe_exhausted",
 )
-"""Names for `CounterTaking.take`, in the order of the C enumeration ``ktb_counter``."""
+"""Names for `Tracker.take`, in the order of the C enumeration ``ktb_counter``."""
 assert len(COUNTERS) == lib.KTB_COUNTERS
 
 
@@ -176,54 +176,3 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     update: Update | None
     recovery_ns: int | None = None
     """How long the stalled sender had been silent, when this beat ended a stall."""
-
-
-class CounterTaking:
-    """Counters that are set to 0 by being read, for exporters that add up what they take.
-
-    `TrackerStatistics` counts on regardless.
-    """
-
-    def take(self, counter: str) -> int:
-        """What a counter of `COUNTERS` has gained since it was last taken."""
-        raise NotImplementedError
-
-    def take_evictions(self) -> int:
-        """Slots given to another pid."""
-        return self.take("evictions")
-
-    def take_capacity_exceeded(self) -> int:
-        """Beats of new pids refused for want of a slot."""
-        return self.take("capacity_exceeded")
-
-    def take_eviction_scan_truncated(self) -> int:
-        """Evictions that found no victim."""
-        return self.take("eviction_scan_truncated")
-
-    def take_nonce_wraps(self) -> int:
-        """Nonces that went round."""
-        return self.take("nonce_wraps")
-
-    def take_origin_conflicts(self) -> int:
-        """Beats from another transport than the first."""
-        return self.take("origin_conflicts")
-
-    def take_namespace_conflicts(self) -> int:
-        """Beats from another pid namespace than the first."""
-        return self.take("namespace_conflicts")
-
-    def take_pid_recycles(self) -> int:
-        """Slots that passed to a new process of the same pid."""
-        return self.take("pid_recycles")
-
-    def take_out_of_order(self) -> int:
-        """Beats whose nonce did not grow."""
-        return self.take("out_of_order")
-
-    def take_invariant_violations(self) -> int:
-        """Contradictions inside the tracker."""
-        return self.take("invariant_violations")
-
-    def take_probe_exhausted(self) -> int:
-        """Pids that found no place in the index."""
-        return self.take("probe_exhausted")

@@ -32,7 +32,6 @@ from ktstr_tui.heartbeat.tracked import (
     EVICTION_MULTIPLIER,
     MAX_CAPACITY,
     MAX_SCAN_WINDOW,
-    CounterTaking,
     Datagram,
     Eviction,
     Origin,
@@ -140,7 +139,7 @@ def _outcome(
     return Outcome(None, beat, _UPDATES[update], None if recovery_ns == lib.KTB_NO_RECOVERY else recovery_ns)
 
 
-class Tracker(CounterTaking):
+class Tracker:
     """Who was heard last when. Not for concurrent use.
 
     All times are ns on one clock of the caller's that does not step back.
@@ -317,11 +316,15 @@ class Tracker(CounterTaking):
         return int(self._read_state().tracked)
 
     def take(self, counter: str) -> int:
-        """What a counter of `COUNTERS` has gained since it was last taken."""
+        """Return what a counter of `COUNTERS` has gained since it was last taken.
+
+        Kept for the contract of Varta's tracker, whose exporter adds up what it takes; `statistics` counts on
+        regardless.
+        """
         return lib.ktb_tracker_take(self._handle, _COUNTER_NUMBER[counter])
 
     def take_evicted_pid(self) -> int | None:
-        """The pid that last lost its slot, since this was last asked."""
+        """Return the pid that last lost its slot, once; kept for the same contract."""
         pid = lib.ktb_tracker_take_evicted(self._handle)
         return None if pid == lib.KTB_NO_PID else pid
 

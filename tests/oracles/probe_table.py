@@ -42,7 +42,6 @@ class PyProbeTable:
         self._slots = [_EMPTY] * self.size
         self._live = 0
         self._exhausted = 0
-        self._exhausted_taken = 0
 
     def _places(self, key: int) -> Iterator[int]:
         home = mix32(key)
@@ -97,9 +96,3 @@ class PyProbeTable:
     def probe_exhausted(self) -> int:
         """Inserts refused since the table was made."""
         return self._exhausted
-
-    def take_probe_exhausted(self) -> int:
-        """Inserts refused since this was last asked."""
-        gained = self._exhausted - self._exhausted_taken
-        self._exhausted_taken = self._exhausted
-        return gained

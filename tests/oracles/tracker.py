@@ -18,7 +18,6 @@ from ktstr_tui.heartbeat.tracked import (
     MAX_CAPACITY,
     MAX_SCAN_WINDOW,
     NONCE_WRAP_WINDOW,
-    CounterTaking,
     Datagram,
     Eviction,
     Origin,
@@ -95,7 +94,7 @@ class _Slot:
         return not (terminal and pid_ns_inode is None)
 
 
-class PyTracker(CounterTaking):
+class PyTracker:
     """Who was heard last when. See `ktstr_tui.heartbeat.tracker.Tracker`."""
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from ktstr_tui.heartbeat.probe_table import ProbeTable
 from ktstr_tui.heartbeat.tracker import Datagram, Origin, Tracker
@@ -64,3 +64,10 @@ def unmix32(x: int) -> int:
 def keys_at(home: int, size: int, count: int) -> list[int]:
     """Keys that all want the same place of a table."""
     return [unmix32(home + turn * size) for turn in range(count)]
+
+
+def row_of(tracker: EitherTracker, pid: int) -> dict[str, Any]:
+    """What is known of a tracked pid, by name."""
+    row = tracker.get(pid)
+    assert row is not None
+    return {name: getattr(row, name) for name in row.__struct_fields__}

@@ -93,8 +93,8 @@ def test_scan_truncated_counter_increments_on_dry_scan(make_tracker: MakeTracker
     tracker = make_tracker(32, "strict")
     fill(tracker, 100)
     tracker.record(beat(99_999, 1), 100 * 100, 100, KERNEL)
-    assert tracker.take_eviction_scan_truncated() == 1
-    assert tracker.take_eviction_scan_truncated() == 0
+    assert tracker.take("eviction_scan_truncated") == 1
+    assert tracker.take("eviction_scan_truncated") == 0
 
 
 def test_origin_conflict_first_origin_wins(make_tracker: MakeTracker) -> None:
@@ -104,8 +104,8 @@ def test_origin_conflict_first_origin_wins(make_tracker: MakeTracker) -> None:
     row = known(tracker, 7)
     assert (row.last_ns, row.nonce, row.origin) == (10, 1, KERNEL)
     assert tracker.last_ns_of(7) == 10
-    assert tracker.take_origin_conflicts() == 1
-    assert tracker.take_origin_conflicts() == 0
+    assert tracker.take("origin_conflicts") == 1
+    assert tracker.take("origin_conflicts") == 0
     assert tracker.record(beat(7, 3), 30, 100, KERNEL) is Update.REFRESHED
 
 
@@ -113,7 +113,7 @@ def test_record_probe_exhaustion_surfaces_capacity_exceeded(make_tracker: MakeTr
     tracker = make_tracker(32, "balanced")
     for pid in range(1, 4097):
         tracker.record(beat(pid, 1), pid, 100, KERNEL)
-    assert tracker.take_probe_exhausted() == 0
+    assert tracker.take("probe_exhausted") == 0
     assert len(tracker) == 32
 
 
@@ -134,8 +134,8 @@ def test_invariant_violations_stays_zero_under_random_ops(make_tracker: MakeTrac
             pid = next(numbers) % 96 + 1
             row = tracker.get(pid)
             assert tracker.last_ns_of(pid) == (None if row is None else row.last_ns)
-    assert tracker.take_invariant_violations() == 0
-    assert tracker.take_probe_exhausted() == 0
+    assert tracker.take("invariant_violations") == 0
+    assert tracker.take("probe_exhausted") == 0
 
 
 def test_drain_stalled_slots_emits_pinned_origin(make_tracker: MakeTracker) -> None:
@@ -156,22 +156,22 @@ def test_namespace_conflict_blocks_rebind(make_tracker: MakeTracker) -> None:
     assert tracker.record(beat(7, 2), 10, 100, KERNEL, 4026531840) is Update.NAMESPACE_CONFLICT
     assert known(tracker, 7).pid_ns_inode == 4026531836
     assert known(tracker, 7).nonce == 1
-    assert tracker.take_namespace_conflicts() == 1
-    assert tracker.take_namespace_conflicts() == 0
+    assert tracker.take("namespace_conflicts") == 1
+    assert tracker.take("namespace_conflicts") == 0
 
 
 def test_namespace_match_passes_through(make_tracker: MakeTracker) -> None:
     tracker = make_tracker(8, "strict")
     tracker.record(beat(7, 1), 0, 100, KERNEL, 123)
     assert tracker.record(beat(7, 2), 10, 100, KERNEL, 123) is Update.REFRESHED
-    assert tracker.take_namespace_conflicts() == 0
+    assert tracker.take("namespace_conflicts") == 0
 
 
 def test_namespace_some_to_none_is_conflict(make_tracker: MakeTracker) -> None:
     tracker = make_tracker(8, "strict")
     tracker.record(beat(7, 1), 0, 100, KERNEL, 123)
     assert tracker.record(beat(7, 2), 10, 100, KERNEL, None) is Update.NAMESPACE_CONFLICT
-    assert tracker.take_namespace_conflicts() == 1
+    assert tracker.take("namespace_conflicts") == 1
 
 
 def test_namespace_none_to_some_upgrades_in_place(make_tracker: MakeTracker) -> None:
@@ -180,7 +180,7 @@ def test_namespace_none_to_some_upgrades_in_place(make_tracker: MakeTracker) -> 
     assert known(tracker, 7).pid_ns_inode is None
     assert tracker.record(beat(7, 2), 10, 100, KERNEL, 999) is Update.REFRESHED
     assert known(tracker, 7).pid_ns_inode == 999
-    assert tracker.take_namespace_conflicts() == 0
+    assert tracker.take("namespace_conflicts") == 0
     # The way leads up only.
     assert tracker.record(beat(7, 3), 20, 100, KERNEL, None) is Update.NAMESPACE_CONFLICT
 
@@ -189,4 +189,4 @@ def test_namespace_both_none_is_match(make_tracker: MakeTracker) -> None:
     tracker = make_tracker(8, "strict")
     tracker.record(beat(7, 1), 0, 100, KERNEL, None)
     assert tracker.record(beat(7, 2), 10, 100, KERNEL, None) is Update.REFRESHED
-    assert tracker.take_namespace_conflicts() == 0
+    assert tracker.take("namespace_conflicts") == 0
