@@ -74,7 +74,7 @@ def is_fresh() -> bool:
 def declarations(header: str) -> str:
     """Extract what Python sees of a header, in cffi's dialect.
 
-    That is what stands between the lines ``// cffi: begin`` and ``// cffi: end``. Comments are left out, a function
+    That is the text between the lines ``// cffi: begin`` and ``// cffi: end``. Comments are left out, a function
     with a body becomes its prototype, and a macro that is no plain number is left for the C compiler to evaluate.
     """
     text = "\n".join(_MARKED.findall(header))

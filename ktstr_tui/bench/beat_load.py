@@ -53,16 +53,16 @@ def measure(seconds: int) -> dict[str, Any]:
         here = ObserverSocket(
             sock, observer, Origin.KERNEL_ATTESTED, credentials=True, queue_length=queue_length()
         )
-        told = [0]
+        looks = [0]
 
-        def tell() -> None:
+        def publish() -> None:
             # As a run does twice a second.
-            told[0] += 1
-            if told[0] % 10 == 0:
+            looks[0] += 1
+            if looks[0] % 10 == 0:
                 observer.rows(MAX_ROWS)
                 summed(observer_values("host", observer.statistics(), [here.statistics()]))
 
-        loop = _TimedLoop([observer], [here], after_look=tell)
+        loop = _TimedLoop([observer], [here], after_look=publish)
         senders = Senders(path, SENDERS, per_s=TARGET_PER_S, seconds=seconds)
         resident = trio.run(_bear, loop, seconds)
         counts = senders.wait()

@@ -18,7 +18,7 @@ SENDERS: Final = 64
 PERIOD_NS: Final = 4_000_000
 """Time between two bursts of one sender."""
 THRESHOLD_NS: Final = 3600 * 10**9
-"""So long that nobody is silent."""
+"""So long that no sender is silent."""
 _COUNTS: Final = struct.Struct("<4Q")
 
 

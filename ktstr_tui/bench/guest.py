@@ -61,7 +61,7 @@ class _NoAudience:
 
 @asynccontextmanager
 async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tuple[LiveGuest, Stream]]:
-    """A guest as a run has it, without viewers and recording; typed and armed when the context begins."""
+    """Start a guest as a run has it, without viewers and recording; typed and armed when the context begins."""
     with take_place(None, "bench") as place:
         ending, stream = RunEnd(), Stream()
         setup = Setup(
@@ -98,7 +98,7 @@ def _summary(values: list[float]) -> dict[str, float]:
 
 
 def bench_boot(rounds: int) -> dict[str, Any]:
-    """Boot to SysRdy, ours against bare QEMU with the same kernel, initramfs, accelerator and CPUs."""
+    """Measure the boot to SysRdy, ours against bare QEMU with the same kernel, initramfs, accelerator and CPUs."""
     return trio.run(_bench_boot, rounds)
 
 
@@ -128,7 +128,7 @@ async def _bench_boot(rounds: int) -> dict[str, Any]:
 
 
 def _boot_bare(config: RunConfig, prepared: Prepared) -> float:
-    """Milliseconds from starting a bare QEMU to the guest's SysRdy frame."""
+    """Measure the milliseconds from starting a bare QEMU to the guest's SysRdy frame."""
     accelerator = prepared.verdict.accelerator
     threads = qemu.tcg_threads(qemu.qemu_version(qemu.find_qemu()))
     with tempfile.TemporaryDirectory(prefix="ktstr-bare-") as name:
@@ -163,7 +163,7 @@ def _boot_bare(config: RunConfig, prepared: Prepared) -> float:
 
 
 def bench_sample(rounds: int) -> dict[str, Any]:
-    """One look at all CPUs, and the guest's work with the sampler on against off."""
+    """Measure one look at all CPUs, and the guest's work with the sampler on against off."""
     return trio.run(_bench_sample, rounds)
 
 
@@ -215,7 +215,7 @@ async def _bench_sample(rounds: int) -> dict[str, Any]:
 
 
 async def _next_event(stream: Stream, wanted: Callable[[Event], bool]) -> Event:
-    """The next event on the stream that is wanted."""
+    """Wait for the next event on the stream that is wanted."""
     send, receive = trio.open_memory_channel[Event](1)
 
     def sink(event: Event, data: bytes) -> None:
@@ -239,7 +239,7 @@ async def _scheduler_attached(stream: Stream) -> None:
 
 
 async def _work_rate(stream: Stream) -> float:
-    """Iterations a second of all workers, between two reports of the guest about `WINDOW_S` apart."""
+    """Measure the iterations a second of all workers, between two reports of the guest about `WINDOW_S` apart."""
     first, first_ns = await _next_report(stream)
     await trio.sleep(WINDOW_S - 1)
     last, last_ns = await _next_report(stream)
@@ -247,14 +247,14 @@ async def _work_rate(stream: Stream) -> float:
 
 
 async def _next_report(stream: Stream) -> tuple[int, int]:
-    """Iterations of all workers so far, and when the guest's report of them came."""
+    """Read the iterations of all workers so far, and when the guest's report of them came."""
     report = await _next_event(stream, lambda event: isinstance(event, WorkersReported))
     assert isinstance(report, WorkersReported)
     return sum(worker.iterations for worker in report.workers), report.mono_ns
 
 
 def bench_freeze(rounds: int) -> dict[str, Any]:
-    """The pause of a full capture against a bare stop-and-continue taken in turn, at two sizes of machine."""
+    """Measure the pause of a full capture against a bare stop-and-continue taken in turn, at two sizes of machine."""
     machines = [trio.run(_bench_freeze, rounds, topology) for topology in FREEZE_TOPOLOGIES]
     return {
         "bench": "freeze",
@@ -303,7 +303,7 @@ async def _bench_freeze(rounds: int, topology: str) -> dict[str, Any]:
 
 
 def _low(values: list[float]) -> float:
-    """The 10th percentile. Load of the host makes every stop longer, which flatters the ratio of medians."""
+    """Take the 10th percentile. Load of the host makes every stop longer, which flatters the ratio of medians."""
     return sorted(values)[len(values) // 10]
 
 

@@ -1,4 +1,4 @@
-"""The sender's side in Python: says that this process lives, and never waits or fails for it.
+"""The sender in Python: reports that this process is alive, and never waits or fails because of it.
 
 ::
 
@@ -69,12 +69,12 @@ class BeatClient:
 
     @classmethod
     def unix(cls, path: str | Path) -> Self:
-        """For the Unix socket of an observer on this machine."""
+        """Make a client for the Unix socket of an observer on this machine."""
         return cls(socket.AF_UNIX, str(path))
 
     @classmethod
     def udp(cls, host: str, port: int, seal: Callable[[Beat], bytes] = encode) -> Self:
-        """For an observer that takes UDP."""
+        """Make a client for an observer that takes UDP."""
         return cls(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port), seal=seal)
 
     def _begin(self) -> None:
@@ -90,7 +90,7 @@ class BeatClient:
 
         Args:
             status: How this process is; not stall, which only observers state.
-            payload: A word of 32 bits for whoever reads.
+            payload: A word of 32 bits for the reader.
 
         Returns:
             What became of it, as in `counts`.
@@ -116,7 +116,7 @@ class BeatClient:
         )
 
     def beat_last_word_on_crash(self) -> None:
-        """Send a terminal beat when an exception ends this program."""
+        """Send a terminal beat when an exception ends this program, as Varta's clients do in their panic hooks."""
         before = sys.excepthook
 
         def hook(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
@@ -149,7 +149,7 @@ class BeatClient:
             number = error.errno or 0
             outcome = DROP_REASONS.get(number, errno.errorcode.get(number, str(error)))
             if outcome in ("no observer", "peer gone"):
-                self._close()  # another observer may come: connect anew with the next beat
+                self._close()  # another observer may come: connect again with the next beat
         self.counts[outcome] += 1
         return outcome
 

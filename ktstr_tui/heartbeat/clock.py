@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 MAX_STEP_NS = 250_000_000
-"""What counts of one step at most; the rest of it nobody listened."""
+"""What counts of one step at most; the rest counts as not observed."""
 JUMP_NS = 5_000_000_000
 """A longer step is counted as a jump."""
 
@@ -32,11 +32,11 @@ def _nothing(start_ns: int, end_ns: int) -> int:
 
 
 class ObserverClock:
-    """Nanoseconds since its creation, without what is left out.
+    """Counts nanoseconds since its creation, without what is left out.
 
     Args:
         read: A monotonic clock, in nanoseconds.
-        frozen_between_ns: How long the senders stood still within a stretch of that clock.
+        frozen_between_ns: How long the senders were frozen within a stretch of that clock.
         max_step_ns: What counts of one step at most.
     """
 
@@ -54,7 +54,7 @@ class ObserverClock:
         self._regressions = self._jumps = self._frozen_ns = self._unobserved_ns = 0
 
     def now_ns(self) -> int:
-        """The time; looking is what lets it run."""
+        """Read the time, in nanoseconds; only reading lets it run."""
         raw_ns = self._read()
         step_ns = raw_ns - self._last_ns
         if step_ns < 0:
@@ -70,7 +70,7 @@ class ObserverClock:
         return self._now_ns
 
     def statistics(self) -> ClockStatistics:
-        """Counters so far."""
+        """Return the counters so far."""
         return ClockStatistics(
             regressions=self._regressions,
             jumps=self._jumps,

@@ -85,7 +85,7 @@ class DatagramArray:
         return self.count
 
     def __iter__(self) -> Iterator[Datagram]:
-        """The datagrams as values, cut after `RECEIVE_BYTES`. Peer uids are given where peer pids are known."""
+        """Yield the datagrams as values, cut after `RECEIVE_BYTES`. Peer uids are given where peer pids are known."""
         for fields in _DATAGRAM.iter_unpack(self._bytes[: self.count * _DATAGRAM.size]):
             data, namespace, generation, origin, known, length, peer_pid, peer_uid = fields
             peer = bool(known & KNOWN_PEER)

@@ -1,4 +1,8 @@
-"""The way of datagrams to the tracker, in C (``native/heartbeat/ktstr_gate.h`` tells the order of the checks)."""
+"""Judges datagrams and passes them to the tracker, in C (``native/heartbeat/ktstr_gate.h`` lists the checks in order).
+
+It is written here and not taken from a library because it is part of Varta's contract, and in C because a flood of
+datagrams must not cost a Python object each.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     uid: int | None = None
     """The only user let in."""
     pid_ns_inode: int | None = None
-    """The only pid namespace let in; None lets all in and looks nobody up in /proc."""
+    """The only pid namespace let in; None lets all in, without a lookup in /proc."""
     identity_ttl_ns: int = 1_000_000_000
     """How long what /proc said of a pid is believed."""
     pid_max: int | None = None
@@ -81,12 +85,12 @@ class GateOutcome(msgspec.Struct, frozen=True, gc=False):
 
 
 def own_namespace() -> int:
-    """The inode of this process's pid namespace."""
+    """Return the inode of this process's pid namespace."""
     return os.stat("/proc/self/ns/pid").st_ino
 
 
 def read_pid_max(path: Path = Path("/proc/sys/kernel/pid_max")) -> int | None:
-    """The highest pid that this machine gives; None when it does not say."""
+    """Read the highest pid that this machine gives; None when that cannot be read."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -124,7 +128,7 @@ class Gate:
         self._state = ffi.new("struct ktr_gate_state *")
 
     def set_pid_max(self, pid_max: int) -> None:
-        """The machine's highest pid has changed."""
+        """Take over a new highest pid of the machine."""
         lib.ktr_gate_set_pid_max(self._handle, pid_max)
 
     def let_through(
@@ -156,7 +160,7 @@ class Gate:
         return [self.outcome(self._notable[i]) for i in range(found)]
 
     def outcome(self, index: int) -> GateOutcome:
-        """What became of one datagram of the last call."""
+        """Read what became of one datagram of the last call."""
         raw = self._bytes[index * OUTCOME.size : (index + 1) * OUTCOME.size]
         timestamp, nonce, pid, payload, status, recovery_ns, error, update = OUTCOME.unpack(raw)
         beat = Beat(
@@ -172,7 +176,7 @@ class Gate:
         )
 
     def statistics(self) -> GateStatistics:
-        """Counters so far."""
+        """Return the counters so far."""
         lib.ktr_gate_state(self._handle, self._state)
         state = self._state
         return GateStatistics(

@@ -33,7 +33,7 @@ class Ingress(Protocol):
     queue_length: int | None
 
     def receive(self) -> int:
-        """Take a batch; how many datagrams left the socket."""
+        """Take a batch. Returns how many datagrams left the socket."""
         ...
 
 

@@ -104,15 +104,15 @@ _METRICS: Final = (
     Metric(
         "ktstr_beats_unobserved_milliseconds_total",
         "counter",
-        "Time that nobody looked, which no sender is blamed for.",
+        "Time without a look, not counted as silence.",
     ),
     Metric(
         "ktstr_beats_frozen_milliseconds_total",
         "counter",
-        "Time that the guest was frozen, which no sender is blamed for.",
+        "Time that the guest was frozen, not counted as silence.",
     ),
     Metric(
-        "ktstr_beats_events_dropped_total", "counter", "Events dropped because nobody fetched them in time."
+        "ktstr_beats_events_dropped_total", "counter", "Events dropped because they were not fetched in time."
     ),
 )
 

@@ -1,7 +1,7 @@
 """The observers' counters as values of metrics, and their text exposition.
 
 Every label value is there from the first scrape on, with 0: a rule that asks whether something is absent can only
-mean that nobody is asked any more. Values come in two domains (`ktstr_tui.model.beats`), which a label names.
+mean that the observer is gone. Values come in two domains (`ktstr_tui.model.beats`), which a label names.
 """
 
 from __future__ import annotations

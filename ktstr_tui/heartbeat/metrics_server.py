@@ -5,7 +5,7 @@ is made at most once in `MIN_INTERVAL_S`, so that asking often costs the observe
 
 The hard thing is who connects and says nothing. A client has `CLIENT_S` to ask and to listen, and at most
 `MAX_WAITING` connections wait for a request: the next one takes the place of the oldest. So connections that stay idle,
-however many, keep nobody out who asks at once.
+however many, do not keep out a client that asks at once.
 
 The library's own server is not used: it has neither a token nor a bound on threads, and it would read the observers'
 state from other threads than the one that changes it. Headers are read by the standard library.

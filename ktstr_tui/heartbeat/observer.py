@@ -1,13 +1,13 @@
-"""The observer: beats in, events and counters out. It has no socket and no task; whoever receives calls it.
+"""The observer: turns beats into events and counters. It has no socket and no task; receivers call it.
 
-Two calls matter. ``take`` enters what was received; ``look`` states who has been silent for too long. The order
-between them is the hard thing: a stall must not be stated while a beat of that sender lies unread somewhere, so
+Two calls matter. ``take`` enters what was received; ``look`` reports who has been silent for too long. The order
+between them is the hard thing: a stall must not be reported while a beat of that sender lies unread somewhere, so
 ``look`` may only be called when everything that had come before has been taken. A flood of datagrams that are
 dropped must not prevent that either, which is why receivers report what they took off the socket and not what was
 of use.
 
 Events are queued, bounded, and counted when they do not fit. Of errors only some of each call become events (all
-are counted): whoever sends garbage decides how much of it there is.
+are counted): a sender of garbage decides how much of it there is.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ObserverStatistics(msgspec.Struct, frozen=True, kw_only=True):
     stalls: int
     looks: int
     events_dropped: int
-    """Events that nobody fetched in time."""
+    """Events that were not fetched in time."""
     tracker: TrackerStatistics
     """Of all trackers this observer has had; its state is that of the present one."""
     gate: GateStatistics
@@ -115,7 +115,7 @@ class Observer:
             self.take(frames)
 
     def expect(self, pids: Iterable[int]) -> None:
-        """These senders are to beat from now on, and silence from the beginning is silence too."""
+        """Expect these senders to beat from now on: silence from the beginning is silence too."""
         now_ns = self.clock.now_ns()
         for pid in pids:
             known = pid in self._never_heard or self.tracker.last_ns_of(pid) is not None
@@ -123,7 +123,7 @@ class Observer:
                 self._expected.setdefault(pid, now_ns)
 
     def begin_anew(self) -> None:
-        """The senders are gone, and others will come: forget all. Counters go on."""
+        """Forget all senders, because others will come. Counters go on."""
         for name, value in msgspec.structs.asdict(self.tracker.statistics()).items():
             self._before[name] = self._before.get(name, 0) + value
         self.tracker = self._make_tracker()
@@ -140,14 +140,14 @@ class Observer:
     # -- out -------------------------------------------------------------------------------------------
 
     def is_due(self) -> bool:
-        """Whether `look` would state a silence now, were there nothing left to take."""
+        """Check whether `look` would report a silence now, were there nothing left to take."""
         now_ns = self.clock.now_ns()
         if any(now_ns - since_ns >= self.threshold_ns for since_ns in self._expected.values()):
             return True
         return lib.ktr_any_due(self.tracker.handle, now_ns, self.threshold_ns)
 
     def look(self) -> None:
-        """State the silences. Everything received before must have been taken."""
+        """Report the silences. Everything received before must have been taken."""
         self._looks += 1
         now_ns = self.clock.now_ns()
         for stall in self.tracker.drain_stalled(now_ns, self.threshold_ns):
@@ -184,28 +184,28 @@ class Observer:
             )
 
     def take_events(self) -> list[ob.ObserverEvent]:
-        """What was noticed since this was last asked, in order."""
+        """Take the events since the last call, in order."""
         events = list(self._events)
         self._events.clear()
         return events
 
     def silence_ns(self, pid: int) -> int | None:
-        """How long a sender has been silent; None for an unknown one."""
+        """Return how long a sender has been silent, in nanoseconds; None for an unknown one."""
         last_ns = self.tracker.last_ns_of(pid)
         if last_ns is None:
             last_ns = self._never_heard.get(pid)
         return None if last_ns is None else self.clock.now_ns() - last_ns
 
     def rows(self, limit: int) -> list[TrackedRow]:
-        """The senders that were heard longest ago, at most ``limit``."""
+        """Return the senders that were heard longest ago, at most ``limit``."""
         return self.tracker.oldest(limit)
 
     def set_pid_max(self, pid_max: int) -> None:
-        """The highest pid that there can be has changed."""
+        """Take over a new highest pid."""
         self._gate.set_pid_max(pid_max)
 
     def statistics(self) -> ObserverStatistics:
-        """Counters so far."""
+        """Return the counters so far."""
         now = self.tracker.statistics()
         state = ("capacity", "tracked", "stall_emitted_count", "eviction_scan_window", "eviction_scan_cursor")
         sums = {
@@ -226,7 +226,7 @@ class Observer:
     # -- inside ----------------------------------------------------------------------------------------
 
     def _welcome(self, now_ns: int) -> None:
-        """Expected senders that have been heard meanwhile."""
+        """Stop expecting senders that have been heard meanwhile."""
         for waiting in (self._expected, self._never_heard):
             for pid in [pid for pid in waiting if self.tracker.last_ns_of(pid) is not None]:
                 since_ns = waiting.pop(pid)

@@ -9,7 +9,7 @@ with keys that come and go all places become tombstones some day. A table that w
 search would then refuse some keys for ever; this one takes a tombstone when there is nothing better.
 
 The work is done in C (``native/heartbeat/ktstr_probe.c``); `tests.oracles.probe_table` is the same in
-Python.
+Python. A dict would do neither: it grows, and the tracker in C needs the table too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def mix32(x: int) -> int:
 
 
 class ProbeTable:
-    """Keys of 32 bits and the slot of each, at most `MAX_SLOT`.
+    """Maps keys of 32 bits to slots, at most `MAX_SLOT`.
 
     Args:
         capacity: How many keys should find a place; more may.
@@ -60,7 +60,7 @@ class ProbeTable:
         """Places."""
 
     def get(self, key: int) -> int | None:
-        """The slot of a key, or None."""
+        """Return the slot of a key, or None."""
         slot = lib.ktb_probe_get(self._handle, key)
         return None if slot == _ABSENT else slot
 
@@ -82,5 +82,5 @@ class ProbeTable:
         return int(self._handle.live)
 
     def probe_exhausted(self) -> int:
-        """Inserts refused since the table was made."""
+        """Return how many inserts were refused since the table was made."""
         return int(self._handle.exhausted)

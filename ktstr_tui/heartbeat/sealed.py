@@ -84,7 +84,7 @@ class SecureSocket:
         self._datagrams.append(Datagram(encode(opened.beat), Origin.NETWORK_UNVERIFIED))
 
     def statistics(self) -> SocketStatistics:
-        """Counters so far."""
+        """Return the counters so far."""
         return SocketStatistics(
             taken=self._taken,
             control_truncated=0,
@@ -94,7 +94,7 @@ class SecureSocket:
         )
 
     def counts(self) -> SecureCounts:
-        """What the keys and the replay state have counted."""
+        """Return what the keys and the replay state have counted."""
         keys, senders = self._keys.statistics(), self._senders.statistics()
         return SecureCounts(
             decrypt_failures=keys.decrypt_failures,
@@ -111,7 +111,7 @@ def open_sealed(
     master_key_file: str | None,
     restart_gap_ns: int,
 ) -> SecureSocket:
-    """A socket with the keys of two files.
+    """Make a receiver with the keys of two files.
 
     Raises:
         UsageError: A file cannot be read, is readable for others, or holds no key.

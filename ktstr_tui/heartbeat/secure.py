@@ -5,7 +5,7 @@ sender the receiver remembers the IVs: within a prefix the counter must grow. Se
 datagrams overtake each other on the way, so the prefix before is remembered as well. Under a prefix never seen the
 beat itself must be new: its nonce above all before, or for a terminal beat its timestamp.
 
-The hard thing is a new process under an old pid, whose nonces begin anew: its beats look like replays. It is let in
+The hard thing is a new process under an old pid, whose nonces begin again: its beats look like replays. It is let in
 after a silence, since a live sender is not silent, and the last prefix of its predecessor stays refused. The price:
 a recording from before that prefix passes while the sender is silent, as the protocol has it.
 
@@ -69,13 +69,13 @@ class _Sender:
         self.max_terminal_timestamp = -1
 
     def is_newer(self, opened: OpenedFrame) -> bool:
-        """Whether a beat under an unknown prefix is newer than all before."""
+        """Check whether a beat under an unknown prefix is newer than all before."""
         if opened.beat.is_terminal:
             return opened.beat.timestamp > self.max_terminal_timestamp
         return opened.beat.nonce > self.max_nonce
 
     def begin_prefix(self, prefix: bytes) -> None:
-        """Go over to another prefix and remember the one before."""
+        """Change to another prefix and remember the one before."""
         self.previous_prefix, self.previous_counter = self.prefix, self.counter
         self.prefix, self.counter = prefix, -1
 
@@ -184,7 +184,7 @@ class SecureSenders:
         return len(self._senders)
 
     def statistics(self) -> SenderStatistics:
-        """The counters as they are now."""
+        """Return the counters as they are now."""
         return SenderStatistics(
             senders=len(self._senders),
             accepted=self._accepted,

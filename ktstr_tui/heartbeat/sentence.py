@@ -1,4 +1,4 @@
-"""A silence in a sentence: who, for how long, and why."""
+"""Turns a silence into a sentence: who, for how long, and why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_NAMED = 4
 
 
 def stall_sentence(comm: str, pid: int, silent_ms: float, cause: StallCause | None, never_heard: bool) -> str:
-    """The sentence of the alert.
+    """Compose the text of an alert.
 
     Args:
         comm: The sender's name; empty when it is not known.
@@ -26,7 +26,7 @@ def stall_sentence(comm: str, pid: int, silent_ms: float, cause: StallCause | No
 
 
 def cause_words(cause: StallCause) -> str:
-    """The second half of the sentence."""
+    """Compose its second half: the cause."""
     words = {
         "runnable": _runnable,
         "running": _running,

@@ -1,4 +1,4 @@
-"""Sockets that receive beats, and how they are opened so that nobody else gets in between.
+"""Sockets that receive beats, and how they are opened so that no other process gets in between.
 
 A Unix datagram socket says of each datagram which process sent it, in the kernel's own words. Its file is made with
 mode 0600 by the umask, not by a later chmod, so there is no moment in which others could connect. A file left by an
@@ -110,7 +110,7 @@ class ObserverSocket:
         return taken
 
     def statistics(self) -> SocketStatistics:
-        """Counters so far."""
+        """Return the counters so far."""
         return SocketStatistics(
             taken=self._taken,
             control_truncated=self._truncated,
@@ -122,7 +122,7 @@ class ObserverSocket:
 
 @contextmanager
 def unix_socket(path: Path) -> Iterator[socket.socket]:
-    """A bound Unix datagram socket that tells who sends; its file goes at the end if it is still ours.
+    """Bind a Unix datagram socket with senders' credentials; remove its file at the end if it is still ours.
 
     Raises:
         UsageError: Another observer listens there, or something that is no socket has that name.
@@ -186,7 +186,7 @@ def _remove_stale(path: Path) -> None:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise HostError(f"cannot tell who listens at {path}: {error.strerror}") from error
+            raise HostError(f"cannot find out who listens at {path}: {error.strerror}") from error
     raise UsageError(f"another observer listens at {path}", "stop it, or name another path")
 
 
@@ -212,7 +212,7 @@ def _unlink_ours(path: Path, mine: os.stat_result) -> None:
 
 
 def queue_length(path: Path = QUEUE_LENGTH_FILE) -> int | None:
-    """How many datagrams may wait in a Unix socket made now; None when the kernel does not say."""
+    """Read how many datagrams may wait in a Unix socket made now; None when the kernel does not show it."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -220,7 +220,7 @@ def queue_length(path: Path = QUEUE_LENGTH_FILE) -> int | None:
 
 
 def udp_socket(address: tuple[str, int], *, loopback_only: bool = True) -> socket.socket:
-    """A bound UDP socket.
+    """Bind a UDP socket.
 
     Args:
         address: Host (as a number) and port; port 0 takes a free one.
@@ -234,7 +234,7 @@ def udp_socket(address: tuple[str, int], *, loopback_only: bool = True) -> socke
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if loopback_only and not (host == "::1" or host.startswith("127.")):
         raise UsageError(
-            f"{host} can be reached by other machines, and nobody vouches for who sends",
+            f"{host} can be reached by other machines, and nothing proves who sends",
             "name 127.0.0.1 or ::1, or accept beats from the network explicitly",
         )
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

@@ -1,4 +1,4 @@
-"""The values that a tracker takes and gives, shared by the one in C and its twin in Python.
+"""The values that a tracker takes and gives, shared by the one in C and its specification in Python.
 
 Absent is not zero here either: a pid namespace or a generation that could not be read is ``None``, and what is
 unknown never conflicts with what is known later.
@@ -80,12 +80,12 @@ class Origin(IntEnum):
 
 
 class Stall(msgspec.Struct, frozen=True, gc=False):
-    """One silence that reached the threshold; stated once, until the pid is heard again."""
+    """One silence that reached the threshold; reported once, until the pid beats again."""
 
     pid: int
     last_nonce: int
     last_ns: int
-    """When the last beat was accepted, on the clock of whoever calls the tracker."""
+    """When the last beat was accepted, on the caller's clock."""
     origin: Origin
     pid_ns_inode: int | None
     generation: int | None = None

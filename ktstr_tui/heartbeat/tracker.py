@@ -1,18 +1,19 @@
-"""The ledger of who was heard last when: a bounded number of slots, one per pid.
+"""Keeps when each sender was last heard: a bounded number of slots, one per pid.
 
-It decides what a beat is worth. In this order: a new process under an old pid (another generation) gets the slot
-anew; the transport that a pid was first heard on keeps it, and so does the pid namespace; a nonce must grow, or go
-round. What is refused changes nothing but a counter. What is accepted refreshes the slot and ends its stall.
+It decides what a beat is worth. In this order: a new process under an old pid (another generation) gets a fresh
+slot; the transport that a pid was first heard on keeps it, and so does the pid namespace; a nonce must grow, or wrap
+around. What is refused changes nothing but a counter. What is accepted refreshes the slot and ends its stall.
 
-Silence is stated once, by `drain_stalled`, however often it is asked. Which silences count is the caller's affair:
+Silence is reported once, by `drain_stalled`, however often it is asked. Which silences count is the caller's affair:
 it brings the clock, and may leave out the time that the senders were frozen.
 
 The hard thing is a full table. A sender of made-up pids must neither push others out nor make the search for a
 victim costly. So only a long silent slot is given up, a search looks at a window of slots only, the next one goes
-on where it ended, and nothing is searched while no stall was stated.
+on where it ended, and nothing is searched while no stall was reported.
 
 The work is done in C (``native/heartbeat/ktstr_tracker.c``); `tests.oracles.tracker` is the same in Python,
-to read and to test against.
+to read and to test against. It is our own because these rules and bounds are Varta's contract, which no library has;
+and in C because a flood of beats must not cost a Python object each (``ktstr-tui bench beats`` measures both).
 """
 
 from __future__ import annotations
@@ -117,12 +118,12 @@ class _Batch:
         self._bytes = ffi.buffer(self.outcomes)
 
     def read(self, at: int) -> Outcome:
-        """One outcome."""
+        """Read one outcome."""
         (outcome,) = self.read_all(at, 1)
         return outcome
 
     def read_all(self, at: int, count: int) -> list[Outcome]:
-        """Outcomes next to each other."""
+        """Read outcomes next to each other."""
         raw = self._bytes[at * OUTCOME.size : (at + count) * OUTCOME.size]
         return [_outcome(*fields) for fields in OUTCOME.iter_unpack(raw)]
 
@@ -140,7 +141,7 @@ def _outcome(
 
 
 class Tracker:
-    """Who was heard last when. Not for concurrent use.
+    """Keeps when each sender was last heard. Not for concurrent use.
 
     All times are ns on one clock of the caller's that does not step back.
 
@@ -150,7 +151,7 @@ class Tracker:
         scan_window: Slots that one pass in search for a victim looks at; brought into 1 to 4096.
 
     Raises:
-        InternalError: ``capacity`` or ``eviction`` cannot be.
+        InternalError: ``capacity`` or ``eviction`` is out of range.
     """
 
     def __init__(
@@ -160,7 +161,7 @@ class Tracker:
         scan_window: int = DEFAULT_SCAN_WINDOW,
     ) -> None:
         if capacity < 1 or eviction not in ("strict", "balanced"):
-            raise InternalError(f"a tracker of {capacity} pids with {eviction!r} eviction cannot be")
+            raise InternalError(f"a tracker of {capacity} pids with {eviction!r} eviction is not possible")
         self.capacity = min(capacity, MAX_CAPACITY)
         self.eviction = eviction
         self.scan_window = min(max(scan_window, 1), MAX_SCAN_WINDOW)
@@ -176,7 +177,7 @@ class Tracker:
 
     @property
     def handle(self) -> CData:
-        """For C: the tracker."""
+        """The tracker, for C code."""
         return self._handle
 
     def record(
@@ -250,11 +251,11 @@ class Tracker:
     def record_array(
         self, datagrams: DatagramArray, now_ns: int, threshold_ns: int
     ) -> list[tuple[int, Outcome]]:
-        """The same for datagrams that lie in memory already, without a Python value for each.
+        """Decode and enter datagrams that lie in memory already, without a Python value for each.
 
         Returns:
-            Index and outcome of those that somebody should hear of: errors, new pids, conflicts, recoveries. Who
-            plainly goes on, is out of order or finds no room is only counted, so that a flood of them stays cheap.
+            Index and outcome of those that somebody should hear of: errors, new pids, conflicts, recoveries. Beats
+            that refresh a slot, are out of order or find no room are only counted, so that a flood stays cheap.
         """
         if datagrams.room > self._batch.room:
             self._batch = _Batch(datagrams.room)
@@ -274,7 +275,7 @@ class Tracker:
         )
 
     def drain_stalled(self, now_ns: int, threshold_ns: int) -> list[Stall]:
-        """State the silences that have reached the threshold, each of them once."""
+        """Report the silences that have reached the threshold, each of them once."""
         found = lib.ktb_tracker_drain(self._handle, now_ns, threshold_ns)
         rows = (self._row(self._drained[i]) for i in range(found))
         return [
@@ -287,24 +288,24 @@ class Tracker:
         return lib.ktb_tracker_forget(self._handle, pid)
 
     def get(self, pid: int) -> TrackedRow | None:
-        """What is known of a pid."""
+        """Return what is known of a pid."""
         slot = lib.ktb_tracker_get(self._handle, pid)
         if slot == ffi.NULL:
             return None
         return _row(*_SLOT.unpack(ffi.buffer(slot, _SLOT.size)[:]))
 
     def last_ns_of(self, pid: int) -> int | None:
-        """When a pid was last heard."""
+        """Return when a pid was last heard."""
         slot = lib.ktb_tracker_get(self._handle, pid)
         return None if slot == ffi.NULL else int(slot.last_ns)
 
     def rows(self) -> list[TrackedRow]:
-        """What is known of all pids, in the order of the slots."""
+        """Return what is known of all pids, in the order of the slots."""
         raw = self._slots[: len(self) * _SLOT.size]
         return [_row(*fields) for fields in _SLOT.iter_unpack(raw)]
 
     def oldest(self, limit: int) -> list[TrackedRow]:
-        """The rows of the pids that were heard longest ago, at most ``limit``, the oldest first."""
+        """Return the rows of the pids that were heard longest ago, at most ``limit``, the oldest first."""
         raw = self._slots[: len(self) * _SLOT.size]
         times = memoryview(raw).cast("Q")[:: _SLOT.size // 8].tolist()
         return [self._row(at) for at in nsmallest(limit, range(len(times)), key=times.__getitem__)]
@@ -333,7 +334,7 @@ class Tracker:
         return self._state
 
     def statistics(self) -> TrackerStatistics:
-        """All counters since the creation, and the state now."""
+        """Return all counters since the creation, and the state now."""
         state = self._read_state()
         return TrackerStatistics(
             capacity=state.capacity,

@@ -1,6 +1,6 @@
-"""Is the observer itself alive? A file that says so to others, and a thread that ends a process that is wedged.
+"""Watches the observer itself: a file for others to look at, and a thread that ends a process that is wedged.
 
-A wedged observer would report nobody, and look as if all were well. So a thread of its own watches the loop, and
+A wedged observer would report no stall, and look as if all were well. So a thread of its own watches the loop, and
 when that has not come round for too long it prints all stacks and aborts: a process that is gone is noticed. The
 thread counts its own wake-ups, not the clock, so a process that was stopped as a whole is not taken for wedged.
 """
@@ -46,7 +46,7 @@ class HeartbeatFile:
             self.failures += 1
 
     def remove(self) -> None:
-        """The observer ends in good order."""
+        """Remove the file: the observer ends as it should."""
         self._path.unlink(missing_ok=True)
 
 
@@ -61,7 +61,7 @@ class SelfWatchdog:
 
     Args:
         iterations: The counter; nothing is demanded before it first moves.
-        deadline_s: For how long it may stand.
+        deadline_s: How long it may stay the same, in seconds.
         wedged: What to do then.
     """
 
@@ -84,11 +84,11 @@ class SelfWatchdog:
 
     def _run(self) -> None:
         first = last = self._iterations()
-        standing = 0
+        unmoved = 0
         while not self._stop.wait(self._check_s):
             now = self._iterations()
-            standing = standing + 1 if now == last else 0
+            unmoved = unmoved + 1 if now == last else 0
             last = now
-            if standing >= CHECKS and now != first:
+            if unmoved >= CHECKS and now != first:
                 self._wedged()
                 return

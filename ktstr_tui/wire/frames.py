@@ -1,8 +1,9 @@
 """TLV frames: a 16-byte header and a payload, assembled from whatever pieces the port delivers.
 
 The work is done in C (``native/frames``; ``ktstr_assembler.c`` explains how the assembler finds its place again
-in a damaged stream); this module makes Python values of it. Two things it promises that are easy to
-lose: what comes out does not depend on how the bytes were cut into feeds, and every byte is accounted for::
+in a damaged stream); this module makes Python values of it. The format is ktstr's own, so no library
+reads it. Two promises are easy to lose: what comes out does not depend on how the bytes were cut into feeds, and every
+byte is accounted for::
 
     bytes == 16 * frames + payload_bytes + skipped_bytes + taken_bytes + residual
 """
@@ -127,7 +128,7 @@ class FrameAssembler:
             frames.append(Frame(msg_type, payload, bool(flags & _CRC_OK)))
 
     def residual(self) -> bytes:
-        """A copy of the bytes that wait for the rest of their frame."""
+        """Return a copy of the bytes that wait for the rest of their frame."""
         return self._copy_residual()
 
     def take_residual(self) -> bytes:
@@ -146,7 +147,7 @@ class FrameAssembler:
         return raw
 
     def statistics(self) -> FrameStatistics:
-        """The counters as they are now."""
+        """Return the counters as they are now."""
         raw = self._read_statistics()
         skipped = {reason: raw.skipped[i] for i, reason in enumerate(SKIP_REASONS)}
         return FrameStatistics(
@@ -166,7 +167,7 @@ class FrameAssembler:
 
 
 def encode_frame(msg_type: int, payload: bytes | bytearray | memoryview = b"") -> bytes:
-    """The frame with this type and payload.
+    """Encode a frame with this type and payload.
 
     The cap is the receiver's affair: a payload above it is encoded, so that tests can send one.
     """

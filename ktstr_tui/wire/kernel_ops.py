@@ -36,7 +36,7 @@ PID_MAX: Final = 1 << 22
 CPU_MAX: Final = 8191
 
 Mode: TypeAlias = Literal["hot", "cold"]
-"""Hot: while the guest runs. Cold: while it stands."""
+"""Hot: while the guest runs. Cold: while it is frozen."""
 Direction: TypeAlias = Literal["read", "write"]
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=NAME_MAX)]
 _Path: TypeAlias = Annotated[str, Meta(max_length=NAME_MAX)]
@@ -85,7 +85,7 @@ class TaskField(_Tagged, frozen=True, tag="task"):
     pid: Annotated[int, Meta(ge=1, le=PID_MAX)]
     field: _Name
     expected_start_time_ns: _Unsigned | None = None
-    """``task_struct.start_time``, which no two tasks of a pid share. A write wants it; a read tells it."""
+    """``task_struct.start_time``, which no two tasks of a pid share. A write needs it; a read returns it."""
 
 
 class U32(_Tagged, frozen=True, tag="u32"):
@@ -176,7 +176,7 @@ class _Body(Generic[_T]):
 
 
 def peek_id(payload: bytes) -> int | None:
-    """The request id of a payload that may be broken elsewhere; None when it cannot be read or is 0."""
+    """Read the request id of a payload that may be broken elsewhere; None when it cannot be read or is 0."""
     if len(payload) < _ID.size:
         return None
     (request_id,) = _ID.unpack_from(payload)

@@ -82,7 +82,7 @@ class MsgType(enum.IntEnum):
     SchedExit = 0x53434458
     """`ExitCode` of the scheduler's process."""
     Crash = 0x43525348
-    """Text. Reserved: crashes are told on the second serial port, which cannot block."""
+    """Text. Reserved: crashes are reported on the second serial port, which cannot block."""
     PayloadMetrics = 0x504D4554
     """JSON."""
     RawPayloadOutput = 0x5241574F
@@ -130,7 +130,7 @@ class MsgType(enum.IntEnum):
 
     @classmethod
     def from_wire(cls, value: int) -> MsgType | None:
-        """The type with this number; None when it is not known."""
+        """Return the type with this number; None when it is not known."""
         return _BY_VALUE.get(value)
 
     @property

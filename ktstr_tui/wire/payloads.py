@@ -60,12 +60,12 @@ class PayloadError(KtstrError):
 
 
 def decode_text(payload: bytes) -> str:
-    """UTF-8 with each broken sequence replaced by U+FFFD."""
+    """Decode UTF-8, with each broken sequence replaced by U+FFFD."""
     return payload.decode("utf-8", "replace")
 
 
 def encode_text(text: str, limit_bytes: int) -> bytes:
-    """UTF-8 of at most ``limit_bytes``, cut between characters."""
+    """Encode as UTF-8 of at most ``limit_bytes``, cut between characters."""
     return text.encode("utf-8", "replace")[:limit_bytes].decode("utf-8", "ignore").encode()
 
 
@@ -95,7 +95,7 @@ class Stimulus(msgspec.Struct, frozen=True):
     """Of all workers so far."""
 
     def pack(self) -> bytes:
-        """The 24 bytes."""
+        """Encode as 24 bytes."""
         return _STIMULUS.pack(*msgspec.structs.astuple(self))
 
     @classmethod
@@ -149,7 +149,7 @@ class SnapshotRequest(msgspec.Struct, frozen=True):
 
     @staticmethod
     def peek_id(payload: bytes) -> int | None:
-        """The request id of a payload that may be broken elsewhere; None when it cannot be read or is 0."""
+        """Read the request id of a payload that may be broken elsewhere; None when it cannot be read or is 0."""
         if len(payload) < _U32.size:
             return None
         (request_id,) = _U32.unpack_from(payload)
@@ -201,7 +201,7 @@ class KernAddrs(msgspec.Struct, frozen=True):
     """Run-time address of ``_text``."""
 
     def pack(self) -> bytes:
-        """The 24 bytes."""
+        """Encode as 24 bytes."""
         phys_base = 0 if self.phys_base is None else (self.phys_base + 1) % _U64
         text = 0 if self.text_kva is None else (self.text_kva + 1) % _U64
         return _KERN_ADDRS.pack(phys_base, self.page_offset_base_kva or 0, text)
@@ -235,7 +235,7 @@ class Lifecycle(msgspec.Struct, frozen=True):
     reason: str = ""
 
     def pack(self) -> bytes:
-        """The phase and the reason."""
+        """Encode the phase and the reason."""
         return bytes((self.phase,)) + self.reason.encode()
 
     @classmethod
@@ -258,7 +258,7 @@ class ScenarioEnd(msgspec.Struct, frozen=True):
     """Of all workers; None in the older form."""
 
     def pack(self) -> bytes:
-        """16 bytes; 8 without iterations."""
+        """Encode as 16 bytes; as 8 without iterations."""
         if self.total_iterations is None:
             return _END_OLD.pack(self.elapsed_ms)
         return _END.pack(self.elapsed_ms, self.total_iterations)
@@ -277,7 +277,7 @@ class ExitCode(msgspec.Struct, frozen=True):
     """Negative for a signal or an error number."""
 
     def pack(self) -> bytes:
-        """The 4 bytes."""
+        """Encode as 4 bytes."""
         return _I32.pack(self.code)
 
     @classmethod

@@ -1,8 +1,9 @@
-"""Beats: the 32-byte frames of the Varta Lifeline Protocol (VLP) 0.2, by which a process says that it lives.
+"""Beats: the 32-byte frames of the Varta Lifeline Protocol (VLP) 0.2, by which a process reports that it is alive.
 
 A frame holds a status, the sender's pid, its clock, a nonce that grows by one with each beat and a free word,
 closed by a CRC-32C. The work is done in C (``native/heartbeat/ktstr_vlp.c``, where the bytes are drawn);
-`tests.oracles.vlp` is the same in Python, to read and to test against.
+`tests.oracles.vlp` is the same in Python, to read and to test against. No library speaks
+this protocol.
 
 The hard thing is the order of the checks, which is part of the protocol: a frame that is wrong in two ways
 has one right answer. A terminal frame, with the nonce `NONCE_TERMINAL`, is the last word of a dying process
@@ -55,7 +56,7 @@ _WHY: Final = {
     "BadPid": "its pid is 0 or 1",
     "BadTimestamp": "its timestamp is out of range",
     "BadNonce": "its nonce is the terminal one, but its status is not critical",
-    "StallOnWire": "its status is stall, which only an observer may state",
+    "StallOnWire": "its status is stall, which only an observer may report",
     "BadCrc": "its CRC is wrong",
     BAD_LENGTH: f"it is not {FRAME_BYTES} bytes long",
 }
@@ -107,12 +108,12 @@ class VlpError(KtstrError):
 
 
 def crc32c(data: bytes | bytearray | memoryview) -> int:
-    """CRC-32C (Castagnoli) of some bytes."""
+    """Compute the CRC-32C (Castagnoli) of some bytes."""
     return lib.ktv_crc32c(0, ffi.from_buffer(data), len(data))
 
 
 def encode(beat: Beat) -> bytes:
-    """The frame of a beat.
+    """Encode a beat as a frame.
 
     An illegal beat is encoded too: refusing it is the receiver's affair, and tests need to send some.
 

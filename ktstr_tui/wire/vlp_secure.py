@@ -73,17 +73,17 @@ def _derive(key: bytes, info: bytes, length: int) -> bytes:
 
 
 def agent_key(master_key: bytes, pid: int) -> bytes:
-    """The key of one sender."""
+    """Derive the key of one sender."""
     return _derive(master_key, b"varta-agent-v1\0" + _PID.pack(pid), KEY_BYTES)
 
 
 def iv_prefix(session_salt: bytes, index: int) -> bytes:
-    """The prefix of IVs number ``index`` of a session."""
+    """Derive prefix number ``index`` of the IVs of a session."""
     return _derive(session_salt, b"varta-iv-prefix-v1\0" + _PID.pack(index), PREFIX_BYTES)
 
 
 def epoch_key(key: bytes, epoch: int) -> bytes:
-    """A sender's key of one epoch: reserved by the protocol, and not in use."""
+    """Derive a sender's key of one epoch: reserved by the protocol, and not in use."""
     return _derive(key, b"varta-epoch-v1\0" + _EPOCH.pack(epoch), KEY_BYTES)
 
 
@@ -152,7 +152,7 @@ class Sealer:
         self._counter = 0
 
     def seal(self, beat: Beat) -> bytes:
-        """The datagram of a beat.
+        """Seal a beat as a datagram.
 
         Raises:
             InternalError: The beat is of another pid than the key.
@@ -199,7 +199,7 @@ class KeyringStatistics(msgspec.Struct, frozen=True):
 class Keyring:
     """A receiver's side: the keys it knows.
 
-    Each key is tried on each datagram of its form, also after one has opened it: how long it takes does not tell
+    Each key is tried on each datagram of its form, also after one has opened it: how long it takes does not reveal
     which key it was.
 
     Args:
@@ -275,7 +275,7 @@ class Keyring:
         return frame
 
     def statistics(self) -> KeyringStatistics:
-        """The counters as they are now."""
+        """Return the counters as they are now."""
         return KeyringStatistics(
             opened=self._opened,
             bad_length=self._bad_length,

@@ -2,7 +2,7 @@
 /*
  * The guest program: PID 1 of the test machine, one static binary.
  *
- * It brings the machine up, tells the host about itself over one virtio-serial port, runs the scenario that
+ * It brings the machine up, reports to the host over one virtio-serial port, runs the scenario that
  * /ktstr/plan describes, and powers off. PID 1 is one thread, and once it is up it sleeps in one place only, pump()
  * (loop.h). Sequences (boot, step, scheduler change) are straight code that calls pump() until a moment or a
  * condition. What has to happen meanwhile is done by functions that the modules registered with the loop: tickers,

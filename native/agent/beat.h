@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Heartbeats: every worker says about ten times a second that it runs, and PID 1 passes it on.
+ * Heartbeats: every worker sends one about ten times a second while it runs, and PID 1 passes them on.
  *
- * A beat must be made by the task that it stands for, or it would say nothing. PID 1 raises the pulse, a number in
+ * A beat must be made by the very task that it reports, or it would prove nothing. PID 1 raises the pulse, a number in
  * shared memory; a worker that finds at the end of an iteration that the pulse has moved since its last beat writes a
  * frame into its slot. So an iteration costs one load more, and a worker that does not run does not beat. PID 1
  * collects the frames when it raises the pulse again, and sends them with one of its own as one Beats frame.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The loader process: opens a BPF object, attaches its sched_ext_ops and stays until told to leave or thrown
- * out. All output is the scheduler log.
+ * The loader process: opens a BPF object, attaches its sched_ext_ops and stays until it is asked to leave or
+ * ejected. All output is the scheduler log.
  *
  * Objects that were built with the sched_ext headers leave the kernel's enumerators (SCX_DSQ_LOCAL, ...) as
  * read-only variables called __SCX_..., which a generated loader fills in before the load. This one does the

@@ -121,7 +121,7 @@ void port_send(uint32_t msg_type, const void *payload, uint32_t bytes)
 	queue_put(payload, bytes);
 }
 
-static void tell_drops(void)
+static void report_drops(void)
 {
 	char text[128];
 	int n;
@@ -144,10 +144,10 @@ void port_flush(void)
 		ssize_t n = write(fd, queue + queue_start, run < WRITE_BYTES ? run : WRITE_BYTES);
 
 		if (n <= 0)
-			break; // full: POLLOUT tells when to go on
+			break; // full: POLLOUT comes when there is room again
 		queue_start = (queue_start + (size_t)n) % PORT_QUEUE_BYTES;
 		queue_used -= (size_t)n;
-		tell_drops();
+		report_drops();
 	}
 }
 

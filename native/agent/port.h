@@ -4,7 +4,7 @@
  *
  * The host may be slow, stopped or absent. Writes are non-blocking; what cannot be written waits in a queue of
  * PORT_QUEUE_BYTES. Frames that can be missed (text, worker reports, beats) are refused when the queue holds
- * PORT_TEXT_BYTES, so that the rest is kept for frames that matter. Every refused frame is counted, and told to
+ * PORT_TEXT_BYTES, so that the rest is kept for frames that matter. Every refused frame is counted, and reported to
  * the host in a Stderr line once the queue has room.
  */
 #ifndef KTSTR_AGENT_PORT_H

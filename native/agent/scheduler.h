@@ -16,7 +16,7 @@
 
 void sched_init(void); // register with the loop, before the first scheduler
 int sched_start(
-	const struct plan_sched *sched); // 0 once attached; -1 when it did not (the host has been told)
+	const struct plan_sched *sched); // 0 once attached; -1 when it did not (which the host was sent)
 void sched_stop(void); // detach in order; returns when the process has ended
 bool sched_is(const struct plan_sched *sched); // this one is loaded now
 bool sched_ejected(void); // the last one started was thrown out or died on its own

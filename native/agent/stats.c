@@ -117,7 +117,7 @@ static void try_request(void)
 	if (fresh)
 		error = connect_scheduler();
 	if (error == ENOENT || error == ECONNREFUSED)
-		answer_error("no scheduler", "nobody serves " STATS_SOCKET);
+		answer_error("no scheduler", "no server at " STATS_SOCKET);
 	else if (error)
 		answer_error("busy", strerror(error)); // EAGAIN: others wait for it to accept already
 	else

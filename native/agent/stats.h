@@ -8,7 +8,7 @@
  * goes back, whatever happens, because answers carry no number: a host that stopped waiting knows how many
  * lines are still to come. What the scheduler does not answer the relay does:
  *
- *   {"ktstr_relay_error":"no scheduler","detail":"..."}   nobody serves the socket
+ *   {"ktstr_relay_error":"no scheduler","detail":"..."}   no server at the socket
  *                        "timeout"                        nothing came in STATS_WITHIN_NS
  *                        "closed"                         the scheduler hung up
  *                        "busy"                           it does not accept connections

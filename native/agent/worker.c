@@ -228,7 +228,7 @@ void worker_report(void)
 	port_send(KTF_WORKER_REPORT, &report, (uint32_t)(4 + report.count * sizeof(report.rows[0])));
 }
 
-// When to do next what was due at `due` and comes every `period`; a machine that stood still does not catch up.
+// When to do next what was due at `due` and comes every `period`; a machine that was frozen does not catch up.
 static uint64_t next_time(uint64_t due, uint64_t period, uint64_t now)
 {
 	return due + period > now ? due + period : now + period;

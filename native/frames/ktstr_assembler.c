@@ -14,7 +14,7 @@
 // A wrong CRC leaves the question whether the payload or the length was damaged. What the frame itself holds answers
 // it: when some shorter payload has the right CRC and a header follows it, the length was wrong, and the frame is
 // cut there. Otherwise a whole good frame inside the payload, or a header that reaches across its end, means that the
-// sender broke off and began anew: the frame is cut there too, and seeking verifies the rest. Nothing beyond the
+// sender broke off and began a new frame: the frame is cut there too, and seeking verifies the rest. Nothing beyond the
 // frame is looked at, again so that feeds do not matter, and a frame is never withheld for the sake of a later one.
 //
 // Seeking must not become a lever for a hostile guest: headers packed densely, each announcing the cap, would cost a
@@ -146,7 +146,7 @@ static size_t emit(struct ktf_assembler *a, const uint8_t *p, uint32_t length, u
 }
 
 // Where the next frame begins inside the payload of a frame with a wrong CRC; the payload's length if nowhere.
-// `*proven` tells whether the shorter payload has the CRC of the header.
+// `*proven`: the shorter payload has the CRC of the header.
 static uint32_t find_cut(struct ktf_assembler *a, const uint8_t *p, uint32_t length, bool *proven)
 {
 	const uint8_t *payload = p + KTF_HEADER_SIZE;
@@ -187,7 +187,7 @@ static size_t emit_torn(struct ktf_assembler *a, const uint8_t *p, uint32_t leng
 	return emit(a, p, cut, KTF_CUT, ret);
 }
 
-// Whether a known type stands inside these 16 bytes, not at their start.
+// Whether a known type is inside these 16 bytes, not at their start.
 static bool holds_header(const struct ktf_assembler *a, const uint8_t *p)
 {
 	for (size_t at = 1; at <= KTF_HEADER_SIZE - 4; at++)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// CRC-32 IEEE (reflected 0xEDB88320), for inclusion by ktstr_frames.c.
+// CRC-32 IEEE (reflected 0xEDB88320), for inclusion by ktstr_frames.c only.
 //
 // Two ways, chosen when the program starts: tables that take 16 bytes a step, and carry-less multiplication.
 // The latter rests on one fact: a CRC is the remainder of the message as a polynomial, so 16 bytes may be
 // replaced by any other 16 bytes further on that leave the same remainder. Multiplying them by x^n mod P moves
-// them n bits ahead. Four lanes of 16 bytes are moved by 512 bits a step and XORed with what stands there; the
+// them n bits ahead. Four lanes of 16 bytes are moved by 512 bits a step and XORed with what is there; the
 // lanes are merged, and the tables do the last 16 bytes and the tail, so no separate reduction is needed.
 #ifndef KTSTR_CRC_H
 #define KTSTR_CRC_H

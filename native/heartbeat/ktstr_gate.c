@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// What /proc says of a pid is remembered for a while: looking it up costs a hundred times what all the rest does. The
+// What /proc says of a pid is kept for a while: a lookup costs a hundred times as much as all the rest. The
 // memory is as long as the tracker's and may forget (two pids share a place), which costs a lookup more. A nonce that
 // does not grow may be that of a new process under an old pid, so it shortens the while, but does not end it: else
-// whoever repeats one beat makes this program live in /proc.
+// a sender that repeats one beat would keep this program busy with /proc.
 #define _GNU_SOURCE
 #include "ktstr_gate.h"
 
@@ -181,7 +181,7 @@ static uint32_t judge(struct ktr_gate *g, const struct ktb_tracker *t, struct kt
 	return 0;
 }
 
-// Whether somebody should be told. Floods of what is merely too much, too late or too many are only counted.
+// Whether it is worth an event. Floods of what is merely too much, too late or too many are only counted.
 static bool is_trouble(const struct ktb_outcome *outcome)
 {
 	switch (outcome->error) {

@@ -26,7 +26,7 @@ struct ktr_rules {
 	uint64_t min_interval_ns; // between beats of one pid; 0: no limit
 	uint64_t beats_per_s; // of all pids; 0: no limit
 	uint64_t burst; // beats that may come at once after a pause
-	uint64_t pid_ns_inode; // the only namespace let in; 0: all are, and nobody is looked up
+	uint64_t pid_ns_inode; // the only namespace let in; 0: all are, without a lookup
 	uint64_t identity_ttl_ns; // how long what /proc said of a pid is believed
 	uint32_t pid_max; // 0: no limit
 	uint32_t uid;

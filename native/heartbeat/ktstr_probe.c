@@ -10,7 +10,7 @@ static inline uint32_t reach(const struct ktb_probe *p)
 	return p->mask < KTB_MAX_PROBE ? p->mask + 1 : KTB_MAX_PROBE;
 }
 
-// Where a key stands, or NULL. `*free` is the first place on the way that it could stand in, or NULL.
+// The place of a key, or NULL. `*free` is the first place on the way that it could take, or NULL.
 static struct ktb_entry *find(const struct ktb_probe *p, uint32_t key, struct ktb_entry **free)
 {
 	uint32_t home = ktb_mix32(key);

@@ -15,7 +15,7 @@ struct ktr_received {
 	uint32_t taken; // datagrams that left the socket
 	uint32_t count; // of these, written to `out`
 	uint32_t control_truncated; // dropped: their control data did not fit
-	uint32_t without_credentials; // dropped: nobody says who sent them
+	uint32_t without_credentials; // dropped: their sender is not known
 	uint32_t closed_descriptors;
 	int32_t error; // errno of what ended the receiving early, 0 when nothing did
 };

@@ -151,7 +151,7 @@ static enum ktb_update replace(struct ktb_tracker *t, uint32_t at, const struct 
 
 	ktb_probe_remove(&t->index, old);
 	if (!ktb_probe_insert(&t->index, beat->pid, at)) {
-		// The place just vacated is free again for the old pid, if for nobody else.
+		// The place just vacated is free again for the old pid, if for no other.
 		ktb_probe_insert(&t->index, old, at);
 		return KTB_CAPACITY_EXCEEDED;
 	}

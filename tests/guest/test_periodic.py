@@ -221,7 +221,7 @@ def test_captures_come_when_due_with_what_the_scheduler_says(tmp_path: Path, ser
     assert numbers[-1] < ASKED
     # The socket is still there in the next step, but nobody serves it.
     reasons = {it.scheduler_stats_unavailable for it in reports if it.step == "demo"}
-    assert reasons == {"no scheduler: nobody serves /var/run/scx/root/stats"}
+    assert reasons == {"no scheduler: no server at /var/run/scx/root/stats"}
 
 
 def test_a_stall_is_captured_early_and_the_difference_names_who_starved(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class PyTracker:
         scan_window: int = DEFAULT_SCAN_WINDOW,
     ) -> None:
         if capacity < 1 or eviction not in ("strict", "balanced"):
-            raise InternalError(f"a tracker of {capacity} pids with {eviction!r} eviction cannot be")
+            raise InternalError(f"a tracker of {capacity} pids with {eviction!r} eviction is not possible")
         self.capacity = min(capacity, MAX_CAPACITY)
         self.eviction = eviction
         self.scan_window = min(max(scan_window, 1), MAX_SCAN_WINDOW)
