@@ -55,11 +55,17 @@ SCENARIO_NOTES: Final = {
 def reference_blocks() -> dict[str, str]:
     """The blocks of docs/reference.md by name."""
     return {
+        "scenarios": table(("name", "what it shows"), _packaged()),
         "scenario-keys": _scenario(),
         "exit-codes": _exit_codes(),
         "commands": "\n".join(_commands()),
         "metrics": _metrics(),
     }
+
+
+def _packaged() -> Iterator[tuple[str, str]]:
+    for name in scenario.packaged():
+        yield code(name), scenario.load_scenario(name).description
 
 
 def _scenario() -> str:
