@@ -135,8 +135,8 @@ def _stack(view: KernelView, task: drgn.Object) -> KernelStack:
         raise ValueError(unwinder.message)
     if task.on_cpu:
         raise ValueError(
-            f"the task runs on CPU {task_cpu(task)}, and registers are in no memory: take a capture, "
-            "or use prog.symbol() on addresses of its stack"
+            f"the task runs on CPU {task_cpu(task)}, whose registers are not in memory: "
+            "ktstr-tui capture has the stacks of all CPUs"
         )
     frames, end = unwinder.unwind_task(task.thread.sp.value_())
     return KernelStack(

@@ -28,7 +28,7 @@ class NotMapped(MemoryReadError):
 
 
 class MappedPage(NamedTuple):
-    """What the kernel's page tables say of a page."""
+    """A page as the kernel's page tables map it."""
 
     frame: int
     """Its guest-physical address."""
@@ -39,7 +39,7 @@ class MappedPage(NamedTuple):
 class AddressSpace:
     """Reads a kernel's virtual memory.
 
-    Translations of vmalloc pages are remembered until ``forget()``; whoever reads a running kernel forgets
+    Translations of vmalloc pages are remembered until ``forget()``; callers that read a running kernel forget
     before each look, because vmalloc areas come and go.
 
     Args:
@@ -84,7 +84,7 @@ class AddressSpace:
         return frame + (address & (PAGE_BYTES - 1))
 
     def walk(self, page: int) -> MappedPage:
-        """What the page tables say of the page at ``page``, in any region; raises ``NotMapped``."""
+        """Walk the page tables for the page at ``page``, in any region; raises ``NotMapped``."""
         if page < KERNEL_HALF or page > MASK64:
             raise NotMapped(f"{page:#x} is not a kernel address", page)
         table, rights, denials = self._root, _WRITABLE, 0

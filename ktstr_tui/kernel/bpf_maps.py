@@ -1,8 +1,8 @@
-"""BPF maps, in two steps, because the first may have to happen while the guest stands still.
+"""BPF maps, in two steps, because the first may have to happen while the guest is frozen.
 
 ``copy`` walks ``map_idr`` and copies the bytes of keys and values, and of the BTF that describes them: when a
-scheduler was thrown out, its maps and their BTF are gone milliseconds after the guest runs again. ``render``
-turns the bytes into values at leisure.
+scheduler was ejected, its maps and their BTF are gone milliseconds after the guest runs again. ``render``
+turns the bytes into values afterwards.
 
 Where the bytes are, by kind of map, and the source that each walk mirrors:
 
@@ -146,7 +146,7 @@ class BpfMaps:
         max_bytes: int = MAX_TOTAL_BYTES,
         max_seconds: float = math.inf,
     ) -> tuple[list[RawMap], bool]:
-        """Copy all maps; the second value says whether there were more than are looked at.
+        """Copy all maps; the second value is whether there were more than are looked at.
 
         Args:
             space: Where to read.
@@ -303,7 +303,7 @@ class BpfMaps:
         raw.entries = [(b"\0\0\0\0", value)]
 
     def render(self, raw: RawMap) -> MapReport:
-        """A map as a report shows it. Values without type information are hexadecimal text."""
+        """Turn a copied map into what a report shows. Values without type information are hexadecimal text."""
         row, btf = raw.row, self.btf_of(raw)
         value_type = row["value_type"]
         if row["kernel_value_type"]:
@@ -329,7 +329,7 @@ class BpfMaps:
         )
 
     def btf_of(self, raw: RawMap) -> Btf | None:
-        """The parsed BTF of a copied map; None when it has none that can be read."""
+        """Parse the BTF of a copied map; None when it has none that can be read."""
         where = raw.btf
         if where is None:
             return None

@@ -182,11 +182,11 @@ class Btf:
         return len(starts)
 
     def __len__(self) -> int:
-        """How many types there are, those of the base included."""
+        """Return the number of types, those of the base included."""
         return self.end_id - 1
 
     def string(self, offset: int) -> str:
-        """The string at ``offset``; raises ``BtfError`` outside the table."""
+        """Return the string at ``offset``; raises ``BtfError`` outside the table."""
         if offset < self.first_string:
             if self.base is None:
                 raise BtfError(f"string offset {offset} in a base that is not there")
@@ -198,7 +198,7 @@ class Btf:
         return self._strings[at:end].decode("utf-8", "replace")
 
     def record(self, type_id: int) -> TypeRecord:
-        """The type of that id; id 0 is void."""
+        """Return the type of that id; id 0 is void."""
         found = self._records.get(type_id)
         if found is None:
             found = self._records[type_id] = self._record(type_id)
@@ -219,7 +219,7 @@ class Btf:
         return TypeRecord(type_id, kind, self.string(name), info & 0xFFFF, bool(info >> 31), size, at + 3)
 
     def find(self, name: str, *kinds: Kind) -> int | None:
-        """The id of the first type of that name and one of those kinds."""
+        """Find the id of the first type of that name and one of those kinds."""
         wanted = b"\0" + name.encode() + b"\0"
         at = self._strings.find(wanted)
         while at >= 0:
@@ -235,12 +235,12 @@ class Btf:
         return self if type_id >= self.first_id or self.base is None else self.base._owner(type_id)
 
     def words(self, type_id: int, count: int) -> array[int]:
-        """``count`` words behind the fixed part of a type's record."""
+        """Return ``count`` words behind the fixed part of a type's record."""
         record, owner = self.record(type_id), self._owner(type_id)
         return owner._words[record.at : record.at + count]
 
     def members(self, type_id: int) -> tuple[Member, ...]:
-        """Members of a struct or union in declaration order; anonymous ones have an empty name."""
+        """Return the members of a struct or union in declaration order; anonymous ones have an empty name."""
         found = self._members.get(type_id)
         if found is None:
             record = self.record(type_id)
@@ -254,7 +254,7 @@ class Btf:
         return found
 
     def enumerators(self, type_id: int) -> tuple[tuple[str, int], ...]:
-        """Names and values of an enum, values as its signedness says."""
+        """Return names and values of an enum, signed where the enum is."""
         record = self.record(type_id)
         if record.kind == Kind.ENUM64:
             rows = self.words(type_id, 3 * record.vlen)
@@ -286,11 +286,11 @@ class Btf:
         return found
 
     def enum_value(self, name: str, default: int) -> int:
-        """The value of an enumerator, or ``default`` where this kernel has none of that name."""
+        """Return the value of an enumerator, or ``default`` where this kernel has none of that name."""
         return self.enumerator_index.get(name, (0, default))[1]
 
     def resolve(self, type_id: int) -> TypeRecord:
-        """The type behind typedefs, qualifiers and tags."""
+        """Follow typedefs, qualifiers and tags to the type behind them."""
         record = self.record(type_id)
         for _ in range(_MAX_CHAIN):
             if record.kind not in _TRANSPARENT:
@@ -299,12 +299,12 @@ class Btf:
         raise BtfError(f"type {type_id} is a chain of more than {_MAX_CHAIN} typedefs")
 
     def array_of(self, type_id: int) -> tuple[int, int]:
-        """Element type id and number of elements of an array type."""
+        """Return element type id and number of elements of an array type."""
         element, _, count = self.words(type_id, 3)
         return element, count
 
     def size_of(self, type_id: int, depth: int = 0) -> int:
-        """Bytes of a type; 0 for void, functions and forward declarations."""
+        """Return the bytes of a type; 0 for void, functions and forward declarations."""
         record = self.resolve(type_id)
         if record.kind == Kind.PTR:
             return 8
@@ -319,12 +319,12 @@ class Btf:
         return record.size_or_type if record.kind in sized else 0
 
     def int_encoding(self, type_id: int) -> tuple[int, int, int]:
-        """``(encoding bits, bit offset, bits)`` of an integer type."""
+        """Return ``(encoding bits, bit offset, bits)`` of an integer type."""
         (word,) = self.words(type_id, 1)
         return word >> 24 & 15, word >> 16 & 255, word & 255
 
     def place(self, struct_id: int, path: str) -> MemberPath | None:
-        """Where ``path`` (``scx.dsq_list.node``) is within a struct; None when a member is not there.
+        """Find where ``path`` (``scx.dsq_list.node``) is within a struct; None when a member is not there.
 
         Members of anonymous structs and unions count as members of what contains them.
         """

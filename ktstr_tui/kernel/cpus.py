@@ -63,25 +63,25 @@ class Cpus:
         )
 
     def per_cpu(self, pointer: int, cpu: int) -> int:
-        """The address of a CPU's copy of a per-CPU variable or allocation."""
+        """Return the address of a CPU's copy of a per-CPU variable or allocation."""
         return (pointer + self._offsets[cpu]) & MASK64
 
     def rq_address(self, cpu: int) -> int:
-        """The address of the CPU's ``struct rq``."""
+        """Return the address of the CPU's ``struct rq``."""
         return self.per_cpu(self._runqueues, cpu)
 
     def class_name(self, pointer: int) -> str | None:
-        """``ext``, ``fair``, … from a task's ``sched_class``; None for an unknown one."""
+        """Return ``ext``, ``fair``, … from a task's ``sched_class``; None for an unknown one."""
         return self._classes.get(pointer)
 
     def online(self, space: AddressSpace) -> int:
-        """Bit mask of the CPUs that are up."""
+        """Read the bit mask of the CPUs that are up."""
         if self._online is None:
             return (1 << self.count) - 1
         return int.from_bytes(space.read(self._online, (self.count + 63) // 64 * 8), "little")
 
     def sample(self, space: AddressSpace, cpu: int) -> CpuSample:
-        """One CPU as it is now.
+        """Read one CPU as it is now.
 
         The current task is read between two looks at the runqueue, which must agree; the second look also
         pairs the counters with each other.
@@ -110,7 +110,7 @@ class Cpus:
         )
 
     def running(self, space: AddressSpace, task: int) -> dict[str, Any]:
-        """``pid``, ``comm`` and ``sched_class`` of a task, checked for plausibility."""
+        """Read ``pid``, ``comm`` and ``sched_class`` of a task, checked for plausibility."""
         if task < KERNEL_HALF:
             raise Torn(f"rq->curr is {task:#x}")
         found = self.curr.read(space, task)

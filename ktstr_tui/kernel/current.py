@@ -29,7 +29,7 @@ class CurrentTask:
         self._variable = symbols.find("current_task") or _in_pcpu_hot(btf, symbols)
 
     def address(self, space: AddressSpace, cpu: int) -> int:
-        """The address of the ``task_struct`` that ``cpu`` executes; raises ``MemoryReadError``."""
+        """Read the address of the ``task_struct`` that ``cpu`` executes; raises ``MemoryReadError``."""
         if self._variable is not None:
             return space.u64(self._cpus.per_cpu(self._variable, cpu))
         return int(self._cpus.rq.read(space, self._cpus.rq_address(cpu))["curr"])

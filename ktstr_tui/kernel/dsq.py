@@ -10,7 +10,7 @@ Mirrors ``struct scx_dispatch_q`` and ``struct scx_dsq_list_node`` (include/linu
 - a bucket is a pointer to the first element, and bit 0 of it is the lock of the bucket, so it is masked out;
 - a chain ends in an odd pointer (``RHT_NULLS_MARKER``), not in NULL;
 - while the table grows, ``future_tbl`` leads to the next one, and each element is in one of the two;
-- a table that could not be allocated in one piece is *nested* (``nest`` is not 0) and is not walked, but told as cut.
+- a table that could not be allocated in one piece is *nested* (``nest`` is not 0): not walked, and cut.
 
 A queue's own list is circular and may hold cursors of BPF iterators between its tasks
 (``SCX_DSQ_LNODE_ITER_CURSOR``).
@@ -102,14 +102,14 @@ class Dsqs:
         self._nodes = 1 if ids is None else min(max(space.u32(ids), 1), MAX_NODES)
 
     def identity(self, space: AddressSpace, sched: int | None) -> tuple[int, ...]:
-        """What tells one scheduler's built-in queues from those of a later one at the same address."""
+        """Return what differs when another scheduler is loaded at the same address."""
         if sched is None:
             return ()
         pointers = (self._sched_pcpu, self._sched_pnode, self._sched_globals)
         return (sched, *(space.u64(sched + offset) for offset in pointers if offset is not None))
 
     def builtin(self, space: AddressSpace, sched: int | None) -> BuiltinDsqs:
-        """The kernel's own queues; without a scheduler only the local ones."""
+        """Find the kernel's own queues; without a scheduler only the local ones."""
         local, listed = [], []
         for cpu in range(self._cpus.count):
             rq = self._cpus.rq_address(cpu)
@@ -146,7 +146,7 @@ class Dsqs:
             yield DsqRef(at, f"bypass cpu {cpu}", f"bypass cpu {cpu}")
 
     def name(self, space: AddressSpace, dsq: int, builtin: BuiltinDsqs) -> tuple[str | None, int | None]:
-        """Label and id of the queue at address ``dsq``; None and None for address 0."""
+        """Return label and id of the queue at address ``dsq``; None and None for address 0."""
         if not dsq:
             return None, None
         number = int(self.layout.read(space, dsq)["id"])
@@ -154,15 +154,15 @@ class Dsqs:
         return (known.label if known else f"{number:#x}"), number
 
     def user(
-        self, space: AddressSpace, sched: int, limit: int, *, standing: bool = False
+        self, space: AddressSpace, sched: int, limit: int, *, frozen: bool = False
     ) -> tuple[list[tuple[int, dict[str, Any]]], bool]:
-        """Queues of the scheduler's hash table, as (address, values), and whether the walk was cut.
+        """Read the queues of the scheduler's hash table, as (address, values), and whether the walk was cut.
 
         Args:
             space: Where to read.
             sched: The scheduler.
             limit: Most queues to read.
-            standing: The guest does not run, so a wrong count means that it stopped in the middle of a
+            frozen: The guest does not run, so a wrong count means that it stopped in the middle of a
                 change.
 
         Raises:
@@ -182,7 +182,7 @@ class Dsqs:
                     return list(found.items()), True
             table = row["future"]
         if not cut and len(found) != head["elements"]:
-            if not standing:
+            if not frozen:
                 raise Torn(f"{len(found)} queues found in a table of {head['elements']}")
             cut = True
         return sorted(found.items(), key=lambda pair: int(pair[1]["id"])), cut
@@ -209,7 +209,7 @@ class Dsqs:
         raise Torn(f"hash chain of more than {MAX_CHAIN}")
 
     def members(self, space: AddressSpace, dsq: int, limit: int) -> tuple[list[int], bool]:
-        """Addresses of the tasks in a queue, first to run first, and whether the walk was cut.
+        """Return the addresses of the tasks in a queue, first to run first, and whether the walk was cut.
 
         A chain that leads nowhere ends the walk as cut.
         """

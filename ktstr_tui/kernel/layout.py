@@ -1,7 +1,7 @@
 """Reading a few members of a kernel struct with one copy and one decode.
 
 drgn's objects are right and general, and cost microseconds per member. The sampler reads the same dozen
-members of the same structs ten times a second from a machine that does not stand still; it wants them
+members of the same structs ten times a second from a machine that runs on; it wants them
 together, from one copy. A ``Layout`` asks BTF once where the members are and of which width, and turns each
 look into a single ``struct.unpack``. A member that this kernel does not have is None in every look: absence
 is not zero.
@@ -104,7 +104,7 @@ class Layout:
         }
 
     def offset(self, path: str) -> int:
-        """Bytes from the start of the struct to a member.
+        """Return the bytes from the start of the struct to a member.
 
         Raises:
             BtfError: If this kernel's struct has no such member.
@@ -115,12 +115,12 @@ class Layout:
         return found
 
     def find_offset(self, path: str) -> int | None:
-        """Like ``offset``, with None for a member that is not there."""
+        """Do as ``offset``, with None for a member that is not there."""
         place = self._btf.place(self._id, path)
         return None if place is None else place.bit_offset // 8
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """Values from the bytes between ``start`` and ``end`` of the struct."""
+        """Decode values from the bytes between ``start`` and ``end`` of the struct."""
         values = dict(zip(self._names, self._unpack(data), strict=True))
         if self._bits:
             whole = int.from_bytes(data, "little")
@@ -130,5 +130,5 @@ class Layout:
         return values
 
     def read(self, space: AddressSpace, address: int) -> dict[str, Any]:
-        """Values of the struct at ``address``, all from one copy; raises ``MemoryReadError``."""
+        """Read the values of the struct at ``address``, all from one copy; raises ``MemoryReadError``."""
         return self.decode(space.read(address + self.start, self.end - self.start))

@@ -2,7 +2,7 @@
 
 The RAM file is mapped, so a read costs a copy and needs neither the guest's help nor a pause. On q35 the RAM
 above the PCI hole continues at 4 GiB, so there are two segments over one file. The hard thing is that a
-*hole* of a shared memfd allocates a page when it is read through a mapping: whoever scans must ask the file
+*hole* of a shared memfd allocates a page when it is read through a mapping: a scan must ask the file
 system where data is (``data_ranges``), or the scan inflates the guest to its full size.
 """
 

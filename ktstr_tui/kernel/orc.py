@@ -67,16 +67,16 @@ ReadU64 = Callable[[int], int]
 
 
 class OrcRefused(GuestError):
-    """The kernel's unwind tables are missing or in a layout that could not be made out."""
+    """The kernel's unwind tables are missing or in an unknown layout."""
 
 
 class RawFrame(NamedTuple):
-    """A return address, or at the top the address where the CPU stands."""
+    """A return address, or at the top the address that the CPU executes."""
 
     address: int
     guess: bool
     exact: bool = False
-    """Execution stands here; a return address belongs to the call before it."""
+    """This is executed; a return address belongs to the call before it."""
 
 
 class Unwinder:
@@ -110,7 +110,7 @@ class Unwinder:
         self.numbers = _KNOWN.get(self.header_hash) or self._calibrated()
 
     def __len__(self) -> int:
-        """How many entries the tables have."""
+        """Return the number of entries of the tables."""
         return len(self._ips)
 
     def _calibrated(self) -> dict[int, str]:
@@ -119,7 +119,7 @@ class Unwinder:
         return calibrate((self.entry(k) for k in range(0, len(self._ips), step)), self.header_hash)
 
     def entry(self, place: int) -> tuple[int, int, int]:
-        """``(sp_offset, bp_offset, bits)`` of one entry."""
+        """Return ``(sp_offset, bp_offset, bits)`` of one entry."""
         return _ENTRY.unpack_from(self._rows, _ENTRY.size * place)
 
     def _lookup(self, address: int) -> tuple[int, int, int] | None:
@@ -139,7 +139,7 @@ class Unwinder:
         others: Mapping[str, int] | None = None,
         read: ReadU64 | None = None,
     ) -> tuple[list[RawFrame], str]:
-        """The stack of a CPU that stands at ``rip``, innermost first, and why it ends.
+        """Unwind the stack of a CPU at ``rip``, innermost first; also return why it ends.
 
         Args:
             rip: Instruction pointer.
@@ -151,7 +151,7 @@ class Unwinder:
         return _Walk(self, rip, rsp, rbp, dict(others or {}), True, read or self._space.clone().u64).run()
 
     def unwind_task(self, sp: int, read: ReadU64 | None = None) -> tuple[list[RawFrame], str]:
-        """The stack of a task that does not run, from its ``thread.sp``.
+        """Unwind the stack of a task that does not run, from its ``thread.sp``.
 
         There the context switch saved r15, r14, r13, r12, rbx, rbp and the return address
         (``struct inactive_task_frame``).
@@ -185,7 +185,7 @@ class _Walk:
         self._ip, self._sp, self._bp = ip, sp, bp
         self._registers = registers
         self._exact = exact
-        """The address is where execution stands, not one behind a call."""
+        """The address is what is executed, not one behind a call."""
 
     def run(self) -> tuple[list[RawFrame], str]:
         frames: list[RawFrame] = []
@@ -275,7 +275,7 @@ class _Walk:
 
 
 def calibrate(entries: Iterable[tuple[int, int, int]], header_hash: str) -> dict[int, str]:
-    """The register numbering of a sample of table entries.
+    """Find the register numbering of a sample of table entries.
 
     Args:
         entries: ``(sp_offset, bp_offset, bits)`` each, spread over the tables.

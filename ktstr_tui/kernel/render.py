@@ -14,7 +14,7 @@ MAX_DEPTH = 32
 MAX_ARRAY = 4096
 MAX_VALUES = 50_000
 MORE = "…"
-"""Begins every text that stands for something left out."""
+"""Begins every text in place of something left out."""
 _FLOATS = {4: struct.Struct("<f"), 8: struct.Struct("<d")}
 
 
@@ -39,7 +39,7 @@ class Renderer:
         """Whether anything was left out since construction."""
 
     def render(self, type_id: int, data: bytes) -> object:
-        """The value that ``data`` holds, as dict, list, str, int, float, bool or None (an empty void).
+        """Decode the value that ``data`` holds, as dict, list, str, int, float, bool or None (an empty void).
 
         Integers stay integers, enums become ``NAME (3)``, pointers hexadecimal text, ``char`` arrays text.
         """

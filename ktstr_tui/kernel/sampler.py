@@ -1,6 +1,6 @@
 """One sample: all CPUs and the scheduler, read from a machine that runs on.
 
-Each part is looked at on its own and given up on its own, so a queue that is re-linked a thousand times a
+Each part is looked at on its own and given up by itself, so a queue that is re-linked a thousand times a
 second costs the sample that queue and nothing else.
 """
 
@@ -150,10 +150,10 @@ class SampleReader:
         for cpu in range(view.nr_cpus):
             waiting += view.tasks.runnable(space, cpu)[0]
         now = view.jiffies()
-        standing = [(view.age_ms(task.runnable_at, now), task) for task in waiting if not task.on_cpu]
-        if not standing:
+        aged = [(view.age_ms(task.runnable_at, now), task) for task in waiting if not task.on_cpu]
+        if not aged:
             return None, len(waiting)
-        age, task = max(standing, key=lambda pair: pair[0])
+        age, task = max(aged, key=lambda pair: pair[0])
         label, _ = view.dsqs.name(space, task.dsq, builtin)
         return (
             RunnableTask(pid=task.pid, comm=task.comm, age_ms=age, cpu=task.cpu, dsq=label),

@@ -95,7 +95,7 @@ class Scx:
         self._events, self._events_offset, self._events_static = _event_places(btf, symbols)
 
     def root(self, space: AddressSpace) -> int | None:
-        """The address of the loaded scheduler; None when there is none."""
+        """Read the address of the loaded scheduler; None when there is none."""
         assert self.root_slot is not None
         pointer = space.u64(self.root_slot)
         if pointer and pointer < KERNEL_HALF:
@@ -107,11 +107,11 @@ class Scx:
         return space.u32(sched + self.exit_kind_offset)
 
     def exit_kind_name(self, kind: int) -> str:
-        """``ERROR_STALL`` for 1026, in this kernel's words; the number for an unknown one."""
+        """Return ``ERROR_STALL`` for 1026, in this kernel's words; the number for an unknown one."""
         return self._exit_kinds.get(kind, str(kind))
 
     def state(self, space: AddressSpace) -> str | None:
-        """``disabled``, ``enabling``, ``enabled`` or ``disabling``; None when this kernel does not tell."""
+        """``disabled``, ``enabling``, ``enabled`` or ``disabling``; None when this kernel has no such variable."""
         if self._state is None:
             return None
         value = space.u32(self._state)
@@ -122,7 +122,7 @@ class Scx:
         return None if self._enable_seq is None else space.u64(self._enable_seq)
 
     def read(self, space: AddressSpace, sched: int) -> SchedState:
-        """The scheduler's own struct.
+        """Read the scheduler's own struct.
 
         Raises:
             Torn: If this is no ``struct scx_sched`` (freed meanwhile).
@@ -168,7 +168,7 @@ class Scx:
         return int.from_bytes(space.read(self._bypass_depth, 4), "little", signed=True)
 
     def events(self, space: AddressSpace, state: SchedState) -> dict[str, int] | None:
-        """``SCX_EV_…`` summed over all CPUs; None where this kernel keeps none."""
+        """Read ``SCX_EV_…`` summed over all CPUs; None where this kernel keeps none."""
         if self._events is None:
             return None
         base = self._events_static or (state.event_stats_cpu if state.event_stats_cpu else state.pcpu)
@@ -182,8 +182,7 @@ class Scx:
         return sums
 
     def exit_text(self, space: AddressSpace, sched: int) -> ExitText | None:
-        """The exit info; None when the scheduler has none. The texts are None until the kernel has set
-        them."""
+        """Read the exit info; None when there is none. Its texts are None until the kernel has set them."""
         info = self._sched.read(space, sched)["exit_info"]
         if not info:
             return None

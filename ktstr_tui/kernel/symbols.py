@@ -47,34 +47,34 @@ class Symbols:
         self._names: dict[int, str | None] = {}
 
     def find(self, name: str) -> int | None:
-        """The address of a symbol, or None where this kernel has none of that name."""
+        """Return the address of a symbol, or None where this kernel has none of that name."""
         if name not in self._addresses:
             found = self._index(None, name, None, True)
             self._addresses[name] = found[0].address if found else None
         return self._addresses[name]
 
     def address(self, name: str) -> int:
-        """Like ``find``; raises ``LookupError`` when there is none."""
+        """Do as ``find``; raises ``LookupError`` when there is none."""
         found = self.find(name)
         if found is None:
             raise LookupError(f"this kernel has no symbol {name}")
         return found
 
     def find_all(self, name: str) -> list[int]:
-        """The addresses of all symbols of a name: static ones of several files may share it."""
+        """Return the addresses of all symbols of a name: static ones of several files may share it."""
         return sorted({found.address for found in self._index(None, name, None, False)})
 
     def room(self, name: str) -> int | None:
-        """Bytes from a symbol to the next one, which its object cannot exceed; None where that is not known."""
+        """Return the bytes from a symbol to the next one, which its object cannot exceed; None if unknown."""
         found = self._index(None, name, None, True)
         return found[0].size or None if found else None
 
     def names(self) -> set[str]:
-        """All names; made anew at each call (20 ms for a stock kernel)."""
+        """Return all names; computed at each call (20 ms for a stock kernel)."""
         return {found.name for found in self._index(None, None, None, False)}
 
     def describe(self, address: int, *, exact: bool = True) -> str | None:
-        """``name+0xoffset``, or None when no symbol covers the address.
+        """Return ``name+0xoffset``, or None when no symbol covers the address.
 
         Args:
             address: A code address.
@@ -106,7 +106,7 @@ class BpfSymbols:
         self._node = self._layout.offset("lnode")
 
     def read(self, space: AddressSpace) -> tuple[BpfSymbol, ...]:
-        """All of them, sorted by address; what was read so far when the list ends in garbage."""
+        """Read all of them, sorted by address; what was read so far when the list ends in garbage."""
         found: list[BpfSymbol] = []
         if self._head is None:
             return ()

@@ -16,7 +16,7 @@ of this holds:
 7. for a write: the task is of the sched_ext class;
 8. for a write while the guest runs: the task is on no CPU, where the kernel would be using it.
 
-While the guest stands all of it is one moment. While it runs a task can exit between the last check and the
+While the guest is frozen all of it is one moment. While it runs a task can exit between the last check and the
 write, though not be freed at once (that takes a grace period of RCU); so the caller looks again afterwards.
 """
 
@@ -144,14 +144,16 @@ class TaskMember:
         if self.expected_start_time_ns is None:
             raise WriteRefused(
                 f"writing to {who} needs its start time, so that no other task of that pid is hit",
-                "read any member of it first: the answer tells the start time",
+                "read any member of it first: the answer has the start time",
             )
         if not self.writable:
             raise WriteRefused(f"{self.text} is no integer: pointers and structs of tasks are not written")
         if not self.tasks.is_ext(row["sched_class"]):
             raise WriteRefused(f"{who} is not scheduled by sched_ext: only such tasks are written to")
         if hot and row["on_cpu"]:
-            raise WriteRefused(f"{who} is on a CPU, which uses it", "write while the guest stands (cold)")
+            raise WriteRefused(
+                f"{who} is on a CPU, which uses it", "write while the guest is frozen (--cold)"
+            )
 
 
 class TaskTable:

@@ -107,9 +107,9 @@ class Tasks:
         self.scx_state: Callable[[int], str | None] = _state_decoder(btf)
 
     def runnable(
-        self, space: AddressSpace, cpu: int, limit: int = MAX_RUNNABLE, *, standing: bool = False
+        self, space: AddressSpace, cpu: int, limit: int = MAX_RUNNABLE, *, frozen: bool = False
     ) -> tuple[list[Runnable], bool]:
-        """The tasks that wait on a CPU's runqueue, longest waiting first, and whether the walk was cut.
+        """Walk the tasks that wait on a CPU's runqueue, longest waiting first; also return whether it was cut.
 
         Every step checks that the next node points back to the last one.
 
@@ -117,7 +117,7 @@ class Tasks:
             space: Where to read.
             cpu: Whose list.
             limit: Most tasks to read.
-            standing: The guest does not run: a list that is broken then was stopped in the middle of a
+            frozen: The guest does not run: a list that is broken then was stopped in the middle of a
                 change, and is given up to there, as cut.
 
         Raises:
@@ -133,7 +133,7 @@ class Tasks:
                 return found, True
             row = self._runnable.read(space, node - self._node) if node >= KERNEL_HALF else None
             if row is None or row["prev"] != last:
-                if standing:
+                if frozen:
                     return found, True
                 raise Torn(f"the runnable list of CPU {cpu} changed while it was read")
             found.append(
@@ -151,15 +151,15 @@ class Tasks:
         return found, False
 
     def pid(self, space: AddressSpace, task: int) -> int:
-        """The pid of the task at an address; raises ``Torn`` when that is no pid."""
+        """Read the pid of the task at an address; raises ``Torn`` when that is no pid."""
         return plausible_pid(self._runnable.read(space, task)["pid"])
 
     def cpus_allowed(self, space: AddressSpace, pointer: int) -> int:
-        """The bit mask behind ``cpus_ptr``."""
+        """Read the bit mask behind ``cpus_ptr``."""
         return int.from_bytes(space.read(pointer, (self._cpus.count + 63) // 64 * 8), "little")
 
     def report(self, row: dict[str, Any], mask: int, cpu: int) -> TaskReport:
-        """What a task's own struct says; the caller adds age, queue, neighbours and stack.
+        """Make the report of a task from its own struct; the caller adds age, queue, neighbours and stack.
 
         Args:
             row: A look with the layout ``full``.
@@ -192,7 +192,7 @@ class Tasks:
 
 
 def cpu_list(mask: int) -> str:
-    """A bit mask as the kernel prints it: ``0-3,8``."""
+    """Write a bit mask as the kernel prints it: ``0-3,8``."""
     parts, cpu = [], 0
     while mask >> cpu:
         if not mask >> cpu & 1:

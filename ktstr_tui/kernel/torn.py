@@ -3,7 +3,7 @@
 A running kernel does not wait for its observer, so a list may be re-linked in the middle of a walk and a
 pointer may lead into memory that was freed a microsecond ago. Readers notice (a back pointer that does not
 match, a value that no kernel would hold, an address that is not mapped) and raise; the look is then repeated
-a few times and at last given up. What is given up is said, never shown.
+a few times and at last given up. What is given up is reported as torn, never shown as a value.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Attempts:
     torn: int = 0
 
     def run(self, look: Callable[[], _T]) -> _T:
-        """The result of ``look``, repeated while it is torn.
+        """Call ``look`` again while its result is torn, and return it.
 
         Raises:
             Torn: When the last try was torn too; it says how.
@@ -51,19 +51,19 @@ class Attempts:
 
 
 def plausible_depth(depth: int, what: str) -> int:
-    """``depth`` itself; raises ``Torn`` when no queue is that deep."""
+    """Return ``depth`` itself; raises ``Torn`` when no queue is that deep."""
     if not 0 <= depth <= MAX_PLAUSIBLE_DEPTH:
         raise Torn(f"{what} of {depth} is implausible")
     return depth
 
 
 def plausible_pid(pid: int) -> int:
-    """``pid`` itself; raises ``Torn`` when Linux gives no such pid."""
+    """Return ``pid`` itself; raises ``Torn`` when Linux gives no such pid."""
     if not 0 <= pid <= MAX_PID:
         raise Torn(f"pid {pid} is implausible")
     return pid
 
 
 def text(raw: bytes) -> str:
-    """A NUL-terminated ``char`` array as text."""
+    """Decode a NUL-terminated ``char`` array."""
     return raw.partition(b"\0")[0].decode("utf-8", "replace")

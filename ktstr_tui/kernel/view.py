@@ -1,4 +1,4 @@
-"""One live kernel, typed: what the sampler, the coordinator and the reports ask.
+"""One live kernel, typed: what the sampler, the coordinator and the reports read through.
 
 The view holds no lock and may be used from several threads at once: whatever remembers translations is
 cloned per look. Opening takes about 0.15 s, most of it for decompressing kallsyms.
@@ -82,26 +82,26 @@ class KernelView:
             view.typed_ms = (time.perf_counter() - start) * 1e3
             view.prepare()
         except _NONSENSE as problem:
-            text = f"what the kernel says of itself makes no sense ({type(problem).__name__}: {problem})"
+            text = f"kernel metadata is inconsistent ({type(problem).__name__}: {problem})"
             raise KernelNotFound(text, "a program in the guest may have overwritten it") from problem
         return view
 
     def prepare(self) -> None:
-        """Load what the first capture would load while the guest stands still."""
+        """Load what the first capture would load while the guest is frozen."""
         _ = self.unwinder, self.maps
         if self.scx is not None:
             self.builtin_dsqs(None)
 
     def fresh_space(self) -> AddressSpace:
-        """Memory with no remembered translations, for one look."""
+        """Return the memory with no remembered translations, for one look."""
         return self.space.clone()
 
     def jiffies(self) -> int:
-        """The kernel's tick counter."""
+        """Read the kernel's tick counter."""
         return self.space.u64(self._jiffies)
 
     def age_ms(self, runnable_at: int, jiffies: int) -> float:
-        """Milliseconds between two tick counts, 0 when a tick came in between.
+        """Return the milliseconds between two tick counts, 0 when a tick came in between.
 
         Raises:
             Torn: If ``runnable_at`` lies in the future by more than a second.
@@ -114,25 +114,25 @@ class KernelView:
         return ticks * 1e3 / self.hz
 
     def scx_root_slot(self) -> int:
-        """The address of the variable ``scx_root``; raises ``BtfError`` on a kernel without sched_ext."""
+        """Return the address of the variable ``scx_root``; raises ``BtfError`` on a kernel without sched_ext."""
         scx = self._need_scx()
         assert scx.root_slot is not None
         return scx.root_slot
 
     def scx_root(self) -> int | None:
-        """The address of the loaded scheduler; None when there is none."""
+        """Read the address of the loaded scheduler; None when there is none."""
         return self._need_scx().root(self.space)
 
     def exit_kind_address(self, sch: int) -> int:
-        """The address of ``sch->exit_kind``, four bytes wide."""
+        """Return the address of ``sch->exit_kind``, four bytes wide."""
         return sch + self._need_scx().exit_kind_offset
 
     def exit_kind(self, sch: int) -> int:
-        """``sch->exit_kind``; raises ``MemoryReadError``."""
+        """Read ``sch->exit_kind``; raises ``MemoryReadError``."""
         return self._need_scx().exit_kind(self.space, sch)
 
     def exit_info_kind(self, sch: int) -> int | None:
-        """``sch->exit_info->kind``, which stays when ``exit_kind`` moves on to DONE; None when unreadable."""
+        """Read ``sch->exit_info->kind``, which stays when ``exit_kind`` moves on to DONE; None when unreadable."""
         try:
             found = self._need_scx().exit_text(self.space, sch)
         except (MemoryReadError, Torn):
@@ -140,7 +140,7 @@ class KernelView:
         return None if found is None else found.kind
 
     def read_scheduler_name(self, sch: int) -> str | None:
-        """``sch->ops.name``; None when it cannot be read."""
+        """Read ``sch->ops.name``; None when it cannot be read."""
         try:
             return self._need_scx().read(self.space, sch).name
         except (MemoryReadError, Torn):
@@ -152,7 +152,7 @@ class KernelView:
         return self.scx
 
     def builtin_dsqs(self, sched: int | None) -> BuiltinDsqs:
-        """The kernel's own queues, remembered while the same scheduler is loaded."""
+        """Find the kernel's own queues, remembered while the same scheduler is loaded."""
         space, known = self.fresh_space(), self._builtin
         identity = self.dsqs.identity(space, sched)
         if known is None or known[0] != identity:

@@ -2,7 +2,7 @@
 
 The note is one page of ``KEY=value`` lines. It says where KASLR put the kernel and where its symbol table is:
 everything else is found from there. A page that merely looks like it (an old kernel's, a copy in a file's
-page cache) is told apart by asking the memory: the release in the note must also be at the note's own
+page cache) is recognised by its memory: the release in the note must also be at the note's own
 ``init_uts_ns``.
 """
 

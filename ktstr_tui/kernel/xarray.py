@@ -41,7 +41,7 @@ class IdTables:
         self._slots = self._node.offset("slots")
 
     def entries(self, space: AddressSpace, idr: int, limit: int) -> Iterator[tuple[int, int]]:
-        """``(id, pointer)`` in order of id, at most ``limit``; raises ``MemoryReadError``."""
+        """Yield ``(id, pointer)`` in order of id, at most ``limit``; raises ``MemoryReadError``."""
         row = self._idr.read(space, idr)
         base = row["base"] or 0
         found = self._walk(space, row["head"], 0, _MAX_SHIFT + 1)
@@ -49,7 +49,7 @@ class IdTables:
             yield base + index, pointer
 
     def find(self, space: AddressSpace, idr: int, index: int) -> int | None:
-        """The pointer under an id, or None; raises ``MemoryReadError``."""
+        """Find the pointer under an id, or None; raises ``MemoryReadError``."""
         row = self._idr.read(space, idr)
         index -= row["base"] or 0
         entry, parent_shift = row["head"], _MAX_SHIFT + 1

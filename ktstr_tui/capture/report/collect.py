@@ -1,6 +1,6 @@
 """A capture in two steps, because frozen time is precious.
 
-``collect`` runs while the guest stands still. It only copies: runqueues, tasks, queues, stack words, map
+``collect`` runs while the guest is frozen. It only copies: runqueues, tasks, queues, stack words, map
 bytes, a few microseconds each. ``Capture.render`` runs after the thaw and turns the copies into a report:
 unwinding, names, types, formatting. Two things cannot be copied at the stop and are read late, and the
 report says so: the text of the exit info, which the kernel only writes after the write that stopped it, and
@@ -64,7 +64,7 @@ def collect(
     max_tasks: int = MAX_TASKS,
     dmesg_lines: int = DMESG_LINES,
 ) -> Capture:
-    """Copy the scheduler-related state of a guest that stands still.
+    """Copy the scheduler-related state of a frozen guest.
 
     Never raises for what the guest's memory holds: a section that cannot be read is named in ``unavailable``.
 
@@ -92,7 +92,7 @@ def collect(
 def warm_up(view: KernelView) -> None:
     """Read once what `collect` is about to read, while the guest still runs, and throw it away.
 
-    The memory and the tables on the way to it are then in this CPU's caches when the guest stands.
+    The memory and the tables on the way to it are then in this CPU's caches when the guest is frozen.
     """
     with suppress(Exception):  # the guest runs, so anything may be torn
         collect(view, tag="", trigger="on-demand")
@@ -150,7 +150,7 @@ class _Collector:
         one.rq = view.cpus.rq.read(space, view.cpus.rq_address(one.cpu))
         view.cpus.running(space, one.rq["curr"])
         one.curr = view.tasks.full.read(space, one.rq["curr"])
-        one.runnable, one.runnable_cut = view.tasks.runnable(space, one.cpu, standing=True)
+        one.runnable, one.runnable_cut = view.tasks.runnable(space, one.cpu, frozen=True)
         self._pids[one.rq["curr"]] = one.curr["pid"]
         self._pids.update((task.address, task.pid) for task in one.runnable)
 
@@ -206,7 +206,7 @@ class _Collector:
             return
         builtin = view.builtin_dsqs(raw.sched)
         if raw.sched is not None:
-            rows, cut = view.dsqs.user(space, raw.sched, MAX_DSQS, standing=True)
+            rows, cut = view.dsqs.user(space, raw.sched, MAX_DSQS, frozen=True)
             for address, row in rows:
                 self._one_dsq(DsqRef(address, f"{row['id']:#x}", "user"), row)
             if cut:

@@ -1,4 +1,4 @@
-"""What a capture copies while the guest stands, before anything is made of it."""
+"""What a capture copies while the guest is frozen, before anything is made of it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class RawScheduler:
 
 @dataclass(slots=True)
 class RawCapture:
-    """What was copied while the guest stood; ``render`` makes the report of it."""
+    """What was copied while the guest was frozen; ``render`` makes the report of it."""
 
     tag: str
     trigger: Trigger
@@ -91,7 +91,7 @@ class RawCapture:
     unavailable: dict[str, str] = field(default_factory=dict)
     truncated: dict[str, str] = field(default_factory=dict)
     copy_stack: Callable[[RawCpu], None] | None = None
-    """Copies what a CPU's registers point to; only while the guest stands."""
+    """Copies what a CPU's registers point to; only while the guest is frozen."""
 
     def add_registers(self, registers: Registers) -> None:
         """Take the registers of each vCPU by name (``rip``, ``rsp``, ``rbp``, …) and copy its stack.

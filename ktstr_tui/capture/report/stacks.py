@@ -1,4 +1,4 @@
-"""Copies of kernel stacks: taken while the guest stands, unwound when it runs again."""
+"""Copies of kernel stacks: taken while the guest is frozen, unwound when it runs again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StackCopy:
 def copy_stack(space: AddressSpace, sp: int, stack: int, size: int) -> StackCopy | None:
     """Copy from ``sp`` to the end of its stack; None for a user-mode stack pointer.
 
-    A CPU in an interrupt stands on another stack than its task's; then both are copied, the interrupt's as
+    A CPU in an interrupt is on another stack than its task's; then both are copied, the interrupt's as
     far as it is mapped, because from there the way leads back to the task's.
 
     Args:

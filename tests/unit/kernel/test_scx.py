@@ -124,7 +124,7 @@ def test_a_table_that_counts_otherwise_is_torn_unless_it_stands() -> None:
     kernel.hash_table([[a]], elements=2)
     with pytest.raises(Torn, match="1 queues found in a table of 2"):
         kernel.dsqs.user(kernel.space, SCHED, 10)
-    found, cut = kernel.dsqs.user(kernel.space, SCHED, 10, standing=True)
+    found, cut = kernel.dsqs.user(kernel.space, SCHED, 10, frozen=True)
     assert len(found) == 1
     assert cut
 

@@ -139,7 +139,7 @@ def test_a_list_that_stands_broken_is_given_up_to_the_break() -> None:
     kernel.memory.put(tasks[2] + NODE + 8, tasks[0] + NODE)
     with pytest.raises(Torn):
         kernel.tasks.runnable(kernel.space, 0)
-    found, cut = kernel.tasks.runnable(kernel.space, 0, standing=True)
+    found, cut = kernel.tasks.runnable(kernel.space, 0, frozen=True)
     assert [task.pid for task in found] == [100, 101]
     assert cut
 
