@@ -50,20 +50,21 @@ static const char *quoted(const char *line, char *name, size_t bytes)
 static void say(const char *who, const char *what, const char *detail)
 {
 	if (!seen.reason[0])
-		snprintf(seen.reason, sizeof(seen.reason), "refused by %s: %.300s%.300s", who, what,
-			 detail);
+		snprintf(seen.reason, sizeof(seen.reason), "refused by %s: %.300s%.300s", who, what, detail);
 }
 
 // What libbpf complains about, in the order in which it does. `what` ends where the name that libbpf quotes goes.
 static const struct {
 	const char *has, *also, *what;
 } complaints[] = {
-	{ "failed to open system Kconfig", "", "it asks for CONFIG_… of the kernel, and the guest has no configuration" },
+	{ "failed to open system Kconfig", "",
+	  "it asks for CONFIG_… of the kernel, and the guest has no configuration" },
 	{ "extern 'CONFIG_", "(strong): not resolved", "this kernel's configuration does not set " },
 	{ "extern '", "(strong): not resolved", "the guest has no " },
 	{ "extern (func ksym)", "not found in kernel", "this kernel has no kfunc " },
-	{ "extern (func ksym)", "incompatible", "the kernel's BTF gives other arguments (BTF made by pahole before 1.26 "
-						 "does that, see ktstr-tui doctor) for the kfunc " },
+	{ "extern (func ksym)", "incompatible",
+	  "the kernel's BTF gives other arguments (BTF made by pahole before 1.26 "
+	  "does that, see ktstr-tui doctor) for the kfunc " },
 	{ "extern (var ksym)", "not found in kernel", "this kernel has no variable " },
 	{ "extern (ksym)", "not found", "this kernel has no symbol " },
 	{ "kfunc '", "wasn't resolved", "this kernel has no kfunc " },

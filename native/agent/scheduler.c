@@ -309,10 +309,11 @@ static bool sched_reaped(pid_t pid, int status)
 		log_ready(run.log_fd);
 	close_log(); // even when a child of it holds the pipe open
 	if (WIFSIGNALED(status))
-		snprintf(what, sizeof(what), "the scheduler's program died of signal %d (%s)", WTERMSIG(status),
-			 strsignal(WTERMSIG(status)));
+		snprintf(what, sizeof(what), "the scheduler's program died of signal %d (%s)",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else
-		snprintf(what, sizeof(what), "the scheduler's program ended with exit code %d", exit_code(status));
+		snprintf(what, sizeof(what), "the scheduler's program ended with exit code %d",
+			 exit_code(status));
 	if (enabled_since())
 		run.attached = true;
 	if (!run.stopping && run.attached)

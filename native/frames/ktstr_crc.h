@@ -2,6 +2,9 @@
 //
 // CRC-32 IEEE (reflected 0xEDB88320), for inclusion by ktstr_frames.c only.
 //
+// zlib computes the same. This is our own because every byte of the port passes through it, and it is three times as
+// fast on payloads of 64 KiB (`ktstr-tui bench frames` measures both).
+//
 // Two ways, chosen when the program starts: tables that take 16 bytes a step, and carry-less multiplication.
 // The latter rests on one fact: a CRC is the remainder of the message as a polynomial, so 16 bytes may be
 // replaced by any other 16 bytes further on that leave the same remainder. Multiplying them by x^n mod P moves

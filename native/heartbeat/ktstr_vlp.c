@@ -3,7 +3,8 @@
 // Encoder and decoder of beats, and CRC-32C.
 //
 // CRC-32C (polynomial 0x1EDC6F41, reflected 0x82F63B78) is the one CRC that x86 has an instruction for. Where
-// SSE4.2 is missing, tables take eight bytes a step. A frame's 28 bytes cost three and a half steps either way.
+// SSE4.2 is missing, tables take eight bytes a step. A frame's 28 bytes cost three and a half steps either way. zlib
+// has no CRC-32C, hence our own.
 #include "ktstr_vlp.h"
 
 #include <stdbool.h>

@@ -29,7 +29,7 @@ static struct bpf_link *attach(void)
 	struct bpf_object *loaded = bpf_object__open_mem(object, (size_t)(object_end - object), NULL);
 	struct bpf_map *map, *ops = NULL;
 
-	bpf_object__for_each_map(map, loaded)
+	bpf_object__for_each_map (map, loaded)
 		if (bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
 			ops = map;
 	if (bpf_object__load(loaded))
