@@ -26,9 +26,11 @@ from ktstr_tui.guest import libbpf, qemu, ram
 from ktstr_tui.guest.accel import decide_accelerator, kvm_obstacle
 from ktstr_tui.guest.image import KernelImage, open_image
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
+from ktstr_tui.guest.kernel_config import find_config
 from ktstr_tui.guest.kernels import default_kernel
 from ktstr_tui.guest.paths import cache_dir, runtime_dir
 from ktstr_tui.guest.qemu_program import FETCH_HINT
+from ktstr_tui.kernel.btf_traps import find_traps
 from ktstr_tui.model.errors import KtstrError
 
 Status = Literal["ok", "degraded", "missing"]
@@ -106,9 +108,12 @@ def _kernel() -> tuple[KernelImage | None, list[Row]]:
     hint = "run ktstr-tui kernel fetch"
     btf = "no type information" if image.btf is None else f"{len(image.btf) / 1e6:.1f} MB of types"
     scx = "struct sched_ext_ops and task_struct.scx are there" if image.has_sched_ext else "not in its types"
+    traps = [] if image.btf is None else find_traps(image.btf)
     return image, [
         Row("kernel", "ok", f"{image.release}, {image.path_to_boot}", needed=True),
         Row("BTF", "ok" if image.btf else "missing", btf, "" if image.btf else hint, needed=True),
+        *(Row("BTF", "degraded", trap.detail, trap.remedy) for trap in traps),
+        _kernel_config(image),
         Row(
             "sched_ext",
             "ok" if image.has_sched_ext else "missing",
@@ -117,6 +122,15 @@ def _kernel() -> tuple[KernelImage | None, list[Row]]:
             needed=True,
         ),
     ]
+
+
+def _kernel_config(image: KernelImage) -> Row:
+    """Schedulers that ask for CONFIG_… of the kernel load only where it is known."""
+    config = find_config(image)
+    if config.origin == "partial":
+        detail = "not found: only what the image proves and the measured CONFIG_HZ are known in guests"
+        return Row("kernel config", "degraded", detail, f"put it at {image.path_to_boot.with_name('config')}")
+    return Row("kernel config", "ok", str(config.path or "embedded in the kernel"))
 
 
 def _accelerator(kernel: KernelImage | None) -> Row:

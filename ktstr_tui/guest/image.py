@@ -34,7 +34,7 @@ from ktstr_tui.guest.paths import cache_dir
 from ktstr_tui.model.errors import HostError, UsageError
 
 MAX_VMLINUX_BYTES = 1 << 30
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 _SETUP_HEADER = 0x1F1
 _MAGIC_AT, _MAGIC = 0x202, b"HdrS"
 _VERSION_POINTER_AT = 0x20E
@@ -43,7 +43,7 @@ _SECTOR_BYTES = 512
 _OWN_KERNEL_HINT = (
     "give a bzImage, a vmlinux or a kernel build tree, or leave --kernel out and run ktstr-tui kernel fetch"
 )
-_BANNER = re.compile(rb"Linux version (\d\S{2,80}) \((?:[^\n\0]{0,400}\) (#\d+ [^\n\0]{0,120}))?")
+_BANNER = re.compile(rb"Linux version (\d\S{2,80}) \((?:[^\n\0]{0,400}\) (#\d* [^\n\0]{0,120}))?")
 _PVH_NOTE_TYPE = 18
 """XEN_ELFNOTE_PHYS32_ENTRY: the entry by which QEMU starts an uncompressed kernel."""
 

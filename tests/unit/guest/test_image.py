@@ -50,7 +50,7 @@ WITHOUT_SCX = {"task_struct": ["pid"], "scx": ["sched_ext_ops"]}
 
 def make_vmlinux(directory: Path, btf: bytes | None, pvh: bool = False, release: str = RELEASE) -> Path:
     """An ELF file made by the assembler, with the banner, the BTF and the note that are looked for."""
-    lines = ['.section .rodata,"a"', f'.string "Linux version {release} (me@here) #1"']
+    lines = ['.section .rodata,"a"', f'.string "Linux version {release} (me@here) (gcc 14) # SMP PREEMPT_DYNAMIC 1"']
     if btf is not None:
         (directory / "btf").write_bytes(btf)
         lines += ['.section .BTF,"a"', f'.incbin "{directory / "btf"}"']
@@ -79,7 +79,7 @@ def make_bzimage(payload: bytes, release: str = RELEASE) -> bytes:
     setup[0x1F1] = setup_sectors
     setup[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", setup, 0x20E, 0x800 - 0x200)
-    text = f"{release} (me@here) #1".encode() + b"\0"
+    text = f"{release} (me@here) (gcc 14) # SMP PREEMPT_DYNAMIC 1".encode() + b"\0"
     setup[0x800 : 0x800 + len(text)] = text
     struct.pack_into("<II", setup, 0x248, 64, len(payload))
     return bytes(setup) + bytes(64) + payload + b"trailer"
