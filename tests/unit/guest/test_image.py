@@ -50,7 +50,8 @@ WITHOUT_SCX = {"task_struct": ["pid"], "scx": ["sched_ext_ops"]}
 
 def make_vmlinux(directory: Path, btf: bytes | None, pvh: bool = False, release: str = RELEASE) -> Path:
     """An ELF file made by the assembler, with the banner, the BTF and the note that are looked for."""
-    lines = ['.section .rodata,"a"', f'.string "Linux version {release} (me@here) (gcc 14) # SMP PREEMPT_DYNAMIC 1"']
+    banner = f"Linux version {release} (me@here) (gcc 14) # SMP PREEMPT_DYNAMIC 1"
+    lines = ['.section .rodata,"a"', f'.string "{banner}"']
     if btf is not None:
         (directory / "btf").write_bytes(btf)
         lines += ['.section .BTF,"a"', f'.incbin "{directory / "btf"}"']
@@ -103,6 +104,7 @@ def test_every_compression(tmp_path: Path, compress: Compress) -> None:
     for _ in range(2):  # the second time from the cache
         image = require_sched_ext(open_image(path))
         assert (image.path_to_boot, image.release, image.btf, image.vmlinux) == (path, RELEASE, btf, None)
+        assert image.version == "# SMP PREEMPT_DYNAMIC 1"
     assert any((tmp_path / "cache/ktstr-tui/images").iterdir())
 
 
