@@ -10,18 +10,16 @@ from tests.docs.pages import build
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def main(arguments: list[str]) -> int:
-    """Write what differs; with ``--check`` only name it. Returns the exit code."""
-    stale = [
-        path
-        for path, text in build(CHECKOUT).items()
-        if not path.is_file() or path.read_text("utf-8") != text
-    ]
+def main(arguments: list[str], checkout: Path = CHECKOUT) -> int:
+    """Write what differs and print its name; with ``--check`` only print, and return 1 if there is any."""
+    only_check = "--check" in arguments
+    files = build(checkout)
+    stale = [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
     for path in stale:
-        print(path.relative_to(CHECKOUT))
-        if "--check" not in arguments:
-            path.write_text(build(CHECKOUT)[path], "utf-8")
-    return 1 if stale and "--check" in arguments else 0
+        print(path.relative_to(checkout))
+        if not only_check:
+            path.write_text(files[path], "utf-8")
+    return int(only_check and bool(stale))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ _VLP_NOTES: Final = {
     "version": str(vlp.VERSION),
     "pid": "of the sender in its own pid namespace; 0 and 1 are refused",
     "timestamp": f"the sender's own clock, usually ns since it connected; {vlp.TIMESTAMP_REFUSED:#x} is refused",
-    "nonce": f"from 1 on, one more with each beat; {vlp.NONCE_TERMINAL:#x} only in a terminal frame",
+    "nonce": f"from 1 on, one more with each heartbeat; {vlp.NONCE_TERMINAL:#x} only in a terminal frame",
     "payload": "a word of the application's",
     "crc32c": "CRC-32C (Castagnoli) of bytes 0 to 27",
 }

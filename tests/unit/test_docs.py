@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import struct
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ktstr_tui.wire.codec import encode_event
 from ktstr_tui.wire.frames import encode_frame
 from ktstr_tui.wire.messages import MsgType
 from tests.docs import wire_tables
+from tests.docs.__main__ import main
 from tests.docs.markdown import PageError, fill, table
 from tests.docs.pages import build
 
@@ -42,6 +44,18 @@ def test_the_generated_parts_are_current(checkout: Path) -> None:
 
 def test_no_schema_is_left_of_a_type_that_is_gone(checkout: Path) -> None:
     assert set((checkout / "docs/schemas").iterdir()) <= set(build(checkout))
+
+
+def test_stale_parts_are_named_then_written(
+    checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(checkout / "docs", tmp_path / "docs")
+    page = tmp_path / "docs/wire.md"
+    page.write_text(page.read_text("utf-8").replace("`STIM`", "`STEM`"), "utf-8")
+    assert main(["--check"], tmp_path) == 1
+    assert capsys.readouterr().out == "docs/wire.md\n"
+    assert main([], tmp_path) == 0
+    assert main(["--check"], tmp_path) == 0
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
