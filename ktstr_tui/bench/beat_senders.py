@@ -61,11 +61,6 @@ class Senders:
         finally:
             os._exit(0)
 
-    @property
-    def finished_fd(self) -> int:
-        """The descriptor that is readable when a sender has written its counts."""
-        return self._read_fd
-
     def wait(self) -> dict[str, int]:
         """Wait until all have ended, and add up what they sent."""
         for pid in self._pids:

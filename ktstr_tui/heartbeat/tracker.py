@@ -14,6 +14,10 @@ on where it ended, and nothing is searched while no stall was reported.
 The work is done in C (``native/heartbeat/ktstr_tracker.c``); `tests.oracles.tracker` is the same in Python,
 to read and to test against. It is our own because these rules and bounds are Varta's contract, which no library has;
 and in C because a flood of beats must not cost a Python object each (``ktstr-tui bench beats`` measures both).
+
+The observer enters datagrams through the gate (`ktstr_tui.heartbeat.gate`). `Tracker.record`, `record_batch`,
+`last_recovery_ns` and the counters that are taken are kept for the contract of Varta's tracker, and for programs that
+use a tracker by itself.
 """
 
 from __future__ import annotations
@@ -319,13 +323,12 @@ class Tracker:
     def take(self, counter: str) -> int:
         """Return what a counter of `COUNTERS` has gained since it was last taken.
 
-        Kept for the contract of Varta's tracker, whose exporter adds up what it takes; `statistics` counts on
-        regardless.
+        Varta's exporter adds up what it takes; `statistics` counts on regardless.
         """
         return lib.ktb_tracker_take(self._handle, _COUNTER_NUMBER[counter])
 
     def take_evicted_pid(self) -> int | None:
-        """Return the pid that last lost its slot, once; kept for the same contract."""
+        """Return the pid that last lost its slot, once."""
         pid = lib.ktb_tracker_take_evicted(self._handle)
         return None if pid == lib.KTB_NO_PID else pid
 

@@ -108,7 +108,7 @@ class VlpError(KtstrError):
 
 
 def crc32c(data: bytes | bytearray | memoryview) -> int:
-    """Compute the CRC-32C (Castagnoli) of some bytes."""
+    """Compute the CRC-32C (Castagnoli) of some bytes: for programs and tests that make frames themselves."""
     return lib.ktv_crc32c(0, ffi.from_buffer(data), len(data))
 
 
