@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import struct
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -146,6 +147,19 @@ def test_file_names_in_the_architecture_exist(checkout: Path) -> None:
     assert len(names) > 20
     missing = [n for n in names if not ((checkout / n).exists() or (checkout / "ktstr_tui" / n).exists())]
     assert not missing
+
+
+def test_every_room_is_in_the_architecture_on_its_floor(checkout: Path) -> None:
+    page = (checkout / "docs/architecture.md").read_text("utf-8")
+    shown = {name: int(floor) for name, floor in re.findall(r"^\| `(\w+)/` \|.*\| (\d+) \|$", page, re.M)}
+    contract = tomllib.loads((checkout / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    (layers,) = (it["layers"] for it in contract["contracts"] if it["type"] == "layers")
+    floors = {
+        room: floor
+        for floor, layer in enumerate(reversed(layers), 1)
+        for room in layer.replace("|", " ").split()
+    }
+    assert shown == floors
 
 
 def test_a_page_and_its_blocks_must_fit() -> None:
