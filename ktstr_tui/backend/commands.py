@@ -40,7 +40,7 @@ async def run_command(command: Command, guest: LiveGuest | None, state: RunState
     if handler is None:
         raise UsageError(f"there is no command {command.name!r}")
     if guest is None:
-        raise GuestError("there is no guest: it has not started or is gone")
+        raise GuestError("the guest has not started or is gone")
     return await handler(command, guest, state)
 
 
@@ -63,7 +63,9 @@ def only(command: Command, *names: str) -> None:
     """Refuse arguments that a command does not know."""
     unknown = sorted(set(command.args) - set(names))
     if unknown:
-        raise UsageError(f"{command.name} has no argument {unknown[0]!r}", f"known are: {', '.join(names)}")
+        raise UsageError(
+            f"{command.name} has no argument {unknown[0]!r}", f"known commands: {', '.join(names)}"
+        )
 
 
 def watch_result(state: RunState, slot: int) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def watch_result(state: RunState, slot: int) -> dict[str, Any]:
 async def _capture(command: Command, guest: LiveGuest, state: RunState) -> Reply:
     tag = command.args.get("tag")
     if tag is not None and not isinstance(tag, str):
-        raise UsageError("a capture's tag must be text")
+        raise UsageError("the tag of a capture must be text")
     report = await guest.coordinator.capture("on-demand", command.viewer, tag)
     path = next((entry.path for entry in state.captures if entry.report.tag == report.tag), "")
     return command.done(report=msgspec.to_builtins(report), path=path)

@@ -35,7 +35,7 @@ def exit_error(exit_: MachineExit, *, finished: bool) -> KtstrError | None:
     if exit_.reason == "qemu-error":
         return HostError(exit_.detail, "run ktstr-tui doctor")
     if exit_.reason == "poweroff":
-        return GuestError("the guest powered off before its scenario was over", CONSOLE_HINT, tail)
+        return GuestError("the guest powered off before the end of its scenario", CONSOLE_HINT, tail)
     if exit_.reason == "killed":
         return GuestError(
             exit_.detail, "something on this host ended QEMU; look for the OOM killer in dmesg", tail
@@ -53,7 +53,7 @@ async def watch_exit(
     with trio.move_on_after(DRAIN_S):
         await drained.wait()
     error = exit_error(exit_, finished=finished())
-    ending.set(error.message if error else "the scenario is over", error)
+    ending.set(error.message if error else "scenario finished", error)
 
 
 async def watch_boot(ready: trio.Event, machine: Machine, ending: RunEnd, deadline_s: float) -> None:
@@ -61,7 +61,7 @@ async def watch_boot(ready: trio.Event, machine: Machine, ending: RunEnd, deadli
     with trio.move_on_after(deadline_s):
         await ready.wait()
         return
-    message = f"the guest was not up after {deadline_s:g} s"
+    message = f"the guest was not up within {deadline_s:g} s"
     hint = "raise --boot-deadline on a slow host; " + CONSOLE_HINT
     ending.set(message, GuestError(message, hint, machine.console.tail()))
 
@@ -83,6 +83,6 @@ async def watch_silence(
         last, now = last_frame_ns(), clock()
         silent_ns = now - last - frozen_between_ns(last, now)
         if silent_ns > limit_s * 1e9:
-            message = f"the guest hangs: no sign of life for {silent_ns / 1e9:.0f} s"
+            message = f"the guest hangs: no activity for {silent_ns / 1e9:.0f} s"
             ending.set(message, GuestError(message, CONSOLE_HINT, machine.console.tail()))
             return

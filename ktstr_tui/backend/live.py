@@ -67,7 +67,7 @@ ORDERLY_END_S = 3.0
 
 def _why_no_early(config: RunConfig) -> str | None:
     if not config.early_capture:
-        return "early captures were turned off"
+        return "early captures are turned off"
     return "the sampler is off" if config.sample_hz == 0 else None
 
 
@@ -310,10 +310,8 @@ class LiveGuest:
         """The bridge's capture callback: not in the place of a report that somebody else asked for."""
         kept = (entry.report for entry in self._stream.state.captures)
         if any(report.tag == tag and report.trigger != "guest" for report in kept):
-            raise UsageError(
-                f"there is a capture {tag} already, which is not the guest's", "choose another tag"
-            )
-        return await self.coordinator.capture("guest", "asked for by the scenario", tag, keep=False)
+            raise UsageError(f"a capture {tag} exists already and is not the guest's", "choose another tag")
+        return await self.coordinator.capture("guest", "requested by the scenario", tag, keep=False)
 
     async def _watch_silence_after(self, system_ready: trio.Event) -> None:
         await system_ready.wait()

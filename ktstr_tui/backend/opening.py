@@ -115,7 +115,7 @@ class Opening:
         with trio.move_on_after(ARM_S) as late:
             await self._watchers.coordinator.armed.wait()
         if late.cancelled_caught:
-            text = "slot 0 could not be armed in time"
+            text = "slot 0 was not armed in time"
             self._emit(Logged(severity="warning", source="coordinator", text=text))
         threads = await self._machine.vcpu_threads()
         vcpu_times = VcpuTimes(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])

@@ -155,7 +155,7 @@ def _clear(socket_dir: Path, name: str) -> None:
             path.unlink()
         else:
             raise UsageError(
-                f"{socket_dir} holds {path.name}, which no run put there",
+                f"{socket_dir} holds {path.name}, which does not belong to a run",
                 f"move it away, or choose another --name than {name}",
             )
 

@@ -174,7 +174,7 @@ class Session:
             topology=config.topology,
             memory_bytes=config.memory_mib << 20,
             scenario=prepared.scenario.name,
-            scheduler=config.scheduler or "as the scenario says",
+            scheduler=config.scheduler or "chosen by the scenario",
             steps=prepared.step_names,
             sample_hz=config.sample_hz,
             started_wall=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
@@ -207,6 +207,6 @@ class Session:
 
     async def _command(self, command: Command) -> Reply:
         if command.name == "end":
-            self.ending.set(f"ended by {command.viewer or 'a viewer'}")
+            self.ending.set(f"ended by {command.viewer or 'a viewer'} (ktstr-tui end)")
             return command.done()
         return await run_command(command, self._guest, self.stream.state)

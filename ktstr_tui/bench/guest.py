@@ -84,7 +84,7 @@ async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tup
             try:
                 yield guest, stream
             finally:
-                ending.set("the bench is over")
+                ending.set("the bench is done")
 
 
 def _summary(values: list[float]) -> dict[str, float]:
@@ -260,7 +260,7 @@ def bench_freeze(rounds: int) -> dict[str, Any]:
         "bench": "freeze",
         "accelerator": machines[0].pop("accelerator"),
         "rounds": rounds,
-        "baseline": "stop and let go at once, by the same task over the same stub, each after a capture",
+        "baseline": "stop and resume at once, by the same task over the same stub, each after a capture",
         "machines": machines,
         "goal_ratio": GOAL_PAUSE_RATIO,
         "met": all(machine["ratio"] <= GOAL_PAUSE_RATIO for machine in machines),

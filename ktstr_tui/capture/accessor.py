@@ -114,7 +114,7 @@ class AccessorState:
             because = f": {self._reason}" if self._reason else ""
             raise AccessorFailedError(
                 f"{op_label}: the accessor worker exited (FAILED_PERMANENTLY){because}",
-                "trying again hits the same wall: fix the cause and start a new run",
+                "trying again fails the same way: fix the cause and start a new run",
             )
 
     async def _wait_changed(self, deadline: float) -> bool:

@@ -56,18 +56,24 @@ class BridgeNews:
 def _in_words(event: BridgeEvent) -> tuple[Severity, str]:
     match event:
         case Eviction():
-            text = f"{event.cap} captures are kept: {event.evicted_tag} made room for {event.new_tag}, its file stays"
+            text = (
+                f"{event.evicted_tag} was dropped for {event.new_tag}; its file is kept "
+                f"(at most {event.cap} captures are held)"
+            )
             return "info", text
         case Overwrite():
-            return "info", f"capture {event.tag} replaced an earlier one under the same tag, whose file stays"
+            return "info", f"capture {event.tag} replaced an earlier one under the same tag; its file is kept"
         case CaptureUnavailable():
-            return "warning", f"capture {event.tag}, asked for by the scenario, could not be made"
+            return "warning", f"capture {event.tag}, requested by the scenario, could not be taken"
         case DrainOrderingInvariantViolation():
-            return "error", f"our defect: capture {event.tag} was in no order ({event.drain_variant})"
+            return (
+                "error",
+                f"bug in ktstr-tui: capture {event.tag} was missing from the capture order ({event.drain_variant})",
+            )
         case CapInvariantViolation():
             return (
                 "error",
-                f"our defect: {event.reports_len} captures, {event.cap} allowed, and no order: cleared",
+                f"bug in ktstr-tui: {event.reports_len} captures, {event.cap} allowed, and no order: cleared",
             )
         case EventLogTruncated():
             return "warning", f"{event.dropped_count} bridge events were lost"

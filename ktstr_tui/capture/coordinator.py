@@ -74,7 +74,7 @@ class CoordinatorStatistics(msgspec.Struct, frozen=True, kw_only=True):
     late_finds: int
     """Changes that were found by polling and not by a hit."""
     unexpected_stops: int
-    """Stops that nobody waited for any more."""
+    """Stops that no caller was waiting for any more."""
     watch_pauses: int
     captures: int
     timeouts: int

@@ -29,6 +29,7 @@ from ktstr_tui.model.report import (
     placeholder,
 )
 from ktstr_tui.model.report_files import DegradedReport
+from ktstr_tui.model.text import runnable_for
 
 MAX_UNFINISHED = 8
 """Captures that may wait for rendering; each holds the raw state of one stop."""
@@ -36,7 +37,7 @@ EJECTED_ALERT = "ejected"
 
 
 class CaptureFailedError(GuestError):
-    """A capture could not be made; a placeholder stands for it."""
+    """A capture could not be taken; a placeholder stands for it."""
 
 
 class CaptureTimedOutError(CaptureFailedError):
@@ -89,7 +90,7 @@ class Finisher:
         if len(self._jobs) >= MAX_UNFINISHED:
             self._overflowed += 1
             job.raw = None
-            job.failure = f"{MAX_UNFINISHED} captures were waiting to be rendered already"
+            job.failure = f"{MAX_UNFINISHED} captures were already waiting to be rendered"
         self._jobs.append(job)
         self._idle = trio.Event() if self._idle.is_set() else self._idle
         self._wake.set()
@@ -198,7 +199,7 @@ class Finisher:
             why = report.scheduler.message or report.scheduler.reason or ""
         if not why and report.stalled is not None:
             task = report.stalled
-            why = f"{task.comm}[{task.pid}] runnable for {task.age_ms / 1000:.1f} s"
+            why = runnable_for(task.comm, task.pid, task.age_ms)
         text = f"{label.scheduler or 'scheduler'} ejected: {word}" + (f", {why}" if why else "")
         pid = report.stalled.pid if report.stalled else None
         self._emit(

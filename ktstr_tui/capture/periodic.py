@@ -187,7 +187,7 @@ class PeriodicCaptures:
         stats: Stats
         try:
             if self._stats is None:
-                raise StatsError("the machine has no port for them")
+                raise StatsError("this guest has no statistics port")
             stats = await self._stats.stats(self._patience_s())
         except StatsError as error:
             stats = error.missing

@@ -41,7 +41,7 @@ class Overwrite(msgspec.Struct, frozen=True, tag_field="event", tag="overwrite")
 
 
 class Eviction(msgspec.Struct, frozen=True, tag_field="event", tag="eviction"):
-    """The oldest capture made room for a new one."""
+    """The oldest capture was dropped for a new one."""
 
     evicted_tag: str
     new_tag: str
@@ -49,7 +49,7 @@ class Eviction(msgspec.Struct, frozen=True, tag_field="event", tag="eviction"):
 
 
 class DrainOrderingInvariantViolation(msgspec.Struct, frozen=True, tag_field="event", tag="drain-ordering"):
-    """A drain met a report whose tag was in no order; it was handed out last."""
+    """A drain met a report whose tag was missing from the capture order; it was handed out last."""
 
     tag: str
     drain_variant: DrainVariant

@@ -75,7 +75,7 @@ class CaptureTaker:
         """Capture the standing guest, as far as it can be read."""
         view = self.view
         if view is None:
-            return Job(label=label, registers=[], failure="the guest's memory is not readable by type yet")
+            return Job(label=label, registers=[], failure="the kernel's BTF is not loaded yet")
         asked_ns = self._clock()
         with watch.part("registers"):
             refused = await self._rendezvous.ask_registers(view.nr_cpus)

@@ -37,8 +37,8 @@ def beat_command(
         udp: HOST:PORT.
         key_file: Key for sealed UDP beats, 64 hexadecimal digits.
         status: One of `STATUSES`.
-        payload: A word of 32 bits.
-        count: How many; 0 for no end.
+        payload: 32-bit payload.
+        count: Number of heartbeats; 0 for no limit.
         interval_s: Seconds between two.
         terminal: Send a last word in place of an ordinary beat, at the end.
         as_json: Print the counts as JSON.
@@ -51,7 +51,7 @@ def beat_command(
     from ktstr_tui.wire.vlp import Status
 
     if status not in STATUSES:
-        raise UsageError(f"{status!r} is no status", f"use {', '.join(STATUSES)}")
+        raise UsageError(f"unknown status {status!r}", f"use {', '.join(STATUSES)}")
     client = _client(run_name, socket, udp, key_file)
     with client:
         sent = 0
@@ -76,7 +76,7 @@ def _client(run_name: str | None, path: Path | None, udp: str | None, key_file: 
     if udp is not None:
         host, _, port = udp.rpartition(":")
         if not host or not port.isdigit():
-            raise UsageError(f"{udp!r} is no HOST:PORT", "write for example 127.0.0.1:7700")
+            raise UsageError(f"{udp!r} is not of the form HOST:PORT", "write for example 127.0.0.1:7700")
         if key_file is None:
             return BeatClient.udp(host.strip("[]"), int(port))
         from ktstr_tui.wire.vlp_secure import Sealer

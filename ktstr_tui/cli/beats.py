@@ -10,7 +10,7 @@ import msgspec
 
 from ktstr_tui.cli.attach import find_run
 from ktstr_tui.model.state import BeatsState
-from ktstr_tui.model.text import printable
+from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.output import print_json
 
 
@@ -46,12 +46,13 @@ def beats_object(beats: BeatsState, socket: Path) -> dict[str, Any]:
 def beats_lines(beats: BeatsState) -> list[str]:
     """The same as lines for people."""
     if not beats.mono_ns:
-        return ["nobody has beaten yet"]
+        return ["no heartbeats yet"]
     hidden = beats.tracked - len(beats.rows)
     more = f", {hidden} of them not listed" if hidden > 0 else ""
     lines = [
-        f"{beats.tracked} senders{more}; stalled after {beats.threshold_ms / 1000:g} s; "
-        f"{beats.stalls} stalls, {beats.recoveries} recoveries, {beats.refused} datagrams refused",
+        f"{counted(beats.tracked, 'sender')}{more}; stalled after {beats.threshold_ms / 1000:g} s; "
+        f"{counted(beats.stalls, 'stall')}, {counted(beats.recoveries, 'recovery', 'recoveries')}, "
+        f"{counted(beats.refused, 'datagram')} refused",
         f"{'sender':24} {'world':6} {'state':9} {'age':>9} {'beats':>9} {'missed':>7} {'stalls':>6}  origin",
     ]
     for row in beats.rows:

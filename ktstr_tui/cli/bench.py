@@ -55,7 +55,7 @@ def bench_command(what: str, rounds: int | None, as_json: bool) -> None:
         UsageError: There is no such bench.
     """
     if what not in BENCHES:
-        raise UsageError(f"there is no bench {what!r}", f"benches are {', '.join(BENCHES)}")
+        raise UsageError(f"unknown bench {what!r}", f"benches are {', '.join(BENCHES)}")
     figures = BENCHES[what](rounds)
     if as_json:
         print_json(figures)

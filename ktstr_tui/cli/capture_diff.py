@@ -35,7 +35,7 @@ def capture_diff_command(before: str, after: str | None, run_name: str | None, a
     """Print the difference of two captures, or of the two in one dual report.
 
     Raises:
-        UsageError: One of them is not there, is no capture, or cannot be compared.
+        UsageError: One of them is not there, is not a capture, or cannot be compared.
     """
     names = [before] if after is None else [before, after]
     tags = [name for name in names if not _is_file(name)]
@@ -123,7 +123,7 @@ def _is_file(name: str) -> bool:
 def _read(path: Path) -> AnyReport:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError("too large to be a capture", _HINT)
+            raise UsageError("too large for a capture", _HINT)
         return decode_report(path.read_bytes())
     except OSError as error:
         raise UsageError(f"capture {path} cannot be read: {error.strerror}", _HINT) from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from ktstr_tui.cli.attach import find_run
 from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json
 
 
@@ -44,7 +45,7 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
         return
     pause = report.get("pause") or {}
     paused = f"{pause['total_us'] / 1000:.1f} ms" if pause else "unknown"
-    print(f"{report.get('tag')}: {len(report.get('tasks', ()))} runnable tasks, paused {paused}")
+    print(f"{report.get('tag')}: {counted(len(report.get('tasks', ())), 'runnable task')}, paused {paused}")
     if result.get("path"):
         print(result["path"])
 
@@ -55,7 +56,7 @@ def freeze_command(run_name: str | None, as_json: bool) -> None:
     Raises:
         KtstrError: The command failed.
     """
-    _change(run_name, "freeze", "the guest stands still", "the guest stood still already", as_json)
+    _change(run_name, "freeze", "guest frozen", "the guest was already frozen", as_json)
 
 
 def thaw_command(run_name: str | None, as_json: bool) -> None:
@@ -64,7 +65,7 @@ def thaw_command(run_name: str | None, as_json: bool) -> None:
     Raises:
         KtstrError: The command failed.
     """
-    _change(run_name, "thaw", "the guest runs again", "the guest was running already", as_json)
+    _change(run_name, "thaw", "guest thawed", "the guest was not frozen", as_json)
 
 
 def end_command(run_name: str | None, as_json: bool) -> None:
@@ -73,7 +74,7 @@ def end_command(run_name: str | None, as_json: bool) -> None:
     Raises:
         KtstrError: The command failed.
     """
-    _change(run_name, "end", "the run is ending", "the run was ending already", as_json)
+    _change(run_name, "end", "the run is ending", "the run was already ending", as_json)
 
 
 def _change(run_name: str | None, name: str, done: str, nothing: str, as_json: bool) -> None:

@@ -48,7 +48,7 @@ def _print_table() -> list[Row]:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("what", "state", "found", "next step"):
         table.add_column(heading, overflow="fold")
-    with console.status("looking around (boots a guest to see whether KVM works)"):
+    with console.status("checking this host (boots a guest to see whether KVM works)"):
         rows = list(all_rows())
     for row in rows:
         # Text, not str: what programs and files say is no markup.

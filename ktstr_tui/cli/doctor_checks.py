@@ -107,7 +107,9 @@ def _kernel() -> tuple[KernelImage | None, list[Row]]:
         return None, [Row("kernel", "missing", error.message, error.hint, needed=True)]
     hint = "run ktstr-tui kernel fetch"
     btf = "no type information" if image.btf is None else f"{len(image.btf) / 1e6:.1f} MB of types"
-    scx = "struct sched_ext_ops and task_struct.scx are there" if image.has_sched_ext else "not in its types"
+    scx = (
+        "struct sched_ext_ops and task_struct.scx are present" if image.has_sched_ext else "not in its types"
+    )
     traps = [] if image.btf is None else find_traps(image.btf)
     return image, [
         Row("kernel", "ok", f"{image.release}, {image.path_to_boot}", needed=True),
@@ -171,7 +173,7 @@ def _guest_program() -> Row:
 def _memory() -> Row:
     free = ram.available_bytes()
     if free is None:
-        return Row("memory", "degraded", "this host does not say how much is free")
+        return Row("memory", "degraded", "this host does not report its free memory")
     needed = WANTED_MEMORY_BYTES + ram.OVERHEAD_BYTES
     detail = f"{free >> 20} MiB free; the default guest takes up to {needed >> 20} MiB"
     if free < needed:
@@ -180,7 +182,7 @@ def _memory() -> Row:
 
 
 def _runtime_dir() -> Row:
-    return Row("runtime directory", "ok", f"{runtime_dir()} (ours alone)", needed=True)
+    return Row("runtime directory", "ok", f"{runtime_dir()} (private)", needed=True)
 
 
 def _cache_dir() -> Row:
@@ -213,7 +215,7 @@ def _userfaultfd() -> Row:
         return Row(
             "userfaultfd",
             "degraded",
-            f"not allowed ({reason}); lazy snapshots are left out",
+            f"not allowed ({reason}); lazy snapshots are not available",
             f"sysctl vm.unprivileged_userfaultfd=1, or give yourself {_USERFAULTFD_DEVICE}",
         )
     try:
@@ -228,7 +230,10 @@ def _userfaultfd() -> Row:
 def _terminal() -> Row:
     if not sys.stdout.isatty() and not sys.stderr.isatty():
         return Row(
-            "terminal", "degraded", "standard output is no terminal", "the screen needs one; --headless not"
+            "terminal",
+            "degraded",
+            "standard output is not a terminal",
+            "needed for the TUI; use --headless without one",
         )
     columns, lines = shutil.get_terminal_size()
     term = os.environ.get("TERM", "")

@@ -133,5 +133,5 @@ async def _print_run(place: Path, follow: bool, as_json: bool) -> None:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         raise HostError(
-            f"the backend is gone: {viewer.connection_reason}", "its recording has all it had seen"
+            f"the backend is gone: {viewer.connection_reason}", "its recording has everything up to now"
         )

@@ -33,7 +33,7 @@ def fetch(
 @app.command("list")
 def list_kernels(
     available: Annotated[
-        bool, typer.Option("--available", help="What the archive offers, not what is cached.")
+        bool, typer.Option("--available", help="List the archive's kernels instead of the cached ones.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -20,7 +20,7 @@ import msgspec
 import typer
 
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.text import printable
+from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.output import print_json
 from ktstr_tui.wire import kernel_ops as wire
 
@@ -32,9 +32,11 @@ app = typer.Typer(
 
 RunName = Annotated[
     str | None,
-    typer.Option("--run", "-r", help="A run's name, or the directory of its sockets; default: the only run."),
+    typer.Option(
+        "--run", "-r", help="Name of a run, or the directory of its sockets. [default: the only run]"
+    ),
 ]
-Cold = Annotated[bool, typer.Option("--cold", help="While the guest stands, in place of while it runs.")]
+Cold = Annotated[bool, typer.Option("--cold", help="Freeze the guest for the access.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
 _SIZE = re.compile(r"(?P<place>.*):(?P<size>u32|u64|\d+)")
@@ -58,7 +60,7 @@ def read(
 
 @app.command()
 def write(
-    assignments: Annotated[list[str], typer.Argument(help="TARGET=VALUE, or TARGET|=BITS.")],
+    assignments: Annotated[list[str], typer.Argument(help="TARGET=VALUE, or TARGET|=BITS to set bits.")],
     run_name: RunName = None,
     cold: Cold = False,
     as_json: AsJson = False,
@@ -88,12 +90,12 @@ def parse_write(text: str) -> wire.Entry:
     """
     match = _WRITE.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r} assigns nothing", "write for example panic_timeout=5")
+        raise UsageError(f"{text!r} assigns no value", "write for example panic_timeout=5")
     target, size = _split_size(match["target"])
     value = match["value"].strip()
     if match["how"] == "|=":
         if size not in (None, "u32"):
-            raise UsageError(f"{text!r}: bits are set in four bytes only")
+            raise UsageError(f"{text!r}: bits can be set in four bytes only")
         return _entry(text, target, wire.OrU32(_number(value)))
     if value.startswith("hex:"):
         return _entry(text, target, wire.Bytes(_hex(text, value[4:], size)))
@@ -104,7 +106,7 @@ def parse_write(text: str) -> wire.Entry:
     try:
         data = number.to_bytes(length, "little", signed=number < 0)
     except OverflowError:
-        raise UsageError(f"{text!r}: {number} does not fit into {length} bytes") from None
+        raise UsageError(f"{text!r}: {number} does not fit into {counted(length, 'byte')}") from None
     fixed: dict[str, wire.Value] = {
         "u32": wire.U32(int.from_bytes(data, "little")),
         "u64": wire.U64(int.from_bytes(data, "little")),
@@ -127,7 +129,7 @@ def parse_target(text: str) -> wire.Target:
     if match := _PER_CPU.fullmatch(text):
         return wire.PerCpuField(match["symbol"], match["field"] or "", int(match["cpu"]))
     if not text or ":" in text or "@" in text or text[0].isdigit():
-        raise UsageError(f"{text!r} is no target", _GRAMMAR)
+        raise UsageError(f"{text!r} is not a target", _GRAMMAR)
     return wire.Symbol(text)
 
 
@@ -151,17 +153,17 @@ def _number(text: str) -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise UsageError(f"{text!r} is no number", "write 10, 0xa, or hex:0a for bytes") from None
+        raise UsageError(f"{text!r} is not a number", "write 10, 0xa, or hex:0a for bytes") from None
 
 
 def _hex(text: str, digits: str, size: str | None) -> bytes:
     try:
         data = bytes.fromhex(digits)
     except ValueError:
-        raise UsageError(f"{text!r}: {digits!r} are no hexadecimal digits") from None
+        raise UsageError(f"{text!r}: {digits!r} are not hexadecimal digits") from None
     length = None if size is None else {"u32": 4, "u64": 8}.get(size) or int(size)
     if length not in (None, len(data)):
-        raise UsageError(f"{text!r}: {len(data)} bytes for {length}")
+        raise UsageError(f"{text!r}: {counted(len(data), 'byte')} for {length}")
     return data
 
 

@@ -13,7 +13,7 @@ from ktstr_tui.text.output import guarded
 
 app = typer.Typer(
     name="ktstr-tui",
-    help="See what a Linux scheduler does, and stop it in the act.",
+    help="Observe a Linux scheduler, and capture the machine when it fails.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -21,7 +21,9 @@ app = typer.Typer(
 
 RunName = Annotated[
     str | None,
-    typer.Argument(help="A run's name, or the directory of its (forwarded) sockets; default: the only run."),
+    typer.Argument(
+        help="Name of a run, or the directory of its (forwarded) sockets. [default: the only run]"
+    ),
 ]
 Version = Annotated[
     bool,
@@ -38,7 +40,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on stan
 
 @app.callback()
 def program(version: Version = False) -> None:
-    """See what a Linux scheduler does, and stop it in the act."""
+    """Observe a Linux scheduler, and capture the machine when it fails."""
 
 
 @app.command()
@@ -61,7 +63,9 @@ def attach(run_name: RunName = None) -> None:
 @app.command()
 def replay(
     recording: Annotated[Path, typer.Argument(help="A recording (recording.ktstr).")],
-    speed: Annotated[float, typer.Option("--speed", min=0.25, max=16, help="Times real time.")] = 1.0,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.25, max=16, help="Playback speed, as a multiple of real time.")
+    ] = 1.0,
 ) -> None:
     """Play a recording in the same screen."""
     from ktstr_tui.cli.screen import replay_command
@@ -80,7 +84,7 @@ def status(run_name: RunName = None, as_json: AsJson = False) -> None:
 @app.command()
 def events(
     run_name: RunName = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as events come.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new events.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the events of a run or of a recording, one a line."""
@@ -106,11 +110,13 @@ def capture_diff(
     before: Annotated[str, typer.Argument(help="The earlier capture: a tag, or a JSON file.")],
     after: Annotated[
         str | None,
-        typer.Argument(help="The later one; none for a dual report, or to compare with the early capture."),
+        typer.Argument(
+            help="The later capture. Leave it out for a dual report, or to compare with the early capture."
+        ),
     ] = None,
     run_name: Annotated[
         str | None,
-        typer.Option("--run", help="Whose tags: a run, or the data directory of one that is over."),
+        typer.Option("--run", help="Run that owns the tags: a run name or a finished run's data directory."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -147,14 +153,18 @@ def beats(run_name: RunName = None, as_json: AsJson = False) -> None:
 @app.command()
 def beat(
     run_name: RunName = None,
-    socket: Annotated[Path | None, typer.Option("--socket", help="Unix socket of an observer.")] = None,
-    udp: Annotated[str | None, typer.Option("--udp", help="HOST:PORT of an observer.")] = None,
-    key_file: Annotated[Path | None, typer.Option("--key", help="Key that seals UDP beats.")] = None,
+    socket: Annotated[Path | None, typer.Option("--socket", help="Unix socket of the observer.")] = None,
+    udp: Annotated[str | None, typer.Option("--udp", help="HOST:PORT of the observer.")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key", help="Key file to encrypt UDP heartbeats.")
+    ] = None,
     status: Annotated[str, typer.Option("--status", help="ok, degraded or critical.")] = "ok",
-    payload: Annotated[int, typer.Option("--payload", help="A word of 32 bits.")] = 0,
-    count: Annotated[int, typer.Option("--count", min=0, help="How many; 0 for no end.")] = 1,
-    interval: Annotated[float, typer.Option("--interval", min=0, help="Seconds between two.")] = 1.0,
-    terminal: Annotated[bool, typer.Option("--terminal", help="Say that the sender dies.")] = False,
+    payload: Annotated[int, typer.Option("--payload", help="32-bit payload.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=0, help="Number of heartbeats; 0 for no limit.")] = 1,
+    interval: Annotated[float, typer.Option("--interval", min=0, help="Interval in seconds.")] = 1.0,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="Announce that the sender is exiting.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Send beats as this process."""
@@ -217,7 +227,7 @@ def locate(as_json: AsJson = False) -> None:
 @app.command()
 def bench(
     what: Annotated[str, typer.Argument(help="boot, sample, freeze, frames or beats.")],
-    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="How often to repeat.")] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Number of repetitions.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure, each figure as a ratio to a baseline of the same run."""

@@ -12,6 +12,7 @@ from ktstr_tui.heartbeat.config import BeatsConfig
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.outputs import SummaryCapture
 from ktstr_tui.model.state import RunState
+from ktstr_tui.model.text import runnable_for
 from ktstr_tui.model.topology import Topology
 from ktstr_tui.text.output import print_json, say
 
@@ -67,7 +68,7 @@ def to_config(request: RunRequest) -> RunConfig:
     """
     if request.scheduler_args and request.scheduler is None:
         raise UsageError(
-            f"arguments {' '.join(request.scheduler_args)!r} for a scheduler, but no scheduler",
+            f"arguments {' '.join(request.scheduler_args)!r} for a scheduler, but none was given",
             "name the program with --scheduler; its arguments follow after --",
         )
     scenario = request.scenario or ("tour" if request.scheduler is None else "steady")
@@ -133,11 +134,11 @@ def _run_here(config: RunConfig) -> RunState:
 
 def _in_words(capture: SummaryCapture) -> str:
     if capture["is_placeholder"]:
-        return capture["degraded_reason"] or "failed; the file says why"
+        return capture["degraded_reason"] or "failed; see the file"
     task = capture["first_stalled"]
     if task is None:
         return "no runnable task"
-    return f"{task['comm']}[{task['pid']}] runnable for {task['age_ms'] / 1000:.3f} s in {task['dsq']}"
+    return f"{runnable_for(task['comm'], task['pid'], task['age_ms'])} in {task['dsq']}"
 
 
 def _print_summary(state: RunState) -> None:

@@ -87,11 +87,13 @@ class RunOptions:
         str, typer.Option("--topology", "-t", help="NUMA nodes, LLCs, cores per LLC, threads per core.")
     ] = "1n1l2c1t"
     memory: Annotated[str, typer.Option("--memory", "-m", help="Guest memory, such as 512M or 2G.")] = "512M"
-    accel: Annotated[Accel, typer.Option("--accel", help="auto decides by a booted probe.")] = Accel.auto
+    accel: Annotated[Accel, typer.Option("--accel", help="auto boots a probe to decide.")] = Accel.auto
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
         None
     )
-    headless: Annotated[bool, typer.Option("--headless", help="No screen; prints how to attach.")] = False
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Run without a screen; print how to attach.")
+    ] = False
     duration: Annotated[
         float | None,
         typer.Option("--duration", min=0.1, help="End the run this many seconds after the guest is up."),
@@ -100,54 +102,64 @@ class RunOptions:
         Path | None, typer.Option("--record", help="Recording file. [default: in the run's data]")
     ] = None
     sample_hz: Annotated[
-        float, typer.Option("--hz", min=0, max=1000, help="Samples a second; 0 turns the sampler off.")
+        float, typer.Option("--hz", min=0, max=1000, help="Samples per second; 0 turns the sampler off.")
     ] = 10.0
     captures: Annotated[
         int,
-        typer.Option("--captures", min=0, max=64, help="Captures to take, evenly spread over the scenario."),
+        typer.Option(
+            "--captures", min=0, max=64, help="Number of captures to spread evenly over the scenario."
+        ),
     ] = 0
     early_capture: Annotated[
         bool,
-        typer.Option(help="Capture also when a task has waited for half of the watchdog timeout."),
+        typer.Option(help="Also capture when a task has waited for half of the watchdog timeout."),
     ] = True
     boot_deadline: Annotated[
-        float, typer.Option("--boot-deadline", min=1, help="Seconds that the guest may take to come up.")
+        float, typer.Option("--boot-deadline", min=1, help="Seconds within which the guest must be up.")
     ] = 90.0
     allow_writes: Annotated[
-        bool, typer.Option("--allow-writes", help="Let the guest's kernel memory be written to (op write).")
+        bool, typer.Option("--allow-writes", help="Allow writes to the guest's kernel memory (op write).")
     ] = False
-    append: Annotated[str, typer.Option("--append", help="More kernel command line.")] = ""
+    append: Annotated[str, typer.Option("--append", help="Extra kernel command-line arguments.")] = ""
     silent_ms: Annotated[
         float,
         typer.Option(
             "--silent-ms",
             min=1,
-            help="Silence after which a sender of beats is stalled.",
+            help="Silence after which a heartbeat sender counts as stalled.",
             rich_help_panel=_BEATS,
         ),
     ] = DEFAULT_STALL_MS
     capture_on_stall: Annotated[
         bool,
         typer.Option(
-            "--capture-on-stall", help="Capture when a guest task falls silent.", rich_help_panel=_BEATS
+            "--capture-on-stall",
+            help="Capture when a guest task stops sending heartbeats.",
+            rich_help_panel=_BEATS,
         ),
     ] = False
     beats_udp: Annotated[
         str | None,
         typer.Option(
-            "--beats-udp", help="HOST:PORT to take beats from as datagrams.", rich_help_panel=_BEATS
+            "--beats-udp",
+            help="HOST:PORT on which to receive heartbeats as UDP datagrams.",
+            rich_help_panel=_BEATS,
         ),
     ] = None
     accept_network: Annotated[
         bool,
         typer.Option(
-            "--accept-network", help="Let --beats-udp be reachable from elsewhere.", rich_help_panel=_BEATS
+            "--accept-network",
+            help="Allow --beats-udp on an address that other machines can reach.",
+            rich_help_panel=_BEATS,
         ),
     ] = False
     beats_key: Annotated[
         Path | None,
         typer.Option(
-            "--beats-key", help="File with shared keys; UDP beats must be sealed.", rich_help_panel=_BEATS
+            "--beats-key",
+            help="File with shared keys; UDP heartbeats must be encrypted.",
+            rich_help_panel=_BEATS,
         ),
     ] = None
     beats_master_key: Annotated[
@@ -159,7 +171,7 @@ class RunOptions:
             "--metrics-port",
             min=0,
             max=65535,
-            help="Loopback port of the metrics; 0 picks one.",
+            help="Loopback port for the metrics; 0 picks a free one.",
             rich_help_panel=_BEATS,
         ),
     ] = None
@@ -168,14 +180,18 @@ class RunOptions:
         typer.Option(
             "--observer-watchdog",
             min=1,
-            help="Abort when the observer hangs for so many seconds.",
+            help="Abort when the observer hangs for this many seconds.",
             rich_help_panel=_BEATS,
         ),
     ] = None
     max_senders: Annotated[
         int,
         typer.Option(
-            "--max-senders", min=1, max=4096, help="Senders tracked in each domain.", rich_help_panel=_BEATS
+            "--max-senders",
+            min=1,
+            max=4096,
+            help="Heartbeat senders to track in each domain.",
+            rich_help_panel=_BEATS,
         ),
     ] = 256
     as_json: Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")] = False

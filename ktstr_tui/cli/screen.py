@@ -13,6 +13,7 @@ from typing import IO, Any
 import msgspec
 
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.signals import SCREEN_END
 from ktstr_tui.model.errors import EXIT_OK, GuestError, HostError, InternalError, KtstrError, UsageError
 from ktstr_tui.text.output import say
 
@@ -75,7 +76,7 @@ def _await_ready(lines: IO[str], process: subprocess.Popen[bytes]) -> dict[str, 
         raise
     code = process.wait()
     raise InternalError(
-        f"the backend ended with code {code} before it was ready", "run with --headless to see why"
+        f"the backend ended with exit code {code} before it was ready", "run with --headless to see why"
     )
 
 
@@ -93,10 +94,10 @@ def run_with_screen(config: RunConfig) -> int:
         process.terminate()
         raise
     if wish == "leave" and process.poll() is None:
-        say(f"run {ready['name']} goes on; watch it with: ktstr-tui attach {ready['name']}")
+        say(f"run {ready['name']} is still in progress; attach with: ktstr-tui attach {ready['name']}")
         return EXIT_OK
     if process.poll() is None:
-        process.terminate()
+        process.send_signal(SCREEN_END)
     code = process.wait()
     say(f"captures and recording: {ready['data_dir']}")
     return code if code >= 0 else 128 - code

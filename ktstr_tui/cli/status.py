@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ktstr_tui.cli.attach import find_run
 from ktstr_tui.model.outputs import CaptureLine, Status, StatusCpu, StatusScheduler
-from ktstr_tui.model.text import printable
+from ktstr_tui.model.text import printable, runnable_for
 from ktstr_tui.text.output import print_json
 
 
@@ -68,7 +68,7 @@ def _scheduler_line(scheduler: StatusScheduler | None) -> str:
     if oldest:
         limit = scheduler["watchdog_timeout_ms"]
         of = f" of {limit / 1000:.0f} s" if limit else ""
-        line += f"; {oldest['comm']}[{oldest['pid']}] runnable for {oldest['age_ms'] / 1000:.3f} s{of}"
+        line += f"; {runnable_for(oldest['comm'], oldest['pid'], oldest['age_ms'])}{of}"
     return line
 
 
@@ -87,5 +87,5 @@ def _capture_line(capture: CaptureLine) -> str:
         why = f": {capture['degraded_reason']}  {capture['path']}" if capture["degraded_reason"] else ""
         return f"capture    {capture['tag']} ({capture['trigger']}): failed{why}"
     task = capture["first_stalled"]
-    who = f"{task['comm']}[{task['pid']}] {task['age_ms'] / 1000:.3f} s" if task else "no runnable task"
+    who = runnable_for(task["comm"], task["pid"], task["age_ms"]) if task else "no runnable task"
     return f"capture    {capture['tag']} ({capture['trigger']}): {who}  {capture['path']}"

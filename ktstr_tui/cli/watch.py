@@ -7,14 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.text import printable
+from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.output import print_json
 
-app = typer.Typer(
-    no_args_is_help=True, help="Stop at every write to a kernel variable, and say who wrote it."
-)
+app = typer.Typer(no_args_is_help=True, help="Watch writes to a kernel variable and show who wrote it.")
 
-RunName = Annotated[str | None, typer.Argument(help="A run's name, or the directory of its sockets.")]
+RunName = Annotated[str | None, typer.Argument(help="Name of a run, or the directory of its sockets.")]
 Slot = Annotated[int, typer.Argument(help="The slot, 1 to 3.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
@@ -28,9 +26,9 @@ def add(
     run_name: RunName = None,
     length: Annotated[int, typer.Option("--length", help="Bytes to watch, 4 or 8.")] = 4,
     once: Annotated[bool, typer.Option("--once", help="Remove the watch after its first hit.")] = False,
-    capture: Annotated[bool, typer.Option("--capture", help="Make a capture at every hit.")] = False,
+    capture: Annotated[bool, typer.Option("--capture", help="Take a capture at every hit.")] = False,
     budget: Annotated[
-        int, typer.Option("--budget", help="Hits in a second, past which the watch is paused.")
+        int, typer.Option("--budget", help="Hits per second above which the watch is paused.")
     ] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +45,7 @@ def add(
 
 @app.command("list")
 def list_watches(run_name: RunName = None, as_json: AsJson = False) -> None:
-    """List the slots, with their hits. Slot 0 is the program's own."""
+    """List the slots, with their hits. Slot 0 is reserved by ktstr-tui."""
     from ktstr_tui.cli.control import ask_run
 
     watches = ask_run(run_name, "watches")["watches"]
@@ -89,10 +87,8 @@ def print_watch(watch: dict[str, Any]) -> None:
     hits = watch.get("hits", 0)
     unchanged = f", {watch['unchanged']} of them unchanged" if watch.get("unchanged") else ""
     detail = f" ({watch['detail']})" if watch.get("detail") else ""
-    line = (
-        f"{watch['slot']}  {watch['state']:<8} {watch['expression']}{address}  {hits} hits{unchanged}{detail}"
-    )
-    print(printable(line))
+    line = f"{watch['slot']}  {watch['state']:<8} {watch['expression']}{address}  {counted(hits, 'hit')}"
+    print(printable(line + unchanged + detail))
     if hits:
         print(printable(f"   last     {last_hit(watch)}"))
 

@@ -71,6 +71,6 @@ class Authority:
             return
         if command.name not in RUN_COMMANDS:
             known = ", ".join(sorted(RUN_COMMANDS))
-            raise UsageError(f"there is no command {command.name!r}", f"known are: {known}")
+            raise UsageError(f"there is no command {command.name!r}", f"known commands: {known}")
         if not self._control:
-            raise UsageError(f"this run gives viewers no control: {command.name} is refused")
+            raise UsageError(f"this run does not allow viewers to control it: {command.name} is refused")

@@ -64,7 +64,7 @@ async def decide_accelerator(
     """
     obstacle = kvm_obstacle()
     if requested not in ("auto", "kvm", "tcg"):
-        raise UsageError(f"there is no accelerator {requested!r}", "use auto, kvm or tcg")
+        raise UsageError(f"unknown accelerator {requested!r}", "use auto, kvm or tcg")
     if requested == "tcg":
         return _with_threads(Verdict("tcg", "TCG: as requested", None, False))
     if requested == "kvm":
@@ -121,8 +121,8 @@ def _with_threads(verdict: Verdict) -> Verdict:
     if chosen.threads == "multi":
         return verdict
     reason = (
-        f"{verdict.reason}; all CPUs take turns on one host thread, because QEMU {chosen.short_version} is "
-        f"older than 8.1 (ktstr-tui doctor says what to do)"
+        f"{verdict.reason}; all CPUs share one host thread, because QEMU {chosen.short_version} is "
+        f"older than 8.1 (see ktstr-tui doctor)"
     )
     return msgspec.structs.replace(verdict, reason=reason)
 
@@ -189,7 +189,7 @@ async def _first_of_userspace_and_end(machine: Machine) -> str | None:
 
 def _last_words(machine: Machine) -> str:
     lines = machine.console.tail(1) or machine.stderr_tail[-1:]
-    return f"; last words: {lines[-1]}" if lines else "; it printed nothing"
+    return f"; last output: {lines[-1]}" if lines else "; it printed nothing"
 
 
 def _place(release: str) -> Path:

@@ -111,7 +111,7 @@ def _identity(release: dict[str, str]) -> tuple[str, str]:
     raise HostError(
         f"this machine is {release.get('PRETTY_NAME', 'of an unknown distribution')}: "
         "packages can be fetched on Debian and Ubuntu only",
-        "bring your own: `--kernel PATH`, QEMU 8.1 or newer, libbpf 1.4 or newer through KTSTR_LIBBPF=PREFIX",
+        "use your own: `--kernel PATH`, QEMU 8.1 or newer, libbpf 1.4 or newer through KTSTR_LIBBPF=PREFIX",
     )
 
 
@@ -304,7 +304,7 @@ class AptRoot:
                 return version
         raise HostError(
             f"no package {package} in {suite or ', '.join(self.suites)} of {self.archive.uri}",
-            "the package may have been renamed or its suite moved; bring your own file instead",
+            "the package may have been renamed or its suite moved; use your own file instead",
         )
 
     def _write_sources(self, suites: Sequence[str]) -> None:

@@ -141,7 +141,7 @@ class GdbClient:
         # between.
         with (
             trio.CancelScope(shield=True),
-            deadline(REPLY_TIMEOUT_S, "the gdb stub did not take the resume"),
+            deadline(REPLY_TIMEOUT_S, "the gdb stub did not accept the resume"),
         ):
             self._vcpus_asked.clear()
             await self._connection.skip_unanswered()
@@ -180,7 +180,7 @@ class GdbClient:
             InternalError: No vCPU was asked for, the stub knows no such vCPU, or its answer is garbage.
         """
         if not self._vcpus_asked:
-            raise InternalError("registers that nobody asked for")
+            raise InternalError("unexpected registers")
         vcpu = self._vcpus_asked.popleft()
         # Given back only with a whole answer: after a wait that was given up, the rest cannot be told apart.
         others, self._vcpus_asked = self._vcpus_asked, deque()
@@ -191,7 +191,7 @@ class GdbClient:
             chosen, text = await self._connection.answer(), await self._connection.answer()
         self._vcpus_asked = others
         if chosen != "OK":
-            raise InternalError(f"QEMU's gdb stub knows no vCPU {vcpu}: {chosen[:80]!r}")
+            raise InternalError(f"QEMU's gdb stub has no vCPU {vcpu}: {chosen[:80]!r}")
         try:
             return self._layout.decode(bytes.fromhex(text))
         except ValueError as error:
@@ -308,7 +308,7 @@ async def _document(connection: GdbConnection, name: str) -> str:
             return text
         if part[:1] != "m":
             break
-    raise InternalError(f"QEMU's gdb stub does not hand out {name}")
+    raise InternalError(f"QEMU's gdb stub does not provide {name}")
 
 
 def _registers_of(vcpus: list[int]) -> list[str]:

@@ -70,7 +70,7 @@ class GdbConnection:
 
     async def post(self, questions: Sequence[str]) -> None:
         """Send requests without waiting for their answers, which `answer` returns."""
-        with deadline(REPLY_TIMEOUT_S, "the gdb stub did not answer what it was asked before"):
+        with deadline(REPLY_TIMEOUT_S, "the gdb stub did not answer the previous request"):
             await self.skip_unanswered()
         await self.send_questions(questions)
 

@@ -28,7 +28,7 @@ def parse_stop(text: str) -> Stop:
         address = None if watch is None else int(watch, 16)
         vcpu = max(int(thread, 16) - 1, 0)
     except (ValueError, IndexError) as error:
-        raise InternalError(f"QEMU's gdb stub sent a strange stop reply {text[:80]!r}") from error
+        raise InternalError(f"QEMU's gdb stub sent an unexpected stop reply {text[:80]!r}") from error
     if address is not None:
         return Stop("watch", vcpu, address)
     return Stop("interrupt" if signal == _SIGINT else "other", vcpu)

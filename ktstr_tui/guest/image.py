@@ -133,7 +133,7 @@ def _open_tree(tree: Path) -> KernelImage:
         if vmlinux.is_file():
             return open_image(vmlinux)
         raise UsageError(
-            f"{tree} is no built kernel tree: it has no arch/x86/boot/bzImage", "run make bzImage in it"
+            f"{tree} is not a built kernel tree: it has no arch/x86/boot/bzImage", "run make bzImage in it"
         )
     opened = open_image(image)
     if not vmlinux.is_file() or _examine(vmlinux)[0].release != opened.release:
@@ -179,7 +179,7 @@ def _inspect(path: Path, data: bytes) -> tuple[_Findings, bytes | None]:
         raise UsageError(f"{path} holds a damaged ELF file: {error}", _OWN_KERNEL_HINT) from error
     banner = _BANNER.search(data)
     if banner is None:
-        raise UsageError(f"{path} is an ELF file but no Linux kernel", _OWN_KERNEL_HINT)
+        raise UsageError(f"{path} is an ELF file but not a Linux kernel", _OWN_KERNEL_HINT)
     has_sched_ext = btf is not None and (
         has_struct_member(btf, "sched_ext_ops", None) and has_struct_member(btf, "task_struct", "scx")
     )
@@ -209,7 +209,7 @@ def _payload(path: Path, data: bytes) -> bytes:
     payload = data[start : start + length]
     if len(payload) != length or not length:
         raise UsageError(
-            f"{path} is cut off: its compressed kernel is not all there", "copy or build it again"
+            f"{path} is truncated: its compressed kernel is incomplete", "copy or build it again"
         )
     for magic, name, decompress in _FORMATS:
         if payload.startswith(magic):

@@ -113,7 +113,7 @@ def default_kernel() -> CachedKernel:
     kernels = cached_kernels()
     chosen = next((kernel for kernel in kernels if kernel.current), None) or next(iter(kernels), None)
     if chosen is None:
-        raise HostError("no kernel is cached", "ktstr-tui kernel fetch, or bring your own: --kernel PATH")
+        raise HostError("no kernel is cached", "ktstr-tui kernel fetch, or use your own: --kernel PATH")
     return chosen
 
 
@@ -183,7 +183,7 @@ def fetch_kernel(say: Say, release: str | None = None) -> CachedKernel:
     if not offers:
         raise UsageError(
             f"the archive {root.archive.uri} has no kernel {release or ''}".rstrip(),
-            "see ktstr-tui kernel list --available, or bring your own: --kernel PATH",
+            "see ktstr-tui kernel list --available, or use your own: --kernel PATH",
         )
     refused: list[str] = []
     for offer in offers[:MAX_ATTEMPTS]:
@@ -199,7 +199,7 @@ def fetch_kernel(say: Say, release: str | None = None) -> CachedKernel:
         return find_cached(kernel.release)
     raise HostError(
         f"none of the {len(refused)} newest packaged kernels can be used: {'; '.join(refused)}",
-        "bring your own: --kernel PATH (a bzImage, a vmlinux or a build tree)",
+        "use your own: --kernel PATH (a bzImage, a vmlinux or a build tree)",
     )
 
 

@@ -153,7 +153,7 @@ def _keep(prefix: Path, cache: Path) -> Path:
     """Move a finished prefix to its place in the cache, replacing what is there."""
     if not usable(prefix):
         raise HostError(
-            "what was fetched holds no static libbpf of 1.4 or newer",
+            "the fetched package has no static libbpf of 1.4 or newer",
             "install libbpf 1.4 or newer and set KTSTR_LIBBPF to its prefix",
         )
     place = cache / ".".join(map(str, version_of(prefix)))

@@ -233,7 +233,7 @@ class Machine:
         if self.console.panic is not None:
             return "panic", f"the guest's kernel panicked: {self.console.panic}"
         if self._gave_up:
-            return "qemu-error", f"QEMU gave the guest up (internal error): {self._said()}"
+            return "qemu-error", f"QEMU stopped the guest (internal error): {self._said()}"
         if status < 0:
             name = signal.Signals(-status).name
             if self._asked_to_quit:
@@ -257,7 +257,7 @@ class Machine:
         lines = [line.removeprefix(f"{qemu.PROGRAM}: ") for line in self._stderr if line]
         # Warnings come with every start; they matter when there is nothing else.
         errors = [line for line in lines if "warning: " not in line]
-        return " / ".join(errors or lines) or "it said nothing"
+        return " / ".join(errors or lines) or "no message"
 
     async def _connect(self) -> None:
         await self.qmp.wait_ready()

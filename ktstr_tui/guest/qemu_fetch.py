@@ -287,9 +287,7 @@ def main() -> int:
         say(error.hint)
         with suppress(KtstrError):
             old = choose_qemu()
-            say(
-                f"going on with QEMU {old.short_version}: its emulation takes all CPUs in turn on one host thread"
-            )
+            say(f"continuing with QEMU {old.short_version}: its emulation runs all CPUs on one host thread")
         return error.exit_code
     return 0
 

@@ -65,7 +65,7 @@ class QmpStatistics(msgspec.Struct, frozen=True):
     events_dropped: int
     """Events that found the queue full."""
     junk_lines: int
-    """Lines that were no QMP message, or answers nobody waited for any more."""
+    """Lines that were no QMP message, or answers that no caller was waiting for any more."""
 
 
 class QmpClient:

@@ -160,7 +160,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for group in step.workers or ():
                 if group.affinity and max(group.affinity) >= cpus:
                     raise UsageError(
-                        f"scenario {self.name}, step {step.name}: a {group.kind} worker is kept on CPU"
+                        f"scenario {self.name}, step {step.name}: a {group.kind} worker is pinned to CPU"
                         f" {max(group.affinity)}, and the guest has CPUs 0 to {cpus - 1}",
                         "ask for more CPUs with --topology, or change the scenario's affinity",
                     )
@@ -189,7 +189,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     if text not in packaged():
         near = difflib.get_close_matches(text, packaged(), 1)
         raise UsageError(
-            f"there is no packaged scenario {text!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+            f"no packaged scenario {text!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
             f"packaged are {', '.join(packaged())}; name a file of your own by its path, ending in .toml",
         )
     source = (resources.files("ktstr_tui.scenarios") / f"{text}.toml").read_text("utf-8")

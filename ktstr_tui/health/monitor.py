@@ -20,6 +20,7 @@ import msgspec
 from ktstr_tui.health.alerts import Alerts
 from ktstr_tui.model.events import AlertRaised, Event, HealthChanged, Severity, Verdict
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
+from ktstr_tui.model.text import runnable_for
 
 AGE_KEY = "runnable-age"
 IMBALANCE_KEY = "imbalance"
@@ -86,7 +87,7 @@ class Monitor:
     """
 
     def __init__(self, hz: int = 250, thresholds: Thresholds | None = None, no_evidence: str = "") -> None:
-        self._no_evidence = no_evidence or "the host CPU time of no vCPU is known"
+        self._no_evidence = no_evidence or "no vCPU's host CPU time is known"
         self.verdict: Verdict = "inconclusive"
         self._limits = thresholds or Thresholds()
         self._stall_ns = self._limits.stall_ticks * 1_000_000_000 // hz
@@ -168,7 +169,7 @@ class Monitor:
         stood_s = (self._guest_up_ns - before.since_ns) / 1e9
         used_s = (cpu.vcpu_cpu_time_ns - before.thread_ns) / 1e9
         curr = f", curr {cpu.curr_comm}[{cpu.curr_pid}]" if cpu.curr_pid is not None else ""
-        text = f"cpu {cpu.cpu}: rq clock stands for {stood_s:.1f} s while its vCPU ran {used_s:.1f} s{curr}"
+        text = f"cpu {cpu.cpu}: rq->clock has not advanced for {stood_s:.1f} s while its vCPU ran {used_s:.1f} s{curr}"
         return AlertRaised(
             key=f"stall-cpu-{cpu.cpu}",
             kind="stall",
@@ -245,7 +246,7 @@ class Monitor:
             return None
         place = "in no DSQ" if oldest.dsq is None else f"in DSQ {oldest.dsq}"
         text = (
-            f"{oldest.comm}[{oldest.pid}] runnable for {oldest.age_ms / 1000:.1f} s "
+            f"{runnable_for(oldest.comm, oldest.pid, oldest.age_ms)} "
             f"of {timeout_ms / 1000:.1f} s watchdog timeout, {place}"
         )
         severity: Severity = "error" if share >= error_from else "warning"
@@ -289,7 +290,7 @@ class Monitor:
             verdict = "degraded"
         elif self._blind:
             verdict = "inconclusive"
-            reasons = (f"{self._no_evidence}, so stalls cannot be judged",)
+            reasons = (f"{self._no_evidence}, so stalls cannot be detected",)
         else:
             verdict = "ok"
         keys = frozenset((key, alert.severity) for key, alert in standing.items())

@@ -119,7 +119,7 @@ class Explainer:
             return StallCause(kind="no-host-cpu" if starved else "running", **common)
         if report.state != "R" and row["on_cpu"]:
             # In the middle of a switch: what thread.sp points to is the stack of an earlier sleep.
-            return StallCause(kind="blocked", reason="it is just going to sleep", **common)
+            return StallCause(kind="blocked", reason="it is going to sleep", **common)
         if report.state != "R":
             stack = self._stack(space, row)
             return StallCause(kind="blocked", wchan=wchan_of(stack), stack=stack, **common)

@@ -93,9 +93,7 @@ class Silences:
         self._clock = intake.clock
         self._capture_on_stall = capture_on_stall
         self._alerts = StallAlerts(emit)
-        self._explainer: Explainer | Unexplained = Unexplained(
-            "the guest's memory is not readable by type yet"
-        )
+        self._explainer: Explainer | Unexplained = Unexplained("the kernel's BTF is not loaded yet")
         self._vcpu_times: Callable[[], Mapping[int, int]] = dict
         self._history: deque[tuple[int, Mapping[int, int]]] = deque(maxlen=HISTORY)
         self._stalls_in, self._stalls = trio.open_memory_channel[tuple[Domain, ob.SenderStalled]](MAX_WAITING)
@@ -216,7 +214,7 @@ class Silences:
         try:
             report = await self._freezer.capture("stall", detail)
         except KtstrError as error:
-            text = f"no capture of the silence: {error.message}"
+            text = f"no capture of the missed heartbeat: {error.message}"
             self._emit(ev.Logged(severity="warning", source="beats", text=text))
             return
         self._alerts.captured("guest", pid, report.tag)

@@ -35,7 +35,7 @@ class VcpuTimes:
             if carried[thread_id] == 1
         }
         shared = len(thread_ids) - len(self._tasks)
-        self.obstacle = f"{shared} vCPUs take turns on a host thread that they share" if shared else ""
+        self.obstacle = f"{shared} vCPUs share one host thread" if shared else ""
         """Why vCPUs are left out for good; empty when none is."""
         self.failures = 0
         """Reads that failed; their vCPUs are left out of the answer."""

@@ -99,7 +99,7 @@ class BeatClient:
             UsageError: The status is stall; no nonce is used up.
         """
         if status is Status.STALL:
-            raise UsageError("a process cannot say of itself that it has stalled", "send critical")
+            raise UsageError("a process cannot report itself as stalled", "send critical")
         if os.getpid() != self._pid:
             self.fork_recoveries += 1
             self._begin()

@@ -60,7 +60,7 @@ def open_host_socket(
 
 
 def _no_beats(error: KtstrError) -> ev.Logged:
-    return ev.Logged(severity="error", source="beats", text=f"no beats from the host: {error.message}")
+    return ev.Logged(severity="error", source="beats", text=f"no heartbeats from the host: {error.message}")
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from ktstr_tui.heartbeat.tracked import Origin, TrackedRow
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.events import Severity
+from ktstr_tui.model.text import counted
 
 TOLD_EVERY_NS: Final = 1_000_000_000
 """Refusals of one kind are told once in this time, with their number."""
@@ -97,13 +98,15 @@ def _refusal(domain: Domain, event: ob.ObserverEvent) -> ev.BeatRefused | None:
             kind, claimed = "auth-failure", event.claimed_pid
             who = _sender(event.sender_pid)
             uid = "" if event.sender_uid is None else f" of uid {event.sender_uid}"
-            detail = f"a beat of pid {claimed} from {who}{uid} ({event.reason})"
+            detail = f"a heartbeat of pid {claimed} from {who}{uid} ({event.reason})"
         case ob.OriginConflicted():
             kind, claimed = "origin-conflict", event.claimed_pid
-            detail = f"pid {claimed} was first heard by another way than this one ({event.observed.name})"
+            detail = f"pid {claimed} first sent heartbeats over another transport ({event.observed.name})"
         case ob.NamespaceConflicted():
             kind, claimed = "namespace-conflict", event.claimed_pid
-            detail = f"pid {claimed} beats from pid namespace {event.observed}, not {event.observer}"
+            detail = (
+                f"pid {claimed} sends heartbeats from pid namespace {event.observed}, not {event.observer}"
+            )
         case ob.ReceiveFailed():
             kind, detail = "io", f"receiving failed with errno {event.error}"
         case ob.ControlTruncated():
@@ -177,7 +180,7 @@ class StallAlerts:
 
     def _tell_others(self) -> None:
         if self._others:
-            text = f"{len(self._others)} more senders are silent"
+            text = f"{counted(len(self._others), 'more sender')} silent"
             self._emit(ev.AlertRaised(key=MORE_KEY, kind="silence", severity="error", text=text))
         else:
             self._emit(ev.AlertCleared(key=MORE_KEY))

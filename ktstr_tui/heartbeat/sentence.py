@@ -20,7 +20,7 @@ def stall_sentence(comm: str, pid: int, silent_ms: float, cause: StallCause | No
         never_heard: It has not beaten once.
     """
     who = f"{comm or 'pid'}[{pid}]"
-    what = "has never beaten in" if never_heard else "silent"
+    what = "has sent no heartbeat for" if never_heard else "silent"
     head = f"{who} {what} {silent_ms / 1000:.1f} s"
     return head if cause is None else f"{head}: {cause_words(cause)}"
 
@@ -41,7 +41,7 @@ def cause_words(cause: StallCause) -> str:
 
 
 def _runnable(cause: StallCause) -> str:
-    waiting = "" if cause.waiting_ms is None else f" {cause.waiting_ms / 1000:.1f} s"
+    waiting = "" if cause.waiting_ms is None else f" for {cause.waiting_ms / 1000:.1f} s"
     place = f" in DSQ {cause.dsq}" if cause.dsq else " in no DSQ" if cause.sched_class == "ext" else ""
     if cause.sched_class not in (None, "ext"):
         place = f" ({cause.sched_class})"
@@ -63,7 +63,7 @@ def _there(tasks: tuple[RunningTask, ...]) -> str:
 def _running(cause: StallCause) -> str:
     where = "" if cause.cpu is None else f" on CPU {cause.cpu}"
     used = "" if cause.vcpu_ms is None else f", which got {cause.vcpu_ms / 1000:.1f} s of host CPU"
-    return f"runs{where} ({cause.sched_class or 'class unknown'}){used}, and does not beat"
+    return f"runs{where} ({cause.sched_class or 'class unknown'}){used}, but sends no heartbeats"
 
 
 def _blocked(cause: StallCause) -> str:

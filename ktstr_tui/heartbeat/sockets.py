@@ -149,7 +149,7 @@ def _check_directory(directory: Path) -> None:
         raise HostError(f"cannot put a socket into {directory}: {error.strerror}") from error
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         raise HostError(
-            f"everybody may replace files in {directory}", "use a directory that only you can write to"
+            f"every user can replace files in {directory}", "use a directory that only you can write to"
         )
 
 
@@ -176,7 +176,7 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise UsageError(f"{path} is in the way: it is not a socket", "move it away, or name another path")
+        raise UsageError(f"{path} exists and is not a socket", "move it away, or name another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(str(path))
@@ -235,7 +235,7 @@ def udp_socket(address: tuple[str, int], *, loopback_only: bool = True) -> socke
     if loopback_only and not (host == "::1" or host.startswith("127.")):
         raise UsageError(
             f"{host} can be reached by other machines, and nothing proves who sends",
-            "name 127.0.0.1 or ::1, or accept beats from the network explicitly",
+            "name 127.0.0.1 or ::1, or allow heartbeats from the network explicitly",
         )
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:

@@ -189,7 +189,7 @@ class Btf:
         """Return the string at ``offset``; raises ``BtfError`` outside the table."""
         if offset < self.first_string:
             if self.base is None:
-                raise BtfError(f"string offset {offset} in a base that is not there")
+                raise BtfError(f"string offset {offset} in a missing base")
             return self.base.string(offset)
         at = offset - self.first_string
         end = self._strings.find(b"\0", at)
@@ -209,7 +209,7 @@ class Btf:
             return TypeRecord(0, Kind.VOID, "void", 0, False, 0, 0)
         if type_id < self.first_id:
             if self.base is None:
-                raise BtfError(f"type {type_id} in a base that is not there")
+                raise BtfError(f"type {type_id} in a missing base")
             return self.base.record(type_id)
         if type_id >= self.end_id:
             raise BtfError(f"type {type_id} of {len(self)}")

@@ -111,8 +111,8 @@ class CTypes:
         """Where a member is; raises ``ExpressionError`` with the names of those that there are."""
         record = self._btf.resolve(kind.id)
         if kind.around or record.kind not in (Kind.STRUCT, Kind.UNION):
-            opaque = f"struct {record.name} is opaque" if record.kind == Kind.FWD else "it is no struct"
-            raise ExpressionError(f"there is no member {name}: {opaque}")
+            opaque = f"struct {record.name} is opaque" if record.kind == Kind.FWD else "it is not a struct"
+            raise ExpressionError(f"no member {name}: {opaque}")
         place = self._btf.place(record.id, name)
         if place is None:
             names = list(self._names(record.id, set()))

@@ -38,7 +38,7 @@ class TypeFactory:
             record = self._btf.record(type_id)
             maker = _MAKERS.get(record.kind)
             if maker is None:
-                raise BtfError(f"BTF type {type_id} ({record.kind.name}) is no C type")
+                raise BtfError(f"BTF type {type_id} ({record.kind.name}) is not a C type")
             if len(self._making) >= _MAX_NESTED:
                 raise BtfError(f"BTF type {self._making[0]} is made of more than {_MAX_NESTED} others")
             self._making.append(type_id)

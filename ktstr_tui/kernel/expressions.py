@@ -88,7 +88,7 @@ def check_address(address: int, length: int) -> None:
     if address < KERNEL_HALF:
         raise ExpressionError(
             f"{address:#x} is in the user half of the address space",
-            "only kernel memory can be watched: user addresses mean something else in each process",
+            "only kernel memory can be watched: user addresses differ between processes",
         )
     if address % length:
         raise ExpressionError(
@@ -131,7 +131,7 @@ class Expressions:
             suggest: Whether an unknown symbol is answered with names that look like it, which takes long.
 
         Raises:
-            ExpressionError: It means nothing here.
+            ExpressionError: It is invalid.
         """
         text = text.strip()
         if not text or len(text) > MAX_TEXT or not text.isprintable():
@@ -166,7 +166,7 @@ class Expressions:
         (address,) = addresses
         if address in self._per_cpu:
             if cpu is None:
-                raise ExpressionError(f"{name} is there once for each CPU", f"say which one: {name}@0")
+                raise ExpressionError(f"{name} is a per-CPU variable", f"name the CPU: {name}@0")
             if not 0 <= cpu < self.cpus.count:
                 raise ExpressionError(f"there is no CPU {cpu}", f"the last one is {self.cpus.count - 1}")
             address = self.cpus.per_cpu(address, cpu)
@@ -197,7 +197,7 @@ class _Parser:
     def run(self) -> _Value:
         value = self._unary()
         if self._at < len(self._tokens):
-            raise ExpressionError(f"{self._text}: {self._peek()!r} was not expected here")
+            raise ExpressionError(f"{self._text}: {self._peek()!r} is unexpected here")
         return value
 
     def _peek(self) -> str:
@@ -211,7 +211,7 @@ class _Parser:
     def _expect(self, pattern: re.Pattern[str] | str, what: str) -> str:
         token = self._peek()
         if not (token == pattern if isinstance(pattern, str) else pattern.fullmatch(token)):
-            raise ExpressionError(f"{self._text}: {what} was expected before {token or 'the end'!r}")
+            raise ExpressionError(f"{self._text}: {what} expected before {token or 'the end'!r}")
         self._at += 1
         return token
 
@@ -321,7 +321,7 @@ class _Parser:
         else:
             target = self._follow(value) if self._is_pointer(value) else None
             if target is None or target.type is None:
-                raise ExpressionError(f"{value.at.text} is no array")
+                raise ExpressionError(f"{value.at.text} is not an array")
             value, element = target, target.type
         size = self._types.size_of(element)
         if not size:
@@ -336,7 +336,7 @@ def _split(text: str) -> list[str]:
         if found is None:
             if not text[at:].strip():
                 break
-            raise ExpressionError(f"{text}: {text[at:].strip()[:1]!r} means nothing here")
+            raise ExpressionError(f"{text}: {text[at:].strip()[:1]!r} is unexpected")
         tokens.append(found.group(1))
         at = found.end()
     return tokens

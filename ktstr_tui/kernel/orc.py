@@ -228,7 +228,7 @@ class _Walk:
             raise _Stop(f"unwind entry of unknown type {kind}")
         self._exact = bool(bits >> 11 & 1)
         if self._sp == before:
-            raise _Stop("stack does not go on")
+            raise _Stop("stack does not continue")
         return False
 
     def _base(self, number: int, offset: int) -> int:

@@ -131,7 +131,7 @@ class Scx:
         row = self._sched.read(space, sched)
         name = text(row["name"])
         if not name or not name.isprintable():
-            raise Torn("the scheduler's name is no name")
+            raise Torn("the scheduler's name is not printable")
         # Since Linux kernel commit cde94c032b32 ("sched_ext: Make watchdog sub-sched aware") (in v7.1) each scheduler
         # has its own timeout. Before that, it is the global scx_watchdog_timeout.
         timeout = row["watchdog_timeout"]

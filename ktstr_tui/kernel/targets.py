@@ -133,7 +133,7 @@ class TaskMember:
         expected = self.expected_start_time_ns
         if expected is not None and start_time != expected:
             raise WrongTask(
-                f"pid {self.pid} is another task by now: {comm} started at {start_time} ns, expected was {expected} ns"
+                f"pid {self.pid} is now another task: {comm} started at {start_time} ns, expected {expected} ns"
             )
         if writing:
             self._check_write(row, comm, hot)
@@ -143,17 +143,17 @@ class TaskMember:
         who = f"{comm}[{self.pid}]"
         if self.expected_start_time_ns is None:
             raise WriteRefused(
-                f"writing to {who} needs its start time, so that no other task of that pid is hit",
+                f"writing to {who} needs its start time, so that no other task with that pid is changed",
                 "read any member of it first: the answer has the start time",
             )
         if not self.writable:
-            raise WriteRefused(f"{self.text} is no integer: pointers and structs of tasks are not written")
-        if not self.tasks.is_ext(row["sched_class"]):
-            raise WriteRefused(f"{who} is not scheduled by sched_ext: only such tasks are written to")
-        if hot and row["on_cpu"]:
             raise WriteRefused(
-                f"{who} is on a CPU, which uses it", "write while the guest is frozen (--cold)"
+                f"{self.text} is not an integer: pointers and structs of tasks cannot be written"
             )
+        if not self.tasks.is_ext(row["sched_class"]):
+            raise WriteRefused(f"{who} is not scheduled by sched_ext: only such tasks can be written to")
+        if hot and row["on_cpu"]:
+            raise WriteRefused(f"{who} is running on a CPU", "write while the guest is frozen (--cold)")
 
 
 class TaskTable:
@@ -190,7 +190,7 @@ class TaskTable:
         Raises:
             WrongTask: There is none.
         """
-        gone = f"there is no task with pid {pid}"
+        gone = f"no task with pid {pid}"
         try:
             entry = self._ids.find(space, self._table, pid)
             node = 0 if entry is None else space.u64(entry + self._tasks)
@@ -213,7 +213,7 @@ class TaskTable:
             ExpressionError: There is no such member, or it has no address of its own.
         """
         if not _MEMBERS.fullmatch(path):
-            raise ExpressionError(f"{path!r} is no path of members", "for example scx.weight")
+            raise ExpressionError(f"{path!r} is not a path of members", "for example scx.weight")
         assert self._struct is not None
         place = self._btf.place(self._struct, path)
         if place is None:
@@ -275,7 +275,7 @@ class Targets:
         """
         start = self._space.page_offset
         if start is None or not start <= address < start + self._space.memory.end:
-            raise UsageError(f"{address:#x} is not in the direct map", "a plain address may be anywhere")
+            raise UsageError(f"{address:#x} is not in the direct map", "a plain address cannot be checked")
         return Fixed(f"{address:#x}", address)
 
     def kva(self, address: int) -> Fixed:
@@ -297,7 +297,7 @@ class Targets:
         words = f"{symbol}@{cpu}.{path}" if path else f"{symbol}@{cpu}"
         if not _MEMBERS.fullmatch(symbol) or (path and not _PATH.fullmatch(path)):
             raise ExpressionError(
-                f"{words!r} is no member of a per-CPU variable", "for example runqueues@0.nr_running"
+                f"{words!r} is not a member of a per-CPU variable", "for example runqueues@0.nr_running"
             )
         found = self._expressions.compile(words, suggest=False)
         if found.moves:

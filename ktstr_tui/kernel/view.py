@@ -109,7 +109,7 @@ class KernelView:
         ticks = (jiffies - runnable_at) & MASK64
         if ticks >> 63:
             if MASK64 + 1 - ticks > self.hz:
-                raise Torn(f"runnable_at {runnable_at} lies behind jiffies {jiffies}")
+                raise Torn(f"runnable_at {runnable_at} is later than jiffies {jiffies}")
             ticks = 0
         return ticks * 1e3 / self.hz
 

@@ -52,5 +52,5 @@ class Presence:
         if not self.connected:
             return "gone", "the backend closed the connection"
         if silent:
-            return "gone", f"nothing heard from the backend for {quiet_ns / 1e9:.0f} s"
+            return "gone", f"no message from the backend for {quiet_ns / 1e9:.0f} s"
         return ("live", "") if self.synced else ("connecting", "the state is being fetched again")

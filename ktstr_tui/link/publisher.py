@@ -3,7 +3,7 @@
 Events leave through an XPUB socket at the moment they are emitted. A viewer that does not read fills its own
 queue inside ZeroMQ and then loses its own events; it will see the hole in the numbers and ask for the range.
 The socket that answers is a ROUTER that must know its peer: an answer to somebody who left or does not read
-is refused at once and counted, and nobody waits. What touches the run goes to ``handle_command`` in a task of
+is refused at once and counted, and no caller waits. What touches the run goes to ``handle_command`` in a task of
 its own, so a capture that takes a second holds up no snapshot.
 """
 
@@ -210,7 +210,7 @@ class Publisher:
                 self._reply(peer, command.failed(error))
             elif self._busy >= MAX_COMMANDS_AT_ONCE:
                 self._bad["too many at once"] += 1
-                error = UsageError(f"{self._busy} commands are being carried out already", "try again later")
+                error = UsageError(f"{self._busy} commands are already in progress", "try again later")
                 self._reply(peer, command.failed(error))
             else:
                 self._busy += 1

@@ -30,6 +30,7 @@ import zstandard
 
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.events import Event
+from ktstr_tui.model.text import counted
 from ktstr_tui.wire.codec import MAX_EVENT_BYTES, CodecError, decode_event
 
 MAGIC = b"KTSTRREC"
@@ -85,11 +86,11 @@ class Damage(msgspec.Struct, kw_only=True):
         """The damage for people; empty when there is none."""
         parts = []
         if self.truncated:
-            parts.append(f"the end is torn off ({self.lost_bytes} bytes of an unfinished chunk)")
+            parts.append(f"the end is cut off ({counted(self.lost_bytes, 'byte')} of an unfinished chunk)")
         if self.bad_chunks:
-            parts.append(f"{self.bad_chunks} damaged chunks")
+            parts.append(counted(self.bad_chunks, "damaged chunk"))
         if self.undecodable:
-            parts.append(f"{self.undecodable} events of another version")
+            parts.append(counted(self.undecodable, "event") + " of another version")
         return ", ".join(parts)
 
 

@@ -197,7 +197,7 @@ class Recorder:
     def _report(self, failure: str, *, wrote: bool) -> None:
         if failure and not self._failing:
             self._failing, self._last_error = True, failure
-            text = f"recording to {self._path}: {failure}; events are being lost from it"
+            text = f"recording to {self._path}: {failure}; events are missing from it"
             self._stream.emit(AlertRaised(key=ALERT_KEY, kind="recording", severity="error", text=text))
         elif self._failing and wrote and not failure:
             self._failing = False

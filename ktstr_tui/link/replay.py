@@ -99,7 +99,7 @@ class Replay:
 
     @property
     def speed(self) -> float:
-        """Times real time."""
+        """Playback speed, as a multiple of real time."""
         return self._speed
 
     @property

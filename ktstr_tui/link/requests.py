@@ -30,7 +30,7 @@ class RequestStatistics(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
     """Requests whose connection broke before the answer."""
     stray: int
-    """Answers that nobody waited for any more, or that could not be read."""
+    """Answers that no caller was waiting for any more, or that could not be read."""
 
 
 class Requests:
@@ -100,7 +100,7 @@ class Requests:
                 self._lost += 1
                 future.set_exception(
                     HostError(
-                        "the connection broke before the answer came", "the command may have been carried out"
+                        "the connection broke before the reply arrived", "the command may have been executed"
                     )
                 )
 
@@ -118,14 +118,14 @@ class Requests:
         # Without a peer poll() waits; with one it returns at once.
         # The stub of this method lacks its second argument.
         if not await self.socket.poll(CONNECT_WAIT_MS, zmq.POLLOUT):  # type: ignore[call-arg]
-            raise HostError("the backend is not there", "is the run still going on?  ktstr-tui status")
+            raise HostError("the backend is not connected", "is the run still in progress?  ktstr-tui status")
         try:
             await self.socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
-            raise HostError("the backend takes no requests at the moment", "try again") from None
+            raise HostError("the backend accepts no requests at the moment", "try again") from None
 
 
 def _no_answer(name: str, timeout_s: float) -> HostError:
     return HostError(
-        f"no answer to {name!r} within {timeout_s:g} s", "is the run still going on?  ktstr-tui status"
+        f"no answer to {name!r} within {timeout_s:g} s", "is the run still in progress?  ktstr-tui status"
     )

@@ -100,8 +100,8 @@ def choose_run(wanted: str | None, runtime_dir: Path) -> Path:
     if len(alive) == 1:
         return alive[0].socket_dir
     if alive:
-        raise UsageError(f"{len(alive)} runs are going on: name one", _listing(alive))
-    raise UsageError("no run is going on", _listing(runs) if runs else "start one with: ktstr-tui run")
+        raise UsageError(f"{len(alive)} runs are in progress: name one", _listing(alive))
+    raise UsageError("no run is in progress", _listing(runs) if runs else "start one with: ktstr-tui run")
 
 
 def _named_run(wanted: str, runtime_dir: Path) -> Path:
@@ -116,10 +116,10 @@ def _named_run(wanted: str, runtime_dir: Path) -> Path:
     if run.alive:
         return run.socket_dir
     if run.socket_dir.is_dir():
-        raise UsageError(f"run {wanted} does not go on: {run.stale}", _listing(list_runs(runtime_dir)))
+        raise UsageError(f"run {wanted} is not in progress: {run.stale}", _listing(list_runs(runtime_dir)))
     if (Path.cwd() / wanted).exists():
         return _forwarded(Path(wanted))
-    raise UsageError(f"there is no run named {wanted}", _listing(list_runs(runtime_dir)))
+    raise UsageError(f"no run named {wanted}", _listing(list_runs(runtime_dir)))
 
 
 def _forwarded(path: Path) -> Path:
@@ -127,7 +127,7 @@ def _forwarded(path: Path) -> Path:
     missing = [one.name for one in sockets if not one.is_socket()]
     if missing:
         raise UsageError(
-            f"{path} does not lead to a run: no socket {' and no socket '.join(missing)} there",
+            f"{path} is not the directory of a run: it has no socket {' and no socket '.join(missing)} there",
             f"give the directory that holds {EVENTS_SOCKET} and {CONTROL_SOCKET}, or the path of one of them",
         )
     return path.absolute()
@@ -135,7 +135,7 @@ def _forwarded(path: Path) -> Path:
 
 def _listing(runs: list[FoundRun]) -> str:
     lines = "\n".join(f"  {run.describe()}" for run in runs)
-    return f"runs here:\n{lines}" if runs else "there are no runs here"
+    return f"runs here:\n{lines}" if runs else "no runs found; start one with `ktstr-tui run`"
 
 
 def _read_record(path: Path) -> RunRecord | None:
@@ -152,7 +152,7 @@ def _why_stale(record: RunRecord | None, socket_dir: Path) -> str:
     if record.pid and not _process_exists(record.pid):
         return f"its process {record.pid} is gone"
     if not _answers(socket_dir / CONTROL_SOCKET):
-        return "nobody answers on its socket"
+        return "no response on its socket"
     return ""
 
 

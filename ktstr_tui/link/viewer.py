@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import socket
 import time
 import uuid
@@ -45,6 +46,15 @@ _TICK_S = 1.0
 _RETRY_S = 0.25
 _POLL_MS = 250
 _MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+
+
+def login_at_host() -> str:
+    """Name the operator for logs: ``root@build-7``; the number of a user who has no name."""
+    try:
+        login = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        login = f"uid {os.getuid()}"
+    return f"{login}@{socket.gethostname()}"
 
 
 class ViewerStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +119,7 @@ class Viewer:
         self._paths = framing.socket_pair(place)
         self._addresses = [framing.endpoint(path) for path in self._paths]
         self._clock = clock
-        self._label = label or f"{os.environ.get('USER') or os.getuid()}@{socket.gethostname()}"
+        self._label = label or login_at_host()
         self._topic = framing.VIEWER_TOPIC.decode() + uuid.uuid4().hex
         self._follower = Follower()
         self._presence = Presence(int(silence_s * 1e9), clock)
@@ -171,8 +181,8 @@ class Viewer:
                 await self._sync(wires)
         except TimeoutError:
             raise HostError(
-                f"no run answers at {self.place}",
-                "is it still going on? (ktstr-tui status) A forwarded socket needs its ssh -L to be alive",
+                f"no run responds at {self.place}",
+                "is it still in progress? (ktstr-tui status) A forwarded socket needs its ssh -L to be running",
             ) from None
 
     async def run(self, on_events: OnEvents) -> None:
@@ -197,7 +207,7 @@ class Viewer:
         """Ask the backend for ``name``; whatever goes wrong is in the reply."""
         if self._wires is None:
             reason = "the run has ended" if self._presence.finished else "there is no connection"
-            return Command(id=0, name=name).failed(HostError(f"{name} cannot be asked for: {reason}"))
+            return Command(id=0, name=name).failed(HostError(f"{name} is not possible: {reason}"))
         reply, _ = await self._wires.requests.ask(name, args, COMMAND_TIMEOUT_S)
         return reply
 

@@ -112,7 +112,7 @@ class AlertCleared(_Event, frozen=True, tag="alert-cleared"):
 
 
 class WatchpointChanged(_Event, frozen=True, tag="watchpoint"):
-    """A watch slot's arming changed. Slot 0 is the program's own."""
+    """A watch slot's arming changed. Slot 0 is reserved by ktstr-tui."""
 
     slot: int
     expression: str
@@ -126,7 +126,7 @@ class WatchpointChanged(_Event, frozen=True, tag="watchpoint"):
     capture: bool = False
     """Every hit makes a capture."""
     budget_per_s: int | None = None
-    """Hits in a second, past which the watch is paused."""
+    """Hits per second above which the watch is paused."""
 
 
 class WatchpointHit(_Event, frozen=True, tag="watchpoint-hit"):

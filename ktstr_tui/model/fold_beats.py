@@ -53,7 +53,7 @@ def _beat_recovered(state: RunState, event: ev.BeatRecovered) -> None:
     )
     state.beats = replace(state.beats, silences=silences, recoveries=state.beats.recoveries + 1)
     who = f"{event.comm or event.domain}[{event.pid}]"
-    log(state, event, "info", "beat", f"{who} beats again after {event.silent_ms / 1000:.1f} s")
+    log(state, event, "info", "beat", f"{who} heartbeat resumed after {event.silent_ms / 1000:.1f} s")
 
 
 def _beats_ended(state: RunState, event: ev.BeatsEnded) -> None:

@@ -13,6 +13,9 @@ from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import AlertState, CpuState, RunState
 from ktstr_tui.model.text import printable
 
+CHANGE_WORDS = {"process-exit": "process exited"}
+"""Changes of a scheduler whose name is not a word."""
+
 
 def _busy(before: CpuState, sample: CpuSample, mono_ns: int) -> float | None:
     if sample.vcpu_cpu_time_ns is None or before.latest.vcpu_cpu_time_ns is None:
@@ -52,7 +55,7 @@ def _sampled(state: RunState, event: ev.Sampled) -> None:
 def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
     kind = f": {exit_kind_name(event.exit_kind)}" if event.exit_kind is not None else ""
     detail = f" ({event.detail})" if event.detail else ""
-    change = f"{event.name or 'scheduler'} {event.change}{kind}"
+    change = f"{event.name or 'scheduler'} {CHANGE_WORDS.get(event.change, event.change)}{kind}"
     # What follows an exit only completes it; the reason is what stays of interest.
     if event.change in ("attached", "exiting", "ejected") or not state.last_change:
         state.last_change = change

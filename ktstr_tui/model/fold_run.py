@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push
+from ktstr_tui.model.kinds import GuestPhase
 from ktstr_tui.model.state import MAX_LINE_CHARS, MAX_LOG_LINES, Ending, LogLine, RunState, StepState
-from ktstr_tui.model.text import printable
+from ktstr_tui.model.text import counted, printable
+
+PHASE_WORDS: dict[GuestPhase, str] = {
+    "InitStarted": "init started",
+    "PayloadStarting": "workload starting",
+    "SchedulerDied": "scheduler died",
+    "SchedulerNotAttached": "scheduler did not attach",
+}
+"""Phases of the guest program, as the log names them."""
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> None:
@@ -33,7 +42,7 @@ def _kernel_typed(state: RunState, event: ev.KernelTyped) -> None:
     state.kernel_release = event.release
     state.hz = event.hz
     state.typed_ms = event.typed_ms
-    text = f"memory typed by {event.btf_types} BTF types after {event.typed_ms:.0f} ms, HZ {event.hz}"
+    text = f"BTF loaded: {event.btf_types} types in {event.typed_ms:.0f} ms, HZ {event.hz}"
     log(state, event, "info", "kernel", text)
 
 
@@ -41,7 +50,8 @@ def _lifecycle(state: RunState, event: ev.LifecycleChanged) -> None:
     state.lifecycle = event.phase
     state.lifecycle_reason = event.reason
     bad = event.phase in ("SchedulerDied", "SchedulerNotAttached")
-    text = f"{event.phase}: {event.reason}" if event.reason else event.phase
+    name = PHASE_WORDS[event.phase]
+    text = f"{name}: {event.reason}" if event.reason else name
     log(state, event, "error" if bad else "info", "guest", text)
 
 
@@ -60,7 +70,9 @@ def _step(state: RunState, event: ev.StepStarted) -> None:
     )
     state.scenario_elapsed_ms = event.elapsed_ms
     state.total_iterations = event.total_iterations
-    text = f"step {event.index} {event.name}: scheduler {event.scheduler}, {event.worker_count} workers"
+    of = f"/{len(state.info.steps)}" if state.info is not None and event.index < len(state.info.steps) else ""
+    workers = counted(event.worker_count, "worker")
+    text = f"step {event.index + 1}{of} {event.name}: scheduler {event.scheduler}, {workers}"
     log(state, event, "info", "scenario", text)
 
 

@@ -12,6 +12,7 @@ from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push
 from ktstr_tui.model.report import is_ejection
 from ktstr_tui.model.state import MAX_CAPTURES, MAX_HITS, CaptureState, Hit, RunState, WatchpointState
+from ktstr_tui.model.text import counted
 
 _ENTRIES_TOLD = 4
 """Of a kernel operation, in the log."""
@@ -76,20 +77,20 @@ def _change(place: ev.KernelOpPlace) -> str:
     if place.before is None:
         return ""
     if isinstance(place.before, str):
-        return f" ({place.size_bytes} bytes)"
+        return f" ({counted(place.size_bytes or 0, 'byte')})"
     return f" {place.before} → {'unreadable' if place.after is None else place.after}"
 
 
 def _frozen(state: RunState, event: ev.Frozen) -> None:
     state.frozen = event.reason
     state.frozen_since_mono_ns = event.mono_ns
-    log(state, event, "warning", "freeze", f"guest stands still: {event.reason}")
+    log(state, event, "warning", "freeze", f"guest frozen by {event.reason}")
 
 
 def _thawed(state: RunState, event: ev.Thawed) -> None:
     state.frozen = None
     state.last_pause = event.pause
-    log(state, event, "info", "freeze", f"guest runs again after {event.pause.total_us / 1000:.1f} ms")
+    log(state, event, "info", "freeze", f"guest thawed after {event.pause.total_us / 1000:.1f} ms")
 
 
 def _capture(state: RunState, event: ev.CaptureTaken) -> None:
@@ -104,7 +105,7 @@ def _capture(state: RunState, event: ev.CaptureTaken) -> None:
         log(state, event, "error", "capture", f"{report.tag} failed: {reason}")
         return
     pause = f", paused {report.pause.total_us / 1000:.1f} ms" if report.pause else ""
-    text = f"{report.tag} ({report.trigger}): {len(report.tasks)} runnable tasks{pause}"
+    text = f"{report.tag} ({report.trigger}): {counted(len(report.tasks), 'runnable task')}{pause}"
     log(state, event, "error" if is_ejection(report.exit_kind) else "info", "capture", text)
     if event.degraded is not None:
         log(state, event, "warning", "capture", f"{report.tag} is incomplete: {event.degraded.reason}")

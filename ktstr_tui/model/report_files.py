@@ -160,11 +160,11 @@ def _schema_of(data: bytes, where: str = "", known: tuple[str, ...] = SCHEMAS) -
     try:
         head = msgspec.json.decode(data, type=_Head)
     except msgspec.ValidationError as error:
-        raise UsageError(f"no capture: JSON, but not an object{of} ({error})", _HINT) from error
+        raise UsageError(f"not a capture: JSON, but not an object{of} ({error})", _HINT) from error
     except _ERRORS as error:
-        raise UsageError(f"no capture: broken JSON{of} ({error})", _HINT) from error
+        raise UsageError(f"not a capture: broken JSON{of} ({error})", _HINT) from error
     if head.schema is msgspec.UNSET:
-        raise UsageError(f"no capture: there is no schema{of}; {knows}", _HINT)
+        raise UsageError(f"not a capture: no schema{of}; {knows}", _HINT)
     if not isinstance(head.schema, str) or head.schema not in known:
         raise UsageError(f"schema {head.schema!r:.80}{of} is not known; {knows}", _HINT)
     return head.schema

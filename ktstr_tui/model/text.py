@@ -13,6 +13,21 @@ def printable(text: str) -> str:
     return _CONTROL.sub("", _ESCAPES.sub("", text.expandtabs(8)))
 
 
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Write a count with its noun: ``1 hit``, ``2 hits``; ``plural`` where an s does not do."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def task_name(comm: str | None, pid: int | None) -> str:
+    """Name a task as the kernel's dump does: ``comm[pid]``, with a mark for what is not known."""
+    return f"{'?' if comm is None else printable(comm)}[{'–' if pid is None else pid}]"
+
+
+def runnable_for(comm: str | None, pid: int | None, age_ms: float) -> str:
+    """Say how long a task has been runnable without running: ``spin-0[105] runnable for 2.713 s``."""
+    return f"{task_name(comm, pid)} runnable for {age_ms / 1000:.3f} s"
+
+
 def shorten(text: str, width: int) -> str:
     """Cut ``text`` to ``width`` characters, the last being an ellipsis when something was cut."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"

@@ -30,7 +30,7 @@ class Topology(msgspec.Struct, frozen=True):
         """Read the ``NnNlNcNt`` form.
 
         Raises:
-            UsageError: The text has another form, a level is zero, the LLCs do not spread evenly over the
+            UsageError: The text has another form, a level is zero, the LLCs cannot be spread evenly over the
                 nodes, or there are more than `MAX_CPUS` CPUs.
         """
         match = _PATTERN.fullmatch(text.strip().lower())
@@ -42,7 +42,7 @@ class Topology(msgspec.Struct, frozen=True):
             raise UsageError(f"topology {text!r} has a level of zero", hint)
         if topology.llcs % topology.nodes:
             raise UsageError(
-                f"topology {text!r}: {topology.llcs} LLCs do not spread evenly over {topology.nodes} nodes",
+                f"topology {text!r}: {topology.llcs} LLCs cannot be spread evenly over {topology.nodes} nodes",
                 "make the LLCs a multiple of the nodes",
             )
         if topology.cpus > MAX_CPUS:

@@ -59,7 +59,7 @@ class AuditTrail:
             )
         if self._broken:
             raise HostError(
-                f"no write without an audit trail, and {self.path} takes nothing more: {self._broken}",
+                f"refusing to write: the audit log {self.path} is not writable: {self._broken}",
                 "free some space and start the run again",
             )
 
@@ -85,7 +85,7 @@ class AuditTrail:
         try:
             written = os.write(self._fd, line)
             if written != len(line):
-                self._broken = f"only {written} of {len(line)} bytes were taken"
+                self._broken = f"only {written} of {len(line)} bytes were written"
         except OSError as error:
             self._broken = error.strerror or str(error)
         if self._broken:
@@ -99,7 +99,7 @@ class AuditTrail:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-        self._broken = self._broken or "the run is over"
+        self._broken = self._broken or "the run has ended"
 
     def drops(self) -> dict[str, int]:
         """Return what was lost so far, by reason."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ktstr_tui.kernel.targets import Target, Targets
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.text import counted
 from ktstr_tui.ops.result import Located
 from ktstr_tui.wire import kernel_ops as wire
 
@@ -27,7 +28,7 @@ def compile_places(targets: Targets, op: wire.KernelOp, *, suggest: bool) -> lis
         suggest: Whether to look for names like an unknown one.
 
     Raises:
-        KtstrError: An entry means nothing here, or its size is wrong.
+        KtstrError: An entry is invalid, or its size is wrong.
     """
     places = []
     for entry in op.entries:
@@ -75,9 +76,9 @@ def _sized(target: Target, value: wire.Value | None, writing: bool) -> tuple[int
     else:
         size, data = _natural(target, value)
     if writing and (value is None or isinstance(value, wire.Span)):
-        raise UsageError(f"{target.text}: there is nothing to write")
+        raise UsageError(f"{target.text}: no bytes to write")
     if not writing and isinstance(value, wire.OrU32):
-        raise UsageError(f"{target.text}: bits are set by writes only")
+        raise UsageError(f"{target.text}: bits can be set by writes only")
     if not size:
         raise UsageError(f"{target.text}: no bytes")
     exact = isinstance(value, wire.Bytes | wire.Span) and not writing
@@ -86,9 +87,9 @@ def _sized(target: Target, value: wire.Value | None, writing: bool) -> tuple[int
         and size != target.size_bytes
         and not (exact and size < target.size_bytes)
     ):
-        raise UsageError(f"{target.text} has {target.size_bytes} bytes, not {size}")
+        raise UsageError(f"{target.text} has {counted(target.size_bytes, 'byte')}, not {size}")
     if target.room_bytes is not None and size > target.room_bytes:
-        raise UsageError(f"{target.text} has room for {target.room_bytes} bytes, not {size}")
+        raise UsageError(f"{target.text} has room for {counted(target.room_bytes, 'byte')}, not {size}")
     return size, data
 
 
@@ -97,10 +98,10 @@ def _natural(target: Target, value: wire.Int | None) -> tuple[int, bytes]:
     if size is None or (value is not None and size not in (1, 2, 4, 8)):
         raise UsageError(
             f"the size of {target.text} is not known, or not that of an integer",
-            f"say it: {target.text}:u32, :u64, or a number of bytes",
+            f"add it: {target.text}:u32, :u64, or a number of bytes",
         )
     if value is None:
         return size, b""
     if not -(1 << 8 * size - 1) <= value.value < 1 << 8 * size:
-        raise UsageError(f"{value.value} does not fit into the {size} bytes of {target.text}")
+        raise UsageError(f"{value.value} does not fit into the {counted(size, 'byte')} of {target.text}")
     return size, (value.value % (1 << 8 * size)).to_bytes(size, "little")

@@ -116,7 +116,7 @@ class KernelOps:
             except KtstrError as error:
                 result.error = error
             except (LookupError, ValueError, TypeError, OverflowError) as error:
-                result.error = GuestError(f"memory makes no sense: {type(error).__name__}: {error}")
+                result.error = GuestError(f"inconsistent kernel memory: {type(error).__name__}: {error}")
             await self._account(result, who)
         await trio.lowlevel.checkpoint_if_cancelled()
         return result
@@ -143,7 +143,7 @@ class KernelOps:
             raise WriteRefused(_NO_WRITES, "start it with: ktstr-tui run --allow-writes")
         memory = self._memory
         if memory is None:
-            raise GuestError("the guest's memory is not readable by type yet", "try again when it is up")
+            raise GuestError("the kernel's BTF is not loaded yet", "try again when it is up")
 
         def prepare() -> None:
             if writing:
@@ -159,7 +159,7 @@ class KernelOps:
             except KtstrError as error:
                 result.error = error
             except (LookupError, ValueError, TypeError, OverflowError) as error:
-                result.error = GuestError(f"memory makes no sense: {type(error).__name__}: {error}")
+                result.error = GuestError(f"inconsistent kernel memory: {type(error).__name__}: {error}")
 
         if op.mode == "cold":
             result.pause = await self._coordinator.while_standing(work)
@@ -192,7 +192,7 @@ class KernelOps:
         wall = datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
         problem = await trio.to_thread.run_sync(self._audit.append, event, wall, limiter=self._one)
         if problem is not None:
-            text = f"the audit trail {self._audit.path} takes nothing more: {problem}"
+            text = f"the audit log {self._audit.path} is not writable: {problem}"
             self._emit(Logged(severity="error", source="write", text=text))
 
     def _compile(self, memory: OpMemory, op: wire.KernelOp, suggest: bool) -> list[Located]:

@@ -89,11 +89,9 @@ class OpMemory:
             place.after = space.read(written.address, place.size_bytes)
             now = place.target.locate(space, writing=False, hot=hot)
         except (MemoryReadError, WrongTask) as problem:
-            raise WrongTask(
-                f"{place.target.text} went away at the moment of the write: {problem.message}"
-            ) from problem
+            raise WrongTask(f"{place.target.text} went away during the write: {problem.message}") from problem
         if now.address != written.address:
-            raise WrongTask(f"{place.target.text} moved at the moment of the write")
+            raise WrongTask(f"{place.target.text} moved during the write")
         if not hot and place.after != _expected(place):
             raise GuestError(f"{place.target.text} does not have the value that was written to it")
 

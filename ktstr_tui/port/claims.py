@@ -57,11 +57,13 @@ class KernelClaims:
         """Take a claim of the guest."""
         if self._claim is not None:
             if claim != self._claim:
-                self._refuse("the guest claims another place for its kernel than before")
+                self._refuse("the guest reports another kernel address than before")
             return
         text = claim.text_kva
         if text is not None and not 0 <= text - LINK_TEXT <= MAX_SLIDE:
-            self._refuse(f"the guest claims its kernel's _text at {text:#x}, where none can be")
+            self._refuse(
+                f"the guest reports its kernel's _text at {text:#x}, which is not a possible address"
+            )
             return
         self._claim = claim
         self.slide = None if text is None else text - LINK_TEXT
@@ -81,13 +83,13 @@ class KernelClaims:
             ("phys_base", self._claim.phys_base, phys_base),
         ):
             if claimed is not None and real is not None and claimed != real:
-                words = f"the guest claims {what} {claimed:#x}, its memory says {real:#x}: memory is believed"
+                words = f"the guest reports {what} {claimed:#x}, its memory shows {real:#x}; using the value in memory"
                 self._say("error", words)
 
     def _refuse(self, text: str) -> None:
         self.refused += 1
         if self.refused == 1:
-            self._say("warning", f"{text}; such claims are counted from now on")
+            self._say("warning", f"{text}; further reports are only counted")
 
     def _say(self, severity: Severity, text: str) -> None:
         self._emit(Logged(severity=severity, source="kernel", text=text))

@@ -387,7 +387,7 @@ class Dispatcher:
 
 def _demand_empty(payload: bytes) -> bool:
     if payload:
-        raise PayloadError("empty message", f"{len(payload)} bytes where none are due")
+        raise PayloadError("empty message", f"{len(payload)} bytes in a message that has none")
     return True
 
 

@@ -3,7 +3,7 @@
 Frames are cheap to count and dear to act on: an action becomes an event that is stored, sent to every viewer and
 folded by each, or a capture that stops the guest and is saved. So each kind of action has an allowance, a number
 that may come at once and a rate at which it grows back, far above what a scenario needs. What exceeds it is dropped
-and counted; a request is refused, so that nobody waits for an answer.
+and counted; a request is refused, so that no program waits for an answer.
 
 Text is measured in bytes, in a bucket for each of its streams, so that output cannot push out a loader's log. Pieces
 of one stream that come together are joined, and where some were left out the text says how many bytes. A pause of
@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ktstr_tui.model.text import counted
 from ktstr_tui.port.actions import (
     Action,
     LifecycleSeen,
@@ -164,7 +165,7 @@ class FloodGate:
             return
         left_out = self._left_out.pop(kind, 0)
         if left_out:
-            whole = f"\n[ktstr-tui: {left_out} bytes of {kind.name} left out here: too many]\n{whole}"
+            whole = f"\n[ktstr-tui: {counted(left_out, 'byte')} of {kind.name} left out here: rate limit]\n{whole}"
         for start in range(0, len(whole), MAX_TEXT_CHARS):
             yield Text(kind, whole[start : start + MAX_TEXT_CHARS])
 

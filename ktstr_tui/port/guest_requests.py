@@ -100,7 +100,7 @@ class GuestRequests:
 
     def _name(self, tag: str) -> str:
         if _HOSTS_OWN_TAG.fullmatch(tag):
-            raise UsageError(f"{tag} is a name that the host gives", "choose another tag")
+            raise UsageError(f"{tag} is reserved for the host", "choose another tag")
         self._unnamed += not tag
         return tag or f"guest-{self._unnamed:03d}"
 
@@ -113,4 +113,4 @@ class GuestRequests:
         else:
             taken = await bridge.capture_with_step(name, step_index)
         if not taken:
-            raise GuestError(f"{label}: there is no report to be had")
+            raise GuestError(f"{label}: no report is available")

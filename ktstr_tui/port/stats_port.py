@@ -5,7 +5,7 @@ request is ``{"req":"stats"}``, an answer ``{"errno":0,"args":{"resp":…}}``, a
 itself ``{"ktstr_relay_error":…}``.
 
 Answers carry no number, so the hard thing is to keep step: the relay answers every line with exactly one, and
-an answer that nobody waited for any more is read and thrown away before the next question is asked. A guest
+an answer that no caller waits for any more is read and thrown away before the next question is asked. A guest
 that breaks this rule only harms its own statistics.
 """
 
@@ -83,7 +83,7 @@ class StatsPortStatistics(msgspec.Struct, frozen=True, kw_only=True):
     failed: dict[str, int]
     """Requests without statistics, by reason."""
     discarded_lines: int
-    """Answers that came when nobody waited for them any more."""
+    """Answers that came when no caller was waiting for them any more."""
     discarded_bytes: int
     """Of lines that were too long."""
     received_bytes: int
@@ -186,7 +186,7 @@ class StatsPort:
         if self._closed:
             raise Cancelled("the port is closed")
         if self._frozen():
-            raise DuringFreeze("the guest stands still")
+            raise DuringFreeze("the guest is frozen")
         with trio.move_on_after(timeout_s) as reading:
             self._reading = reading
             try:
@@ -199,7 +199,9 @@ class StatsPort:
             raise Cancelled("the port was closed")
         if self._frozen():
             raise DuringFreeze("the guest was stopped before it answered")
-        raise Timeout(f"no answer within {timeout_s:g} s", "the scheduler's program may not get to run")
+        raise Timeout(
+            f"no answer within {timeout_s:g} s", "the scheduler's program may not be getting CPU time"
+        )
 
     async def _ask(self, line: bytes, timeout_s: float) -> bytes:
         while self._unanswered:

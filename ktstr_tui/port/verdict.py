@@ -1,4 +1,4 @@
-"""What the guest's frames say in the end: the bucket of the dispatch, read once when the run is over.
+"""What the guest's frames say in the end: the bucket of the dispatch, read once when the run has ended.
 
 Some frames were acted on when they came and say more only together: how often a scheduler exited, what the guest's
 last word was, which frames were torn. Others have no reader while the run goes on (results and metrics of payloads,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ktstr_tui.model.diff import CpuDiff, MapDiff, QueueDiff, ReportDiff, TaskDiff, ValueDiff, diff_reports
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, wrap
 
@@ -32,7 +33,7 @@ def baseline(report: CaptureReport, captures: Iterable[CaptureReport]) -> tuple[
         return None, f"the early capture {clean(report.early_tag)} is no longer kept"
     if report.early_skipped_reason is not None:
         return None, f"no early capture: {clean(report.early_skipped_reason)}"
-    return (earlier[-1], "") if earlier else (None, "there is no earlier capture to compare with")
+    return (earlier[-1], "") if earlier else (None, "no earlier capture to compare with")
 
 
 def changes(report: CaptureReport, captures: Iterable[CaptureReport], width: int) -> list[Line]:
@@ -59,9 +60,7 @@ def diff_lines(diff: ReportDiff, width: int) -> list[Line]:
     lines: list[Line] = [head]
     for section, note in diff.notes.items():
         lines += [[(part, "warn")] for part in wrap(f"{section}: {clean(note)}", width)]
-    lines += _section(
-        "tasks", [_task(it, width) for it in diff.tasks], diff, "no task was runnable in either"
-    )
+    lines += _section("tasks", [_task(it, width) for it in diff.tasks], diff, "no runnable task in either")
     lines += _section("dsqs", [_queue(it) for it in diff.queues], diff, "nothing was queued or moved")
     lines += _section("runqueues", [_cpu(it, width) for it in diff.cpus], diff, "none compared")
     values = [_value(it, width) for it in (*diff.scheduler, *diff.counters)]
@@ -121,11 +120,11 @@ def _queue(it: QueueDiff) -> Line:
         (f"{clean(it.label):<18} ", "strong"),
         (f"{depth:<18} ", "bad" if stuck else ""),
     ]
-    line.append((f"left {it.left}, joined {it.joined}", "dim"))
+    line.append((f"{it.left} left, {it.joined} joined", "dim"))
     if it.moved is not None:
-        line.append((f", {it.moved} put in", "dim"))
+        line.append((f", {it.moved} inserted", "dim"))
     if stuck:
-        line.append(("  nothing was taken out", "bad"))
+        line.append(("  nothing was consumed", "bad"))
     return line
 
 
@@ -136,7 +135,7 @@ def _cpu(it: CpuDiff, width: int) -> Line:
     before, after = clean(it.curr_before or ABSENT), clean(it.curr_after or ABSENT)
     line.append((f"curr {after}" if before == after else f"curr {before} → {after}", "strong"))
     if it.clock_ns == 0:
-        line.append(("  clock stands", "warn"))
+        line.append(("  clock not advancing", "warn"))
     return _cut_line(line, width)
 
 
@@ -167,7 +166,7 @@ def _map(it: MapDiff, width: int) -> list[Line]:
     lines = [title, *([(_INDENT, ""), *_value(value, width - 2)] for value in it.values[:MAX_SHOWN])]
     more = len(it.values) - MAX_SHOWN
     if more > 0 or it.truncated:
-        text = f"{more if more > 0 else ''} more values changed".strip()
+        text = counted(more, "more value", "more values") + " changed" if more > 0 else "more values changed"
         lines.append([(f"{_INDENT * 2}… {text}{', and others' if it.truncated else ''}", "warn")])
     return lines
 

@@ -13,21 +13,21 @@ from ktstr_tui.text.report_lines import vcpu_lines
 
 _INDENT = "  "
 _OUTCOMES = {
-    "both": "the early and the late capture are both there",
-    "late-only": "there is only the late capture",
+    "both": "early and late capture available",
+    "late-only": "only the late capture is available",
     "early-degraded": "the early capture failed",
-    "early-pre-late-degraded": "the early capture is there, the late one is degraded",
-    "early-only-late-suppressed": "the early capture is there, the late one failed",
-    "early-only-late-never-fired": "the early capture is there, and no late one followed",
+    "early-pre-late-degraded": "early capture available, the late one is degraded",
+    "early-only-late-suppressed": "early capture available, the late one failed",
+    "early-only-late-never-fired": "early capture available, no late one followed",
 }
-CANNOT_COMPARE = "it holds no memory of the guest, so there is nothing to compare"
+CANNOT_COMPARE = "it holds no guest memory, so it cannot be compared"
 """Of a degraded report."""
 
 
 def degraded_lines(report: DegradedReport, width: int) -> list[Line]:
     """A stop that did not hear every vCPU: why, for how long, and the registers that came."""
     lines: list[Line] = [[(part, "bad")] for part in wrap(clean(report.reason), width)]
-    hit = "stopped the guest for it" if report.watchpoint_hit else "none stopped the guest for it"
+    hit = "stopped the guest" if report.watchpoint_hit else "did not stop the guest"
     exit_kind = (
         ABSENT if report.exit_kind is None else f"{exit_kind_name(report.exit_kind)} ({report.exit_kind})"
     )

@@ -128,7 +128,7 @@ def task_detail(task: TaskReport, width: int) -> list[Line]:
 def stack_lines(stack: Stack | None, width: int) -> list[Line]:
     """A kernel stack, innermost first."""
     if stack is None:
-        return [[(f"{_INDENT}no stack: the task runs, or was not unwound", "dim")]]
+        return [[(f"{_INDENT}no stack: the task is running or was not unwound", "dim")]]
     lines: list[Line] = []
     for frame in stack.frames:
         line: Line = [
@@ -296,7 +296,7 @@ def _runqueue(it: RunqueueReport, names: dict[int, str], width: int) -> list[Lin
         text = wrap(f"runnable_list: {waiting}", max(20, width - 10))
         lines += [[(" " * 10 + part, "")] for part in text]
     if it.runnable_truncated:
-        lines.append([(" " * 10 + "… more than were walked", "warn")])
+        lines.append([(" " * 10 + "… more (limit reached)", "warn")])
     return lines
 
 
@@ -315,7 +315,7 @@ def dsqs(report: CaptureReport, width: int) -> list[Line]:
         text = " → ".join(words.task(names.get(pid), pid) for pid in it.pids)
         lines += [[(f"      {part}", "")] for part in wrap(text, max(20, width - 6)) if part]
         if it.truncated:
-            lines.append([("      … more than were walked", "warn")])
+            lines.append([("      … more (limit reached)", "warn")])
     return lines
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, TaskReport
 from ktstr_tui.model.sample import CpuSample, RunnableTask
+from ktstr_tui.model.text import runnable_for
 from ktstr_tui.text.lines import ABSENT, clean
 
 CLASS_ROLES = {"ext": "ext", "fair": "fair", "rt": "rt", "dl": "dl", "stop": "stop", "idle": "dim"}
@@ -118,7 +119,7 @@ def running(where: tuple[RunningTask, ...]) -> str:
 
 def waiting(oldest: RunnableTask) -> str:
     """One line on the task that waits longest."""
-    return f"{task(oldest.comm, oldest.pid)} runnable {milliseconds(oldest.age_ms)} {queue(oldest.dsq)}"
+    return f"{runnable_for(oldest.comm, oldest.pid, oldest.age_ms)} {queue(oldest.dsq)}"
 
 
 def stalled_task(report: CaptureReport) -> TaskReport | None:

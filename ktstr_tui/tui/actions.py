@@ -56,7 +56,7 @@ ACTIONS: tuple[Action, ...] = (
         "app",
         True,
     ),
-    Action("run.freeze", "f", "freeze", "Freeze", "Freeze the guest, or let it run again", "app", True),
+    Action("run.freeze", "f", "freeze", "Freeze", "Freeze or thaw the guest", "app", True),
     Action("view.filter", "slash", "filter", "Filter", "Show only lines that contain a text", "app", True),
     Action(
         "run.info",
@@ -73,11 +73,11 @@ ACTIONS: tuple[Action, ...] = (
         "ctrl+q",
         "quit",
         "Quit",
-        "Leave; the owner of a run is asked what becomes of it",
+        "Quit; if this screen started the run, ask whether to end it",
         "app",
         True,
     ),
-    Action("app.interrupt", "ctrl+c", "help_quit", "Interrupt", "Say which key leaves", "app"),
+    Action("app.interrupt", "ctrl+c", "help_quit", "Interrupt", "Show which key quits", "app"),
     Action("alert.next", "right_curly_bracket", "alert(1)", "Next alert", "Show the next alert", "app"),
     Action(
         "alert.previous",
@@ -100,7 +100,7 @@ ACTIONS: tuple[Action, ...] = (
         "left_square_bracket",
         "step_capture(-1)",
         "Older",
-        "Select or open the capture before",
+        "Select or open the previous capture",
         "app",
     ),
     Action(
@@ -108,23 +108,23 @@ ACTIONS: tuple[Action, ...] = (
         "right_square_bracket",
         "step_capture(1)",
         "Newer",
-        "Select or open the capture after",
+        "Select or open the next capture",
         "app",
     ),
     Action(
         "view.faster",
         "plus,equals_sign",
         "paint_rate(1)",
-        "Paint faster",
-        "Paint more often; the data is the same",
+        "Refresh faster",
+        "Refresh the screen more often (sampling rate unchanged)",
         "app",
     ),
     Action(
         "view.slower",
         "minus",
         "paint_rate(-1)",
-        "Paint slower",
-        "Paint less often, for slow terminals",
+        "Refresh slower",
+        "Refresh the screen less often, for slow terminals",
         "app",
     ),
     Action("view.theme", "t", "next_theme", "Theme", "Switch between the dark and the light theme", "app"),
@@ -149,7 +149,7 @@ ACTIONS: tuple[Action, ...] = (
         "w",
         "watch",
         "Watch",
-        "Stop at every write to a kernel variable, and say who wrote it",
+        "Watch writes to a kernel variable and show who wrote it",
         "app",
     ),
     Action(
@@ -165,7 +165,7 @@ ACTIONS: tuple[Action, ...] = (
         "r",
         "app.change_watch('rewatch')",
         "Resume watch",
-        "Set the watch under the cursor again after it was paused for too many hits",
+        "Resume the paused watch under the cursor",
         "main",
     ),
     Action("panel.cpus", "1", "panel('cpus')", "vCPUs", "Go to the vCPU table", "main"),
@@ -190,7 +190,7 @@ ACTIONS: tuple[Action, ...] = (
         "2",
         "section('tasks')",
         "Tasks",
-        "The runnable tasks, the longest waiting first",
+        "The runnable tasks, longest wait first",
         "report",
     ),
     Action(
@@ -200,7 +200,7 @@ ACTIONS: tuple[Action, ...] = (
         "report.runqueues", "4", "section('runqueues')", "Runqueues", "The runqueue of every CPU", "report"
     ),
     Action(
-        "report.dsqs", "5", "section('dsqs')", "DSQs", "The dispatch queues and who waits in them", "report"
+        "report.dsqs", "5", "section('dsqs')", "DSQs", "The dispatch queues and the tasks in them", "report"
     ),
     Action("report.maps", "6", "section('maps')", "Maps", "The BPF maps as a tree", "report"),
     Action("report.dmesg", "7", "section('dmesg')", "dmesg", "The end of the kernel's log", "report"),

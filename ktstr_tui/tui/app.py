@@ -168,7 +168,7 @@ class KtstrApp(App[str], inherit_bindings=False):
             hint = f" {reply.error.hint}" if reply.error.hint else ""
             self.say(f"{reply.error.message}{hint}", "error", title=f"{name} failed")
         elif name != "capture":
-            self.say("The guest stands still." if name == "freeze" else "The guest runs again.")
+            self.say("Guest frozen." if name == "freeze" else "Guest thawed.")
 
     def action_watch(self) -> None:
         refusal = self.view.refusal("watch")
@@ -185,12 +185,16 @@ class KtstrApp(App[str], inherit_bindings=False):
         refusal = self.view.refusal("watch")
         screen = self.screen
         if refusal or not isinstance(screen, MainScreen):
-            self.say(refusal or "That works on the live screen.", "warning")
+            self.say(refusal or "This key works on the main screen.", "warning")
         elif self.focused is not screen.watches:
             screen.show_panel("watch")
             self.say("Choose a watch with the cursor, then press the key again.")
         elif not screen.watches.slot():
-            self.say("Slot 0 is the program's own." if screen.watches.slot() == 0 else "There is no watch.")
+            self.say(
+                "Slot 0 is reserved by ktstr-tui."
+                if screen.watches.slot() == 0
+                else "No watch is set: w adds one."
+            )
         else:
             self._command_watch(command, {"slot": screen.watches.slot()})
 
@@ -205,9 +209,11 @@ class KtstrApp(App[str], inherit_bindings=False):
         state, detail = watch.get("state", "gone"), watch.get("detail", "")
         done = {
             "watch": f"Slot {reply.result.get('slot', '?')} is {state}" + (f": {detail}" if detail else "."),
-            "rewatch": f"The watch is {state}." if reply.result.get("changed") else "It was not paused.",
+            "rewatch": f"The watch is {state}."
+            if reply.result.get("changed")
+            else "The watch was not paused.",
         }
-        self.say(done.get(name, "The watch is gone."))
+        self.say(done.get(name, "Watch removed."))
 
     @on(LinePane.RowOpened, "#watch")
     def _watch_opened(self, event: LinePane.RowOpened) -> None:
@@ -215,7 +221,7 @@ class KtstrApp(App[str], inherit_bindings=False):
         if hit is not None:
             self.push_screen(HitPage(hit, self.view.state.started_mono_ns))
         else:
-            self.say("Nothing was written there yet.")
+            self.say("No hits yet.")
 
     async def action_quit(self) -> None:
         view = self.view
@@ -243,7 +249,7 @@ class KtstrApp(App[str], inherit_bindings=False):
         nearest = min(range(len(rates)), key=lambda index: abs(rates[index] - self.view.paint_hz))
         self.view.paint_hz = rates[max(0, min(len(rates) - 1, nearest + step))]
         self._set_clock()
-        self.say(f"Painting {self.view.paint_hz:g} times a second; sampling is not touched.")
+        self.say(f"Refreshing {self.view.paint_hz:g} times a second (sampling rate unchanged).")
 
     def action_next_theme(self) -> None:
         self.theme = themes.LIGHT if self.theme == themes.DEFAULT else themes.DEFAULT
@@ -264,7 +270,7 @@ class KtstrApp(App[str], inherit_bindings=False):
     def action_open_alert(self) -> None:
         alert = self.view.alert()
         if alert is None:
-            self.say("No alert stands.")
+            self.say("No active alerts.")
             return
         self._open_what_it_is_about(alert)
 
@@ -279,7 +285,7 @@ class KtstrApp(App[str], inherit_bindings=False):
     def _sender_opened(self, event: LinePane.RowOpened) -> None:
         alert = event.pane.alert_of_chosen(self.view) if isinstance(event.pane, BeatsPane) else None
         if alert is None:
-            self.say("This sender is not silent.")
+            self.say("This sender is healthy.")
         else:
             self._open_what_it_is_about(alert)
 
@@ -308,7 +314,7 @@ class KtstrApp(App[str], inherit_bindings=False):
         captures = self.view.state.captures
         index = next((i for i, it in enumerate(captures) if it.report.tag == screen.capture.report.tag), None)
         if index is None or not 0 <= index + step < len(captures):
-            self.say("There is no older capture." if step < 0 else "There is no newer capture.")
+            self.say("No older capture." if step < 0 else "No newer capture.")
             return
         screen.show(captures[index + step])
 

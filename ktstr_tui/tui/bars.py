@@ -8,6 +8,7 @@ from textual.message import Message
 
 from ktstr_tui.model.report import exit_kind_name
 from ktstr_tui.model.state import RunState
+from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, fit, gauge, spread, width_of, wrap
 from ktstr_tui.tui.pane import LineBar
@@ -117,7 +118,7 @@ def badges(view: View) -> Line:
         since = max(0, state.mono_ns - state.frozen_since_mono_ns)
         line += [(f" ■ FROZEN {words.seconds(since / 1e9)} ", "badge-info"), (" ", "")]
     if view.paused:
-        line += [(f" ‖ paused, {view.behind} events behind ", "badge-warn"), (" ", "")]
+        line += [(f" ‖ paused, {counted(view.behind, 'event')} behind ", "badge-warn"), (" ", "")]
     return line
 
 
@@ -168,10 +169,10 @@ def _notices(view: View, width: int) -> list[Line]:
     if ended is not None:
         role = "badge" if ended.exit_code == 0 else "badge-bad"
         text = f"{clean(ended.reason)}. {clean(ended.hint)}".rstrip()
-        lines.append(_notice(f"■ ENDED {ended.exit_code}", role, text, "i details", width))
+        lines.append(_notice(f"■ ENDED, exit {ended.exit_code}", role, text, "i details", width))
     elif view.connection == "gone":
-        why = view.connection_reason or "it answers no more"
-        text = f"{why}. This is the last that it told; everything here stays readable."
+        why = view.connection_reason or "no response"
+        text = f"{why}. Showing the last known state."
         lines.append(_notice("× BACKEND GONE", "badge-bad", text, "i details", width))
     return lines
 
@@ -207,7 +208,11 @@ def deadline_line(state: RunState, width: int) -> Line:
         last = f"; last: {clean(state.last_change)}" if state.last_change else ""
         return [(cut(f" no sched_ext scheduler loaded{last}", width), "dim")]
     age = oldest.age_ms if oldest else 0.0
-    who = f"  {words.task(oldest.comm, oldest.pid)} {words.queue(oldest.dsq)}" if oldest else "  nobody waits"
+    who = (
+        f"  {words.task(oldest.comm, oldest.pid)} {words.queue(oldest.dsq)}"
+        if oldest
+        else "  no runnable task waiting"
+    )
     head: Line = [(" oldest runnable ", "dim"), (f"{words.milliseconds(age):>7} ", "strong")]
     tail: Line = [(f" of {words.milliseconds(timeout)}", "dim"), (cut(who, max(0, width - 54)), "")]
     if not timeout:

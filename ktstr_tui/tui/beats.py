@@ -45,8 +45,8 @@ class BeatsPane(LinePane):
     def empty(self, view: View) -> str:
         beats = view.state.beats
         if not beats.mono_ns:
-            return "Nobody has beaten yet. Workers of a scenario do, and programs on the host may."
-        return "Nobody beats now."
+            return "No heartbeats yet. Scenario workers send them; programs on the host can, too."
+        return "No active heartbeats."
 
     def caption(self, view: View) -> str:
         beats = view.state.beats

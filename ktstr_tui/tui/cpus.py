@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.state import CpuState, RunState
+from ktstr_tui.model.text import counted
 from ktstr_tui.model.topology import Topology
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Align, Line, columns, fit, sparkline
@@ -74,7 +75,7 @@ class CpuPane(LinePane):
 
     def empty(self, view: View) -> str:
         if view.state.phase == "booting":
-            return "The guest boots; its CPUs appear as soon as its memory can be read by type."
+            return "The guest is booting; its CPUs appear here once the kernel's BTF is loaded."
         return "No sample yet."
 
     def caption(self, view: View) -> str:
@@ -82,7 +83,7 @@ class CpuPane(LinePane):
         if not state.samples:
             return ""
         torn = f" · {state.torn} torn" if state.torn else ""
-        return f"{state.samples} samples · {words.microseconds(state.read_us)} each{torn}"
+        return f"{counted(state.samples, 'sample')} · {words.microseconds(state.read_us)} each{torn}"
 
     def heading(self, width: int) -> Line | None:
         if not self._items:
@@ -149,11 +150,11 @@ class CpuPane(LinePane):
         if latest.cpu in self._stalled:
             return "■ STALL", "bad"
         if latest.cpu == self._waited_on:
-            return "▲ wait", "warn"
+            return "▲ queue", "warn"
         if latest.unreadable:
-            return ("? torn" if latest.unreadable.startswith("torn") else "? unrd"), "warn"
+            return ("? torn" if latest.unreadable.startswith("torn") else "? n/a"), "warn"
         if latest.idle is None:
-            return "? unrd", "warn"
+            return "? n/a", "warn"
         return ("○ idle", "dim") if latest.idle else ("● run", "ok")
 
     def row_of(self, number: int) -> int | None:

@@ -33,7 +33,7 @@ class DialogPage(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="window") as window:
             window.border_title = self.title_text
-            window.border_subtitle = "escape closes"
+            window.border_subtitle = "escape to close"
             yield Static(self.page(), id="page")
 
 
@@ -63,13 +63,13 @@ class HelpPage(DialogPage):
         parts += [
             ("Elsewhere\n", "bold $primary"),
             ("  ctrl+p          ", "bold $accent"),
-            "All of this by name\n",
+            "Command palette: every action by name\n",
         ]
         parts += [("  tab             ", "bold $accent"), "To the next panel\n"]
-        parts += ["\n", ("How to read it\n", "bold $primary")]
-        parts += [f"  {ABSENT} means that a value could not be read; 0 is a zero that the kernel holds.\n"]
+        parts += ["\n", ("Symbols\n", "bold $primary")]
+        parts += [f"  {ABSENT} means that a value could not be read; 0 is a zero read from the kernel.\n"]
         parts += [
-            "  State is never told by colour alone: ● fine  ▲ degraded  ■ stalled or stopped  ? not known."
+            "  Every state has a symbol as well as a colour: ● ok  ▲ degraded  ■ stalled or frozen  ? unknown."
         ]
         return Content.assemble(*parts)
 
@@ -114,25 +114,27 @@ def info_rows(view: View) -> list[tuple[str, Rows]]:
         end = state.ended
         rows = [("exit code", str(end.exit_code)), ("reason", clean(end.reason))]
         rows += [
-            (name, clean(value)) for name, value in (("fault", end.fault), ("next step", end.hint)) if value
+            (name, clean(value))
+            for name, value in (("caused by", end.fault), ("next step", end.hint))
+            if value
         ]
         sections.append(("How it ended", rows))
         if end.console_tail:
-            sections.append(("The end of the console", [("", clean(line)) for line in end.console_tail]))
+            sections.append(("Last console output", [("", clean(line)) for line in end.console_tail]))
     info = state.info
     if info is None:
-        sections.append(("Run", [("", "Nothing has been told yet.")]))
+        sections.append(("Run", [("", "No data yet.")]))
     else:
         run = [
             ("name", clean(info.name)),
             ("kernel", clean(info.kernel)),
             ("kernel image", clean(info.kernel_path)),
             ("accelerator", info.accelerator),
-            ("because", clean(info.accelerator_reason) or ABSENT),
+            ("reason", clean(info.accelerator_reason) or ABSENT),
             ("topology", f"{info.topology}, {words.size(info.memory_bytes)}"),
             ("scenario", clean(info.scenario) or ABSENT),
             ("steps", clean(", ".join(info.steps)) or ABSENT),
-            ("scheduler asked", clean(info.scheduler) or ABSENT),
+            ("requested scheduler", clean(info.scheduler) or ABSENT),
             ("sampler", f"{info.sample_hz:g} Hz"),
             ("kernel writes", "allowed" if info.allow_writes else "refused"),
             ("started", clean(info.started_wall) or ABSENT),
@@ -142,25 +144,25 @@ def info_rows(view: View) -> list[tuple[str, Rows]]:
         sections.append(("Run", run))
     counts = [
         ("boot", words.milliseconds(state.boot_ms)),
-        ("first typed read", words.milliseconds(state.typed_ms)),
+        ("BTF loaded", words.milliseconds(state.typed_ms)),
         (
             "samples",
             f"{state.samples}, {state.samples_missed} missed, {state.samples_unreadable} not fully readable",
         ),
         ("torn, retried", f"{state.torn}, {state.retries}"),
-        ("frozen in total", words.milliseconds(state.frozen_total_ms)),
+        ("total time frozen", words.milliseconds(state.frozen_total_ms)),
         ("last pause", words.pause_parts(state.last_pause)),
     ]
-    sections.append(("Seen so far", counts))
+    sections.append(("Totals", counts))
     return [*sections, ("This viewer", _link_rows(view))]
 
 
 def _link_rows(view: View) -> Rows:
     rows = [
         ("connection", f"{view.connection}  {view.connection_reason}".rstrip()),
-        ("may control", "yes" if view.source.controllable else "no"),
+        ("control allowed", "yes" if view.source.controllable else "no"),
         ("viewers", str(view.state.viewers)),
-        ("paint rate", f"{view.paint_hz:g} Hz"),
+        ("refresh rate", f"{view.paint_hz:g} Hz"),
     ]
     statistics = view.source.statistics()
     names = statistics.__struct_fields__
@@ -185,12 +187,12 @@ class LeaveDialog(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         with Vertical(id="leave") as box:
             box.border_title = "Leaving"
-            text = "The run {run} is still going. End it, or leave it running for `ktstr-tui attach`?"
+            text = "Run {run} is still in progress. End it, or leave it running (return with `ktstr-tui attach`)?"
             yield Static(Content(text.replace("{run}", self._run)))
             with Vertical(id="answers"):
                 yield Button("End the run (e)", id="end", variant="error", compact=True)
                 yield Button("Leave it running (l)", id="leave-running", variant="primary", compact=True)
-                yield Button("Stay here (escape)", id="stay", compact=True)
+                yield Button("Cancel (escape)", id="stay", compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss({"end": "end", "leave-running": "leave"}.get(event.button.id or "", "stay"))
@@ -218,8 +220,8 @@ class FilterDialog(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="filter") as box:
-            box.border_title = f"Show only {self._what} with"
-            box.border_subtitle = "enter filters · escape shows all"
+            box.border_title = f"Show only {self._what} that contain"
+            box.border_subtitle = "enter to filter · escape to show all"
             line = Input(self._text, id="filter-text", compact=True)
             line.cursor_blink = False
             yield line

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 from ktstr_tui.model.report import exit_kind_name, is_ejection
 from ktstr_tui.model.state import CaptureState
+from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread
@@ -40,12 +41,12 @@ class CapturesPane(LinePane):
 
     def empty(self, view: View) -> str:
         if view.source.controllable and not view.refusal("capture"):
-            return "None yet. c takes one now; an ejection is captured by itself, at the very write of exit_kind."
-        return "None yet. An ejection is captured by itself, at the very write of exit_kind."
+            return "No captures yet. c takes one. Ejections are captured automatically, at the write to exit_kind."
+        return "No captures yet. Ejections are captured automatically, at the write to exit_kind."
 
     def caption(self, view: View) -> str:
         gone = view.state.forgotten.get("captures", 0)
-        return f"{gone} older ones let go" if gone else ""
+        return counted(gone, "older entry", "older entries") + " dropped" if gone else ""
 
     def chosen(self) -> CaptureState | None:
         """The capture under the cursor."""
@@ -78,7 +79,7 @@ class CapturesPane(LinePane):
         error = is_ejection(report.exit_kind)
         kind = exit_kind_name(report.exit_kind) if report.exit_kind else clean(report.trigger)
         stalled = report.stalled
-        who = words.task(stalled.comm, stalled.pid) if stalled else "nobody waited"
+        who = words.task(stalled.comm, stalled.pid) if stalled else "no runnable task"
         age = words.milliseconds(stalled.age_ms) if stalled else ABSENT
         dsq = clean(stalled.dsq) if stalled and stalled.dsq else ABSENT
         pause = words.microseconds(report.pause.total_us) if report.pause else ABSENT
@@ -123,7 +124,7 @@ class WirePane(LinePane):
         return self._lines[index]
 
     def empty(self, view: View) -> str:
-        return "No frame has come from the guest yet."
+        return "No frames from the guest yet."
 
 
 def wire_lines(view: View, width: int) -> list[Line]:
@@ -144,7 +145,7 @@ def wire_lines(view: View, width: int) -> list[Line]:
         "resyncs": frames.resyncs, "skipped_bytes": frames.skipped_bytes,
     }  # fmt: skip
     bad: Line = [(f"{name} {count}  ", "warn") for name, count in faults.items() if count]
-    lines.append(bad or [("no damaged, unknown or oversized frame", "dim")])
+    lines.append(bad or [("no damaged, unknown or oversized frames", "dim")])
     drops = {**{f"port: {why}": n for why, n in frames.dropped.items()}, **state.drops}
     if any(drops.values()):
         lines += [

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator
 from typing import ClassVar
 
 from ktstr_tui.model.state import LogLine, RunState
+from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import Line, clean, fit, wrap
 from ktstr_tui.tui.pane import LinePane
@@ -95,12 +96,12 @@ class LogPane(LinePane):
     def caption(self, view: View) -> str:
         parts = []
         if self.filter:
-            parts.append(f"filter: {self.filter} ({self._lines} lines)")
+            parts.append(f"filter: {self.filter} ({counted(self._lines, 'line')})")
         if self._unseen and not self._follow:
-            parts.append(f"{self._unseen} new below, End follows")
+            parts.append(counted(self._unseen, "new line") + " below (End to follow)")
         forgotten = view.state.forgotten.get(self.list_name, 0)
         if forgotten:
-            parts.append(f"{forgotten} older let go")
+            parts.append(counted(forgotten, "older entry", "older entries") + " dropped")
         return " · ".join(parts)
 
     def row(self, index: int, width: int) -> Line:
@@ -117,8 +118,8 @@ class LogPane(LinePane):
 
     def empty(self, view: View) -> str:
         if self.filter:
-            return f"No line contains {self.filter!r}. Escape in the filter shows all."
-        return "Nothing has happened yet."
+            return f"No line contains {self.filter!r}. Clear the filter to show all."
+        return "No events yet."
 
 
 _OUTPUT_ROLES: dict[str, str] = {"stderr": "warn", "dmesg": "dim", "crash": "bad"}

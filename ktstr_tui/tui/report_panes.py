@@ -8,6 +8,7 @@ from typing import Any
 from textual.message import Message
 
 from ktstr_tui.model.report import CaptureReport, MapReport, TaskReport
+from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut
 from ktstr_tui.text.report_lines import section_note, task_detail
@@ -42,7 +43,7 @@ class ReportPane(LinePane):
 
     def empty(self, view: View) -> str:
         reason = self.report.unavailable.get(self.section)
-        return f"Unavailable: {clean(reason)}" if reason else "The machine held none."
+        return f"Unavailable: {clean(reason)}" if reason else "None at the time of the capture."
 
 
 class DocumentPane(ReportPane):
@@ -316,7 +317,9 @@ class MapsPane(ReportPane):
 
 def _map_node(it: MapReport) -> _Node:
     count = (
-        f"{len(it.entries)} of {it.max_entries} entries" if it.max_entries else f"{len(it.entries)} entries"
+        f"{len(it.entries)} of {counted(it.max_entries, 'entry', 'entries')}"
+        if it.max_entries
+        else counted(len(it.entries), "entry", "entries")
     )
     sizes = f"key {it.key_size} B, value {it.value_size} B"
     remark = f"{clean(it.error)}; " if it.error else "truncated; " if it.truncated else ""

@@ -55,7 +55,7 @@ def scheduler_lines(state: RunState, width: int) -> list[Line]:
 
 def _absent(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
     lines: list[Line] = [[("none", "strong"), (f"  {scheduler.state or 'disabled'}", "dim")]]
-    lines += [[(line, "dim")] for line in wrap("No sched_ext scheduler is loaded: EEVDF decides.", width)]
+    lines += [[(line, "dim")] for line in wrap("No sched_ext scheduler loaded (EEVDF is in charge).", width)]
     if state.last_change:
         role = "bad" if "ejected" in state.last_change else "dim"
         lines += [[], [("last change", "head")]]
@@ -114,7 +114,7 @@ def _deadline(state: RunState, scheduler: SchedulerSample, width: int) -> list[L
         label = f" {share * 100:3.0f} %"
         lines.append([*gauge_spans(share, max(4, width - len(label))), (label, "strong")])
     if oldest is None:
-        lines.append([("nobody waits", "dim")])
+        lines.append([("no runnable task waiting", "dim")])
     else:
         where = f"{words.queue(oldest.dsq)}, rq of cpu {oldest.cpu}"
         who = words.task(oldest.comm, oldest.pid)
@@ -136,14 +136,14 @@ def _queues(scheduler: SchedulerSample, width: int) -> list[Line]:
     if not scheduler.dsqs:
         lines.append([("no queues", "dim")])
     if scheduler.dsqs_truncated:
-        lines.append([("… more queues than were read", "warn")])
+        lines.append([("… more queues (limit reached)", "warn")])
     return [*lines, []]
 
 
 def _counters(scheduler: SchedulerSample, width: int) -> list[Line]:
     counters = scheduler.event_counters
     if counters is None:
-        return [[("events ", "head"), ("this kernel counts none", "dim")]]
+        return [[("events ", "head"), ("not provided by this kernel", "dim")]]
     lines: list[Line] = [[("SCX_EV_…", "head")]]
     for name, value in counters.items():
         short = clean(name).removeprefix("SCX_EV_")

@@ -142,5 +142,5 @@ class View:
         if state.ended is not None:
             return state.verdict, clean(state.ended.reason)
         if state.verdict == "ok":
-            return state.verdict, "Every CPU moves and no task waits too long."
-        return state.verdict, "No verdict without samples: the kernel's memory is not readable yet."
+            return state.verdict, "All CPUs are making progress; no task is close to the watchdog timeout."
+        return state.verdict, "No verdict yet: the kernel's memory cannot be sampled yet."

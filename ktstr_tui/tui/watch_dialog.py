@@ -69,8 +69,8 @@ class WatchDialog(ModalScreen[Asked | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="watch-form") as box:
-            box.border_title = "Stop at every write to"
-            box.border_subtitle = "enter watches · ↑↓ history · escape closes"
+            box.border_title = "Watch writes to:"
+            box.border_subtitle = "enter to watch · ↑↓ for history · escape to close"
             hint = "jiffies   runqueues@1.nr_running   scx_root->exit_kind   0xffff…"
             line = Input(placeholder=hint, id="watch-text", compact=True, max_length=MAX_EXPRESSION)
             line.cursor_blink = False

@@ -9,6 +9,7 @@ from textual.content import Content
 
 from ktstr_tui.model.report import RunningTask
 from ktstr_tui.model.state import Hit, WatchpointState
+from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import Line, clean, cut, fit, spread, text_of
 from ktstr_tui.text.report_lines import stack_lines
@@ -51,7 +52,7 @@ class WatchPane(LinePane):
             for line in slot_lines(watch, width):
                 self._add(line, slot, last)
         if hits:
-            self._add([("hits, the newest first", "head")], None, None)
+            self._add([("hits, newest first", "head")], None, None)
         for hit in hits:
             slot_there = hit.slot if hit.slot in view.state.watchpoints else None
             self._add(hit_line(hit, width, view.state.started_mono_ns), slot_there, hit)
@@ -67,8 +68,8 @@ class WatchPane(LinePane):
 
     def empty(self, view: View) -> str:
         if view.source.controllable and not view.refusal("watch"):
-            return "None armed yet. w sets one; slot 0 watches scx_root and then its exit_kind."
-        return "None armed yet. Slot 0 watches scx_root and then its exit_kind."
+            return "No watches yet. w adds one. Slot 0 is reserved for scx_root and then its exit_kind."
+        return "No watches yet. Slot 0 is reserved for scx_root and then its exit_kind."
 
     def caption(self, view: View) -> str:
         if view.refusal("watch"):
@@ -87,7 +88,7 @@ class WatchPane(LinePane):
 def slot_lines(watch: WatchpointState, width: int) -> list[Line]:
     """A slot: what it watches, its last hit, and what is to be said of its state."""
     mark = "●" if watch.state == "armed" else "○"
-    count = f"{watch.hits} hit{'' if watch.hits == 1 else 's'}"
+    count = counted(watch.hits, "hit")
     left: Line = [(f"{watch.slot} ", "dim"), (f"{mark} {watch.state} ", _ROLES.get(watch.state, "dim"))]
     room = width - len(watch.state) - len(count) - 7
     flags = [text for text, wanted in (("once", watch.once), ("capture", watch.capture)) if wanted]
@@ -147,7 +148,7 @@ class HitPage(DialogPage):
             parts += [(f"{name:<12}", "$quiet"), f"{value}\n"]
         parts.append(("\nKernel stack\n", "bold $primary"))
         if self._hit.stack is None:
-            parts.append("  not read: the write was found at a stop that was made for something else")
+            parts.append("  no stack: the write was noticed at a stop made for another reason")
         else:
             parts += [f"{text_of(line)}\n" for line in stack_lines(self._hit.stack, _STACK_WIDTH)]
         return Content.assemble(*parts).rstrip()

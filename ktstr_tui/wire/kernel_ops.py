@@ -244,7 +244,7 @@ class KernelOpReply(msgspec.Struct, frozen=True):
         """Decode, else `PayloadError`."""
         if len(payload) > KERNEL_OP_REPLY_MAX:
             raise PayloadError(
-                "KernelOpReply", f"{len(payload)} bytes, at most {KERNEL_OP_REPLY_MAX} are due"
+                "KernelOpReply", f"{len(payload)} bytes, at most {KERNEL_OP_REPLY_MAX} are expected"
             )
         request_id, body = _REPLY.unpack(payload)
         return cls(request_id, body.success, body.reason, body.read_values)

@@ -72,7 +72,7 @@ def encode_text(text: str, limit_bytes: int) -> bytes:
 def _demand_size(what: str, payload: bytes, *sizes: int) -> None:
     if len(payload) not in sizes:
         wanted = " or ".join(str(size) for size in sizes)
-        raise PayloadError(what, f"{len(payload)} bytes where {wanted} are due")
+        raise PayloadError(what, f"{len(payload)} bytes instead of {wanted}")
 
 
 def _c_string(field: bytes) -> str:

@@ -103,7 +103,7 @@ class VlpError(KtstrError):
     fault = "guest"
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"A beat was refused: {_WHY[kind]} ({kind}).")
+        super().__init__(f"A heartbeat was refused: {_WHY[kind]} ({kind}).")
         self.kind = kind
 
 

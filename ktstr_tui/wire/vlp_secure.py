@@ -63,7 +63,7 @@ class SecureError(KtstrError):
     fault = "guest"
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"An encrypted beat was refused ({kind}).")
+        super().__init__(f"An encrypted heartbeat was refused ({kind}).")
         self.kind = kind
 
 
@@ -102,7 +102,7 @@ def seal_agent(key: bytes, pid: int, prefix: bytes, counter: int, frame: bytes) 
 def _checked(key: bytes) -> bytes:
     if len(key) != KEY_BYTES:
         raise UsageError(
-            f"A key for beats has {KEY_BYTES} bytes; this one has {len(key)}.",
+            f"A heartbeat key has {KEY_BYTES} bytes; this one has {len(key)}.",
             hint="Keys are written as 64 hexadecimal digits.",
         )
     return key
@@ -158,7 +158,7 @@ class Sealer:
             InternalError: The beat is of another pid than the key.
         """
         if self._pid is not None and beat.pid != self._pid:
-            raise InternalError(f"the key of pid {self._pid} cannot seal a beat of pid {beat.pid}")
+            raise InternalError(f"the key of pid {self._pid} cannot encrypt a heartbeat of pid {beat.pid}")
         if os.getpid() != self._process:
             self.fork_recoveries += 1
             self._begin_session()

@@ -87,7 +87,7 @@ static struct bpf_map *find_ops(struct bpf_object *object)
 		each_variable(search.btf, ".struct_ops.link", &search, visit_ops);
 	}
 	if (search.found > 1)
-		fprintf(stderr, "%d sched_ext_ops in this object: taking %s\n", search.found, search.name);
+		fprintf(stderr, "%d sched_ext_ops in this object: using %s\n", search.found, search.name);
 	return search.name ? bpf_object__find_map_by_name(object, search.name) : NULL;
 }
 

@@ -166,7 +166,7 @@ def attack(tmp_path_factory: pytest.TempPathFactory, checkout: Path, verdict: Ve
 
 def test_the_run_ends_in_good_order(attack: Attack) -> None:
     assert attack.exit_code == attack.summary["exit_code"] == 0, attack.stderr
-    assert attack.summary["end_reason"] == "the scenario is over"
+    assert attack.summary["end_reason"] == "scenario finished"
     assert "Traceback" not in attack.stderr
 
 

@@ -269,4 +269,4 @@ def test_without_the_early_capture_the_report_says_why(tmp_path: Path) -> None:
     arguments = ("run", "--headless", "--scheduler", "demo:stall", "--no-early-capture", "--duration", "200")
     summary = call_json(*arguments, env=env)
     assert [(entry["trigger"], entry["dual_path"]) for entry in summary["captures"]] == [("error", None)]
-    assert summary["captures"][0]["early_skipped_reason"] == "early captures were turned off"
+    assert summary["captures"][0]["early_skipped_reason"] == "early captures are turned off"

@@ -1,4 +1,4 @@
-"""What a scenario asks the host for goes through the run's bridge, and is listed when the run is over."""
+"""What a scenario asks the host for goes through the run's bridge, and is listed when the run has ended."""
 
 from __future__ import annotations
 

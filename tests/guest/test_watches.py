@@ -218,7 +218,7 @@ def test_a_watch_on_jiffies_leaves_the_guest_alive_and_usable(tmp_path: Path) ->
         if seen["paused"]["detail"].startswith(f"more than {HITS_PER_S} hits in a second"):
             assert jiffies["hits"] == HITS_PER_S + 1
         else:
-            stood_ms = int(re.findall(r"made the guest stand for (\d+) ms", seen["paused"]["detail"])[0])
+            stood_ms = int(re.findall(r"stopped the guest for (\d+) ms", seen["paused"]["detail"])[0])
             assert stood_ms >= MAX_STOOD_NS / 1e6
             assert 0 < jiffies["hits"] <= HITS_PER_S
         assert jiffies["last_value"] > jiffies["last_old"]

@@ -11,7 +11,7 @@ from ktstr_tui.tui.beats import BeatsPane
 from tests.tui.fakes import FakeSource, drive, press, screen
 
 SENTENCE = (
-    "spin-0[201] silent 2.1 s: runnable 2.0 s in DSQ 0x13, allowed CPUs 1, running there: nothing (idle)"
+    "spin-0[201] silent 2.1 s: runnable for 2.0 s in DSQ 0x13, allowed CPUs 1, running there: nothing (idle)"
 )
 
 
@@ -51,7 +51,7 @@ STALLED: list[ev.Event] = [
 
 
 def test_before_the_first_beat_the_pane_says_what_will_come() -> None:
-    assert "Nobody has beaten yet." in screen(FakeSource([]), "8", size=(160, 60))
+    assert "No heartbeats yet." in screen(FakeSource([]), "8", size=(160, 60))
 
 
 def test_the_silent_come_first_and_ages_are_bars() -> None:
@@ -70,7 +70,7 @@ def test_the_silent_come_first_and_ages_are_bars() -> None:
 
 def test_the_sentence_stands_in_the_bar() -> None:
     shown = " ".join(screen(FakeSource(STALLED), size=(200, 60)).split())
-    assert "spin-0[201] silent 2.1 s: runnable 2.0 s in DSQ 0x13, allowed CPUs 1" in shown
+    assert "spin-0[201] silent 2.1 s: runnable for 2.0 s in DSQ 0x13, allowed CPUs 1" in shown
 
 
 def test_enter_on_a_sender_leads_to_its_cpu() -> None:

@@ -117,7 +117,7 @@ def test_a_new_capture_is_announced_once() -> None:
 
     _app, found = drive(source, steps)
     assert len(found) == 1
-    assert found[0].startswith("error-001: spin-1[201] runnable 4.1 s")
+    assert found[0].startswith("error-001: spin-1[201] runnable for 4.100 s")
 
 
 def test_alerts_are_stepped_through_and_opened() -> None:
@@ -213,7 +213,7 @@ def test_the_log_follows_its_end_until_the_reader_leaves_it() -> None:
         return away, back, "\n".join(rows(app))
 
     _app, (away, back, after) = drive(source, steps)
-    assert "1 new below" in away
+    assert "1 new line below" in away
     assert "brand new" not in away
     assert "brand new" in back
     assert "newer yet" in after

@@ -88,7 +88,7 @@ def test_numbers_and_sizes_stay_short() -> None:
 def test_the_stalled_sentence_answers_what_maintainers_ask() -> None:
     sentence = words.stalled_sentence(Story().report())
     assert sentence == (
-        "spin-1[201] runnable 4.1 s in DSQ 0x7, allowed CPUs 0-1, running there: cpu 0 idle, cpu 1 idle"
+        "spin-1[201] runnable for 4.100 s in DSQ 0x7, allowed CPUs 0-1, running there: cpu 0 idle, cpu 1 idle"
     )
 
 

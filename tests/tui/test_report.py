@@ -46,7 +46,7 @@ def test_the_stalled_task_is_on_top(size: tuple[int, int]) -> None:
     text = screen(with_report(Story().report()), *OPEN, size=size)
     top = " ".join(text.split("\n")[:4])
     assert "ERROR_STALL" in top
-    assert "spin-1[201] runnable 4.1 s in DSQ 0x7, allowed CPUs 0-1" in " ".join(top.split())
+    assert "spin-1[201] runnable for 4.100 s in DSQ 0x7, allowed CPUs 0-1" in " ".join(top.split())
 
 
 def test_sections() -> None:

@@ -53,7 +53,7 @@ def test_the_difference_to_the_early_capture() -> None:
     assert "2.1 s → 4.1 s" in starved
     assert any("999" in line and "no longer runnable" in line for line in lines)
     assert any(line.strip().startswith("+") and line.endswith("new") for line in lines)
-    assert any("0x7" in line and "nr 2 → 6" in line and "nothing was taken out" in line for line in lines)
+    assert any("0x7" in line and "nr 2 → 6" in line and "nothing was consumed" in line for line in lines)
 
 
 def test_without_an_early_capture_the_reason_is_told() -> None:
@@ -65,7 +65,7 @@ def test_without_an_early_capture_the_reason_is_told() -> None:
 def test_other_captures_are_compared_with_the_one_before() -> None:
     ordered = [replace(early(), tag=f"periodic_00{n}", mono_ns=n) for n in range(1, 4)]
     assert baseline(ordered[2], ordered) == (ordered[1], "")
-    assert baseline(ordered[0], ordered) == (None, "there is no earlier capture to compare with")
+    assert baseline(ordered[0], ordered) == (None, "no earlier capture to compare with")
 
 
 def test_a_placeholder_says_why_nothing_is_compared() -> None:

@@ -44,7 +44,7 @@ def test_a_degraded_capture_shows_why_and_the_registers_that_came() -> None:
     source = fed(ev.CaptureTaken(report=report, path=PATH, degraded=DEGRADED))
     text = screen(source, "3", "enter", size=(120, 50))
     assert REASON in text
-    assert "none stopped the guest for it" in text
+    assert "did not stop the guest" in text
     assert "rip=ffffffff8119c05b" in text
     assert PATH in text
     vcpus = screen(source, "3", "enter", "3", size=(120, 40))

@@ -95,7 +95,7 @@ def test_enter_on_a_hit_shows_its_stack() -> None:
     for frame in STACK.frames:
         assert frame.symbol is not None
         assert frame.symbol in first
-    assert "a stop that was made for something else" in latest
+    assert "a stop made for another reason" in latest
 
 
 def test_w_asks_for_an_expression_and_sends_it() -> None:
@@ -164,7 +164,7 @@ def test_delete_removes_and_r_resumes_the_watch_under_the_cursor() -> None:
 
     _app, said = drive(source, steps)
     assert source.commands == [("rewatch", {"slot": 2}), ("unwatch", {"slot": 2})]
-    assert any("Slot 0 is the program's own" in text for text in said)
+    assert any("Slot 0 is reserved" in text for text in said)
 
 
 def test_a_refused_watch_is_told() -> None:

@@ -12,7 +12,7 @@ from ktstr_tui.capture.job import Job
 from ktstr_tui.model.report import VcpuReport
 from ktstr_tui.model.report_files import ABORTED, TIMED_OUT, DegradedReport, degraded_reason
 
-_SILENT = "it did not answer"
+_SILENT = "no response"
 
 
 def degraded_report(job: Job) -> DegradedReport | None:

@@ -23,6 +23,7 @@ from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
+from ktstr_tui.model.text import runnable_for
 
 THRESHOLD = 0.5
 """Of the watchdog timeout."""
@@ -107,7 +108,7 @@ class EarlyCapture:
             task, threshold_ms = self._asked, self._threshold_ms
             if task is None or threshold_ms is None or self._freeze_state() is not FreezeState.IDLE:
                 continue
-            detail = f"{task.comm}[{task.pid}] runnable for {task.age_ms / 1000:.3f} s, past {threshold_ms / 1000:g} s"
+            detail = f"{runnable_for(task.comm, task.pid, task.age_ms)}, past {threshold_ms / 1000:g} s"
             scheduler = self._scheduler
             try:
                 report = await self._capture("early", detail)
@@ -145,7 +146,7 @@ class EarlyCapture:
         if self._failure:
             return self._failure
         if self._threshold_ms is None:
-            return "no sample of this scheduler told its watchdog timeout"
+            return "no sample of this scheduler had its watchdog timeout"
         if self._asked is not None:
             return "the ejection came before the early capture"
         if self._max_age_ms is None:

@@ -5,7 +5,7 @@ early capture finished ─▶ kept ─┬─ its scheduler was ejected and captu
                                 └─ its scheduler left, or the run ended ─────▶ the early one, and that none followed
 
 Both captures are finished, saved, announced and answered before anything happens here, and comparing and writing is
-done by a task of its own in a worker thread: nobody waits for it but the end of the run. One early capture is kept, of
+done by a task of its own in a worker thread: nothing but the end of the run waits for it. One early capture is kept, of
 the scheduler loaded last; which one belongs to which end is told by the count of schedulers in their labels.
 
 A late capture without an early one gets no file: it says by itself that it is alone, and why.
@@ -142,7 +142,7 @@ class Pairs:
             return
         if len(self._waiting) >= MAX_WAITING:
             self.dropped += 1
-            text = f"no dual report of {tag}: {MAX_WAITING} others wait to be written"
+            text = f"no dual report of {tag}: {MAX_WAITING} others are waiting to be written"
             self._emit(Logged(severity="warning", source="captures", text=text))
             return
         skipped = None if record is None else record.skipped_reason

@@ -26,7 +26,7 @@ import trio
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import SCHEMA_DEGRADED, SCHEMA_DUAL, AnyReport, DegradedReport, DualReport
-from ktstr_tui.model.text import printable
+from ktstr_tui.model.text import counted, printable, runnable_for
 
 MAX_NAME_BYTES = 100
 """Of a tag, in a file name."""
@@ -84,8 +84,8 @@ def _summary_of_capture(report: CaptureReport) -> str:
     if report.is_placeholder:
         return f"{head}: failed: {next(iter(report.unavailable.values()), 'unknown reason')}"
     task = report.stalled
-    who = f", first {task.comm}[{task.pid}] after {task.age_ms / 1000:.3f} s" if task is not None else ""
-    return f"{head}: {len(report.tasks)} runnable tasks{who}"
+    who = f", first {runnable_for(task.comm, task.pid, task.age_ms)}" if task is not None else ""
+    return f"{head}: {counted(len(report.tasks), 'runnable task')}{who}"
 
 
 class CaptureStore:

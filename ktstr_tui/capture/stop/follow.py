@@ -21,7 +21,7 @@ from ktstr_tui.model.kinds import WatchState
 from ktstr_tui.model.report import EXIT_KIND_ERROR
 
 HITS_PER_S = 20
-"""Hits in a second, past which the watch is paused."""
+"""Hits per second above which the watch is paused."""
 REARM_AFTER_NS = 5_000_000_000
 """How long a paused watch rests before it is set again."""
 
@@ -156,7 +156,7 @@ class SchedulerWatch:
         self.pauses += 1
         self._rest_since_ns = self._clock()
         self.unarmed.set()
-        detail = f"more than {self._budget.limit} hits in a second; polled meanwhile"
+        detail = f"more than {self._budget.limit} hits in a second; polling for one second instead"
         self._change(self._target(view), "paused", detail)
         try:
             await self.remove()
@@ -185,7 +185,7 @@ class SchedulerWatch:
         # KVM on some hosts has no debug registers to give, and never will.
         self._gave_up = True
         self.unarmed.set()
-        self._change(target, "failed", f"{error.message}; polled instead")
+        self._change(target, "failed", f"{error.message}; polling instead")
         self.armed.set()
 
     def _target(self, view: SchedulerMemory) -> WatchTarget:

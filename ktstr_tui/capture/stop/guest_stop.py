@@ -101,7 +101,7 @@ class GuestStop:
             UsageError: The guest stands on a user's word.
         """
         if self.held is not None:
-            raise UsageError("the guest stands still", "thaw it first")
+            raise UsageError("the guest is frozen", "thaw it first")
         watch = Stopwatch()
         with collector_off():
             with watch.part("stop"):
@@ -115,7 +115,7 @@ class GuestStop:
     # -- on a user's word ------------------------------------------------------------------------------
 
     async def hold(self, request: Request, reason: str) -> None:
-        """Stop the guest until `release`; nothing when it is held already, or nobody waits for it any more."""
+        """Stop the guest until `release`; nothing when it is held already, or no caller waits for it any more."""
         if self.held is not None:
             return
         watch = self._held_watch = Stopwatch()

@@ -107,7 +107,7 @@ class StopInspector:
     def took_early(self, label: Label) -> None:
         """An early capture was taken; it goes with the end of the scheduler that was loaded at its stop."""
         if label.life != self._taker.life:
-            why = "another scheduler was attached in the stop of the early capture"
+            why = "another scheduler was attached during the early capture"
             self._finisher.departed(Departure(label.tag, why, self._early(label.tag)))
         elif self.freeze_state is FreezeState.IDLE:
             self.freeze_state = FreezeState.TOOK_EARLY
@@ -141,7 +141,7 @@ class StopInspector:
             if change.kind == "attached":
                 self._begin_scheduler()
             elif change.kind == "detached":
-                self._depart(self._left or "the scheduler went away, and no stop told how")
+                self._depart(self._left or "the scheduler went away, and no stop caught the reason")
             elif change.kind == "ejected" and self.freeze_state is not FreezeState.DONE:
                 job = await self._take_ejection(change, stop, watch)
                 jobs.append(job)
@@ -224,7 +224,7 @@ class StopInspector:
 
 def _error_detail(change: Change, stop: Stop) -> str:
     if stop.watch_address is None:
-        return f"{_kind(change.exit_kind)}, late: found afterwards, not at the write"
+        return f"{_kind(change.exit_kind)}, late: noticed after the write"
     return f"{_kind(change.exit_kind)}, at the write by vCPU {stop.vcpu}"
 
 

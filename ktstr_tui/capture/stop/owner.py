@@ -56,7 +56,7 @@ class Owner:
         self.abandoned = 0
         """Requests whose requester was gone before their turn."""
         self.unexpected = 0
-        """Stops that nobody waited for any more."""
+        """Stops that no caller was waiting for any more."""
         self._engine = engine
         self._rendezvous = rendezvous
         self._requests = requests
@@ -83,7 +83,7 @@ class Owner:
                 severity: Severity = "info" if isinstance(error, EngineLostError) else "warning"
                 self._emit(Logged(severity=severity, source="coordinator", text=error.message))
             finally:
-                self._requests.close(GuestError("the coordinator has ended"))
+                self._requests.close(GuestError("the run is ending"))
                 try:
                     self._ended(lost)
                     await self._standing.end()

@@ -3,7 +3,7 @@
 Whoever stops the guest owes it a resume. So stopping and resuming are shielded from cancellation between
 the request and the answer, the standing state is a fact of this object, and the coordinator resumes
 whatever stands when it ends. A stop that does not come within the deadline is an error for whoever asked;
-it may still come later, and the coordinator then finds a stop that nobody waits for and lets the guest run
+it may still come later, and the coordinator then finds a stop that no caller waits for and lets the guest run
 on.
 
 The deadline has to stay well under the sched_ext watchdog (30 s at most, a few seconds in tests), because a

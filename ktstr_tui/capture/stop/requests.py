@@ -47,7 +47,7 @@ class RequestQueue:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody serves the queue any more."""
+        """Whether the queue is not served any more."""
         return self._closed is not None
 
     def submit(self, work: Callable[[Request], Awaitable[None]]) -> Request:
@@ -78,7 +78,7 @@ class RequestQueue:
         """
         if len(self._queue) >= MAX_PENDING:
             self.refused += 1
-            raise HostError(f"{MAX_PENDING} requests wait for the guest already", "ask less often")
+            raise HostError(f"{MAX_PENDING} requests are already waiting for the guest", "ask less often")
         request = self.submit(work)
         try:
             await request.done.wait()

@@ -23,7 +23,7 @@ HITS_PER_S = 20
 """Hits of one slot in a second, past which it is paused, unless its user says otherwise."""
 MAX_HITS_PER_S = 1000
 LENGTHS_BYTES = (4, 8)
-NOT_TYPED = "the guest's memory is not readable by type yet"
+NOT_TYPED = "the kernel's BTF is not loaded yet"
 
 State: TypeAlias = Literal["pending", "armed", "paused", "failed", "removed"]
 CaptureHit: TypeAlias = Callable[[str, str | None], Awaitable[str | None]]
@@ -50,7 +50,7 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: A length or a budget that no watch can have.
         """
         if self.length_bytes not in LENGTHS_BYTES:
-            raise UsageError(f"a watch has 4 or 8 bytes, not {self.length_bytes}")
+            raise UsageError(f"a watch covers 4 or 8 bytes, not {self.length_bytes}")
         if not 1 <= self.budget_per_s <= MAX_HITS_PER_S:
             raise UsageError(f"a budget of {self.budget_per_s} hits a second", f"use 1 to {MAX_HITS_PER_S}")
 

@@ -156,7 +156,7 @@ class WatchStops:
             self.counts.pauses += 1
             await self.disarm(watch)
             watch.state = "paused"
-            watch.detail = f"{why}; resume it to go on"
+            watch.detail = f"{why}; resume it to continue"
             self.outbox.append(watch.changed())
 
     def _too_much(self, watch: Watch) -> str | None:
@@ -168,7 +168,7 @@ class WatchStops:
             return f"more than {watch.spec.budget_per_s} hits in a second"
         stood_ns = log.stood_ns(set(watch.stops_ns), now_ns - SECOND_NS)
         if stood_ns > MAX_STOOD_NS:
-            return f"its hits made the guest stand for {stood_ns / 1e6:.0f} ms of a second"
+            return f"its hits stopped the guest for {stood_ns / 1e6:.0f} ms of a second"
         return None
 
     async def _wait_for(self, watch: Watch, reason: str) -> None:

@@ -77,7 +77,7 @@ class UserWatches:
         The watch is set even if the caller is cancelled meanwhile.
 
         Raises:
-            UsageError: The expression means nothing here, cannot be watched, or no slot is free.
+            UsageError: The expression is invalid, cannot be watched, or no slot is free.
             HostError: The accelerator has no debug register left.
             GuestError: The guest is gone, or did not stop in time.
         """
@@ -245,7 +245,7 @@ class UserWatches:
 
     def _find(self, slot: int) -> Watch | None:
         if slot not in SLOTS:
-            raise UsageError(f"slot {slot} is not yours", f"watches are in slots {SLOTS[0]} to {SLOTS[-1]}")
+            raise UsageError(f"slot {slot} is not a user slot", f"user slots are {SLOTS[0]} to {SLOTS[-1]}")
         return self._watches.get(slot)
 
     def _take_slot(self, spec: WatchSpec) -> Watch:
@@ -262,7 +262,7 @@ class UserWatches:
                     f"all {len(SLOTS)} watch slots are taken (slot 0 is reserved for exit_kind)",
                     "remove a watch first",
                 )
-            self._hooks.say(self._drop(failed, "its slot is used again"))
+            self._hooks.say(self._drop(failed, "its slot was reused"))
             free = failed.slot
         return Watch(free, spec, HitBudget(spec.budget_per_s))
 

@@ -87,7 +87,7 @@ async def test_a_watch_is_added_with_what_was_asked(run: Run) -> None:
         ("unwatch", {}, "slot must be of type int"),
         ("rewatch", {"slot": None}, "slot must be of type int"),
         ("dance", {}, "there is no command 'dance'"),
-        ("capture", {"tag": 1}, "a capture's tag must be text"),
+        ("capture", {"tag": 1}, "the tag of a capture must be text"),
     ],
 )
 async def test_odd_arguments_are_refused_by_name(
@@ -112,5 +112,5 @@ async def test_watches_are_listed_even_when_the_guest_is_gone(run: Run) -> None:
     reply = await run_command(Command(id=1, name="watches"), None, run.state)
     (watch,) = reply.result["watches"]
     assert (watch["slot"], watch["expression"], watch["address"], watch["hits"]) == (1, "jiffies", 16, 0)
-    with pytest.raises(GuestError, match="there is no guest"):
+    with pytest.raises(GuestError, match="the guest has not started"):
         await run_command(Command(id=1, name="freeze"), None, run.state)

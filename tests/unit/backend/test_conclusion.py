@@ -165,9 +165,9 @@ async def test_people_hear_of_the_first_eviction_and_the_number_of_all() -> None
     with pytest.raises(GuestError):
         await bridge.capture("x")
     assert [line.text.split(":")[0] for line in lines if isinstance(line, Logged)] == [
-        "64 captures are kept",
-        "capture 66 replaced an earlier one under the same tag, whose file stays",
-        "capture x, asked for by the scenario, could not be made",
+        "0 was dropped for 64; its file is kept (at most 64 captures are held)",
+        "capture 66 replaced an earlier one under the same tag; its file is kept",
+        "capture x, requested by the scenario, could not be taken",
     ]
     assert {reason: count for reason, count in news.drops().items() if count} == {
         "captures-evicted": 3,

@@ -31,7 +31,7 @@ async def test_a_run_ends_when_its_time_is_over_but_not_before_the_guest_is_up()
         assert ending.outcome is None
         ready.set()
         outcome = await ending.wait()
-    assert outcome.reason == "0.001 s are over"
+    assert outcome.reason == "duration of 0.001 s reached"
 
 
 async def test_time_in_which_the_guest_stood_does_not_count(autojump_clock: MockClock) -> None:

@@ -27,7 +27,7 @@ def test_an_orderly_end_is_no_error() -> None:
 def test_a_guest_that_leaves_early_is_at_fault() -> None:
     error = exit_error(ended("poweroff"), finished=False)
     assert isinstance(error, GuestError)
-    assert "before its scenario was over" in error.message
+    assert "before the end of its scenario" in error.message
 
 
 @pytest.mark.parametrize(

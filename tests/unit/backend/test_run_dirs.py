@@ -132,7 +132,7 @@ def test_a_directory_with_foreign_files_is_refused_and_left_alone() -> None:
     foreign.mkdir(parents=True, mode=0o700)
     foreign.parent.chmod(0o700)
     (foreign / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="which no run put there"), take_place("one", "x"):
+    with pytest.raises(UsageError, match="which does not belong to a run"), take_place("one", "x"):
         pass
     assert (foreign / "thesis.txt").read_text() == "years of work"
 

@@ -147,7 +147,7 @@ class FakeEngine:
 
     async def next_registers(self) -> Registers:
         if not self._vcpus_asked:
-            raise InternalError("registers that nobody asked for")
+            raise InternalError("unexpected registers")
         await trio.sleep(self.register_delay_s)
         self._check_alive()
         vcpu = self._vcpus_asked.popleft()

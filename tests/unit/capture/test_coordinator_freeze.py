@@ -180,7 +180,7 @@ async def test_a_capture_taken_is_saved_even_when_the_run_is_cancelled(
 async def test_requests_after_the_end_fail(autojump_clock: MockClock) -> None:
     async with running() as rig:
         pass
-    with pytest.raises(GuestError, match="the coordinator has ended"):
+    with pytest.raises(GuestError, match="the run is ending"):
         await rig.coordinator.freeze("too late")
 
 

@@ -50,8 +50,8 @@ async def test_a_stop_that_times_out_leaves_a_degraded_file_in_place_of_the_plac
         assert (report.step, report.step_index, report.kernel) == ("stalling", 2, "7.2.12-fake")
         assert report.wall_time
         assert [(it.cpu, it.registers, it.unavailable) for it in report.vcpus] == [
-            (0, {}, "it did not answer"),
-            (1, {}, "it did not answer"),
+            (0, {}, "no response"),
+            (1, {}, "no response"),
         ]
         # The stop comes after all; the next capture is whole and knows nothing of it.
         rig.engine.stop_delay_s = 0.0
@@ -107,7 +107,7 @@ async def test_vcpus_that_answer_are_kept_and_the_capture_is_saved_as_well(autoj
         )
         assert [(it.registers.get("rip"), it.unavailable) for it in degraded.vcpus] == [
             (0x1000, None),
-            (None, "it did not answer"),
+            (None, "no response"),
         ]
 
 

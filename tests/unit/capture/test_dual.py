@@ -45,9 +45,9 @@ async def test_an_ejection_without_a_wait_says_that_nobody_waited(autojump_clock
 @pytest.mark.parametrize(
     ("samples", "reason"),
     [
-        ([], "no sample of this scheduler told its watchdog timeout"),
-        ([sample(9000.0, unreadable="torn")], "no sample of this scheduler told its watchdog timeout"),
-        ([sample(9000.0, timeout_ms=None)], "no sample of this scheduler told its watchdog timeout"),
+        ([], "no sample of this scheduler had its watchdog timeout"),
+        ([sample(9000.0, unreadable="torn")], "no sample of this scheduler had its watchdog timeout"),
+        ([sample(9000.0, timeout_ms=None)], "no sample of this scheduler had its watchdog timeout"),
         ([sample(None)], "no task was seen waiting"),
     ],
 )

@@ -274,7 +274,7 @@ async def test_too_many_at_once_are_counted_and_told(autojump_clock: MockClock) 
         it.departed(Departure(tag, "why", None))
     assert it.dropped == 2
     assert [event.text for event in events if isinstance(event, Logged)] == [
-        f"no dual report of early-{number}: 4 others wait to be written" for number in (4, 5)
+        f"no dual report of early-{number}: 4 others are waiting to be written" for number in (4, 5)
     ]
     await it.write_all()
     await it.wait_idle()

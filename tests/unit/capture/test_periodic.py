@@ -179,7 +179,7 @@ async def scenario(count: int, avail_ms: float = 11_000, asked: Asked | None = N
 
 
 async def test_each_is_named_stamped_and_kept_with_its_statistics(autojump_clock: MockClock) -> None:
-    asked = Asked({"nr": 1}, NoScheduler("nobody serves it"), {"nr": 3})
+    asked = Asked({"nr": 1}, NoScheduler("no server on it"), {"nr": 3})
     async with scenario(3, 10_000, asked) as run:
         run.ready.set()
         run.clock.start()
@@ -193,7 +193,7 @@ async def test_each_is_named_stamped_and_kept_with_its_statistics(autojump_clock
     assert [it.scheduler_stats for it in reports] == [{"nr": 1}, None, {"nr": 3}]
     assert [it.scheduler_stats_unavailable for it in reports] == [
         None,
-        "no scheduler: nobody serves it",
+        "no scheduler: no server on it",
         None,
     ]
     bridge = run.rig.bridge
@@ -202,7 +202,7 @@ async def test_each_is_named_stamped_and_kept_with_its_statistics(autojump_clock
     assert [it.tag for it in drained] == [it.tag for it in reports]
     assert [it.stats for it in drained] == [
         {"nr": 1},
-        MissingStats("no scheduler", "nobody serves it"),
+        MissingStats("no scheduler", "no server on it"),
         {"nr": 3},
     ]
     assert [(it.elapsed_ms, it.step_index) for it in drained] == [(3000, 2), (5000, 2), (7000, 2)]
@@ -229,7 +229,7 @@ async def test_fewer_are_taken_where_they_do_not_fit_and_that_is_said(autojump_c
     assert len(run.reports()) == 7
     assert run.said() == ["7 of 64 captures fit into 1.0 s, 100 ms apart"]
     assert {it.scheduler_stats_unavailable for it in run.reports()} == {
-        "relay: the machine has no port for them"
+        "relay: this guest has no statistics port"
     }
 
 
@@ -306,7 +306,7 @@ async def test_other_failures_do_not_end_it(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [HostError("32 requests wait for the guest already"), CaptureFailedError("no")]
+    "error", [HostError("32 requests are already waiting for the guest"), CaptureFailedError("no")]
 )
 async def test_a_refused_one_is_counted(autojump_clock: MockClock, error: KtstrError) -> None:
     async def refuse(*args: object) -> CaptureReport:

@@ -118,9 +118,9 @@ async def test_a_removed_watch_no_longer_stops_the_guest(autojump_clock: MockClo
 @pytest.mark.parametrize("slot", [0, 4, -1])
 async def test_other_slots_are_not_the_users(autojump_clock: MockClock, slot: int) -> None:
     async with watching() as rig:
-        with pytest.raises(UsageError, match=f"slot {slot} is not yours"):
+        with pytest.raises(UsageError, match=f"slot {slot} is not a user slot"):
             await rig.coordinator.watches.remove(slot)
-        with pytest.raises(UsageError, match=f"slot {slot} is not yours"):
+        with pytest.raises(UsageError, match=f"slot {slot} is not a user slot"):
             await rig.coordinator.watches.resume(slot)
 
 
@@ -309,7 +309,7 @@ async def test_few_hits_pause_the_watch_where_each_makes_the_guest_stand_for_lon
         told = rig.of(WatchpointChanged)[-1]
         assert (told.state, told.detail) == (
             "paused",
-            "its hits made the guest stand for 400 ms of a second; resume it to go on",
+            "its hits stopped the guest for 400 ms of a second; resume it to continue",
         )
         assert await watches.resume(1)
         rig.write(COUNTER, 7)

@@ -160,7 +160,7 @@ def test_a_build_tree_gives_both(tmp_path: Path) -> None:
     # A vmlinux of another build would give wrong symbols.
     make_vmlinux(tree, make_btf(WITH_SCX), release="9.9.8-stale")
     assert open_image(tree).vmlinux is None
-    with pytest.raises(UsageError, match="no built kernel tree"):
+    with pytest.raises(UsageError, match="not a built kernel tree"):
         open_image(tmp_path)
 
 

@@ -264,7 +264,7 @@ def test_without_network_an_old_one_goes_on(
     out, err = capsys.readouterr()
     assert out == ""
     assert "no package index" in err
-    assert "going on with QEMU 7.2.22" in err
+    assert "continuing with QEMU 7.2.22" in err
 
 
 def test_one_that_was_asked_for_is_left_alone(

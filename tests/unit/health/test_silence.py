@@ -93,7 +93,7 @@ def test_a_task_on_its_way_to_sleep_has_no_stack_to_be_believed() -> None:
     silent.set(STATE, INTERRUPTIBLE)
     silent.set(ON_CPU, 1)
     found = silent.cause()
-    assert (found.kind, found.reason, found.stack) == ("blocked", "it is just going to sleep", None)
+    assert (found.kind, found.reason, found.stack) == ("blocked", "it is going to sleep", None)
 
 
 def test_a_task_that_is_gone_or_a_zombie_has_exited() -> None:

@@ -64,7 +64,7 @@ def test_what_is_not_delivered_has_a_reason_and_keeps_its_nonce(path: Path) -> N
 
 def test_nobody_states_his_own_stall(path: Path) -> None:
     with bound(path), BeatClient.unix(path) as client:
-        with pytest.raises(UsageError, match="cannot say of itself"):
+        with pytest.raises(UsageError, match="cannot report itself"):
             client.beat(Status.STALL)
         assert client.nonce == 0
         assert not client.counts

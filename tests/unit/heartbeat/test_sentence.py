@@ -30,7 +30,7 @@ RUNNABLE = StallCause(
     [
         (
             RUNNABLE,
-            "runnable 4.1 s in DSQ 0x7, allowed CPUs 0-1, "
+            "runnable for 4.1 s in DSQ 0x7, allowed CPUs 0-1, "
             "running there: spin-0[201] (ext), kworker/1:1[33] (rt)",
         ),
         (
@@ -39,7 +39,7 @@ RUNNABLE = StallCause(
         ),
         (
             StallCause(kind="runnable", sched_class="fair", waiting_ms=250, cpus_allowed="3"),
-            "runnable 0.2 s (fair), allowed CPUs 3, running there: unreadable",
+            "runnable for 0.2 s (fair), allowed CPUs 3, running there: unreadable",
         ),
         (
             StallCause(
@@ -54,7 +54,7 @@ RUNNABLE = StallCause(
         (StallCause(kind="blocked", state="D"), "blocked (D)"),
         (
             StallCause(kind="running", cpu=0, sched_class="ext", vcpu_ms=4000),
-            "runs on CPU 0 (ext), which got 4.0 s of host CPU, and does not beat",
+            "runs on CPU 0 (ext), which got 4.0 s of host CPU, but sends no heartbeats",
         ),
         (
             StallCause(kind="no-host-cpu", cpu=1, vcpu_ms=20),
@@ -71,4 +71,4 @@ def test_the_cause_in_words(cause: StallCause, words: str) -> None:
 
 def test_who_is_not_known_by_name_or_cause() -> None:
     assert stall_sentence("", 4711, 2000, None, False) == "pid[4711] silent 2.0 s"
-    assert stall_sentence("spin-0", 9, 1000, None, True) == "spin-0[9] has never beaten in 1.0 s"
+    assert stall_sentence("spin-0", 9, 1000, None, True) == "spin-0[9] has sent no heartbeat for 1.0 s"

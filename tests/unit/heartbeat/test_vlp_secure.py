@@ -209,7 +209,7 @@ def test_a_child_process_takes_a_salt_of_its_own(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_sealer_with_a_key_of_its_own_seals_for_its_pid_only() -> None:
-    with pytest.raises(InternalError, match="pid 2 cannot seal a beat of pid 3"):
+    with pytest.raises(InternalError, match="pid 2 cannot encrypt a heartbeat of pid 3"):
         Sealer(agent_key(KEY, 2), 2).seal(Beat(Status.OK, 3, 1, 1, 0))
 
 

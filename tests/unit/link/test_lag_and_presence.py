@@ -67,7 +67,7 @@ def test_a_life() -> None:
     assert verdict(presence) == "live"
     clock.now_ns += 1
     assert verdict(presence) == "gone"
-    assert presence.reason == "nothing heard from the backend for 3 s"
+    assert presence.reason == "no message from the backend for 3 s"
     presence.heard()
     assert verdict(presence) == "live"
     assert presence.reason == ""

@@ -166,7 +166,7 @@ def test_junk_after_the_header_is_no_reason_to_fail(tmp_path: Path, junk: bytes)
 def test_damage_in_words() -> None:
     damage = Damage(truncated=True, bad_chunks=2, undecodable=1, lost_bytes=9)
     assert damage.in_words == (
-        "the end is torn off (9 bytes of an unfinished chunk), 2 damaged chunks, 1 events of another version"
+        "the end is cut off (9 bytes of an unfinished chunk), 2 damaged chunks, 1 event of another version"
     )
     assert Damage().in_words == ""
 

@@ -120,7 +120,7 @@ def test_holes_and_damage_are_told(tmp_path: Path) -> None:
     statistics = played.statistics()
     assert (statistics.folded, statistics.gaps, statistics.missing) == (7, 2, 3)
     assert statistics.truncated
-    assert played.connection_reason.startswith("the end is torn off")
+    assert played.connection_reason.startswith("the end is cut off")
 
 
 def test_cancelling_a_replay_closes_it(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def dead_pid() -> int:
 def test_none(runs: Runs) -> None:
     assert list_runs(runs.path) == []
     assert list_runs(runs.path / "missing") == []
-    with pytest.raises(UsageError, match="no run is going on") as caught:
+    with pytest.raises(UsageError, match="no run is in progress") as caught:
         choose_run(None, runs.path)
     assert "ktstr-tui run" in caught.value.hint
 
@@ -75,7 +75,7 @@ def test_the_only_run_needs_no_name(runs: Runs) -> None:
 def test_several_must_be_named(runs: Runs) -> None:
     runs.add("one")
     runs.add("two")
-    with pytest.raises(UsageError, match="2 runs are going on") as caught:
+    with pytest.raises(UsageError, match="2 runs are in progress") as caught:
         choose_run(None, runs.path)
     assert "one: 7.2.12, demo:fifo" in caught.value.hint
     assert "two: 7.2.12, demo:fifo" in caught.value.hint
@@ -94,11 +94,11 @@ def test_stale_runs_say_why(runs: Runs) -> None:
         "zlive": "",
         "bare": "no readable run.json",
         "junk": "no readable run.json",
-        "deaf": "nobody answers on its socket",
+        "deaf": "no response on its socket",
         "gone": f"its process {pid} is gone",
     }
     assert next(iter(found)) == "zlive"
-    with pytest.raises(UsageError, match="run deaf does not go on: nobody answers"):
+    with pytest.raises(UsageError, match="run deaf is not in progress: no response"):
         choose_run("deaf", runs.path)
 
 
@@ -133,5 +133,5 @@ def test_a_directory_here_needs_no_slash(runs: Runs, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("path", ["./nothing", "..", "/"])
 def test_a_path_without_sockets(runs: Runs, path: str) -> None:
-    with pytest.raises(UsageError, match="does not lead to a run"):
+    with pytest.raises(UsageError, match="is not the directory of a run"):
         choose_run(path, runs.path)

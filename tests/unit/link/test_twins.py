@@ -62,7 +62,7 @@ async def handle(command: Command) -> Reply:
             report = msgspec.structs.replace(REPORT, tag=str(tag))
         return command.done(report=msgspec.to_builtins(report), path=f"/data/{tag}.json")
     if command.name == "thaw":
-        raise GuestError("there is no guest", "start one")
+        raise GuestError("the guest has not started", "start one")
     return command.done(changed=command.name != "freeze")
 
 
@@ -159,7 +159,7 @@ def test_events_of_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str
     events_command(str(path), False, True)
     captured = capsys.readouterr()
     assert [json.loads(line)["seq"] for line in captured.out.splitlines()] == [1, 2, 3, 4]
-    assert "the end is torn off (50 bytes" in captured.err
+    assert "the end is cut off (50 bytes" in captured.err
     with pytest.raises(UsageError, match="cannot be followed"):
         events_command(str(path), True, True)
     (tmp_path / "junk").write_text("x")
@@ -193,12 +193,12 @@ def test_a_failed_capture_is_an_error_with_data(backend: Backend, capsys: pytest
 
 def test_freeze_thaw_end(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
     freeze_command("tour", False)
-    assert capsys.readouterr().out == "the guest stood still already\n"
+    assert capsys.readouterr().out == "the guest was already frozen\n"
     end_command("tour", False)
     assert capsys.readouterr().out == "the run is ending\n"
     end_command("tour", True)
     assert json.loads(capsys.readouterr().out) == {"changed": True}
-    with pytest.raises(GuestError, match="there is no guest"):
+    with pytest.raises(GuestError, match="the guest has not started"):
         thaw_command("tour", False)
 
 

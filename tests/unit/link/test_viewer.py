@@ -129,7 +129,7 @@ def test_a_restarted_backend_is_another_run(tmp_path: Path) -> None:
             assert viewer.state == first.stream.state
             refused = await viewer.command("capture")
             assert refused.error is not None
-            assert (refused.error.message, refused.error.fault) == ("the backend is not there", "host")
+            assert (refused.error.message, refused.error.fault) == ("the backend is not connected", "host")
             with Backend(tmp_path / "run") as second:
                 second.emit(*logs("other"))
                 await looking.until(lambda: viewer.state == second.stream.state)
@@ -145,7 +145,7 @@ def test_a_restarted_backend_is_another_run(tmp_path: Path) -> None:
 def test_nobody_there(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with Viewer(tmp_path) as viewer:
-            with pytest.raises(HostError, match="no run answers"):
+            with pytest.raises(HostError, match="no run responds"):
                 await viewer.connect(timeout_s=0.05)
             assert viewer.connection == "connecting"
 
@@ -197,7 +197,7 @@ def test_a_command_whose_connection_breaks_does_not_wait_for_ever(tmp_path: Path
                 await asyncio.to_thread(backend.stop)
                 error = (await asking).error
                 assert error is not None
-                assert error.message == "the connection broke before the answer came"
+                assert error.message == "the connection broke before the reply arrived"
 
     play(scenario())
 
@@ -306,7 +306,7 @@ def test_a_backend_that_falls_silent_is_gone(tmp_path: Path) -> None:
                 events.flowing.clear()
                 control.flowing.clear()
                 await looking.until(lambda: viewer.connection == "gone")
-                assert viewer.connection_reason.startswith("nothing heard")
+                assert viewer.connection_reason.startswith("no message")
                 events.flowing.set()
                 control.flowing.set()
                 backend.emit(*logs("2"))

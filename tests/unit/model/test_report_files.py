@@ -44,7 +44,7 @@ DEGRADED = DegradedReport(
     reason=degraded_reason(TIMED_OUT, 2000.4, 1, 2, "reading registers took longer than 2 s"),
     vcpus=(
         VcpuReport(cpu=0, registers={"rip": 2**64 - 1}),
-        VcpuReport(cpu=1, unavailable="it did not answer"),
+        VcpuReport(cpu=1, unavailable="no response"),
     ),
     watchpoint_hit=True,
     exit_kind=1026,
@@ -96,7 +96,7 @@ def test_any_content_comes_back(report: Any) -> None:  # noqa: ANN401
 
 @pytest.mark.parametrize("report", [LATE, DEGRADED, DUAL], ids=lambda report: report.schema)
 def test_a_missing_schema_is_refused_though_the_layout_has_a_default(report: object) -> None:
-    with pytest.raises(UsageError, match="there is no schema; known are 'single', 'dual', 'degraded'"):
+    with pytest.raises(UsageError, match="no schema; known are 'single', 'dual', 'degraded'"):
         decode_report(encoded(report, schema=...))
 
 
@@ -141,7 +141,7 @@ def test_what_is_no_report_is_refused(data: bytes, words: str) -> None:
         (DUAL, {"outcome": ...}, "outcome"),
         (DUAL, {"diff": []}, "diff"),
         (DUAL, {"early": 5}, "not an object of early"),
-        (DUAL, {"early": {}}, "there is no schema of early; known here are 'single'"),
+        (DUAL, {"early": {}}, "no schema of early; known here are 'single'"),
         (DUAL, {"early": {"schema": "degraded"}}, "schema 'degraded' of early is not known"),
         (DUAL, {"late": {"schema": "dual"}}, "of late is not known; known here are 'single', 'degraded'"),
         (DUAL, {"late": {"schema": "single"}}, "its late capture: Object missing required field `tag`"),

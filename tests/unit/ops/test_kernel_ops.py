@@ -204,11 +204,11 @@ async def test_what_the_kernel_protects_is_not_written_to(open_ops: OpenOps, add
     ("target", "value", "why"),
     [
         (Symbol("knop"), U32(1), "no symbol 'knop'"),
-        (Symbol("runqueues"), U32(1), "once for each CPU"),
+        (Symbol("runqueues"), U32(1), "is a per-CPU variable"),
         (Symbol("table"), Bytes(b"x" * 17), "room for 16 bytes"),
         (Symbol("table"), Int(5), "size of table is not known"),
         (Symbol("table"), Bytes(b""), "no bytes"),
-        (KNOB, Span(4), "nothing to write"),
+        (KNOB, Span(4), "no bytes to write"),
         (Kva(IMAGE + k.KNOB + 2), U32(1), "not aligned to 4"),
         (Kva(IMAGE + k.KNOB + 4), U64(1), "not aligned to 8"),
         (Direct(IMAGE + k.KNOB), U32(1), "not in the direct map"),
@@ -219,7 +219,7 @@ async def test_what_the_kernel_protects_is_not_written_to(open_ops: OpenOps, add
         (PerCpuField("runqueues", "nr_running", 2), Int(1), "no CPU 2"),
         (PerCpuField("runqueues", "curr[0]", 0), Int(1), "through a pointer"),
         (PerCpuField("runqueues", "nothing", 0), Int(1), "no member 'nothing'"),
-        (PerCpuField("runqueues", "curr->x", 0), Int(1), "no member of a per-CPU variable"),
+        (PerCpuField("runqueues", "curr->x", 0), Int(1), "not a member of a per-CPU variable"),
         (PerCpuField("knob", "", 0), U32(1), "not per CPU"),
         (Kva(IMAGE + k.TABLE), Bytes(b"x" * (MAX_WRITE_BYTES + 1)), "at most 4096"),
     ],
@@ -248,13 +248,13 @@ async def test_reads_that_do_not_fit_an_answer_are_not_made(open_ops: OpenOps) -
         assert (await ops.ops.run(op, "x", reply_bytes=5000)).success
         result = await ops.ops.run(op, "x", reply_bytes=4100)
         assert result.reason == "4096 bytes do not fit into an answer of 4100"
-        assert "bits are set by writes" in (await ops.read(KNOB, OrU32(1))).reason
+        assert "bits can be set by writes" in (await ops.read(KNOB, OrU32(1))).reason
 
 
 async def test_before_memory_is_typed_nothing_can_be_asked(open_ops: OpenOps) -> None:
     async with open_ops() as ops:
         ops.ops.attach(None)
-        assert "not readable by type yet" in (await ops.read(KNOB, U32())).reason
+        assert "BTF is not loaded yet" in (await ops.read(KNOB, U32())).reason
 
 
 # -- the audit -------------------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ async def test_no_write_without_an_audit_trail(open_ops: OpenOps) -> None:
         ops.trail.path.mkdir()
         result = await ops.write(KNOB, U32(77))
         assert isinstance(result.error, HostError)
-        assert "no write without an audit trail" in result.reason
+        assert "refusing to write: the audit log" in result.reason
         assert ops.kernel.get(k.KNOB) == 10
         assert (await ops.read(KNOB, U32())).success
 

@@ -50,18 +50,18 @@ Spoil = Callable[[OpsKernel], object]
         (lambda it: it.put(it.member(0), 43, 4), weight(), Int(1), "not its task"),
         (lambda it: it.put(it.member(k.THREAD_PID), 0), weight(), Int(1), "not its task"),
         (lambda it: it.put(it.member(k.EXIT_STATE), 16, 4), weight(), Int(1), "is exiting"),
-        (lambda it: it.task(k.PID, k.START_NS + 1, b"heir"), weight(), Int(1), "another task by now: heir"),
+        (lambda it: it.task(k.PID, k.START_NS + 1, b"heir"), weight(), Int(1), "now another task: heir"),
         (lambda it: None, weight(start_ns=None), Int(1), "needs its start time"),
         (lambda it: None, weight(field="scx.wait"), Int(1), "no member scx.wait"),
         (lambda it: None, weight(field="scx.dsq.id"), Int(1), "no member scx.dsq.id"),
-        (lambda it: None, weight(field="scx->dsq"), Int(1), "no path of members"),
+        (lambda it: None, weight(field="scx->dsq"), Int(1), "not a path of members"),
         (lambda it: None, weight(field="bits.in_iowait"), Int(1), "bit field"),
-        (lambda it: None, weight(field="scx.dsq"), Int(1), "no integer"),
-        (lambda it: None, weight(field="scx"), Bytes(b"x" * 0x40), "no integer"),
+        (lambda it: None, weight(field="scx.dsq"), Int(1), "not an integer"),
+        (lambda it: None, weight(field="scx"), Bytes(b"x" * 0x40), "not an integer"),
         (lambda it: None, weight(), U64(1), "has 4 bytes, not 8"),
         (lambda it: None, weight(field="comm"), Bytes(b"x"), "has 16 bytes, not 1"),
         (lambda it: it.put(it.member(24), k.FAIR_CLASS), weight(), Int(1), "not scheduled by sched_ext"),
-        (lambda it: it.put(it.member(32), 1, 4), weight(), Int(1), "is on a CPU"),
+        (lambda it: it.put(it.member(32), 1, 4), weight(), Int(1), "is running on a CPU"),
     ],
 )
 async def test_every_layer_before_a_task_refuses_and_changes_nothing(
@@ -103,7 +103,7 @@ async def test_a_task_that_goes_away_at_the_write_is_told_with_what_was_written(
     async with open_ops(ram=Exiting) as ops:
         Exiting.kernel = ops.kernel
         result = await ops.write(weight(), Int(250))
-        assert "went away at the moment of the write" in result.reason
+        assert "went away during the write" in result.reason
         assert "(1 of 1 entries were written)" in result.reason
         (line,) = ops.lines()
         assert (line["ok"], line["entries"][0]["before"]) == (False, 100)

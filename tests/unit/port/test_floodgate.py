@@ -139,7 +139,7 @@ def test_too_much_text_is_left_out_counted_and_said_where_it_is_missing() -> Non
     assert gate.statistics().dropped_text_bytes == {"Stdout": left_out}
     assert gate.statistics().dropped == {"Stdout: too many": left_out // len(block)}
     later = said(list(gate.admit([out("again")], 2 * SECOND)))
-    assert later == f"\n[ktstr-tui: {left_out} bytes of Stdout left out here: too many]\nagain"
+    assert later == f"\n[ktstr-tui: {left_out} bytes of Stdout left out here: rate limit]\nagain"
     assert said(list(gate.admit([out("more")], 2 * SECOND))) == "more"
 
 

@@ -133,7 +133,7 @@ async def test_the_last_words_of_a_guest_that_is_gone_are_read(dead_machine: Mac
         await port.guest.aclose()
     outcome = await ending.wait()
     assert outcome.error is None
-    assert outcome.reason == "the scenario is over"
+    assert outcome.reason == "scenario finished"
 
 
 async def test_a_port_that_never_ends_does_not_hold_up_the_end(

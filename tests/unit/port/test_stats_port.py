@@ -85,9 +85,9 @@ async def test_statistics_and_their_meaning() -> None:
     ("answer", "kind", "words"),
     [
         (
-            b'{"ktstr_relay_error":"no scheduler","detail":"nobody serves it"}',
+            b'{"ktstr_relay_error":"no scheduler","detail":"no server on it"}',
             NoScheduler,
-            "nobody serves it",
+            "no server on it",
         ),
         (b'{"ktstr_relay_error":"timeout"}', Timeout, "timeout"),
         (b'{"ktstr_relay_error":"closed","detail":"gone"}', RelayError, "closed: gone"),
