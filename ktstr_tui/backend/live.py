@@ -27,12 +27,11 @@ from ktstr_tui.backend.run_dirs import RunDirs
 from ktstr_tui.capture.accessor import AccessorState, WorkerState
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.bridge_news import BridgeNews
-from ktstr_tui.capture.coordinator import Coordinator
+from ktstr_tui.capture.coordinator import Coordinator, Copiers, Keeping
 from ktstr_tui.capture.periodic import PeriodicCaptures
 from ktstr_tui.capture.report.collect import collect, warm_up
-from ktstr_tui.capture.report.dual import EarlyCapture
+from ktstr_tui.capture.report.dual import EarlyCapture, EarlySamples
 from ktstr_tui.capture.report.store import CaptureStore
-from ktstr_tui.capture.stamp import EarlyRecord
 from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.capture.watch.scenario_watches import ScenarioWatches
 from ktstr_tui.guest.machine import Machine
@@ -161,22 +160,19 @@ class LiveGuest:
         self.bridge = SnapshotBridge(self._capture_for_guest, on_event=self._bridge_news.tell)
         self.bridge.with_accessor_state(self._accessor)
         self._store = CaptureStore(setup.place.data_dir / "captures", emit)
+        samples = EarlySamples(off=_why_no_early(config))
         self.coordinator = coordinator = Coordinator(
             machine.gdb,
             self._on_coordinator,
-            collect=collect,
-            warm_up=warm_up,
-            store=self._store,
-            bridge=self.bridge,
+            Copiers(collect, warm_up),
+            held.frozen,
+            keeping=Keeping(self._store, self.bridge),
             now=now,
-            frozen=held.frozen,
-            early=self._record_early,
+            early=samples,
         )
         self.stats = StatsPort(machine.stats, lambda: coordinator.frozen)
-        self.early = EarlyCapture(
-            coordinator.capture, lambda: coordinator.freeze_state, emit, off=_why_no_early(config)
-        )
-        self.kernel_ops = KernelOps(coordinator, emit, held.audit, held.writable)
+        self.early = EarlyCapture(coordinator, samples, emit)
+        self.kernel_ops = KernelOps(coordinator, emit, held.audit, held.writable, coordinator.memory)
         """Reads and, if the run allows it, writes of the guest's kernel memory."""
         self._guest_ops = GuestKernelOps(self.kernel_ops, self.bridge, self._outbox.reply, clock)
         claims = KernelClaims(emit)
@@ -209,10 +205,6 @@ class LiveGuest:
         watches = ScenarioWatches(self.coordinator.watches, self.bridge)
         swaps = SwapWatch(self._stream.emit, self.bridge)
         return GuestRequests(self._outbox.reply, self.bridge, watches.watch, swaps, self._must_wait)
-
-    # The coordinator is made before the early capture, which it asks only when a scheduler is ejected.
-    def _record_early(self, tag: str | None) -> EarlyRecord:
-        return self.early.record(tag)
 
     def _on_coordinator(self, event: Event) -> None:
         self._stream.emit(event)

@@ -110,8 +110,7 @@ class Opening:
             raise
         self._watchers.claims.found(view.symbols.find("_text"), view.space)
         self._watchers.accessor.publish()
-        self._watchers.coordinator.attach_view(view)
-        self._watchers.kernel_ops.attach(view)
+        self._watchers.coordinator.memory_typed(view)
         with trio.move_on_after(ARM_S) as late:
             await self._watchers.coordinator.armed.wait()
         if late.cancelled_caught:

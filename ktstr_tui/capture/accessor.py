@@ -1,9 +1,9 @@
 """How far the worker that types the guest's memory has come, and waiting for it to come further.
 
 The worker publishes once when memory is first readable by type, and again whenever a scheduler swap made it
-look anew; each publish bumps a sequence number. Whoever swaps a scheduler remembers the number from before
+look again; each publish bumps a sequence number. Who swaps a scheduler remembers the number from before
 and waits until it passed. The numbers are the truth and the event only wakes: every waiter looks again
-after it woke, so a wake-up too many does no harm. An error tells "still trying, wait longer" from "gave up,
+after it woke, so a wake-up too many does no harm. An error distinguishes "still trying, wait longer" from "gave up,
 do not retry".
 
 Publishing happens on the trio thread; a worker thread goes through ``trio.from_thread.run_sync``.
@@ -54,7 +54,7 @@ class AccessorState:
         return self._seqno
 
     def publish(self) -> int:
-        """Memory is readable by type, anew. Returns the new sequence number."""
+        """Note that memory is readable by type (again); returns the new sequence number."""
         if self._state is WorkerState.FAILED_PERMANENTLY:
             raise InternalError("the accessor worker published after it had given up")
         self._state = WorkerState.SUCCEEDED

@@ -1,18 +1,18 @@
 """The snapshot bridge: where a scenario asks for captures and where all captures of a run are kept for it.
 
 Requests go through callbacks, so that the same scenario code runs against a real machine and in a unit
-test. Results are kept by tag (see `snapshots`) until somebody drains them. What waits (captures, kernel
-operations, the accessor's two waits) belongs to trio; everything else may be called from any thread.
+test. Results are kept by tag (see `snapshots`) until somebody drains them. A bridge belongs to the trio thread.
 
-Which bridge is "the" bridge is a matter of the task tree, not of the process: see `active`.
+`drain`, `drain_ordered`, `drain_kernel_ops`, `event_count`, `is_empty`, `kernel_op_value` and the two `capture`
+methods are kept for scenarios that are written in Python; the program itself uses the others.
+
 """
 
 from __future__ import annotations
 
 import re
-import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, Self, cast
 
 import msgspec
@@ -29,6 +29,7 @@ from ktstr_tui.capture.snapshots import (
     Stats,
 )
 from ktstr_tui.model.errors import InternalError, UsageError
+from ktstr_tui.model.missing_stats import MissingStats
 from ktstr_tui.model.report import CaptureReport
 
 __all__ = [
@@ -91,7 +92,7 @@ class SnapshotBridge:
     """Asks for captures and keeps them.
 
     Args:
-        capture: Makes the capture of a tag; None when there is none to be had, or an error that says why.
+        capture: Makes the capture of a tag; None when there is no report, or an error that says why.
         on_event: Told of every bridge event as it happens, besides the log.
     """
 
@@ -106,7 +107,6 @@ class SnapshotBridge:
         self._register_watch: Callable[[str], None] | None = None
         self._kernel_op: Callable[[Any], Awaitable[BridgedReply]] | None = None
         self._accessor: AccessorState | None = None
-        self._lock = threading.Lock()
         self._snapshots = Snapshots()
         self._kernel_ops: deque[tuple[str, BridgedReply]] = deque()
         self._kernel_ops_dropped = 0
@@ -136,7 +136,7 @@ class SnapshotBridge:
     # -- captures ----------------------------------------------------------------------------------------
 
     async def capture(self, name: str) -> bool:
-        """Capture and store under ``name``; False (and an event) when there was no report to be had.
+        """Capture and store under ``name``; False (and an event) when no report is available.
 
         Raises:
             KtstrError: The callback said why there is none; the event is logged all the same.
@@ -153,7 +153,7 @@ class SnapshotBridge:
             report = await self._capture(name)
         finally:
             if report is None:
-                self._log([CaptureUnavailable(name)])
+                self._log(CaptureUnavailable(name))
         if report is None:
             return False
         self._store(name, report, None, None, step_index)
@@ -183,23 +183,27 @@ class SnapshotBridge:
         elapsed_ms: int | None,
         step_index: int | None,
     ) -> None:
-        with self._lock:
-            events = list(self._snapshots.store(name, report, stats, elapsed_ms, step_index))
-            self._evicted += sum(isinstance(event, Eviction) for event in events)
-        self._log(events)
+        missing = MissingStats("no scheduler binary")
+        event = self._snapshots.store(
+            DrainedSnapshot(
+                tag=name,
+                report=report,
+                stats=missing if stats is None else stats,
+                elapsed_ms=elapsed_ms,
+                step_index=step_index,
+            )
+        )
+        if event is not None:
+            self._evicted += isinstance(event, Eviction)
+            self._log(event)
 
-    def _log(self, events: Iterable[BridgeEvent]) -> None:
-        events = list(events)
-        with self._lock:
-            for event in events:
-                self._snapshots.push_event(event)
+    def _log(self, event: BridgeEvent) -> None:
+        self._snapshots.push_event(event)
         if self._on_event is not None:
-            for event in events:
-                self._on_event(event)
+            self._on_event(event)
 
     def __len__(self) -> int:
-        with self._lock:
-            return len(self._snapshots.reports)
+        return len(self._snapshots.kept)
 
     def __bool__(self) -> bool:
         # An empty bridge is still a bridge.
@@ -211,49 +215,36 @@ class SnapshotBridge:
 
     def has(self, name: str) -> bool:
         """Whether a report is kept under ``name``: a late placeholder must not replace a real one."""
-        with self._lock:
-            return name in self._snapshots.reports
+        return name in self._snapshots.kept
 
     def periodic_real_count(self) -> int:
         """How many periodic captures carry real state, placeholders left out."""
-        with self._lock:
-            return sum(
-                is_periodic_tag(tag) and not report.is_placeholder
-                for tag, report in self._snapshots.reports.items()
-            )
+        return sum(
+            is_periodic_tag(tag) and not entry.report.is_placeholder
+            for tag, entry in self._snapshots.kept.items()
+        )
 
     # -- the four drains -----------------------------------------------------------------------------------
 
     def drain(self) -> dict[str, CaptureReport]:
-        """Hand out all reports and keep none. Without order; statistics, times and steps are dropped."""
-        with self._lock:
-            reports = dict(self._snapshots.reports)
-            self._snapshots.clear()
-        return reports
+        """Hand out all reports and keep none; statistics, times and steps are dropped."""
+        return {entry.tag: entry.report for entry in self._snapshots.take()}
 
     def drain_ordered(self) -> list[tuple[str, CaptureReport]]:
         """Hand out all reports, the latest of each tag, in the order of their last insertion."""
-        with self._lock:
-            entries, events = self._snapshots.take_ordered("drain_ordered")
-        self._log(events)
-        return [(entry.tag, entry.report) for entry in entries]
+        return [(entry.tag, entry.report) for entry in self._snapshots.take()]
 
     def drain_ordered_with_stats(self) -> list[DrainedSnapshot]:
-        """As `drain_ordered`, each with its statistics (or why there are none), time and step."""
-        with self._lock:
-            entries, events = self._snapshots.take_ordered("drain_ordered_with_stats")
-        self._log(events)
-        return entries
+        """Hand out as `drain_ordered`, each with its statistics (or why there are none), time and step."""
+        return self._snapshots.take()
 
     def drain_events(self) -> list[BridgeEvent]:
         """Hand out the event log in order; one `EventLogTruncated` ends it if any event was lost."""
-        with self._lock:
-            return self._snapshots.take_events()
+        return self._snapshots.take_events()
 
     def event_count(self) -> int:
         """Events in the log, without the `EventLogTruncated` that a drain would add."""
-        with self._lock:
-            return len(self._snapshots.events)
+        return len(self._snapshots.events)
 
     # -- watches -------------------------------------------------------------------------------------------
 
@@ -267,14 +258,13 @@ class SnapshotBridge:
             WatchRefusedError: All slots are taken, or no callback is there. The callback's own error passes
                 through.
         """
-        with self._lock:
-            if self._watch_count >= MAX_WATCH_SNAPSHOTS:
-                raise WatchRefusedError(
-                    f"watch {symbol!r}: cap exceeded, all {MAX_WATCH_SNAPSHOTS} user watch slots are taken "
-                    "(slot 0 is reserved for exit_kind)",
-                    "remove a watch, or capture at a point in time instead",
-                )
-            self._watch_count += 1
+        if self._watch_count >= MAX_WATCH_SNAPSHOTS:
+            raise WatchRefusedError(
+                f"watch {symbol!r}: cap exceeded, all {MAX_WATCH_SNAPSHOTS} user watch slots are taken "
+                "(slot 0 is reserved for exit_kind)",
+                "remove a watch, or capture at a point in time instead",
+            )
+        self._watch_count += 1
         try:
             if self._register_watch is None:
                 raise WatchRefusedError(
@@ -288,15 +278,13 @@ class SnapshotBridge:
 
     def release_watch(self) -> None:
         """Give a slot back."""
-        with self._lock:
-            if self._watch_count == 0:
-                raise InternalError("a watch slot was released that nobody held")
-            self._watch_count -= 1
+        if self._watch_count == 0:
+            raise InternalError("a watch slot was released that nobody held")
+        self._watch_count -= 1
 
     def watch_count(self) -> int:
         """User watches registered now."""
-        with self._lock:
-            return self._watch_count
+        return self._watch_count
 
     # -- kernel operations ---------------------------------------------------------------------------------
 
@@ -310,25 +298,22 @@ class SnapshotBridge:
 
     def record_kernel_op_reply(self, tag: str, reply: BridgedReply) -> None:
         """Log the reply of an operation that was run elsewhere (one that came over the wire)."""
-        with self._lock:
-            if len(self._kernel_ops) >= MAX_STORED_KERNEL_OPS:
-                self._kernel_ops.popleft()
-                self._kernel_ops_dropped += 1
-            self._kernel_ops.append((tag, reply))
+        if len(self._kernel_ops) >= MAX_STORED_KERNEL_OPS:
+            self._kernel_ops.popleft()
+            self._kernel_ops_dropped += 1
+        self._kernel_ops.append((tag, reply))
 
     def drain_kernel_ops(self) -> list[tuple[str, BridgedReply]]:
         """Hand out the replies in order and keep none."""
-        with self._lock:
-            replies = list(self._kernel_ops)
-            self._kernel_ops.clear()
+        replies = list(self._kernel_ops)
+        self._kernel_ops.clear()
         return replies
 
     def kernel_op_value(self, tag: str) -> object | None:
         """First value of the first successful read logged under ``tag``; None without one. Drains nothing."""
-        with self._lock:
-            for logged, reply in self._kernel_ops:
-                if logged == tag and reply.success and reply.read_values:
-                    return cast("object", reply.read_values[0])
+        for logged, reply in self._kernel_ops:
+            if logged == tag and reply.success and reply.read_values:
+                return cast("object", reply.read_values[0])
         return None
 
     # -- the accessor worker -------------------------------------------------------------------------------
@@ -362,13 +347,12 @@ class SnapshotBridge:
 
     def statistics(self) -> BridgeStatistics:
         """Counters so far."""
-        with self._lock:
-            return BridgeStatistics(
-                stored=len(self._snapshots.reports),
-                events=len(self._snapshots.events),
-                events_dropped=self._snapshots.events_dropped,
-                evicted=self._evicted,
-                kernel_ops=len(self._kernel_ops),
-                kernel_ops_dropped=self._kernel_ops_dropped,
-                watches=self._watch_count,
-            )
+        return BridgeStatistics(
+            stored=len(self._snapshots.kept),
+            events=len(self._snapshots.events),
+            events_dropped=self._snapshots.events_dropped,
+            evicted=self._evicted,
+            kernel_ops=len(self._kernel_ops),
+            kernel_ops_dropped=self._kernel_ops_dropped,
+            watches=self._watch_count,
+        )

@@ -3,7 +3,7 @@
 The bridge forgets on purpose: it keeps the newest 64 reports and the latest of each tag. The files of the reports that
 it lets go stay, so nothing is lost, but whoever counts captures at the end has to know why some are not listed. A guest
 may bring this about as often as it may ask for captures, so only the first of each kind becomes a line of the log. An
-invariant that does not hold is our defect, and always told.
+invariant that does not hold is our defect, and always reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PLAIN: dict[type[BridgeEvent], str] = {
 
 
 class BridgeNews:
-    """Counts the events of one bridge and tells those that people should know of.
+    """Counts the events of one bridge and reports those that people should know of.
 
     Args:
         emit: Takes events.

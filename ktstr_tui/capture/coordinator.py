@@ -1,15 +1,16 @@
 """The freeze coordinator: what others may ask of the one owner of the engine.
 
 Every method that stops the guest makes a request of it, puts it in the owner's queue, and waits for the answer; so
-nothing here touches the stub, and whoever asks may be cancelled at any time. A freeze whose requester went away is
+nothing here touches the engine, and whoever asks may be cancelled at any time. A freeze whose requester went away is
 undone, a capture is finished all the same.
 
-Each part is a file of its own:
+Each part is a file of its own, and what each needs is made before it (the picture is in `guest_stop`):
 
 * `owner`: the task that serves hits and requests, one after the other,
-* `standing`: the stop and the go around a piece of work, and the events that wait for the go,
-* `taking`: one capture of the standing guest,
-* `looks`: what every stop is used for, whatever it was for: watches, and the end of schedulers,
+* `guest_stop`: the stop and the resume around a piece of work, and the events that wait for the resume,
+* `taker`: one capture of the stopped guest,
+* `inspector`: what every stop is used for, whatever it was for: watches, and the end of schedulers,
+* `poller`: the stops that are asked for because memory shows a change,
 * `finisher`: what becomes of a capture after the guest runs again,
 * `degraded`: what is left of one when the guest did not stop in time or went away,
 * `pairs`: the early and the late capture of a scheduler's end in one file.
@@ -17,54 +18,76 @@ Each part is a file of its own:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import msgspec
 import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
+from ktstr_tui.capture.ejection import Ejection, FreezeState
 from ktstr_tui.capture.finisher import Finisher, FinisherStatistics
 from ktstr_tui.capture.job import Answer, Job, Label
-from ktstr_tui.capture.stamp import NO_SCENARIO, EarlyRecord, Moment, Stamp
+from ktstr_tui.capture.memory import TypedMemory
+from ktstr_tui.capture.stamp import NO_EARLY, NO_SCENARIO, EarlyRecords, Moment, Stamp
 from ktstr_tui.capture.stop.follow import SchedulerWatch
 from ktstr_tui.capture.stop.guest_stop import GuestStop
-from ktstr_tui.capture.stop.inspector import FreezeState, StopInspector
+from ktstr_tui.capture.stop.inspector import StopInspector
+from ktstr_tui.capture.stop.outbox import Outbox
 from ktstr_tui.capture.stop.owner import Owner
+from ktstr_tui.capture.stop.poller import Poller
 from ktstr_tui.capture.stop.rendezvous import (
     DEFAULT_TIMEOUT_S,
-    FrozenInterval,
     FrozenLog,
     Rendezvous,
     RendezvousTimeoutError,
     Stopwatch,
 )
 from ktstr_tui.capture.stop.requests import Request, RequestQueue
-from ktstr_tui.capture.stop.seams import Collect, SchedulerMemory, Store
+from ktstr_tui.capture.stop.seams import Collect, Store
 from ktstr_tui.capture.taker import CaptureTaker
 from ktstr_tui.capture.watch.watch_spec import CopyWriter
-from ktstr_tui.capture.watch.watches import UserWatches, WatchPort
+from ktstr_tui.capture.watch.watch_stops import WatchStops
+from ktstr_tui.capture.watch.watch_table import WatchTable
+from ktstr_tui.capture.watch.watches import UserWatches
 from ktstr_tui.capture.watch.writer import copy_writer as copy_live_writer
 from ktstr_tui.guest.engine import Engine
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.errors import GuestError, InternalError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport, Pause
 
-__all__ = ["Coordinator", "CoordinatorStatistics", "FreezeState"]
+__all__ = ["Coordinator", "CoordinatorStatistics", "Copiers", "FreezeState", "Keeping"]
 
 
-POLL_S = 0.01
-"""How often memory is looked at in place of slot 0 while it is not armed; one look takes some microseconds."""
+@dataclass(frozen=True, slots=True)
+class Copiers:
+    """What copies from the stopped guest."""
+
+    collect: Collect
+    """Copies the state of the stopped guest."""
+    warm_up: Callable[[KernelView], object] = lambda view: None
+    """Called before a running guest is stopped for that."""
+    writer: CopyWriter = copy_live_writer
+    """Copies who hit a watchpoint of the user's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where captures go."""
+
+    store: Store | None = None
+    """Saves reports; None saves nothing."""
+    bridge: SnapshotBridge | None = None
+    """Keeps reports by tag; None keeps nothing."""
 
 
 class CoordinatorStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Counters of the coordinator since its start."""
 
     stops: int
-    """Times the guest stood, for whatever reason."""
+    """Times the guest was stopped, for whatever reason."""
     hits: int
     """Watchpoint stops."""
     repeat_hits: int
@@ -94,55 +117,48 @@ class Coordinator:
     Args:
         engine: Stops the guest; nobody else may use it.
         emit: Takes events, on the trio thread.
-        clock: Host monotonic clock, in nanoseconds.
-        collect: Copies the state of the standing guest.
-        warm_up: Called before a running guest is stopped for that.
-        store: Saves reports; None saves nothing.
-        bridge: Keeps reports by tag; None keeps nothing.
+        copiers: What copies from the stopped guest.
+        frozen: Keeps when the guest was stopped; its clock is the coordinator's.
+        keeping: Where captures go.
         now: Where the scenario is, for stamping captures.
-        frozen: Keeps when the guest stood; one of its own when None.
-        early: Tells what there is of an early capture, given its tag, when its scheduler is ejected.
-        timeout_s: Deadline of every wait for the stub; keep it well under the scheduler watchdog.
-        copy_writer: Copies who hit a watchpoint of the user's.
+        early: What is known of early captures, for the captures of ejections.
     """
 
     def __init__(
         self,
         engine: Engine,
         emit: Callable[[Event], object],
-        clock: Callable[[], int] = time.monotonic_ns,
+        copiers: Copiers,
+        frozen: FrozenLog,
         *,
-        collect: Collect,
-        warm_up: Callable[[Any], object] = lambda view: None,
-        store: Store | None = None,
-        bridge: SnapshotBridge | None = None,
+        keeping: Keeping = Keeping(),
         now: Moment = NO_SCENARIO,
-        frozen: FrozenLog | None = None,
-        early: Callable[[str | None], EarlyRecord | None] = lambda tag: None,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        copy_writer: CopyWriter = copy_live_writer,
+        early: EarlyRecords = NO_EARLY,
     ) -> None:
-        self._clock = clock
-        self._warm_up = warm_up
-        self._rendezvous = Rendezvous(engine, frozen or FrozenLog(clock), timeout_s)
-        self._finisher = finisher = Finisher(emit, store=store, bridge=bridge)
+        self._clock = clock = frozen.now_ns
+        self._copiers = copiers
+        self._memory = memory = TypedMemory()
+        self._ejection = ejection = Ejection()
         self._requests = requests = RequestQueue()
-        self._standing = standing = GuestStop(self._rendezvous, finisher, emit)
-        self._taker = CaptureTaker(self._rendezvous, clock, collect, now)
-        self._watch = SchedulerWatch(self._rendezvous, standing.tell_later, clock)
-        hooks = WatchPort(standing.say, standing.run, copy_writer, clock)
-        self.watches = UserWatches(self._rendezvous, requests, hooks)
-        """The user's watchpoints."""
-        self._looks = StopInspector(
-            standing, requests, self._taker, finisher, self.watches, self._watch, early, clock
+        outbox, table = Outbox(), WatchTable()
+        self._rendezvous = rendezvous = Rendezvous(engine, frozen, DEFAULT_TIMEOUT_S)
+        self._finisher = finisher = Finisher(emit, store=keeping.store, bridge=keeping.bridge)
+        self._taker = taker = CaptureTaker(rendezvous, copiers.collect, memory, now, ejection)
+        self._scheduler = SchedulerWatch(rendezvous, outbox.add, clock)
+        stops = WatchStops(rendezvous, table, copiers.writer, memory)
+        self._inspector = inspector = StopInspector(
+            taker, finisher, stops, self._scheduler, ejection, early, outbox
         )
-        standing.attach(self._looks.look, self.watches.drain)
-        self._owner = Owner(engine, self._rendezvous, requests, standing, finisher, emit, self._looks.end)
+        self._guest_stop = guest_stop = GuestStop(rendezvous, inspector, finisher, outbox, emit)
+        self._poller = Poller(guest_stop, requests, inspector, clock)
+        self._owner = Owner(rendezvous, requests, guest_stop, inspector, finisher, emit)
+        self.watches = UserWatches(table, stops, memory, requests, guest_stop)
+        """The user's watchpoints."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the stub until cancelled or until the guest is gone. A guest that stands then is let go."""
+        """Own the engine until cancelled or until the guest is gone. A guest that is stopped then is resumed."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._poll_in_place_of_slot_0)
+            nursery.start_soon(self._poller.run, self._scheduler, self.poll)
             await self._owner.run(task_status=task_status)
             nursery.cancel_scope.cancel()
 
@@ -151,17 +167,17 @@ class Coordinator:
     @property
     def freeze_state(self) -> FreezeState:
         """How far the capturing of the loaded scheduler's end has come."""
-        return self._looks.freeze_state
+        return self._ejection.state
 
     @property
     def armed(self) -> trio.Event:
         """Set when slot 0 is armed for the first time, or the host refused it for good."""
-        return self._watch.armed
+        return self._scheduler.armed
 
     @property
     def frozen(self) -> bool:
-        """Whether the guest stands, on a user's word or for the moment of a capture."""
-        return self._rendezvous.standing
+        """Whether the guest is stopped, frozen by a user or for the moment of a capture."""
+        return self._rendezvous.stopped
 
     @property
     def busy(self) -> bool:
@@ -171,26 +187,26 @@ class Coordinator:
     @property
     def frozen_reason(self) -> str | None:
         """Why a user froze the guest; None when none did."""
-        return self._standing.held
-
-    @property
-    def frozen_intervals(self) -> tuple[FrozenInterval, ...]:
-        """When the guest stood, the newest stretches, oldest first."""
-        return self._rendezvous.log.intervals
+        return self._guest_stop.held
 
     def frozen_total_ns(self) -> int:
-        """How long the guest has stood so far."""
+        """How long the guest was stopped so far."""
         return self._rendezvous.log.total_ns()
 
     def frozen_between_ns(self, start_ns: int, end_ns: int) -> int:
-        """How long the guest stood within a stretch of host monotonic time."""
+        """How long the guest was stopped within a stretch of host monotonic time."""
         return self._rendezvous.log.between_ns(start_ns, end_ns)
 
-    def attach_view(self, view: SchedulerMemory) -> None:
-        """Memory is readable by type from now on: look for a scheduler and arm slot 0."""
-        self._taker.view = view
-        self.watches.attach(view)
-        self._looks.submit()
+    @property
+    def memory(self) -> TypedMemory:
+        """The guest's memory, once it is readable by type."""
+        return self._memory
+
+    def memory_typed(self, view: KernelView) -> None:
+        """Look for a scheduler and arm slot 0, now that memory is readable by type."""
+        self._memory.publish(view)
+        self.watches.memory_typed(view)
+        self._poller.submit()
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -203,7 +219,7 @@ class Coordinator:
         *,
         keep: bool = True,
     ) -> CaptureReport:
-        """Capture the guest, standing or running; it goes on as it was. Returns when the report is saved.
+        """Capture the guest, stopped or running, and leave it as it was; returns when the report is saved.
 
         Args:
             trigger: Why.
@@ -242,10 +258,10 @@ class Coordinator:
         """
 
         async def work(request: Request) -> None:
-            await self._standing.hold(request, reason)
+            await self._guest_stop.hold(request, reason)
 
         async def undo(request: Request) -> None:
-            await self._standing.release(request, "the freeze was cancelled")
+            await self._guest_stop.release(request, "the freeze was cancelled")
 
         return await self._requests.call(work, undo)
 
@@ -253,22 +269,22 @@ class Coordinator:
         """Stop the guest and let it go at once: the floor under the pause of every capture.
 
         Raises:
-            UsageError: The guest stands on a user's word.
+            UsageError: A user froze the guest.
             RendezvousTimeoutError: It did not stop in time.
         """
         pauses: list[Pause] = []
 
         async def work(request: Request) -> None:
-            pause, stop = await self._standing.blink()
+            pause, stop = await self._guest_stop.blink()
             pauses.append(pause)
             if stop.watch_address is not None:
-                self._looks.submit()
+                self._poller.submit()
 
         await self._requests.call(work)
         return pauses[0]
 
-    async def while_standing(self, work: Callable[[], None]) -> Pause:
-        """Run something in the coordinator's own task while the guest stands; it goes on as it was.
+    async def while_stopped(self, work: Callable[[], None]) -> Pause:
+        """Run something in the coordinator's own task while the guest is stopped, and leave it as it was.
 
         Args:
             work: Must be quick and must not raise. It may run although the caller was cancelled meanwhile.
@@ -277,32 +293,32 @@ class Coordinator:
             RendezvousTimeoutError: The guest did not stop in time; nothing was run.
             GuestError: The guest is gone.
         """
-        watch = Stopwatch()
+        timer = Stopwatch()
 
         async def serve(request: Request) -> None:
-            async with self._standing.block(watch):
-                with watch.part("memory"):
+            async with self._guest_stop.block(timer):
+                with timer.part("memory"):
                     work()
 
         await self._requests.call(serve)
-        return watch.pause()
+        return timer.pause()
 
     async def thaw(self, reason: str) -> bool:
         """Let a frozen guest run on. False when it was not frozen."""
 
         async def work(request: Request) -> None:
-            await self._standing.release(request, reason)
+            await self._guest_stop.release(request, reason)
 
         return await self._requests.call(work)
 
     def poll(self) -> None:
-        """Compare the watches with memory of the running guest; a change that no hit told is handled soon.
+        """Compare the watches with memory of the running guest; a change that no hit reported is handled soon.
 
         Cheap (a few reads); the sampler calls it at every tick. It catches what a paused watch misses, too late
         to see the guest at the write.
         """
         if not self.frozen:
-            self._looks.poll()
+            self._poller.poll()
 
     async def wait_captures_finished(self) -> None:
         """Wait until every capture taken so far is rendered and saved."""
@@ -324,9 +340,9 @@ class Coordinator:
 
     def statistics(self) -> CoordinatorStatistics:
         """Counters so far."""
-        watch = self._watch
+        watch = self._scheduler
         return CoordinatorStatistics(
-            stops=self._standing.stops,
+            stops=self._guest_stop.stops,
             hits=watch.hits,
             repeat_hits=watch.repeat_hits,
             none_hits=watch.none_hits,
@@ -342,26 +358,21 @@ class Coordinator:
             finisher=self._finisher.statistics(),
         )
 
-    async def _poll_in_place_of_slot_0(self) -> None:
-        # From the write of exit_kind to the end of a scheduler it may be less than a sample.
-        while True:
-            await self._watch.unarmed.wait()
-            self.poll()
-            await trio.sleep(POLL_S)
-
     async def _do_capture(self, answer: Answer, label: Label, stamp: Stamp) -> None:
-        taker = self._taker
-        if taker.view is not None and not self._rendezvous.standing:
-            self._warm_up(taker.view)
-        watch = Stopwatch()
+        taker, view = self._taker, self._memory.view
+        if view is not None and not self._rendezvous.stopped:
+            self._copiers.warm_up(view)
+        timer = Stopwatch()
         label = replace(label, stamp=taker.stamped(stamp))
         asked_ns = self._clock()
         job: Job | None = None
         try:
-            nr_cpus = 0 if taker.view is None else taker.view.nr_cpus
-            async with self._standing.block(watch, registers_of=nr_cpus) as jobs:
-                label = replace(label, mono_ns=self._clock(), stamp=taker.stamped(stamp), life=taker.life)
-                job = await taker.take(label, watch)
+            nr_cpus = 0 if view is None else view.nr_cpus
+            async with self._guest_stop.block(timer, registers_of=nr_cpus) as jobs:
+                label = replace(
+                    label, mono_ns=self._clock(), stamp=taker.stamped(stamp), life=self._ejection.life
+                )
+                job = await taker.take(label, timer)
                 job.answer = answer
                 jobs.append(job)
         except GuestError as error:
@@ -379,4 +390,4 @@ class Coordinator:
 
     def _took(self, job: Job) -> None:
         if job.label.trigger == "early" and not job.failure:
-            self._looks.took_early(job.label)
+            self._inspector.took_early(job.label)

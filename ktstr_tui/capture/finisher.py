@@ -1,4 +1,4 @@
-"""What becomes of a capture after the guest runs again: rendered, saved, kept, announced, answered.
+"""Finishes captures when the guest runs again: renders, saves, keeps, emits and answers them.
 
 Rendering walks types and formats text for a long time compared with the pause, so it runs in a worker
 thread, one capture at a time, while the coordinator is free for the next stop. Whatever fails on the way,
@@ -37,7 +37,7 @@ EJECTED_ALERT = "ejected"
 
 
 class CaptureFailedError(GuestError):
-    """A capture could not be taken; a placeholder stands for it."""
+    """A capture could not be taken; a placeholder takes its place."""
 
 
 class CaptureTimedOutError(CaptureFailedError):
@@ -86,7 +86,7 @@ class Finisher:
         self._last_render_ms: float | None = None
 
     def submit(self, job: Job) -> None:
-        """Take a capture over. One too many keeps its place but loses its state."""
+        """Queue a capture. When the queue is full it becomes a placeholder and what was copied is freed."""
         if len(self._jobs) >= MAX_UNFINISHED:
             self._overflowed += 1
             job.raw = None
@@ -158,13 +158,13 @@ class Finisher:
             return ""
         path = "" if degraded is None else await self._store.save(number, degraded)
         if degraded is not None and report.is_placeholder:
-            # It tells all that the placeholder does.
+            # It holds all that the placeholder does.
             return path
         return await self._store.save(number, report)
 
     async def _report(self, job: Job) -> CaptureReport:
         label = job.label
-        if job.raw is not None:
+        if job.raw is not None and job.view is not None:
             started_s = trio.current_time()
             try:
                 report = await trio.to_thread.run_sync(job.raw.render, job.view)

@@ -8,7 +8,8 @@ import trio
 
 from ktstr_tui.capture.stamp import Stamp
 from ktstr_tui.capture.stop.rendezvous import Unheard
-from ktstr_tui.capture.stop.seams import Rendered, SchedulerMemory
+from ktstr_tui.capture.stop.seams import Rendered
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport, Pause
@@ -54,7 +55,7 @@ class Job:
     label: Label
     registers: list[dict[str, int]]
     raw: Rendered | None = None
-    view: SchedulerMemory | None = None
+    view: KernelView | None = None
     failure: str = ""
     """Why there is no ``raw``."""
     timed_out: bool = False
@@ -65,7 +66,7 @@ class Job:
     """How long they were waited for."""
     nr_cpus: int = 0
     exit_kind: int | None = None
-    """What memory told of the loaded scheduler when not every vCPU was heard."""
+    """What memory showed of the loaded scheduler when not every vCPU was heard."""
     wall_time: str = ""
     """And when that was."""
     pause: Pause | None = None

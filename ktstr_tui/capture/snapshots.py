@@ -1,17 +1,14 @@
-"""What the snapshot bridge keeps: captures by tag with what belongs to each, and a log of what became of
-them.
+"""What the snapshot bridge keeps: captures by tag with what belongs to each, and a log of what became of them.
 
-Four maps run in parallel, all keyed by tag: the report, the scheduler's own statistics taken just before
-it, the elapsed time and the step. Only the report is always there. ``order`` holds the tags from the oldest
-insertion to the newest. The hard thing is to keep the five in step: a report must never be handed out with
-the statistics of an earlier capture of the same tag, and nothing may outlive its report. Where they are
-found out of step all the same, nothing is dropped in silence: an event names it.
+One dictionary from tag to capture, the oldest insertion first; so a report can never be handed out with the
+statistics of an earlier capture of the same tag, and nothing outlives its report. The seed of this contract keeps
+parallel maps, and two of its events say that those are out of step (`DrainOrderingInvariantViolation`,
+`CapInvariantViolation`). That cannot happen here; the two types stay because recordings and other programs know them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -49,14 +46,14 @@ class Eviction(msgspec.Struct, frozen=True, tag_field="event", tag="eviction"):
 
 
 class DrainOrderingInvariantViolation(msgspec.Struct, frozen=True, tag_field="event", tag="drain-ordering"):
-    """A drain met a report whose tag was missing from the capture order; it was handed out last."""
+    """A drain met a report whose tag was in no order; it was handed out last. Kept for readers, never made here."""
 
     tag: str
     drain_variant: DrainVariant
 
 
 class CapInvariantViolation(msgspec.Struct, frozen=True, tag_field="event", tag="cap"):
-    """More reports than the cap and no order to evict by: everything was cleared."""
+    """More reports than the cap and no order to evict by: all cleared. Kept for readers, never made here."""
 
     reports_len: int
     cap: int
@@ -94,14 +91,11 @@ class DrainedSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Snapshots:
-    """The maps and the log. Not locked: the bridge does that."""
+    """The captures and the log."""
 
     def __init__(self) -> None:
-        self.reports: dict[str, CaptureReport] = {}
-        self.stats: dict[str, Stats] = {}
-        self.elapsed_ms: dict[str, int] = {}
-        self.step_index: dict[str, int] = {}
-        self.order: dict[str, None] = {}
+        self.kept: dict[str, DrainedSnapshot] = {}
+        """Captures by tag, the oldest insertion first."""
         self.events: deque[BridgeEvent] = deque()
         self.events_dropped = 0
 
@@ -121,67 +115,20 @@ class Snapshots:
             self.events_dropped = 0
         return events
 
-    def store(
-        self,
-        tag: str,
-        report: CaptureReport,
-        stats: Stats | None,
-        elapsed_ms: int | None,
-        step_index: int | None,
-    ) -> Iterator[BridgeEvent]:
-        """Put a report under its tag, newest last, and evict down to the cap. Yields what happened."""
-        prior = self.reports.pop(tag, None)
+    def store(self, snapshot: DrainedSnapshot) -> BridgeEvent | None:
+        """Keep a capture under its tag, newest last, and evict down to the cap; returns what that cost."""
+        tag = snapshot.tag
+        prior = self.kept.pop(tag, None)
+        self.kept[tag] = snapshot
         if prior is not None:
-            self._forget(tag)
-            yield Overwrite(tag, prior.schema)
-        self.reports[tag] = report
-        self.order[tag] = None
-        if stats is not None:
-            self.stats[tag] = stats
-        if elapsed_ms is not None:
-            self.elapsed_ms[tag] = elapsed_ms
-        if step_index is not None:
-            self.step_index[tag] = step_index
-        if prior is None:
-            yield from self._evict(tag)
+            return Overwrite(tag, prior.report.schema)
+        if len(self.kept) > MAX_STORED_SNAPSHOTS:
+            oldest = next(iter(self.kept))
+            del self.kept[oldest]
+            return Eviction(oldest, tag, MAX_STORED_SNAPSHOTS)
+        return None
 
-    def _evict(self, new_tag: str) -> Iterator[BridgeEvent]:
-        while len(self.reports) > MAX_STORED_SNAPSHOTS:
-            oldest = next(iter(self.order), None)
-            if oldest is None:
-                yield CapInvariantViolation(len(self.reports), MAX_STORED_SNAPSHOTS)
-                self.clear()
-                return
-            known = self.reports.pop(oldest, None) is not None
-            self._forget(oldest)
-            if known:
-                yield Eviction(oldest, new_tag, MAX_STORED_SNAPSHOTS)
-
-    def _forget(self, tag: str) -> None:
-        # Everything of a tag but its report.
-        self.order.pop(tag, None)
-        self.stats.pop(tag, None)
-        self.elapsed_ms.pop(tag, None)
-        self.step_index.pop(tag, None)
-
-    def clear(self) -> None:
-        """Drop all captures; the event log stays."""
-        for part in (self.reports, self.stats, self.elapsed_ms, self.step_index, self.order):
-            part.clear()
-
-    def take_ordered(self, variant: DrainVariant) -> tuple[list[DrainedSnapshot], list[BridgeEvent]]:
-        """Empty the maps, oldest insertion first; reports without order come last, each with an event."""
-        strays = [tag for tag in self.reports if tag not in self.order]
-        tags = [tag for tag in self.order if tag in self.reports] + strays
-        entries = [self._entry(tag) for tag in tags]
-        self.clear()
-        return entries, [DrainOrderingInvariantViolation(tag, variant) for tag in strays]
-
-    def _entry(self, tag: str) -> DrainedSnapshot:
-        return DrainedSnapshot(
-            tag=tag,
-            report=self.reports[tag],
-            stats=self.stats.get(tag, MissingStats("no scheduler binary")),
-            elapsed_ms=self.elapsed_ms.get(tag),
-            step_index=self.step_index.get(tag),
-        )
+    def take(self) -> list[DrainedSnapshot]:
+        """Return all captures, the oldest insertion first, and keep none; the event log stays."""
+        kept, self.kept = list(self.kept.values()), {}
+        return kept

@@ -21,6 +21,28 @@ class EarlyRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no ``tag``."""
 
 
+class EarlyRecords(Protocol):
+    """What is known of early captures."""
+
+    def record(self, tag: str | None) -> EarlyRecord | None:
+        """Return what there is to say of an early capture now that its scheduler goes.
+
+        Args:
+            tag: The capture; None if none was taken.
+        """
+
+
+class NoEarly:
+    """For a guest of which no early captures are taken, and no reason is recorded."""
+
+    def record(self, tag: str | None) -> EarlyRecord | None:
+        """Return nothing."""
+        return None
+
+
+NO_EARLY: Final = NoEarly()
+
+
 class Moment(Protocol):
     """Where the scenario is."""
 
@@ -59,7 +81,7 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     boundary_offset_ms: float | None = None
     """When a periodic capture was due, on the same clock."""
     stats: Stats | None = None
-    """The scheduler's own statistics, or why they are missing; None when nobody asked."""
+    """The scheduler's own statistics, or why they are missing; None when they were not asked for."""
     early: EarlyRecord | None = None
 
     def fields(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Taking one capture of a guest that stands: its name, its stamp, its registers and the copy of its memory.
+"""Takes one capture of a stopped guest: its name, its stamp, its registers and the copy of its memory.
 
 QEMU writes the registers while memory is copied: the question is sent before (with the stop itself, if there was
-one), the answers are fetched afterwards, so the guest stands for the longer of the two and not for their sum.
+one), the answers are fetched afterwards, so the guest is stopped for the longer of the two and not for their sum.
 
 Neither part may spoil the other. What the copier raises becomes the failure of the capture, which keeps its
 registers; a vCPU that does not answer leaves a gap, and the reason, in a capture that keeps its memory.
@@ -9,16 +9,18 @@ registers; a vCPU that does not answer leaves a gap, and the reason, in a captur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import msgspec
 
+from ktstr_tui.capture.ejection import Ejection
 from ktstr_tui.capture.job import Job, Label
+from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.capture.stamp import Moment, Stamp
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch, Unheard
-from ktstr_tui.capture.stop.seams import Collect, SchedulerMemory
+from ktstr_tui.capture.stop.seams import Collect
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report_files import ABORTED
@@ -29,26 +31,26 @@ class CaptureTaker:
 
     Args:
         rendezvous: Fetches registers.
-        clock: Host monotonic clock, in nanoseconds.
-        collect: Copies the state of the standing guest.
+        collect: Copies the state of the stopped guest.
+        memory: The guest's memory, once it is readable by type.
         now: Where the scenario is.
+        ejection: Which scheduler is loaded.
     """
 
     def __init__(
         self,
         rendezvous: Rendezvous,
-        clock: Callable[[], int],
         collect: Collect,
+        memory: TypedMemory,
         now: Moment,
+        ejection: Ejection,
     ) -> None:
-        self.view: SchedulerMemory | None = None
-        """The guest's memory, once it is readable by type."""
+        self.memory = memory
         self.captures = 0
         """Captures that were given a name."""
-        self.life = 0
-        """Schedulers attached so far."""
         self._rendezvous = rendezvous
-        self._clock = clock
+        self._clock = rendezvous.log.now_ns
+        self._ejection = ejection
         self._collect = collect
         self._now = now
 
@@ -63,7 +65,7 @@ class CaptureTaker:
             detail=detail,
             mono_ns=self._clock(),
             step=self._now.step,
-            life=self.life,
+            life=self._ejection.life,
         )
 
     def stamped(self, stamp: Stamp) -> Stamp:
@@ -71,17 +73,17 @@ class CaptureTaker:
         now = self._now
         return msgspec.structs.replace(stamp, step_index=now.step_index, elapsed_ms=now.elapsed_ms())
 
-    async def take(self, label: Label, watch: Stopwatch) -> Job:
-        """Capture the standing guest, as far as it can be read."""
-        view = self.view
+    async def take(self, label: Label, timer: Stopwatch) -> Job:
+        """Capture the stopped guest, as far as it can be read."""
+        view = self.memory.view
         if view is None:
             return Job(label=label, registers=[], failure="the kernel's BTF is not loaded yet")
         asked_ns = self._clock()
-        with watch.part("registers"):
+        with timer.part("registers"):
             refused = await self._rendezvous.ask_registers(view.nr_cpus)
         job = Job(label=label, registers=[], view=view)
         # QEMU writes the answers meanwhile.
-        with watch.part("memory"), _copying(job):
+        with timer.part("memory"), _copying(job):
             job.raw = self._collect(
                 view,
                 tag=label.tag,
@@ -90,12 +92,12 @@ class CaptureTaker:
                 mono_ns=label.mono_ns,
                 step=label.step,
             )
-        with watch.part("registers"):
+        with timer.part("registers"):
             job.registers, missing = await self._rendezvous.take_registers(view.nr_cpus)
         job.unheard = refused or missing
         if job.unheard is not None:
             self._degrade(job, asked_ns)
-        with watch.part("memory"), _copying(job):
+        with timer.part("memory"), _copying(job):
             if job.raw is not None:
                 job.raw.add_registers(job.registers)
         return job
@@ -110,7 +112,7 @@ class CaptureTaker:
         """
         timed_out = isinstance(error, RendezvousTimeoutError)
         failure = error.message if timed_out else f"{ABORTED}: {error.message}"
-        job = Job(label=label, registers=[], view=self.view, failure=failure, timed_out=timed_out)
+        job = Job(label=label, registers=[], view=self.memory.view, failure=failure, timed_out=timed_out)
         job.unheard = Unheard(failure, timed_out)
         self._degrade(job, since_ns)
         return job

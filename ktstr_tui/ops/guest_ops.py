@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.watch.slots import HitBudget
+from ktstr_tui.model.budget import HitBudget
 from ktstr_tui.model.errors import InternalError, KtstrError
 from ktstr_tui.ops.kernel_ops import KernelOps
 from ktstr_tui.port.guest_requests import MEMORY_WAIT_S

@@ -17,15 +17,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 import trio
 
 from ktstr_tui.capture.coordinator import Coordinator
-from ktstr_tui.capture.watch.slots import HitBudget
+from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.kernel.targets import Targets
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.write import WriteRefused
+from ktstr_tui.model.budget import HitBudget
 from ktstr_tui.model.errors import GuestError, KtstrError
 from ktstr_tui.model.events import Event, KernelOpDone, Logged
 from ktstr_tui.ops.audit import AuditStatistics, AuditTrail
@@ -59,10 +60,11 @@ class KernelOps:
     """Carries out kernel operations.
 
     Args:
-        coordinator: Makes the guest stand for cold ones.
+        coordinator: Stops the guest for cold ones.
         emit: Takes events, on the trio thread.
         audit: Where writes are written down.
         writable: The guest's memory, writable; None when the run does not allow writes.
+        memory: The guest's memory, once it is readable by type.
         clock: Host monotonic clock, in nanoseconds.
     """
 
@@ -72,6 +74,7 @@ class KernelOps:
         emit: Callable[[Event], object],
         audit: AuditTrail,
         writable: WritableRam | None,
+        memory: TypedMemory,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._coordinator = coordinator
@@ -79,18 +82,12 @@ class KernelOps:
         self._audit = audit
         self._writable = writable
         self._clock = clock
-        self._view: Any = None
-        self._memory: OpMemory | None = None
-        self._targets: Targets | None = None
+        self._typed = memory
+        self._opened: tuple[OpMemory, Targets] | None = None
         self._one = trio.CapacityLimiter(1)
         self._reads = self._writes = self._untold = 0
         self._refused: Counter[str] = Counter()
         self._budget = HitBudget(REFUSALS_TOLD_PER_S)
-
-    def attach(self, view: Any) -> None:  # noqa: ANN401
-        """Memory is readable by type from now on."""
-        self._view = view
-        self._memory = None if view is None else OpMemory(view, self._writable)
 
     async def run(
         self,
@@ -141,14 +138,16 @@ class KernelOps:
         op, writing = result.op, result.op.direction == "write"
         if writing and self._writable is None:
             raise WriteRefused(_NO_WRITES, "start it with: ktstr-tui run --allow-writes")
-        memory = self._memory
-        if memory is None:
+        if self._typed.view is None:
             raise GuestError("the kernel's BTF is not loaded yet", "try again when it is up")
+        memory, targets = self._open(self._typed.view)
 
         def prepare() -> None:
             if writing:
                 self._audit.require()
-            result.places = self._compile(memory, op, suggest)
+            if writing:
+                memory.prepare_writes()
+            result.places = compile_places(targets, op, suggest=suggest)
             check_sizes(result.places, writing=writing, reply_bytes=reply_bytes)
 
         await trio.to_thread.run_sync(prepare, limiter=self._one)
@@ -162,7 +161,7 @@ class KernelOps:
                 result.error = GuestError(f"inconsistent kernel memory: {type(error).__name__}: {error}")
 
         if op.mode == "cold":
-            result.pause = await self._coordinator.while_standing(work)
+            result.pause = await self._coordinator.while_stopped(work)
         else:
             await trio.to_thread.run_sync(work, limiter=self._one)
 
@@ -195,10 +194,8 @@ class KernelOps:
             text = f"the audit log {self._audit.path} is not writable: {problem}"
             self._emit(Logged(severity="error", source="write", text=text))
 
-    def _compile(self, memory: OpMemory, op: wire.KernelOp, suggest: bool) -> list[Located]:
-        if self._targets is None:
-            view = self._view
-            self._targets = Targets(view.btf, view.symbols, view.expressions, view.space)
-        if op.direction == "write":
-            memory.prepare_writes()
-        return compile_places(self._targets, op, suggest=suggest)
+    def _open(self, view: KernelView) -> tuple[OpMemory, Targets]:
+        if self._opened is None:
+            targets = Targets(view.btf, view.symbols, view.expressions, view.space)
+            self._opened = OpMemory(view, self._writable), targets
+        return self._opened

@@ -3,17 +3,16 @@
 check all ─▶ for each entry: locate and check again ─▶ write ─▶ read, and locate once more
 
 A guest that runs may move a target between any two of these steps: its task may end, its page may be mapped elsewhere.
-So each entry is located anew right before its write, and again after it; a write that hit something else meanwhile
-cannot be taken back, but it is told.
+So each entry is located again right before its write, and again after it; a write that hit something else meanwhile
+cannot be taken back, but it is reported.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.targets import WrongTask
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.write import Run, WriteGuard, WriteRefused
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.ops.result import Located, OpResult
@@ -29,13 +28,13 @@ class OpMemory:
         writable: The guest's memory, writable; None when the run does not allow writes.
     """
 
-    def __init__(self, view: Any, writable: WritableRam | None) -> None:  # noqa: ANN401
+    def __init__(self, view: KernelView, writable: WritableRam | None) -> None:
         self._view = view
         self._writable = writable
         self._guard: WriteGuard | None = None
 
     def prepare_writes(self) -> None:
-        """Find out once what must not be written to; it takes too long to do it while the guest stands.
+        """Find out once what must not be written to; it takes too long to do it while the guest is stopped.
 
         Raises:
             KtstrError: It cannot be found out.

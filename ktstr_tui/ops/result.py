@@ -1,4 +1,4 @@
-"""One kernel operation and what became of it, as the host, the guest and the audit are told.
+"""One kernel operation and what became of it, as the host, the guest and the audit get it.
 
 A write may fail after some of its entries were carried out, and nothing undoes them. So an operation can have an error
 *and* entries that were written, and says both.

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ktstr_tui.model.budget import TokenBucket
 from ktstr_tui.model.text import counted
 from ktstr_tui.port.actions import (
     Action,
@@ -81,27 +82,11 @@ class FloodGateStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Text that was left out, by the type of its frames."""
 
 
-class _Bucket:
-    def __init__(self, allowance: Allowance, now_ns: int) -> None:
-        self._allowance = allowance
-        self._tokens = float(allowance.burst)
-        self._at_ns = now_ns
-
-    def take(self, cost: float, now_ns: int) -> bool:
-        gained = max(0, now_ns - self._at_ns) / 1e9 * self._allowance.per_s
-        self._tokens = min(self._allowance.burst, self._tokens + gained)
-        self._at_ns = max(self._at_ns, now_ns)
-        if cost > self._tokens:
-            return False
-        self._tokens -= cost
-        return True
-
-
 class FloodGate:
     """Lets through what the guest's allowances cover. One for each run."""
 
     def __init__(self) -> None:
-        self._buckets: dict[object, _Bucket] = {}
+        self._buckets: dict[object, TokenBucket] = {}
         self._dropped: Counter[str] = Counter()
         self._text_bytes: Counter[str] = Counter()
         self._left_out: Counter[MsgType] = Counter()
@@ -127,7 +112,7 @@ class FloodGate:
     def _take(self, key: object, allowance: Allowance, cost: float, now_ns: int) -> bool:
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = _Bucket(allowance, now_ns)
+            bucket = self._buckets[key] = TokenBucket(allowance.burst, allowance.per_s, now_ns)
         return bucket.take(cost, now_ns)
 
     def _drop(self, kind: MsgType, count: int = 1) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,9 +12,10 @@ from typing import TypeVar
 import pytest
 import trio
 
-from ktstr_tui.capture.coordinator import Coordinator, FreezeState
+from ktstr_tui.capture.coordinator import Coordinator, Copiers, FreezeState, Keeping
 from ktstr_tui.capture.report.collect import collect
 from ktstr_tui.capture.report.store import CaptureStore
+from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.guest.gdb import GdbClient
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
@@ -75,7 +77,11 @@ class Observed:
         self.view = view
         self.events: list[Event] = []
         self.coordinator = Coordinator(
-            machine.gdb, self._emit, collect=collect, store=CaptureStore(directory, self._emit)
+            machine.gdb,
+            self._emit,
+            Copiers(collect),
+            FrozenLog(time.monotonic_ns),
+            keeping=Keeping(CaptureStore(directory, self._emit)),
         )
         self._changed = trio.Event()
 
@@ -114,7 +120,7 @@ async def observed(machine: Machine, directory: Path) -> AsyncIterator[Observed]
     watch = Observed(machine, view, directory)
     async with trio.open_nursery() as nursery:
         await nursery.start(watch.coordinator.run)
-        watch.coordinator.attach_view(view)
+        watch.coordinator.memory_typed(view)
         with trio.fail_after(BOOT_DEADLINE_S):
             await watch.coordinator.armed.wait()
         await nursery.start((await watch.sampler()).run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,8 +16,10 @@ import trio
 from drgn.helpers.linux.pid import find_task
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.coordinator import Coordinator
+from ktstr_tui.capture.coordinator import Coordinator, Copiers
+from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.capture.report.collect import collect
+from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts, pack_cpio
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.guest.payload import resolve_scheduler
@@ -89,11 +92,13 @@ class Operating:
         self.machine = machine
         self.view = view
         self.events: list[Event] = []
-        self.coordinator = Coordinator(machine.gdb, self.events.append, collect=collect)
+        self.coordinator = Coordinator(
+            machine.gdb, self.events.append, Copiers(collect), FrozenLog(time.monotonic_ns)
+        )
         self.trail = AuditTrail(directory / "kernel-ops.jsonl")
         self.writable = WritableRam(machine.ram_parts()) if allow else None
-        self.ops = KernelOps(self.coordinator, self.events.append, self.trail, self.writable)
-        self.ops.attach(view)
+        memory = TypedMemory(view)
+        self.ops = KernelOps(self.coordinator, self.events.append, self.trail, self.writable, memory)
 
     async def ask(self, direction: str, target: Target, value: Value | None, *, cold: bool) -> OpResult:
         op = KernelOp("cold" if cold else "hot", direction, (Entry(target, value),))  # type: ignore[arg-type]

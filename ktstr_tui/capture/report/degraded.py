@@ -1,9 +1,10 @@
 """What is left of a stop in which not every vCPU was heard.
 
 Two things go wrong in a stop: the deadline passes, because QEMU or the host hangs, or the guest goes away. If that
-happens before the vCPUs stand, nothing was read and a placeholder stands for the capture. If it happens afterwards,
-memory was copied all the same and the capture is whole but for some registers. Either way a degraded report says how
-long was waited for whom, and keeps the registers of those that did answer: the ones of this stop, never older ones.
+happens before the vCPUs are stopped, nothing was read and a placeholder takes the place of the capture. If it
+happens afterwards, memory was copied all the same and the capture is whole but for some registers. Either way a
+degraded report says how long was waited for whom, and keeps the registers of those that did answer: the ones of this
+stop, never older ones.
 """
 
 from __future__ import annotations

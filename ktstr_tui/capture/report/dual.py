@@ -11,17 +11,15 @@ ejection says why.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 import trio
 
-from ktstr_tui.capture.coordinator import FreezeState
+from ktstr_tui.capture.coordinator import Coordinator, FreezeState
 from ktstr_tui.capture.stamp import EarlyRecord
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged
-from ktstr_tui.model.kinds import Trigger
-from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
 from ktstr_tui.model.text import runnable_for
 
@@ -38,27 +36,14 @@ class EarlyStatistics(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
 
 
-class EarlyCapture:
-    """Watches samples and takes one capture of each scheduler that is about to be ejected.
+class EarlySamples:
+    """Remembers what samples showed of the scheduler that is loaded, and of its early capture.
 
     Args:
-        capture: Takes a capture: trigger, detail.
-        freeze_state: How far the capturing of the loaded scheduler's end has come.
-        emit: Takes events.
         off: Why no early captures are taken at all; None when they are.
     """
 
-    def __init__(
-        self,
-        capture: Callable[[Trigger, str], Awaitable[CaptureReport]],
-        freeze_state: Callable[[], FreezeState],
-        emit: Callable[[Event], object],
-        *,
-        off: str | None = None,
-    ) -> None:
-        self._capture = capture
-        self._freeze_state = freeze_state
-        self._emit = emit
+    def __init__(self, *, off: str | None = None) -> None:
         self._off = off
         self._scheduler: tuple[str | None, int | None] | None = None
         self._tag: str | None = None
@@ -67,64 +52,47 @@ class EarlyCapture:
         self._threshold_ms: float | None = None
         self._failure = ""
         self._asked: RunnableTask | None = None
-        self._wake = trio.Event()
-        self._due = self._taken = self._failed = 0
 
-    def observe(self, sample: Sample) -> None:
-        """Look at one more sample; a capture that is due is taken by `run`."""
+    @property
+    def scheduler(self) -> tuple[str | None, int | None] | None:
+        """Name and number of the scheduler that was sampled last; None before the first one."""
+        return self._scheduler
+
+    @property
+    def asked(self) -> tuple[RunnableTask, float] | None:
+        """The task for which its early capture was asked, and the threshold in milliseconds that it passed."""
+        if self._asked is None or self._threshold_ms is None:
+            return None
+        return self._asked, self._threshold_ms
+
+    def see(self, sample: Sample) -> RunnableTask | None:
+        """Look at one more sample; returns a task past the threshold for which no capture was asked yet."""
         scheduler = sample.scheduler
         if self._off is not None or scheduler.name is None or scheduler.unreadable is not None:
-            return
+            return None
         self._follow(scheduler)
         oldest = scheduler.oldest_runnable
         if oldest is None or self._threshold_ms is None:
-            return
+            return None
         self._max_age_ms = max(self._max_age_ms or 0.0, oldest.age_ms)
-        if self._asked is None and oldest.age_ms > self._threshold_ms and self._may_take(scheduler):
-            self._asked = oldest
-            self._due += 1
-            self._wake.set()
+        return oldest if self._asked is None and oldest.age_ms > self._threshold_ms else None
 
-    def _follow(self, scheduler: SchedulerSample) -> None:
-        identity = (scheduler.name, scheduler.enable_seq)
-        if identity != self._scheduler:
-            self._former = EarlyRecord(
-                tag=self._tag, max_age_ms=self._max_age_ms, threshold_ms=self._threshold_ms
-            )
-            self._scheduler, self._tag = identity, None
-            self._max_age_ms = self._threshold_ms = self._asked = None
-            self._failure = ""
-        if scheduler.watchdog_timeout_ms:
-            self._threshold_ms = THRESHOLD * scheduler.watchdog_timeout_ms
+    def ask(self, task: RunnableTask) -> None:
+        """Note that a capture is asked for because of a task."""
+        self._asked = task
 
-    def _may_take(self, scheduler: SchedulerSample) -> bool:
-        return not scheduler.exit_kind and self._freeze_state() is FreezeState.IDLE
+    def took(self, scheduler: tuple[str | None, int | None] | None, tag: str) -> None:
+        """Note the early capture of a scheduler."""
+        if scheduler == self._scheduler:
+            self._tag = tag
 
-    async def run(self) -> None:
-        """Take what is due, until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            task, threshold_ms = self._asked, self._threshold_ms
-            if task is None or threshold_ms is None or self._freeze_state() is not FreezeState.IDLE:
-                continue
-            detail = f"{runnable_for(task.comm, task.pid, task.age_ms)}, past {threshold_ms / 1000:g} s"
-            scheduler = self._scheduler
-            try:
-                report = await self._capture("early", detail)
-            except KtstrError as error:
-                self._failed += 1
-                if scheduler == self._scheduler:
-                    self._failure = error.message
-                text = f"no early capture: {error.message}"
-                self._emit(Logged(severity="warning", source="early", text=text))
-            else:
-                self._taken += 1
-                if scheduler == self._scheduler:
-                    self._tag = report.tag
+    def failed(self, scheduler: tuple[str | None, int | None] | None, message: str) -> None:
+        """Note that the early capture of a scheduler failed."""
+        if scheduler == self._scheduler:
+            self._failure = message
 
     def record(self, tag: str | None) -> EarlyRecord:
-        """What to say of the early capture now that the scheduler goes.
+        """Return what to say of the early capture now that its scheduler goes.
 
         The next scheduler may have been sampled already; what was seen of the one before is kept for that.
 
@@ -139,6 +107,18 @@ class EarlyCapture:
             threshold_ms=self._threshold_ms,
             skipped_reason=None if tag is not None else self._skipped_reason(),
         )
+
+    def _follow(self, scheduler: SchedulerSample) -> None:
+        identity = (scheduler.name, scheduler.enable_seq)
+        if identity != self._scheduler:
+            self._former = EarlyRecord(
+                tag=self._tag, max_age_ms=self._max_age_ms, threshold_ms=self._threshold_ms
+            )
+            self._scheduler, self._tag = identity, None
+            self._max_age_ms = self._threshold_ms = self._asked = None
+            self._failure = ""
+        if scheduler.watchdog_timeout_ms:
+            self._threshold_ms = THRESHOLD * scheduler.watchdog_timeout_ms
 
     def _skipped_reason(self) -> str:
         if self._off is not None:
@@ -155,6 +135,58 @@ class EarlyCapture:
             f"no task was seen waiting for more than {self._max_age_ms / 1000:.3f} s, "
             f"and {self._threshold_ms / 1000:g} s would have been early"
         )
+
+
+class EarlyCapture:
+    """Takes one capture of each scheduler that is about to be ejected.
+
+    Args:
+        coordinator: Takes captures.
+        samples: What samples showed; the coordinator puts it on captures of ejections.
+        emit: Takes events.
+    """
+
+    def __init__(
+        self, coordinator: Coordinator, samples: EarlySamples, emit: Callable[[Event], object]
+    ) -> None:
+        self._coordinator = coordinator
+        self._samples = samples
+        self._emit = emit
+        self._wake = trio.Event()
+        self._due = self._taken = self._failed = 0
+
+    def observe(self, sample: Sample) -> None:
+        """Look at one more sample; a capture that is due is taken by `run`."""
+        task = self._samples.see(sample)
+        if task is not None and not sample.scheduler.exit_kind and self._may_take():
+            self._samples.ask(task)
+            self._due += 1
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Take what is due, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            asked = self._samples.asked
+            if asked is None or not self._may_take():
+                continue
+            task, threshold_ms = asked
+            detail = f"{runnable_for(task.comm, task.pid, task.age_ms)}, past {threshold_ms / 1000:g} s"
+            scheduler = self._samples.scheduler
+            try:
+                report = await self._coordinator.capture("early", detail)
+            except KtstrError as error:
+                self._failed += 1
+                self._samples.failed(scheduler, error.message)
+                text = f"no early capture: {error.message}"
+                self._emit(Logged(severity="warning", source="early", text=text))
+            else:
+                self._taken += 1
+                self._samples.took(scheduler, report.tag)
+
+    def _may_take(self) -> bool:
+        return self._coordinator.freeze_state is FreezeState.IDLE
 
     def drops(self) -> dict[str, int]:
         """Return what was lost so far, by reason."""

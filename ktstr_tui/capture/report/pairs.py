@@ -5,8 +5,8 @@ early capture finished ─▶ kept ─┬─ its scheduler was ejected and captu
                                 └─ its scheduler left, or the run ended ─────▶ the early one, and that none followed
 
 Both captures are finished, saved, announced and answered before anything happens here, and comparing and writing is
-done by a task of its own in a worker thread: nothing but the end of the run waits for it. One early capture is kept, of
-the scheduler loaded last; which one belongs to which end is told by the count of schedulers in their labels.
+done by a task of its own in a worker thread: nobody waits for it but the end of the run. One early capture is kept, of
+the scheduler loaded last; which one belongs to which end the count of schedulers in their labels says.
 
 A late capture without an early one gets no file: it says by itself that it is alone, and why.
 """
@@ -37,7 +37,7 @@ class _Early:
     label: Label
     report: CaptureReport
     told: bool = False
-    """Whether a file tells of it already."""
+    """Whether a file has it already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,13 +54,13 @@ def file_name(number: int, tag: str, kind: str = "") -> str:
     Args:
         number: Counts the captures of a run.
         tag: The capture's.
-        kind: What stands beside the capture: ``degraded``, ``dual`` or the outcome of a dual report.
+        kind: What belongs to the capture: ``degraded``, ``dual`` or the outcome of a dual report.
     """
     return f"{number:03d}-{_UNSAFE.sub('_', tag)[:MAX_NAME_BYTES]}{'.' if kind else ''}{kind}.json"
 
 
 def kind_of(report: AnyReport) -> str:
-    """The part of a file's name that tells it from the capture's own."""
+    """The part of a file's name that distinguishes it from the capture's own."""
     if isinstance(report, DegradedReport):
         return SCHEMA_DEGRADED
     if isinstance(report, DualReport):
@@ -113,7 +113,8 @@ class CaptureStore:
         """Save one report, readable by its owner only.
 
         Returns:
-            The path; empty when it could not be saved, which is counted, told in an event and on standard error.
+            The path; empty when it could not be saved, which is counted, and reported in an event and on
+            standard error.
         """
         path = self._directory / file_name(number, report.tag, kind_of(report))
         try:

@@ -13,8 +13,9 @@ import trio
 
 from ktstr_tui.capture.stop.rendezvous import Rendezvous
 from ktstr_tui.capture.stop.seams import SchedulerMemory
-from ktstr_tui.capture.watch.slots import EXIT_DONE, EXIT_EXPRESSION, Change, HitBudget, SlotZero, WatchTarget
+from ktstr_tui.capture.watch.slots import EXIT_DONE, EXIT_EXPRESSION, Change, SlotZero, WatchTarget
 from ktstr_tui.guest.engine import Stop
+from ktstr_tui.model.budget import HitBudget
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged, SchedulerChanged, WatchpointChanged, WatchpointHit
 from ktstr_tui.model.kinds import WatchState
@@ -27,7 +28,7 @@ REARM_AFTER_NS = 5_000_000_000
 
 
 class SchedulerWatch:
-    """Follows schedulers through slot 0. Everything but `differs` wants a standing guest.
+    """Follows schedulers through slot 0. Everything but `differs` needs a stopped guest.
 
     Args:
         rendezvous: Reaches the stub.
@@ -39,9 +40,9 @@ class SchedulerWatch:
         self, rendezvous: Rendezvous, say: Callable[[Event], object], clock: Callable[[], int]
     ) -> None:
         self.armed = trio.Event()
+        """Set when the watch was armed for the first time, or was refused."""
         self.unarmed = trio.Event()
-        """Set while memory must be polled in place of the watch; a new event once it is set again."""
-        """Set when the watch was set for the first time, or was refused."""
+        """Set while memory must be polled in place of the watch; another event once it is armed again."""
         self.name: str | None = None
         """Name of the scheduler that was attached last."""
         self.hits = self.repeat_hits = self.none_hits = self.late_finds = self.pauses = self.read_failures = 0
@@ -65,7 +66,7 @@ class SchedulerWatch:
         return self._watched is not None and stop.watch_address == self._watched.address
 
     def differs(self, view: SchedulerMemory) -> bool:
-        """Whether memory of the running guest tells something new, or a resting watch is due."""
+        """Whether memory of the running guest shows a change, or a resting watch is due."""
         try:
             root, exit_kind = _read(view)
         except Exception:
@@ -74,7 +75,7 @@ class SchedulerWatch:
         return self._slot.differs(root, exit_kind) or self._wants_arming()
 
     def unseen_ejection(self, view: SchedulerMemory) -> int | None:
-        """The exit kind, if memory tells that the loaded scheduler is ejected and no stop has told it yet."""
+        """The exit kind, if memory shows that the loaded scheduler is ejected and no stop has shown it yet."""
         try:
             root, exit_kind = _read(view)
         except Exception:
@@ -156,7 +157,7 @@ class SchedulerWatch:
         self.pauses += 1
         self._rest_since_ns = self._clock()
         self.unarmed.set()
-        detail = f"more than {self._budget.limit} hits in a second; polling for one second instead"
+        detail = f"more than {self._budget.limit} hits in a second; polling for {REARM_AFTER_NS // 10**9} s instead"
         self._change(self._target(view), "paused", detail)
         try:
             await self.remove()

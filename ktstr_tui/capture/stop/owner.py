@@ -1,16 +1,16 @@
 """The one task that owns the engine, and so every stop of the guest.
 
-the task: wait for a hit or a request ─▶ guest stands ─▶ read and copy ─▶ guest runs ─▶ announce
+the task: wait for a hit or a request ─▶ guest stopped ─▶ read and copy ─▶ guest runs ─▶ emit
                                              │                                             └▶ finisher: render, save
-                                             └ stands on, while frozen by a user: requests only
+                                             └ stays stopped, while frozen by a user: requests only
 
 Watchpoint hits arrive here by themselves; everybody else puts a request in the queue and waits for the answer. That
-makes the rendezvous serial without a lock: the next request is looked at only when the guest runs again (or stands
-on a user's word), and a requester that is cancelled leaves nothing half done, because the work is not done in its
+makes the rendezvous serial without a lock: the next request is looked at only when the guest runs again (or a user
+froze it), and a requester that is cancelled leaves nothing half done, because the work is not done in its
 task.
 
 Waiting for a hit is given up when a request comes, never the work itself. What a request fails with goes to its
-requester; only the loss of the guest ends the task as well, and a guest that stands then is let go.
+requester; only the loss of the guest ends the task as well, and a guest that is stopped then is resumed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import trio
 
 from ktstr_tui.capture.finisher import Finisher
 from ktstr_tui.capture.stop.guest_stop import GuestStop
+from ktstr_tui.capture.stop.inspector import StopInspector
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch
 from ktstr_tui.capture.stop.requests import Request, RequestQueue
-from ktstr_tui.guest.engine import Engine, EngineLostError, Stop
+from ktstr_tui.guest.engine import EngineLostError, Stop
 from ktstr_tui.model.errors import GuestError, UsageError
 from ktstr_tui.model.events import Event, Logged, Severity
 
@@ -32,41 +33,38 @@ class Owner:
     """Serves hits and requests, one after the other.
 
     Args:
-        engine: Stops the guest; nobody else may use it.
-        rendezvous: Stops and resumes through it.
+        rendezvous: Stops and resumes; nobody else may use its engine.
         requests: What others want done.
-        standing: Makes the guest stand.
+        guest_stop: Stops the guest.
+        inspector: Hears when no stop will come any more.
         finisher: Runs as long as this does.
         emit: Takes events.
-        ended: Called when no stop will come any more, with the loss of the guest if that is why.
     """
 
     def __init__(
         self,
-        engine: Engine,
         rendezvous: Rendezvous,
         requests: RequestQueue,
-        standing: GuestStop,
+        guest_stop: GuestStop,
+        inspector: StopInspector,
         finisher: Finisher,
         emit: Callable[[Event], object],
-        ended: Callable[[GuestError | None], object],
     ) -> None:
         self.serving = False
         """Whether a request is being carried out."""
         self.abandoned = 0
         """Requests whose requester was gone before their turn."""
         self.unexpected = 0
-        """Stops that no caller was waiting for any more."""
-        self._engine = engine
+        """Stops that nobody waited for any more."""
         self._rendezvous = rendezvous
         self._requests = requests
-        self._standing = standing
+        self._guest_stop = guest_stop
+        self._inspector = inspector
         self._finisher = finisher
         self._emit = emit
-        self._ended = ended
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the stub until cancelled or until the guest is gone. A guest that stands then is let go."""
+        """Own the engine until cancelled or until the guest is gone. A guest that is stopped then is resumed."""
         # Shielded: what the last stop leaves behind is to be finished too, so the finisher ends after it.
         finishing = trio.CancelScope(shield=True)
         async with trio.open_nursery() as nursery:
@@ -79,14 +77,14 @@ class Owner:
             except GuestError as error:
                 lost = error
                 self._requests.close(error)
-                # How a guest ended is told with the end of the run.
+                # How a guest ended is reported with the end of the run.
                 severity: Severity = "info" if isinstance(error, EngineLostError) else "warning"
                 self._emit(Logged(severity=severity, source="coordinator", text=error.message))
             finally:
                 self._requests.close(GuestError("the run is ending"))
                 try:
-                    self._ended(lost)
-                    await self._standing.end()
+                    self._inspector.end(lost, self._rendezvous.log.now_ns())
+                    await self._guest_stop.end()
                 finally:
                     finishing.cancel()
 
@@ -102,9 +100,9 @@ class Owner:
         stops: list[Stop] = []
 
         async def wait() -> None:
-            if self._rendezvous.standing:
+            if self._rendezvous.stopped:
                 await trio.sleep_forever()
-            stops.append(await self._engine.wait_stop())
+            stops.append(await self._rendezvous.engine.wait_stop())
 
         await self._requests.idle(wait)
         for stop in stops:
@@ -114,7 +112,7 @@ class Owner:
         self._rendezvous.stopped_itself()
         if stop.watch_address is None:
             self.unexpected += 1
-        async with self._standing.block(Stopwatch(), stop):
+        async with self._guest_stop.block(Stopwatch(), stop):
             pass
 
     async def _serve(self, request: Request) -> None:

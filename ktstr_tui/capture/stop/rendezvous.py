@@ -1,10 +1,10 @@
 """One stop and go of all vCPUs: bounded in time, measured in its parts, and never left half done.
 
 Whoever stops the guest owes it a resume. So stopping and resuming are shielded from cancellation between
-the request and the answer, the standing state is a fact of this object, and the coordinator resumes
-whatever stands when it ends. A stop that does not come within the deadline is an error for whoever asked;
-it may still come later, and the coordinator then finds a stop that no caller waits for and lets the guest run
-on.
+the request and the answer, whether the guest is stopped is a fact of this object, and the coordinator resumes
+it when it ends. A stop that does not come within the deadline is an error for the requester;
+it may still come later, and the coordinator then finds a stop that nobody waits for and resumes the
+guest.
 
 The deadline has to stay well under the sched_ext watchdog (30 s at most, a few seconds in tests), because a
 guest that is half stopped loses schedulers to it.
@@ -37,7 +37,7 @@ class RendezvousTimeoutError(GuestError):
 
 
 class GuestLostError(GuestError):
-    """The guest stands and cannot be made to go on."""
+    """The guest is stopped and cannot be resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,52 +50,52 @@ class Unheard:
 
 
 class FrozenInterval(msgspec.Struct, frozen=True):
-    """A stretch of host monotonic time in which the guest stood still."""
+    """A stretch of host monotonic time in which the guest was stopped."""
 
     start_ns: int
     end_ns: int
 
 
 class FrozenLog:
-    """When the guest stood still.
+    """Keeps when the guest was stopped.
 
     Args:
         now_ns: Host monotonic clock.
     """
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
-        self._now_ns = now_ns
+        self.now_ns = now_ns
         self._since_ns: int | None = None
         self._total_ns = 0
         self._intervals: deque[FrozenInterval] = deque(maxlen=MAX_INTERVALS)
 
     @property
     def since_ns(self) -> int | None:
-        """Since when it stands; None while it runs."""
+        """Since when it is stopped; None while it runs."""
         return self._since_ns
 
     @property
     def intervals(self) -> tuple[FrozenInterval, ...]:
-        """The newest `MAX_INTERVALS`, oldest first, a standing one ending now."""
-        standing = () if self._since_ns is None else (FrozenInterval(self._since_ns, self._now_ns()),)
+        """The newest `MAX_INTERVALS`, oldest first; one that still lasts ends now."""
+        standing = () if self._since_ns is None else (FrozenInterval(self._since_ns, self.now_ns()),)
         return (*self._intervals, *standing)
 
     def begin(self) -> None:
-        """The guest stands."""
+        """Note that the guest is stopped."""
         if self._since_ns is None:
-            self._since_ns = self._now_ns()
+            self._since_ns = self.now_ns()
 
     def end(self) -> None:
         """The guest runs."""
         if self._since_ns is not None:
-            interval = FrozenInterval(self._since_ns, self._now_ns())
+            interval = FrozenInterval(self._since_ns, self.now_ns())
             self._intervals.append(interval)
             self._total_ns += interval.end_ns - interval.start_ns
             self._since_ns = None
 
     def total_ns(self) -> int:
         """All frozen time so far, the current stretch included."""
-        return self._total_ns + (0 if self._since_ns is None else self._now_ns() - self._since_ns)
+        return self._total_ns + (0 if self._since_ns is None else self.now_ns() - self._since_ns)
 
     def between_ns(self, start_ns: int, end_ns: int) -> int:
         """Frozen time within a stretch of host monotonic time."""
@@ -103,7 +103,7 @@ class FrozenLog:
         return sum(overlap for overlap in overlaps if overlap > 0)
 
     def stood_ns(self, starts_ns: Container[int], since_ns: int) -> int:
-        """How long the guest stood since ``since_ns`` in those stretches that began at ``starts_ns``."""
+        """How long the guest was stopped since ``since_ns`` in those stretches that began at ``starts_ns``."""
         stood = 0
         for part in reversed(self.intervals):
             if part.end_ns <= since_ns:
@@ -158,7 +158,7 @@ class Rendezvous:
 
     Args:
         engine: Stops the guest.
-        log: Keeps when the guest stood.
+        log: Keeps when the guest was stopped.
         timeout_s: Deadline of every single wait.
     """
 
@@ -171,8 +171,8 @@ class Rendezvous:
         self._watches: Counter[tuple[int, int]] = Counter()
 
     @property
-    def standing(self) -> bool:
-        """Whether all vCPUs stand."""
+    def stopped(self) -> bool:
+        """Whether all vCPUs are stopped."""
         return self.log.since_ns is not None
 
     def stopped_itself(self) -> None:
@@ -199,7 +199,7 @@ class Rendezvous:
             registers_of: How many vCPUs to ask for their registers at the same time.
 
         Raises:
-            RendezvousTimeoutError: Not all of them stood in time.
+            RendezvousTimeoutError: Not all of them stopped in time.
         """
         # Shielded: a cancelled caller must not leave a stop on its way that nobody expects.
         with trio.CancelScope(shield=True), self.bounded("stopping the vCPUs"):
@@ -239,7 +239,7 @@ class Rendezvous:
     async def take_registers(self, nr_cpus: int) -> tuple[list[dict[str, int]], Unheard | None]:
         """The registers asked for, of all vCPUs that answer in time, by number, and why the rest is missing.
 
-        Registers are fetched anew at every stop, so none are ever left over from an earlier one; a vCPU that
+        Registers are fetched at every stop, so none are ever left over from an earlier one; a vCPU that
         did not answer has an empty record.
         """
         registers: list[dict[str, int]] = []

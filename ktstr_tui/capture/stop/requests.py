@@ -1,8 +1,8 @@
-"""The coordinator's queue: work that others want done by the task that owns the stub.
+"""The coordinator's queue: work that others want done by the task that owns the engine.
 
 A requester waits for its answer and may be cancelled meanwhile. Its turn is then skipped; if the work is
-already under way it is finished, and the work itself looks at ``abandoned`` and undoes what the requester
-did not live to see.
+already under way it is finished, and the work itself looks at ``abandoned`` and undoes what a cancelled
+requester can no longer observe.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class RequestQueue:
         """Queue work and wait until it is done; returns whether it changed anything.
 
         Args:
+            work: What to do in the task that owns the engine.
             undo: Queued when the caller is cancelled after ``work`` changed something.
 
         Raises:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport
@@ -52,23 +53,23 @@ class SchedulerMemory(Protocol):
 
 
 class Rendered(Protocol):
-    """What was copied while the guest stood."""
+    """What was copied while the guest was stopped."""
 
     def add_registers(self, registers: Sequence[Mapping[str, int]]) -> None:
         """Take the registers of all vCPUs, in order, and copy the stacks that they point to."""
         ...
 
-    def render(self, view: Any) -> CaptureReport:  # noqa: ANN401
+    def render(self, view: KernelView) -> CaptureReport:
         """Make the report; slow, and called in a worker thread after the thaw."""
         ...
 
 
 class Collect(Protocol):
-    """Copies the state of a standing guest, fast."""
+    """Copies the state of a stopped guest, fast."""
 
     def __call__(
         self,
-        view: Any,  # noqa: ANN401
+        view: KernelView,
         *,
         tag: str,
         trigger: Trigger,
@@ -76,7 +77,7 @@ class Collect(Protocol):
         mono_ns: int,
         step: str | None,
     ) -> Rendered:
-        """Copy what a report needs, but for what the registers tell."""
+        """Copy what a report needs, but for what the registers point to."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""Watchpoints: which expression is watched in which slot, and what one hit tells."""
+"""Watchpoints: which expression is watched in which slot, and what one hit shows."""

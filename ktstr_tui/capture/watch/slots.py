@@ -4,16 +4,25 @@ What is wanted is the very write that ejects a scheduler: ``scx_root->exit_kind`
 That word lives in a ``struct scx_sched`` that is allocated when a scheduler comes and freed after it went,
 so the watch has to travel:
 
-nothing loaded ──── watch the variable ``scx_root`` (8 bytes) │ scx_root becomes a pointer: "attached" ▼
-loaded ──────────── watch ``exit_kind`` of that scheduler (4 bytes) │ exit_kind leaves NONE: 1 to 1023
-"exiting", from 1024 on "ejected" and a capture ▼ exiting ─────────── back to ``scx_root`` at once, because
-the struct will be freed and its memory reused │ scx_root becomes NULL: "detached"; or another pointer:
-"detached" and "attached"
+::
+
+    nothing loaded: watches the variable ``scx_root`` (8 bytes)
+        │
+        │ scx_root becomes a pointer: "attached"
+        ▼
+    loaded: watches ``exit_kind`` of that scheduler (4 bytes)
+        │
+        │ exit_kind leaves NONE: 1 to 1023 "exiting", from 1024 on "ejected" and a capture
+        ▼
+    exiting: watches ``scx_root`` again at once, because the struct will be freed and its memory reused
+        │
+        │ scx_root becomes NULL: "detached", nothing is loaded
+        └ scx_root becomes another pointer: "detached" and "attached", that one is loaded
 
 The edges of a watchpoint cannot be trusted one by one. A failing cmpxchg counts as a write, so a second CPU
-that wants to eject hits the same word again; two CPUs may hit in the same stop and only one is told; a stop
+that wants to eject hits the same word again; two CPUs may hit in the same stop and only one is reported; a stop
 asked for on other grounds may swallow a hit. So the machine is level-triggered: at *every* stop it compares
-memory with what it knows, and a hit only tells when to look. That makes repeats harmless and lost hits late
+memory with what it knows, and a hit only means: look now. That makes repeats harmless and lost hits late
 instead of lost.
 
 Two more traps. The kernel moves ``exit_kind`` on to DONE (1) when its disable work starts, so who looks late
@@ -23,7 +32,6 @@ the old one: a pointer that is the same, with an ``exit_kind`` that is NONE agai
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
@@ -107,28 +115,3 @@ class SlotZero:
         if self.scheduler is None or self.exited:
             return WatchTarget(ROOT_EXPRESSION, root_slot, ROOT_LENGTH_BYTES)
         return WatchTarget(EXIT_EXPRESSION, exit_kind_address(self.scheduler), EXIT_LENGTH_BYTES)
-
-
-class HitBudget:
-    """How many hits a watch may have in a window of time before it costs the guest too much.
-
-    Args:
-        limit: Hits allowed in one window.
-        window_ns: Its length.
-    """
-
-    def __init__(self, limit: int, window_ns: int = 1_000_000_000) -> None:
-        self.limit = limit
-        self._window_ns = window_ns
-        self._hits: deque[int] = deque(maxlen=limit)
-
-    def spend(self, now_ns: int) -> bool:
-        """Count a hit; False when it is one too many."""
-        if len(self._hits) == self.limit and now_ns - self._hits[0] < self._window_ns:
-            return False
-        self._hits.append(now_ns)
-        return True
-
-    def refill(self) -> None:
-        """Forget all hits."""
-        self._hits.clear()

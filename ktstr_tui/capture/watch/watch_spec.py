@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
 from ktstr_tui.capture.bridge import MAX_WATCH_SNAPSHOTS
 from ktstr_tui.capture.stop.requests import Request
-from ktstr_tui.capture.watch.slots import HitBudget
 from ktstr_tui.kernel.expressions import Location, check_address
 from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.budget import HitBudget
 from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.model.events import WatchpointChanged, WatchpointHit
 from ktstr_tui.model.report import RunningTask, Stack
@@ -27,7 +28,7 @@ NOT_TYPED = "the kernel's BTF is not loaded yet"
 
 State: TypeAlias = Literal["pending", "armed", "paused", "failed", "removed"]
 CaptureHit: TypeAlias = Callable[[str, str | None], Awaitable[str | None]]
-"""Captures the standing guest (detail, tag); returns the tag, or None when too many captures wait."""
+"""Captures the stopped guest (detail, tag); returns the tag, or None when too many captures wait."""
 
 
 class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +45,7 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     budget_per_s: int = HITS_PER_S
 
     def check(self) -> None:
-        """Refuse what makes no sense on its own.
+        """Refuse a length or a budget that no watch can have.
 
         Raises:
             UsageError: A length or a budget that no watch can have.
@@ -79,16 +80,16 @@ class WatchesStatistics(msgspec.Struct, frozen=True, kw_only=True):
 class Writer(Protocol):
     """What was copied of who wrote."""
 
-    def render(self, view: Any) -> tuple[RunningTask | None, Stack | None]:  # noqa: ANN401
+    def render(self, view: KernelView) -> tuple[RunningTask | None, Stack | None]:
         """Task and stack; called when the guest runs again."""
         ...
 
 
 class CopyWriter(Protocol):
-    """Copies the task and the stack of a vCPU that stands."""
+    """Copies the task and the stack of a vCPU of the stopped guest."""
 
-    def __call__(self, view: Any, cpu: int, registers: Mapping[str, int]) -> Writer:  # noqa: ANN401
-        """Copy; what could not be read is said in the result."""
+    def __call__(self, view: KernelView, cpu: int, registers: Mapping[str, int]) -> Writer:
+        """Copy; the result says what could not be read."""
         ...
 
 
@@ -116,12 +117,18 @@ class Watch:
     stops_ns: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_HITS_PER_S))
     """When the stops of its newest hits began."""
 
+    def release(self) -> None:
+        """Give the slot back to whoever reserved it, once."""
+        released, self.released = self.released, None
+        if released is not None:
+            released()
+
     def refill(self) -> None:
         """Forget all hits: the budget is whole again."""
         self.budget.refill()
         self.stops_ns.clear()
 
-    def read(self, view: Any) -> int | None:  # noqa: ANN401
+    def read(self, view: KernelView) -> int | None:
         """The value now: of the whole object where its type is known, else of the watched bytes."""
         if self.address is None:
             return None
@@ -131,7 +138,7 @@ class Watch:
         except MemoryReadError:
             return None
 
-    def locate(self, view: Any) -> int:  # noqa: ANN401
+    def locate(self, view: KernelView) -> int:
         """Where the expression points now.
 
         Raises:
@@ -153,7 +160,7 @@ class Watch:
         return self.changed()
 
     def changed(self) -> WatchpointChanged:
-        """The event that tells its state."""
+        """Return the event that reports its state."""
         return WatchpointChanged(
             slot=self.slot,
             expression=self.spec.expression,
@@ -173,7 +180,7 @@ class RawHit:
 
     event: WatchpointHit
     writer: Writer | None
-    view: Any
+    view: KernelView
 
     def render(self) -> WatchpointHit:
         """The event, with the writer's name and stack; call it when the guest runs again."""

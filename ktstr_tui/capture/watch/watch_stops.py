@@ -1,9 +1,9 @@
-"""The part of the user's watches that happens while the guest stands: comparing, moving, pausing.
+"""Looks after the user's watches while the guest is stopped: compares values, follows pointers, pauses.
 
-As with slot 0, a hit only tells when to look. At *every* stop, whatever it was for, each armed watch's value is
+As with slot 0, a hit only means: look now. At *every* stop, whatever it was for, each armed watch's value is
 compared with the one known before: a write whose hit was swallowed by another stop (two CPUs write at once, and
-the stub tells of one) is found, without its writer, instead of lost. And at every stop the pointers of each
-expression are followed anew, so that a watch stays with its expression and not with an address.
+the engine reports one) is found, without its writer, instead of lost. And at every stop the pointers of each
+expression are followed again, so that a watch stays with its expression and not with an address.
 
 A watch may cost the guest too much in two ways, and is paused for either. It has a budget of hits in a second; and on
 a busy host, where a single stop may take a tenth of one, few hits are enough to let the guest run hardly at all.
@@ -12,23 +12,25 @@ a busy host, where a single stop may take a tenth of one, few hits are enough to
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
+from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.capture.stop.rendezvous import Rendezvous
 from ktstr_tui.capture.watch.watch_spec import CaptureHit, CopyWriter, RawHit, Watch, Writer
+from ktstr_tui.capture.watch.watch_table import WatchTable
 from ktstr_tui.guest.engine import Stop
 from ktstr_tui.kernel.expressions import ExpressionError, NullPointer
 from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.errors import HostError, KtstrError
 from ktstr_tui.model.events import Event, WatchpointHit
 
 _REMEMBERED = 16
 SECOND_NS = 1_000_000_000
 MAX_STOOD_NS = 300_000_000
-"""How long of a second the hits of one watch may make the guest stand."""
+"""How long of a second the hits of one watch may keep the guest stopped."""
 
 
 @dataclass(slots=True)
@@ -46,41 +48,72 @@ class Counts:
 
 
 class WatchStops:
-    """Looks after armed watches. Everything here wants a standing guest.
+    """Looks after armed watches. Everything here but `poll` and `drain` needs a stopped guest.
 
     Args:
-        rendezvous: Reaches the stub.
+        rendezvous: Reaches the engine.
+        table: The watches.
         copy_writer: Copies who wrote.
-        clock: Host monotonic clock, in nanoseconds.
-        drop: Forgets a watch, for a reason; returns the event that says so.
+        memory: The guest's memory, once it is readable by type.
     """
 
     def __init__(
-        self,
-        rendezvous: Rendezvous,
-        copy_writer: CopyWriter,
-        clock: Callable[[], int],
-        drop: Callable[[Watch, str], Event],
+        self, rendezvous: Rendezvous, table: WatchTable, copy_writer: CopyWriter, memory: TypedMemory
     ) -> None:
         self.counts = Counts()
-        self.left: deque[int] = deque(maxlen=_REMEMBERED)
-        """Addresses that were watched until recently; their last hits may still be on the way."""
-        self.outbox: list[Event | RawHit] = []
-        """What happened, to be told when the guest runs again."""
+        self._left: deque[int] = deque(maxlen=_REMEMBERED)
+        self._outbox: list[Event | RawHit] = []
         self._rendezvous = rendezvous
+        self._table = table
         self._copy_writer = copy_writer
-        self._clock = clock
-        self._drop = drop
+        self._memory = memory
+        self._clock = rendezvous.log.now_ns
 
-    async def look(self, watches: list[Watch], view: Any, stop: Stop, capture: CaptureHit) -> None:  # noqa: ANN401
-        """Find out what was written, follow the pointers, arm what waited."""
-        for watch in watches:
+    def poll(self) -> bool:
+        """Whether a stop would change anything: a pointer moved, or what was NULL no longer is.
+
+        Reads memory of the running guest, so the answer may be wrong; a stop finds out.
+        """
+        view = self._memory.view
+        return view is not None and any(_moved(watch, view) for watch in self._table)
+
+    def claims(self, stop: Stop) -> bool:
+        """Whether a watch of the user's made that stop, one that is armed or was until a moment ago."""
+        if stop.watch_address is None:
+            return False
+        return (
+            stop.watch_address in {watch.address for watch in self._table} or stop.watch_address in self._left
+        )
+
+    async def look(self, stop: Stop, capture: CaptureHit) -> None:
+        """Find out what was written, follow the pointers, arm what waited.
+
+        Args:
+            stop: Why the guest is stopped.
+            capture: Captures it for a watch that wants that.
+        """
+        view = self._memory.view
+        if view is None:
+            return
+        for watch in self._table:
             if watch.state == "armed":
                 await self._compare(watch, view, stop, capture)
-            await self.settle(watch, view)
+            await self._place(watch, view)
+        self._table.release_failed()
 
-    async def settle(self, watch: Watch, view: Any) -> None:  # noqa: ANN401
-        """Put a watch where its expression points now."""
+    async def settle(self, watch: Watch) -> None:
+        """Put a watch where its expression points now, if it has its slot still."""
+        view = self._memory.view
+        if view is not None and self._table.holds(watch):
+            await self._place(watch, view)
+            self._table.release_failed()
+
+    def drain(self) -> list[Event]:
+        """Return what happened while the guest was stopped; call it when it runs again."""
+        outbox, self._outbox = self._outbox, []
+        return [it.render() if isinstance(it, RawHit) else it for it in outbox]
+
+    async def _place(self, watch: Watch, view: KernelView) -> None:
         if watch.location is None or watch.state not in ("armed", "pending"):
             return
         try:
@@ -96,22 +129,22 @@ class WatchStops:
             await self._rendezvous.arm_watch(address, watch.spec.length_bytes)
         except KtstrError as error:
             self.counts.refused += 1
-            self.outbox.append(watch.fail(error))
+            self._outbox.append(watch.fail(error))
             return
         watch.address, watch.state, watch.detail = address, "armed", ""
         watch.value = watch.read(view)
-        self.outbox.append(watch.changed())
+        self._outbox.append(watch.changed())
 
     async def disarm(self, watch: Watch) -> None:
         """Take a watch out of the stub."""
         address, watch.address = watch.address, None
         if address is not None:
-            self.left.append(address)
+            self._left.append(address)
             # What the stub does not have, it cannot hit either.
             with suppress(HostError):
                 await self._rendezvous.disarm_watch(address, watch.spec.length_bytes)
 
-    async def _compare(self, watch: Watch, view: Any, stop: Stop, capture: CaptureHit) -> None:  # noqa: ANN401
+    async def _compare(self, watch: Watch, view: KernelView, stop: Stop, capture: CaptureHit) -> None:
         told = stop.watch_address is not None and stop.watch_address == watch.address
         old, value = watch.value, watch.read(view)
         watch.value = value
@@ -135,10 +168,10 @@ class WatchStops:
             old=old,
             capture=tag,
         )
-        self.outbox.append(RawHit(event, writer, view))
+        self._outbox.append(RawHit(event, writer, view))
         await self._after_hit(watch)
 
-    async def _writer(self, view: Any, vcpu: int) -> Writer:  # noqa: ANN401
+    async def _writer(self, view: KernelView, vcpu: int) -> Writer:
         registers: Mapping[str, int] = {}
         try:
             registers = await self._rendezvous.registers_of(vcpu)
@@ -149,7 +182,7 @@ class WatchStops:
     async def _after_hit(self, watch: Watch) -> None:
         if watch.spec.once:
             await self.disarm(watch)
-            self.outbox.append(self._drop(watch, "hit once, as asked"))
+            self._outbox.append(self._table.drop(watch, "hit once, as asked"))
             return
         why = self._too_much(watch)
         if why is not None:
@@ -157,7 +190,7 @@ class WatchStops:
             await self.disarm(watch)
             watch.state = "paused"
             watch.detail = f"{why}; resume it to continue"
-            self.outbox.append(watch.changed())
+            self._outbox.append(watch.changed())
 
     def _too_much(self, watch: Watch) -> str | None:
         """Why the watch costs the guest too much, if it does."""
@@ -175,7 +208,20 @@ class WatchStops:
         await self.disarm(watch)
         if (watch.state, watch.detail) != ("pending", reason):
             watch.state, watch.detail = "pending", reason
-            self.outbox.append(watch.changed())
+            self._outbox.append(watch.changed())
+
+
+def _moved(watch: Watch, view: KernelView) -> bool:
+    if watch.location is None or watch.state not in ("armed", "pending"):
+        return False
+    if watch.address is not None and not watch.location.moves:
+        return False
+    try:
+        return watch.locate(view) != watch.address
+    except MemoryReadError:
+        return False
+    except (NullPointer, ExpressionError):
+        return watch.address is not None
 
 
 def _words(watch: Watch, old: int | None, value: int | None, vcpu: int | None) -> str:

@@ -1,7 +1,7 @@
 """Who wrote: the task and the kernel stack of the vCPU that hit a watchpoint.
 
-As with captures, the words are copied while the guest stands, and unwound and named when it runs again. The
-vCPU stands just behind the instruction that wrote, so the innermost frame is the function that did it.
+As with captures, the words are copied while the guest is stopped, and unwound and named when it runs again. The
+vCPU is just behind the instruction that wrote, so the innermost frame is the function that did it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RawWriter:
 
 
 def copy_writer(view: KernelView, cpu: int, registers: Mapping[str, int]) -> RawWriter:
-    """Copy the task and the stack of a CPU that stands; what cannot be read is said in the result."""
+    """Copy the task and the stack of a CPU of the stopped guest; the result says what cannot be read."""
     raw = RawWriter(cpu, dict(registers))
     space = view.fresh_space()
     try:

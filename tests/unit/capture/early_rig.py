@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from ktstr_tui.capture.report.dual import EarlyCapture
+from ktstr_tui.capture.report.dual import EarlyCapture, EarlySamples
 from ktstr_tui.model.events import CaptureTaken
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
@@ -41,11 +41,9 @@ def sample(
 class Watched:
     """An early capture with a real coordinator over a fake guest."""
 
-    def __init__(self, rig: Rig, off: str | None) -> None:
+    def __init__(self, rig: Rig, samples: EarlySamples) -> None:
         self.rig = rig
-        coordinator = rig.coordinator
-        self.early = EarlyCapture(coordinator.capture, lambda: coordinator.freeze_state, rig.emit, off=off)
-        coordinator._looks._early = self.early.record
+        self.early = EarlyCapture(rig.coordinator, samples, rig.emit)
 
     async def see(self, *ages_ms: float | None) -> None:
         for age_ms in ages_ms:
@@ -63,10 +61,11 @@ class Watched:
 
 @asynccontextmanager
 async def watched(off: str | None = None) -> AsyncIterator[Watched]:
-    async with running() as rig:
+    samples = EarlySamples(off=off)
+    async with running(samples) as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        found = Watched(rig, off)
+        found = Watched(rig, samples)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(found.early.run)
             yield found

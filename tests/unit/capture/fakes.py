@@ -218,7 +218,7 @@ class FakeCollect:
 
     def __call__(
         self,
-        view: FakeView,
+        view: object,
         *,
         tag: str,
         trigger: Trigger,
@@ -226,6 +226,7 @@ class FakeCollect:
         mono_ns: int,
         step: str | None,
     ) -> FakeRaw:
+        assert isinstance(view, FakeView)
         assert not self.engine.running
         self.calls.append(
             {

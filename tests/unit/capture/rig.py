@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.coordinator import Coordinator, FreezeState
+from ktstr_tui.capture.coordinator import Coordinator, Copiers, FreezeState, Keeping
 from ktstr_tui.capture.report.store import file_name, kind_of
+from ktstr_tui.capture.stamp import NO_EARLY, EarlyRecords
+from ktstr_tui.capture.stop.rendezvous import FrozenLog
+from ktstr_tui.capture.stop.seams import Store
+from ktstr_tui.capture.watch.watch_spec import CopyWriter
+from ktstr_tui.capture.watch.writer import copy_writer
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, DualSaved, Event, Logged, SchedulerChanged
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport
@@ -59,24 +65,39 @@ class Stalling:
 
 
 class Rig:
-    """A coordinator with everything fake around it."""
+    """A coordinator with everything fake around it.
 
-    def __init__(self) -> None:
-        self.view = FakeView()
+    Args:
+        early: What is known of early captures.
+        view: The guest's memory.
+        store: Where captures are saved; `Saved` when None.
+        writer: Copies who wrote to a watched address.
+    """
+
+    def __init__(
+        self,
+        early: EarlyRecords = NO_EARLY,
+        *,
+        view: FakeView | None = None,
+        store: Store | None = None,
+        writer: CopyWriter = copy_writer,
+    ) -> None:
+        self.view = view or FakeView()
         self.engine = FakeEngine(self.view)
         self.collect = FakeCollect(self.engine)
         self.store = Saved()
         self.bridge = SnapshotBridge(no_capture)
         self.events: list[Event] = []
         self.now = Stalling()
+        self.frozen = FrozenLog(clock_ns)
         self.coordinator = Coordinator(
             self.engine,
             self.emit,
-            clock_ns,
-            collect=self.collect,
-            store=self.store,
-            bridge=self.bridge,
+            Copiers(self.collect, writer=writer),
+            self.frozen,
+            keeping=Keeping(store or self.store, self.bridge),
             now=self.now,
+            early=early,
         )
 
     def emit(self, event: Event) -> None:
@@ -105,14 +126,14 @@ class Rig:
         await self.coordinator.wait_captures_finished()
 
     async def attach(self) -> None:
-        self.coordinator.attach_view(self.view)
+        self.coordinator.memory_typed(cast("KernelView", self.view))
         await self.coordinator.armed.wait()
         await self.settle()
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Rig]:
-    rig = Rig()
+async def running(early: EarlyRecords = NO_EARLY) -> AsyncIterator[Rig]:
+    rig = Rig(early)
     async with trio.open_nursery() as nursery:
         await nursery.start(rig.coordinator.run)
         yield rig

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -11,6 +13,7 @@ from ktstr_tui.capture.finisher import MAX_UNFINISHED, CaptureFailedError
 from ktstr_tui.capture.stop.rendezvous import RendezvousTimeoutError
 from ktstr_tui.capture.stop.requests import MAX_PENDING
 from ktstr_tui.guest.engine import Stop
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.events import (
     CaptureTaken,
@@ -107,7 +110,7 @@ async def test_a_hit_during_rendering_is_served_at_once(
 
 async def test_a_capture_before_memory_is_typed_is_a_placeholder(autojump_clock: MockClock) -> None:
     async with running() as rig:
-        with pytest.raises(CaptureFailedError, match="not readable by type yet"):
+        with pytest.raises(CaptureFailedError, match="BTF is not loaded yet"):
             await rig.coordinator.capture("on-demand")
         (taken,) = rig.of(CaptureTaken)
         assert taken.report.is_placeholder
@@ -239,7 +242,7 @@ async def test_a_freeze_that_does_not_come_is_an_error(autojump_clock: MockClock
 async def test_a_look_that_timed_out_is_made_up_for_by_polling(autojump_clock: MockClock) -> None:
     async with running() as rig:
         rig.engine.stop_delay_s = 60.0
-        rig.coordinator.attach_view(rig.view)
+        rig.coordinator.memory_typed(cast("KernelView", rig.view))
         await trio.sleep(3)
         assert not rig.coordinator.armed.is_set()
         rig.engine.stop_delay_s = 0.0

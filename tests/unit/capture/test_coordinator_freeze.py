@@ -54,7 +54,7 @@ async def test_freeze_and_thaw(autojump_clock: MockClock) -> None:
         assert rig.coordinator.frozen_between_ns(now_ns - 2_000_000_000, now_ns) == pytest.approx(
             2e9, rel=0.01
         )
-        assert rig.coordinator.frozen_intervals[-1].end_ns <= now_ns
+        assert rig.frozen.intervals[-1].end_ns <= now_ns
 
 
 async def test_captures_of_a_frozen_guest_leave_it_frozen(autojump_clock: MockClock) -> None:

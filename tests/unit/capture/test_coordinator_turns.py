@@ -47,7 +47,7 @@ async def test_a_bare_pause_reads_nothing(autojump_clock: MockClock) -> None:
         assert pause.resume_us is not None
         assert pause.registers_us is None
         await rig.coordinator.freeze("a user")
-        with pytest.raises(UsageError, match="stands still"):
+        with pytest.raises(UsageError, match="the guest is frozen"):
             await rig.coordinator.bare_pause()
         assert rig.coordinator.frozen
 

@@ -8,14 +8,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ktstr_tui.capture.coordinator import Coordinator, FreezeState
+from ktstr_tui.capture.coordinator import FreezeState
 from ktstr_tui.capture.finisher import CaptureFailedError, CaptureTimedOutError
 from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.guest.engine import EngineLostError, Stop
 from ktstr_tui.model.events import AlertRaised, CaptureTaken
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import DegradedReport, decode_report
-from tests.unit.capture.fakes import EXIT_OFFSET, SCHED_A, clock_ns
+from tests.unit.capture.fakes import EXIT_OFFSET, SCHED_A
 from tests.unit.capture.rig import Rig, running
 
 A_EXIT = SCHED_A + EXIT_OFFSET
@@ -242,10 +242,9 @@ async def test_a_full_disk_puts_the_degraded_report_on_standard_error(
     autojump_clock: MockClock, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    rig = Rig()
-    store = CaptureStore(tmp_path / "file" / "captures", rig.emit)
-    coordinator = Coordinator(rig.engine, rig.emit, clock_ns, collect=rig.collect, store=store)
-    rig.coordinator = coordinator
+    store = CaptureStore(tmp_path / "file" / "captures", lambda event: None)
+    rig = Rig(store=store)
+    coordinator = rig.coordinator
     async with trio.open_nursery() as nursery:
         await nursery.start(coordinator.run)
         await rig.attach()

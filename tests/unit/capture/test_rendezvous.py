@@ -96,7 +96,7 @@ async def test_a_stop_is_not_left_half_done_by_a_cancelled_caller(autojump_clock
     rendezvous = Rendezvous(engine, FrozenLog(clock_ns), 2.0)
     with trio.move_on_after(0.5):
         await rendezvous.stop()
-    assert rendezvous.standing
+    assert rendezvous.stopped
     assert engine.log == ["stop"]
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -111,7 +111,7 @@ async def test_a_stop_that_does_not_come_is_a_timeout(autojump_clock: MockClock)
     rendezvous = Rendezvous(engine, FrozenLog(clock_ns), 2.0)
     with pytest.raises(RendezvousTimeoutError, match="stopping the vCPUs took longer than 2 s"):
         await rendezvous.stop()
-    assert not rendezvous.standing
+    assert not rendezvous.stopped
     assert rendezvous.timeouts == 1
 
 
@@ -124,4 +124,4 @@ async def test_a_guest_that_cannot_go_on_is_lost(
     monkeypatch.setattr(engine, "resume", trio.sleep_forever)
     with pytest.raises(GuestLostError, match="resuming the vCPUs took longer"):
         await rendezvous.resume()
-    assert rendezvous.standing
+    assert rendezvous.stopped

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ktstr_tui.capture.watch.slots import Change, HitBudget, SlotZero, WatchTarget
+from ktstr_tui.capture.watch.slots import Change, SlotZero, WatchTarget
+from ktstr_tui.model.budget import HitBudget
 
 SECOND = 1_000_000_000
 

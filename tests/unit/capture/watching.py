@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import trio
 
-from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.guest.engine import Stop
 from ktstr_tui.kernel.expressions import ExpressionError, Location
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.model.events import WatchpointChanged, WatchpointHit
 from ktstr_tui.model.report import RunningTask, Stack, StackFrame
-from tests.unit.capture.fakes import EXIT_OFFSET, ROOT_SLOT, SCHED_A, FakeView, clock_ns
+from tests.unit.capture.fakes import EXIT_OFFSET, ROOT_SLOT, SCHED_A, FakeView
 from tests.unit.capture.rig import Rig
 
 COUNTER = 0xFFFF_FFFF_8000_2000
@@ -94,19 +93,12 @@ class WatchRig(Rig):
     """A rig whose view knows expressions."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.view: WatchedView = WatchedView()
-        self.engine.view = self.view
         self.broken_writer = False
-        self.coordinator = Coordinator(
-            self.engine,
-            self.emit,
-            clock_ns,
-            collect=self.collect,
-            store=self.store,
-            bridge=self.bridge,
-            copy_writer=lambda view, cpu, registers: FakeWriter(cpu, registers, self.broken_writer),
+        view = WatchedView()
+        super().__init__(
+            view=view, writer=lambda view, cpu, registers: FakeWriter(cpu, registers, self.broken_writer)
         )
+        self.view: WatchedView = view
 
     def write(self, address: int, value: int, vcpu: int = 0) -> None:
         """The guest writes a word."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.model.events import KernelOpDone
 from ktstr_tui.ops.audit import AuditTrail
 from ktstr_tui.ops.kernel_ops import KernelOps, OpResult
@@ -30,13 +31,21 @@ KNOB = Symbol("knob")
 class Ops:
     """Kernel operations over a kernel and a coordinator with a fake stub."""
 
-    def __init__(self, rig: Rig, kernel: OpsKernel, trail: AuditTrail, writable: WritableRam | None) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        kernel: OpsKernel,
+        trail: AuditTrail,
+        writable: WritableRam | None,
+        *,
+        typed: bool = True,
+    ) -> None:
         self.rig = rig
         self.kernel = kernel
         self.trail = trail
         self.now_ns = 1
-        self.ops = KernelOps(rig.coordinator, rig.emit, trail, writable, lambda: self.now_ns)
-        self.ops.attach(kernel.view)
+        memory = TypedMemory(kernel.view if typed else None)
+        self.ops = KernelOps(rig.coordinator, rig.emit, trail, writable, memory, lambda: self.now_ns)
 
     async def ask(self, direction: str, *entries: Entry, cold: bool = False) -> OpResult:
         op = KernelOp("cold" if cold else "hot", direction, entries, tag="test")  # type: ignore[arg-type]
@@ -73,12 +82,16 @@ def open_ops(ops_kernel: OpsKernel, tmp_path: Path) -> OpenOps:
 
     @asynccontextmanager
     async def opened(
-        *, allow: bool = True, max_bytes: int = 1 << 20, ram: type[WritableRam] = WritableRam
+        *,
+        allow: bool = True,
+        typed: bool = True,
+        max_bytes: int = 1 << 20,
+        ram: type[WritableRam] = WritableRam,
     ) -> AsyncIterator[Ops]:
         writable = ram(ops_kernel.parts) if allow else None
         trail = AuditTrail(tmp_path / "kernel-ops.jsonl", max_bytes)
         async with running() as rig:
-            yield Ops(rig, ops_kernel, trail, writable)
+            yield Ops(rig, ops_kernel, trail, writable, typed=typed)
         trail.close()
         if writable is not None:
             writable.close()

@@ -252,8 +252,7 @@ async def test_reads_that_do_not_fit_an_answer_are_not_made(open_ops: OpenOps) -
 
 
 async def test_before_memory_is_typed_nothing_can_be_asked(open_ops: OpenOps) -> None:
-    async with open_ops() as ops:
-        ops.ops.attach(None)
+    async with open_ops(typed=False) as ops:
         assert "BTF is not loaded yet" in (await ops.read(KNOB, U32())).reason
 
 

@@ -1,0 +1,86 @@
+"""Which slot of the user's has which watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ktstr_tui.capture.watch.watch_spec import SLOTS, Watch, WatchSpec
+from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.events import Event
+
+
+class WatchTable:
+    """Slots 1 to 3."""
+
+    def __init__(self) -> None:
+        self._watches: dict[int, Watch] = {}
+
+    def __iter__(self) -> Iterator[Watch]:
+        """The watches of now, in the order in which they were set."""
+        return iter(list(self._watches.values()))
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def find(self, slot: int) -> Watch | None:
+        """Return the watch of a slot; None when there is none.
+
+        Raises:
+            UsageError: That slot is not the user's.
+        """
+        if slot not in SLOTS:
+            raise UsageError(f"slot {slot} is not a user slot", f"user slots are {SLOTS[0]} to {SLOTS[-1]}")
+        return self._watches.get(slot)
+
+    def holds(self, watch: Watch) -> bool:
+        """Whether a watch has its slot still."""
+        return self._watches.get(watch.slot) is watch
+
+    def check(self, spec: WatchSpec) -> WatchSpec:
+        """Return what is to be watched, without spaces around it.
+
+        Raises:
+            UsageError: It cannot be watched, or is watched already.
+        """
+        spec = msgspec.structs.replace(spec, expression=spec.expression.strip())
+        spec.check()
+        for watch in self:
+            if watch.spec.expression == spec.expression and watch.state != "failed":
+                raise UsageError(f"slot {watch.slot} watches {spec.expression} already")
+        return spec
+
+    def free_slot(self) -> tuple[int, Watch | None]:
+        """Return a slot to use, and the failed watch that has to leave it.
+
+        Raises:
+            UsageError: All slots are taken.
+        """
+        free = next((slot for slot in SLOTS if slot not in self._watches), None)
+        if free is not None:
+            return free, None
+        failed = next((it for it in self if it.state == "failed"), None)
+        if failed is None:
+            raise UsageError(
+                f"all {len(SLOTS)} watch slots are taken (slot 0 is reserved for exit_kind)",
+                "remove a watch first",
+            )
+        return failed.slot, failed
+
+    def enter(self, watch: Watch) -> None:
+        """Give a watch its slot."""
+        self._watches[watch.slot] = watch
+
+    def drop(self, watch: Watch, why: str) -> Event:
+        """Take a watch out of its slot; returns the event that reports it."""
+        del self._watches[watch.slot]
+        watch.release()
+        watch.state, watch.address, watch.detail = "removed", None, why
+        return watch.changed()
+
+    def release_failed(self) -> None:
+        """Let those know whose watch has failed; it stays visible in its slot until that is used again."""
+        for watch in self:
+            if watch.state == "failed":
+                watch.release()
