@@ -55,6 +55,7 @@ def open_ram_of(pid: int, proc: Path = Path("/proc")) -> Iterator[list[RamPart]]
 def _ram_files(pid: int, proc: Path) -> list[Path]:
     """The links to the RAM files of a process, in the order of the NUMA nodes."""
     found: dict[int, Path] = {}
+    files: dict[int, set[int]] = {}
     try:
         for entry in (proc / str(pid) / "fd").iterdir():
             try:
@@ -63,12 +64,15 @@ def _ram_files(pid: int, proc: Path) -> list[Path]:
                 continue  # closed since the directory was read
             if match is not None:
                 found[int(match[1])] = entry
+                files.setdefault(int(match[1]), set()).add(entry.stat().st_ino)
     except (FileNotFoundError, ProcessLookupError) as error:
         raise UsageError(f"process {pid} has ended, and the guest's memory with it", _LATER) from error
     except PermissionError as error:
         raise _denied(pid) from error
     if not found or sorted(found) != list(range(len(found))):
         raise UsageError(f"process {pid} holds no memory of a guest (any more, or not yet)", _LATER)
+    if any(len(inodes) > 1 for inodes in files.values()):
+        raise UsageError(f"process {pid} holds the memory of several guests", "give the process of one QEMU")
     return [found[index] for index in sorted(found)]
 
 

@@ -26,7 +26,7 @@ _RQ: Paths = {
     "nr_running": "nr_running",
     "scx_nr_running": "scx.nr_running",
     "flags": "scx.flags",
-    # Set while a higher class (RT, deadline) has the CPU; always there so far.
+    # Set while a higher class (RT, deadline) has the CPU; there in all kernels tried (6.19.14 and 7.2.12).
     "cpu_released": "scx.cpu_released",
     "ops_qseq": "scx.ops_qseq",
     # Since Linux kernel commit 987e00035c0e ("sched_ext: Rename pnt_seq to kick_sync") (in v6.19) it is named

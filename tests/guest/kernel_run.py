@@ -106,6 +106,7 @@ def running(machine_spec: MachineSpec, monkeypatch: pytest.MonkeyPatch) -> Runni
             ram = GuestRam.from_fds(machine.ram_parts())
             yield Run(machine, KernelView.open(ram), said)
             nursery.cancel_scope.cancel()
+            ram.close()
 
     return run
 

@@ -1,13 +1,12 @@
 """``ktstr-tui drgn`` on a real guest, against what the guest says in its own /proc.
 
-The guest is this test's own, so this process holds its RAM as the backend of a run does; only ``run.json`` and the two
-sockets are made by hand. `test_run` asks the same of a whole run.
+Only ``run.json`` and the two sockets are made by hand; it names QEMU, which holds the RAM as the backend of a run does.
+`test_run` asks the same of a whole run.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -58,8 +57,8 @@ async def tasks_of(guest: Guest) -> dict[int, str]:
 async def test_the_prompt_says_what_the_guest_says(
     machine_spec: MachineSpec, boot_guest: BootGuest, tmp_path: Path
 ) -> None:
-    record = {"name": "mine", "pid": os.getpid()}
     async with boot_guest(machine_spec) as guest:
+        record = {"name": "mine", "pid": guest.machine.pid}
         with run_directory(tmp_path / "r", record) as place, trio.fail_after(TIMEOUT_S):
             before = await tasks_of(guest)
             said = json.loads(await prompt(place, "-c", ASK))
