@@ -12,6 +12,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ from ktstr_tui.model.errors import HostError, UsageError
 PROGRAM = "qemu-system-x86_64"
 PARALLEL_SINCE = (8, 1)
 """The first version (major, minor) that emulates on several threads without losing writes to code."""
-FETCH_HINT = "run .venv/bin/python -m ktstr_tui.guest.qemu_fetch, which fetches a newer one without root"
+FETCH_HINT = f"run {sys.executable} -m ktstr_tui.guest.qemu_fetch, which fetches a newer one without root"
 
 Threads = Literal["multi", "single"]
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -147,3 +148,27 @@ def test_unknown_argument_is_refused(checkout: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "--frobnicate" in done.stderr
+
+
+def test_coverage_is_counted_per_room(checkout: Path, tmp_path: Path) -> None:
+    package = tmp_path / "ktstr_tui"
+    (package / "wire").mkdir(parents=True)
+    (package / "wire/ran.py").write_text("a = 1\nif not a:\n    b = 2\n")
+    (package / "__init__.py").write_text("x = 1\n")
+    (tmp_path / "pyproject.toml").write_text('[tool.coverage.run]\nsource = ["ktstr_tui"]\n')
+    script = checkout / "scripts/parts/room_coverage.py"
+
+    def python(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    empty = python(script)
+    assert (empty.returncode, empty.stdout) == (1, "")
+    assert "run first" in empty.stderr
+    (tmp_path / "use.py").write_text("import ktstr_tui.wire.ran\n")
+    assert python("-m", "coverage", "run", "use.py").returncode == 0
+    rows = [line.split() for line in python(script).stdout.splitlines()]
+    assert ["wire", "3", "1", "66.7", "%"] in rows
+    assert ["ktstr_tui", "1", "0", "100.0", "%"] in rows
+    assert ["all", "4", "1", "75.0", "%"] in rows
