@@ -1,26 +1,21 @@
-"""What viewers may ask of a run, command by command.
+"""What viewers may ask of a run, request by request.
 
-A command's arguments come from another process: each is taken out by name and type, and what is missing, odd or
-unknown is refused with its name. Results are plain values, for JSON on the other side.
+A request is decoded and checked when it gets here; results are plain values, for JSON on the other side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import msgspec
 
 from ktstr_tui.backend.live import LiveGuest
-from ktstr_tui.capture.watch.watch_spec import HITS_PER_S, WatchSpec
-from ktstr_tui.capture.watch.watches import UserWatches
+from ktstr_tui.capture.watch.watch_spec import WatchSpec
+from ktstr_tui.model import commands as cmd
 from ktstr_tui.model.commands import Command, Reply
 from ktstr_tui.model.errors import GuestError, UsageError
 from ktstr_tui.model.state import RunState
 from ktstr_tui.ops.command import serve_command
-
-_T = TypeVar("_T")
-Handler: TypeAlias = Callable[[Command, LiveGuest, RunState], Awaitable[Reply]]
 
 
 async def run_command(command: Command, guest: LiveGuest | None, state: RunState) -> Reply:
@@ -32,40 +27,32 @@ async def run_command(command: Command, guest: LiveGuest | None, state: RunState
         state: What is known of the run.
 
     Raises:
-        KtstrError: It failed, or there is no such command.
+        KtstrError: It failed, or it is not the guest's to carry out.
     """
-    if command.name == "watches":
+    if isinstance(command.request, cmd.ListWatches):
         return command.done(watches=[watch_result(state, slot) for slot in sorted(state.watchpoints)])
-    handler = HANDLERS.get(command.name)
-    if handler is None:
-        raise UsageError(f"there is no command {command.name!r}")
     if guest is None:
         raise GuestError("the guest has not started or is gone")
-    return await handler(command, guest, state)
-
-
-def argument(command: Command, name: str, kind: type[_T], default: _T | None = None) -> _T:
-    """An argument of a command.
-
-    Raises:
-        UsageError: It is missing, or of another type.
-    """
-    value = command.args.get(name)
-    if value is None:
-        value = default
-    # A bool is an int to Python, and never meant as one.
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UsageError(f"{command.name}: {name} must be of type {kind.__name__}")
-    return value
-
-
-def only(command: Command, *names: str) -> None:
-    """Refuse arguments that a command does not know."""
-    unknown = sorted(set(command.args) - set(names))
-    if unknown:
-        raise UsageError(
-            f"{command.name} has no argument {unknown[0]!r}", f"known commands: {', '.join(names)}"
-        )
+    coordinator = guest.coordinator
+    match command.request:
+        case cmd.Capture(tag=tag):
+            report = await coordinator.capture("on-demand", command.viewer, tag)
+            return command.done(_captured(report.tag, state))
+        case cmd.Freeze():
+            return command.done(cmd.Changed(changed=await coordinator.freeze(command.who)))
+        case cmd.Thaw():
+            return command.done(cmd.Changed(changed=await coordinator.thaw(command.who)))
+        case cmd.AddWatch() as asked:
+            slot = await coordinator.watches.add(_spec(asked))
+            return command.done(cmd.WatchAdded(slot=slot, watch=watch_result(state, slot)))
+        case cmd.RemoveWatch(slot=slot):
+            return command.done(cmd.Changed(changed=await coordinator.watches.remove(slot)))
+        case cmd.ResumeWatch(slot=slot):
+            changed = await coordinator.watches.resume(slot)
+            return command.done(cmd.Changed(changed=changed, watch=watch_result(state, slot)))
+        case cmd.RunKernelOp(op=op):
+            return command.done(**await serve_command(guest.kernel_ops, op, command.who))
+    raise UsageError(f"{command.name} is not carried out here")
 
 
 def watch_result(state: RunState, slot: int) -> dict[str, Any]:
@@ -74,63 +61,26 @@ def watch_result(state: RunState, slot: int) -> dict[str, Any]:
     return {} if watch is None else msgspec.to_builtins(watch)
 
 
-async def _capture(command: Command, guest: LiveGuest, state: RunState) -> Reply:
-    tag = command.args.get("tag")
-    if tag is not None and not isinstance(tag, str):
-        raise UsageError("the tag of a capture must be text")
-    report = await guest.coordinator.capture("on-demand", command.viewer, tag)
-    path = next((entry.path for entry in state.captures if entry.report.tag == report.tag), "")
-    return command.done(report=msgspec.to_builtins(report), path=path)
-
-
-async def _freeze(command: Command, guest: LiveGuest, state: RunState) -> Reply:
-    return command.done(changed=await guest.coordinator.freeze(command.viewer or "a viewer"))
-
-
-async def _thaw(command: Command, guest: LiveGuest, state: RunState) -> Reply:
-    return command.done(changed=await guest.coordinator.thaw(command.viewer or "a viewer"))
-
-
-async def _watch(command: Command, guest: LiveGuest, state: RunState) -> Reply:
-    only(command, "expression", "length", "once", "capture", "budget")
-    spec = WatchSpec(
-        expression=argument(command, "expression", str),
-        length_bytes=argument(command, "length", int, 4),
-        once=argument(command, "once", bool, False),
-        capture=argument(command, "capture", bool, False),
-        budget_per_s=argument(command, "budget", int, HITS_PER_S),
+def _spec(asked: cmd.AddWatch) -> WatchSpec:
+    return WatchSpec(
+        expression=asked.expression,
+        length_bytes=asked.length,
+        once=asked.once,
+        capture=asked.capture,
+        budget_per_s=asked.budget,
     )
-    slot = await guest.coordinator.watches.add(spec)
-    return command.done(slot=slot, watch=watch_result(state, slot))
 
 
-async def _unwatch(command: Command, guest: LiveGuest, state: RunState) -> Reply:
-    slot, watches = _slot(command, guest)
-    return command.done(changed=await watches.remove(slot))
-
-
-async def _rewatch(command: Command, guest: LiveGuest, state: RunState) -> Reply:
-    slot, watches = _slot(command, guest)
-    return command.done(changed=await watches.resume(slot), watch=watch_result(state, slot))
-
-
-async def _kernel_op(command: Command, guest: LiveGuest, state: RunState) -> Reply:
-    who = command.viewer or "a viewer"
-    return command.done(**await serve_command(guest.kernel_ops, command.args, who))
-
-
-def _slot(command: Command, guest: LiveGuest) -> tuple[int, UserWatches]:
-    only(command, "slot")
-    return argument(command, "slot", int), guest.coordinator.watches
-
-
-HANDLERS: dict[str, Handler] = {
-    "capture": _capture,
-    "freeze": _freeze,
-    "thaw": _thaw,
-    "watch": _watch,
-    "unwatch": _unwatch,
-    "rewatch": _rewatch,
-    "kernel-op": _kernel_op,
-}
-"""Commands that need a guest; ``end`` is the session's own."""
+def _captured(tag: str, state: RunState) -> cmd.Captured:
+    entry = next((it for it in reversed(state.captures) if it.report.tag == tag), None)
+    if entry is None:
+        raise GuestError(f"capture {tag} was taken but is not kept any more", "its file is in the run's data")
+    report = entry.report
+    return cmd.Captured(
+        tag=tag,
+        path=entry.path,
+        tasks=len(report.tasks),
+        pause_us=report.pause.total_us if report.pause else None,
+        step=report.step,
+        elapsed_ms=report.elapsed_ms,
+    )

@@ -8,6 +8,7 @@ import msgspec
 
 from ktstr_tui.heartbeat.config import BeatsConfig
 
+Viewers: TypeAlias = Literal["control", "observe"]
 Accelerator: TypeAlias = Literal["auto", "kvm", "tcg"]
 
 DEFAULT_MEMORY_MIB = 512
@@ -45,6 +46,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     beats: BeatsConfig = BeatsConfig()
     allow_writes: bool = False
     """Whether the guest's kernel memory may be written to."""
+    viewers: Viewers = "control"
+    """Whether viewers may touch the run, or only observe it."""
     record: str | None = None
     """Recording file; None for one in the run's data directory."""
     extra_kernel_args: str = ""

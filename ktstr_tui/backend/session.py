@@ -31,7 +31,7 @@ from ktstr_tui.heartbeat.intake import open_host_socket
 from ktstr_tui.link.publisher import Publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.stream import Stream
-from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.commands import Command, End, Reply
 from ktstr_tui.model.drops import Drops
 from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedError, root_cause
 from ktstr_tui.model.events import RunEnded, RunStarted
@@ -107,8 +107,10 @@ class Session:
 
     async def run(self, ready: Callable[[RunDirs], None]) -> RunState:
         """Run to the end."""
-        authority = Authority()
-        publisher = Publisher(self.stream, self._place.socket_dir, authority.guard(self._command))
+        authority = Authority(control=self._config.viewers == "control")
+        publisher = Publisher(
+            self.stream, self._place.socket_dir, authority.guard(self._command), may_control=authority.control
+        )
         path = Path(self._config.record) if self._config.record else self._place.data_dir / "recording.ktstr"
         recorder = Recorder(self.stream, path)
         try:
@@ -206,7 +208,7 @@ class Session:
         return outcome.console_tail
 
     async def _command(self, command: Command) -> Reply:
-        if command.name == "end":
-            self.ending.set(f"ended by {command.viewer or 'a viewer'} (ktstr-tui end)")
+        if isinstance(command.request, End):
+            self.ending.set(f"ended by {command.who} (ktstr-tui end)")
             return command.done()
         return await run_command(command, self._guest, self.stream.state)

@@ -6,14 +6,17 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ktstr_tui.cli.attach import find_run
-from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.commands import Capture, Captured, End, Freeze, Request, Thaw
+from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json
 
 
-def ask_run(run_name: str | None, name: str, **args: object) -> dict[str, Any]:
-    """Ask a run for ``name`` and return the result.
+def ask_run(run_name: str | None, request: Request) -> dict[str, Any]:
+    """Make a request of a run and return the result.
 
     Raises:
         KtstrError: There is no such run, it does not answer, or it refuses.
@@ -22,7 +25,7 @@ def ask_run(run_name: str | None, name: str, **args: object) -> dict[str, Any]:
 
     async def ask(place: Path) -> dict[str, Any]:
         async with Viewer(place) as viewer:
-            return (await viewer.command(name, **args)).raise_for_error().result
+            return (await viewer.command(request)).raise_for_error().result
 
     return asyncio.run(ask(find_run(run_name)))
 
@@ -31,23 +34,27 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
     """Stop the guest for an instant and print its state.
 
     Raises:
-        KtstrError: The command failed.
-        GuestError: The guest was stopped but could not be read.
+        KtstrError: The command failed, or the guest was stopped but could not be read.
     """
-    result = ask_run(run_name, "capture", tag=tag)
-    report = result.get("report", {})
+    from ktstr_tui.link.viewer import Viewer
+
+    async def ask(place: Path) -> tuple[Captured, CaptureReport | None]:
+        async with Viewer(place) as viewer:
+            reply = (await viewer.command(Capture(tag=tag))).raise_for_error()
+            captured = msgspec.convert(reply.result, Captured)
+            if as_json:
+                await viewer.connect()
+            kept = (it.report for it in viewer.state.captures if it.report.tag == captured.tag)
+            return captured, next(kept, None)
+
+    captured, report = asyncio.run(ask(find_run(run_name)))
     if as_json:
-        print_json(result)
-    if report.get("is_placeholder"):
-        reason = next(iter(report.get("unavailable", {}).values()), "unknown reason")
-        raise GuestError(f"capture {report.get('tag')} failed: {reason}")
-    if as_json:
+        print_json({"report": msgspec.to_builtins(report), "path": captured.path, "tag": captured.tag})
         return
-    pause = report.get("pause") or {}
-    paused = f"{pause['total_us'] / 1000:.1f} ms" if pause else "unknown"
-    print(f"{report.get('tag')}: {counted(len(report.get('tasks', ())), 'runnable task')}, paused {paused}")
-    if result.get("path"):
-        print(result["path"])
+    paused = "unknown" if captured.pause_us is None else f"{captured.pause_us / 1000:.1f} ms"
+    print(f"{captured.tag}: {counted(captured.tasks, 'runnable task')}, paused {paused}")
+    if captured.path:
+        print(captured.path)
 
 
 def freeze_command(run_name: str | None, as_json: bool) -> None:
@@ -56,7 +63,7 @@ def freeze_command(run_name: str | None, as_json: bool) -> None:
     Raises:
         KtstrError: The command failed.
     """
-    _change(run_name, "freeze", "guest frozen", "the guest was already frozen", as_json)
+    _change(run_name, Freeze(), "guest frozen", "the guest was already frozen", as_json)
 
 
 def thaw_command(run_name: str | None, as_json: bool) -> None:
@@ -65,7 +72,7 @@ def thaw_command(run_name: str | None, as_json: bool) -> None:
     Raises:
         KtstrError: The command failed.
     """
-    _change(run_name, "thaw", "guest thawed", "the guest was not frozen", as_json)
+    _change(run_name, Thaw(), "guest thawed", "the guest was not frozen", as_json)
 
 
 def end_command(run_name: str | None, as_json: bool) -> None:
@@ -74,11 +81,11 @@ def end_command(run_name: str | None, as_json: bool) -> None:
     Raises:
         KtstrError: The command failed.
     """
-    _change(run_name, "end", "the run is ending", "the run was already ending", as_json)
+    _change(run_name, End(), "the run is ending", "the run was already ending", as_json)
 
 
-def _change(run_name: str | None, name: str, done: str, nothing: str, as_json: bool) -> None:
-    result = ask_run(run_name, name)
+def _change(run_name: str | None, request: Request, done: str, nothing: str, as_json: bool) -> None:
+    result = ask_run(run_name, request)
     if as_json:
         print_json(result)
     else:

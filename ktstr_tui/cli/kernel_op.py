@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
+from ktstr_tui.model.commands import RunKernelOp
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.output import print_json
@@ -179,7 +180,7 @@ def _ask(
     if len(entries) > wire.KERNEL_OP_ENTRIES_MAX:
         raise UsageError(f"{len(entries)} targets, at most {wire.KERNEL_OP_ENTRIES_MAX} in one go")
     op = wire.KernelOp("cold" if cold else "hot", direction, tuple(entries))
-    result = ask_run(run_name, "kernel-op", **msgspec.to_builtins(op, builtin_types=(bytes,)))
+    result = ask_run(run_name, RunKernelOp(op=msgspec.to_builtins(op, builtin_types=(bytes,))))
     if as_json:
         print_json(result)
         return

@@ -53,11 +53,16 @@ def run(options: RunOptions) -> None:
 
 
 @app.command()
-def attach(run_name: RunName = None) -> None:
+def attach(
+    run_name: RunName = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only look: refuse everything that touches the run.")
+    ] = False,
+) -> None:
     """Open the screen on a run that is already going, here or forwarded from another machine."""
     from ktstr_tui.cli.screen import attach_command
 
-    attach_command(run_name)
+    attach_command(run_name, read_only)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import sys
 
 import msgspec
 
-from ktstr_tui.backend.config import Accelerator, RunConfig
+from ktstr_tui.backend.config import Accelerator, RunConfig, Viewers
 from ktstr_tui.heartbeat.config import BeatsConfig
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.outputs import SummaryCapture
@@ -40,6 +40,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     boot_deadline_s: float
     append: str
     allow_writes: bool = False
+    viewers: str = "control"
     beats: BeatsConfig = BeatsConfig()
 
 
@@ -90,6 +91,7 @@ def to_config(request: RunRequest) -> RunConfig:
         record=request.record,
         extra_kernel_args=request.append,
         allow_writes=request.allow_writes,
+        viewers=msgspec.convert(request.viewers, Viewers),
         beats=request.beats,
     )
 

@@ -33,6 +33,13 @@ class Accel(StrEnum):
     tcg = "tcg"
 
 
+class ViewersMay(StrEnum):
+    """Choices of ``--viewers``."""
+
+    control = "control"
+    observe = "observe"
+
+
 def from_options(
     options: Callable[..., _Options],
 ) -> Callable[[Callable[[_Options], None]], Callable[..., None]]:
@@ -120,6 +127,9 @@ class RunOptions:
     allow_writes: Annotated[
         bool, typer.Option("--allow-writes", help="Allow writes to the guest's kernel memory (op write).")
     ] = False
+    viewers: Annotated[
+        ViewersMay, typer.Option("--viewers", help="What viewers may do: control the run, or observe it.")
+    ] = ViewersMay.control
     append: Annotated[str, typer.Option("--append", help="Extra kernel command-line arguments.")] = ""
     silent_ms: Annotated[
         float,
@@ -217,6 +227,7 @@ class RunOptions:
             boot_deadline_s=self.boot_deadline,
             allow_writes=self.allow_writes,
             append=self.append,
+            viewers=self.viewers.value,
             beats=self.beats(),
         )
 

@@ -14,10 +14,9 @@ import msgspec
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.signals import SCREEN_END
-from ktstr_tui.model.errors import EXIT_OK, GuestError, HostError, InternalError, KtstrError, UsageError
+from ktstr_tui.model.commands import FAULTS
+from ktstr_tui.model.errors import EXIT_OK, InternalError, UsageError
 from ktstr_tui.text.output import say
-
-_FAULTS: dict[str, type[KtstrError]] = {"user": UsageError, "host": HostError, "guest": GuestError}
 
 
 def require_terminal() -> None:
@@ -70,7 +69,7 @@ def _await_ready(lines: IO[str], process: subprocess.Popen[bytes]) -> dict[str, 
                 return ready
             elif "error" in message:
                 error = message["error"]
-                raise _FAULTS.get(error["fault"], InternalError)(error["message"], error["hint"])
+                raise FAULTS.get(error["fault"], InternalError)(error["message"], error["hint"])
     except KeyboardInterrupt:
         process.terminate()
         raise
@@ -103,12 +102,12 @@ def run_with_screen(config: RunConfig) -> int:
     return code if code >= 0 else 128 - code
 
 
-def attach_command(run_name: str | None) -> None:
+def attach_command(run_name: str | None, read_only: bool = False) -> None:
     """Open the screen on a run that goes on."""
     from ktstr_tui.cli.attach import pick_run
 
     require_terminal()
-    _show(pick_run(run_name), owner=False)
+    _show(pick_run(run_name), owner=False, read_only=read_only)
 
 
 def replay_command(recording: Path, speed: float) -> None:
@@ -121,11 +120,11 @@ def replay_command(recording: Path, speed: float) -> None:
     KtstrApp(source, owner=False).run()
 
 
-def _show(sockets: Path, *, owner: bool) -> str:
+def _show(sockets: Path, *, owner: bool, read_only: bool = False) -> str:
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
 
     async def main() -> str:
-        return await KtstrApp(Viewer(sockets), owner=owner).run_async() or "detach"
+        return await KtstrApp(Viewer(sockets, read_only=read_only), owner=owner).run_async() or "detach"
 
     return asyncio.run(main())

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ktstr_tui.model.commands import HITS_PER_S, AddWatch, ListWatches, RemoveWatch, ResumeWatch
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.output import print_json
@@ -29,14 +30,14 @@ def add(
     capture: Annotated[bool, typer.Option("--capture", help="Take a capture at every hit.")] = False,
     budget: Annotated[
         int, typer.Option("--budget", help="Hits per second above which the watch is paused.")
-    ] = 20,
+    ] = HITS_PER_S,
     as_json: AsJson = False,
 ) -> None:
     """Watch what a C expression points to. Waits while a pointer on the way is NULL."""
     from ktstr_tui.cli.control import ask_run
 
-    asked = {"expression": expression, "length": length, "once": once, "capture": capture, "budget": budget}
-    result = ask_run(run_name, "watch", **asked)
+    asked = AddWatch(expression=expression, length=length, once=once, capture=capture, budget=budget)
+    result = ask_run(run_name, asked)
     if as_json:
         print_json(result)
         return
@@ -48,7 +49,7 @@ def list_watches(run_name: RunName = None, as_json: AsJson = False) -> None:
     """List the slots, with their hits. Slot 0 is reserved by ktstr-tui."""
     from ktstr_tui.cli.control import ask_run
 
-    watches = ask_run(run_name, "watches")["watches"]
+    watches = ask_run(run_name, ListWatches())["watches"]
     if as_json:
         print_json(watches)
         return
@@ -59,26 +60,27 @@ def list_watches(run_name: RunName = None, as_json: AsJson = False) -> None:
 @app.command()
 def remove(slot: Slot, run_name: RunName = None, as_json: AsJson = False) -> None:
     """Take a watch away."""
-    _change(run_name, "unwatch", slot, "removed", as_json)
+    _change(run_name, RemoveWatch(slot=slot), "removed", "no watch", as_json)
 
 
 @app.command()
 def resume(slot: Slot, run_name: RunName = None, as_json: AsJson = False) -> None:
     """Set a watch again that was paused because of too many hits."""
-    _change(run_name, "rewatch", slot, "armed again", as_json)
+    _change(run_name, ResumeWatch(slot=slot), "armed again", "no paused watch", as_json)
 
 
-def _change(run_name: str | None, command: str, slot: int, done: str, as_json: bool) -> None:
+def _change(
+    run_name: str | None, request: RemoveWatch | ResumeWatch, done: str, nothing: str, as_json: bool
+) -> None:
     from ktstr_tui.cli.control import ask_run
 
-    result = ask_run(run_name, command, slot=slot)
+    result = ask_run(run_name, request)
     if as_json:
         print_json(result)
     elif result["changed"]:
-        print(f"slot {slot} {done}")
+        print(f"slot {request.slot} {done}")
     else:
-        what = "no watch" if command == "unwatch" else "no paused watch"
-        raise UsageError(f"there is {what} in slot {slot}", "ktstr-tui watch list")
+        raise UsageError(f"there is {nothing} in slot {request.slot}", "ktstr-tui watch list")
 
 
 def print_watch(watch: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from ktstr_tui.model.commands import LINK_COMMANDS, RUN_COMMANDS, Command, Reply
+from ktstr_tui.model.commands import READING_REQUESTS, Command, Reply
 from ktstr_tui.model.errors import KtstrError, UsageError
 
 
@@ -37,7 +37,7 @@ class Authority:
         """Return when ``command`` may be carried out.
 
         Raises:
-            UsageError: There is no such command, or the run gives no control.
+            UsageError: The run gives no control.
         """
         try:
             self._decide(command)
@@ -66,11 +66,14 @@ class Authority:
         """Counts so far."""
         return AuthorityStatistics(self._allowed, self._refused)
 
+    @property
+    def control(self) -> bool:
+        """Whether viewers may touch the run at all."""
+        return self._control
+
     def _decide(self, command: Command) -> None:
-        if command.name in LINK_COMMANDS:
-            return
-        if command.name not in RUN_COMMANDS:
-            known = ", ".join(sorted(RUN_COMMANDS))
-            raise UsageError(f"there is no command {command.name!r}", f"known commands: {known}")
-        if not self._control:
-            raise UsageError(f"this run does not allow viewers to control it: {command.name} is refused")
+        if not self._control and not isinstance(command.request, READING_REQUESTS):
+            raise UsageError(
+                f"this run does not allow viewers to control it: {command.name} is refused",
+                "run --viewers control",
+            )

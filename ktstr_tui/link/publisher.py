@@ -24,13 +24,23 @@ from ktstr_tui.link import framing
 from ktstr_tui.link.status import status_of
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.link.zsocket import TrioSocket
-from ktstr_tui.model.commands import LINK_COMMANDS, RUN_COMMANDS, Command, Reply
+from ktstr_tui.model.commands import (
+    LINK_REQUESTS,
+    Command,
+    GetRange,
+    GetSnapshot,
+    GetStatus,
+    Ping,
+    Reply,
+    failed_reply,
+)
 from ktstr_tui.model.errors import HostError, InternalError, KtstrError, UsageError
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.wire.codec import (
     MAX_COMMAND_BYTES,
     CodecError,
     decode_command,
+    decode_command_id,
     encode_reply,
     encode_state,
 )
@@ -74,11 +84,13 @@ class Publisher:
         stream: What to publish.
         socket_dir: Where the sockets are made (mode 0600); its mode is set to 0700.
         handle_command: Carries out what touches the run. It may be called several times at once. A
-        `KtstrError`
-            that it raises becomes the answer.
+            `KtstrError` that it raises becomes the answer.
+        may_control: Whether it does; viewers are told with every reply.
     """
 
-    def __init__(self, stream: Stream, socket_dir: Path, handle_command: HandleCommand) -> None:
+    def __init__(
+        self, stream: Stream, socket_dir: Path, handle_command: HandleCommand, *, may_control: bool = True
+    ) -> None:
         self._stream = stream
         self._run_id = stream.run_id.encode()
         self._paths = framing.socket_pair(
@@ -86,6 +98,7 @@ class Publisher:
         )
         self._dir = socket_dir
         self._handle = handle_command
+        self._may_control = may_control
         self._events: TrioSocket | None = None
         self._control: TrioSocket | None = None
         self._viewers: set[bytes] = set()
@@ -199,22 +212,24 @@ class Publisher:
                 continue
             try:
                 command = decode_command(frames[0])
-            except CodecError:
-                self._bad["undecodable"] += 1
+            except CodecError as error:
+                self._refuse(peer, frames[0], error)
                 continue
-            if command.name in LINK_COMMANDS:
+            if isinstance(command.request, LINK_REQUESTS):
                 self._answer(peer, command)
-            elif command.name not in RUN_COMMANDS:
-                self._bad["unknown command"] += 1
-                error = UsageError(f"there is no command {command.name!r}")
-                self._reply(peer, command.failed(error))
             elif self._busy >= MAX_COMMANDS_AT_ONCE:
                 self._bad["too many at once"] += 1
-                error = UsageError(f"{self._busy} commands are already in progress", "try again later")
-                self._reply(peer, command.failed(error))
+                busy = UsageError(f"{self._busy} commands are already in progress", "try again later")
+                self._reply(peer, command.failed(busy))
             else:
                 self._busy += 1
                 nursery.start_soon(self._carry_out, peer, command)
+
+    def _refuse(self, peer: bytes, data: bytes, error: CodecError) -> None:
+        id_ = decode_command_id(data)
+        self._bad["undecodable" if id_ is None else "no such request"] += 1
+        if id_ is not None:
+            self._reply(peer, failed_reply(id_, UsageError(error.message, error.hint)))
 
     async def _carry_out(self, peer: bytes, command: Command) -> None:
         try:
@@ -233,24 +248,33 @@ class Publisher:
         self._reply(peer, msgspec.structs.replace(reply, id=command.id))
 
     def _answer(self, peer: bytes, command: Command) -> None:
-        try:
-            result, attachments = _ANSWERS[command.name](self, command)
-        except KtstrError as error:
-            self._bad[f"{command.name}: refused"] += 1
-            self._reply(peer, command.failed(error))
-        else:
-            self._reply(peer, Reply(id=command.id, result=result), attachments)
+        result: dict[str, object] = {}
+        attachments: list[bytes] = []
+        match command.request:
+            case Ping(topic=topic, missing=missing):
+                self._note_missing(topic, missing)
+            case GetStatus():
+                result = {**status_of(self._stream.state)}
+            case GetSnapshot():
+                result, attachments = self._snapshot_now()
+            case GetRange(first=first, last=last):
+                result, attachments = self._range(first, last)
+        self._reply(peer, Reply(id=command.id, result=result), attachments)
 
     def _reply(self, peer: bytes, reply: Reply, attachments: list[bytes] | None = None) -> None:
         assert self._control is not None
         stamped = msgspec.structs.replace(
-            reply, run_id=self._stream.run_id, seq=self._stream.state.seq, mono_ns=self._stream.now_ns()
+            reply,
+            run_id=self._stream.run_id,
+            seq=self._stream.state.seq,
+            mono_ns=self._stream.now_ns(),
+            may_control=self._may_control,
         )
         try:
             data = encode_reply(stamped)
         except CodecError as error:
             self._refused["reply: unencodable"] += 1
-            failed = Command(id=reply.id, name="").failed(error)
+            failed = failed_reply(reply.id, error)
             data = encode_reply(msgspec.structs.replace(stamped, result={}, error=failed.error))
         try:
             self._control.send_nowait([peer, data, *(attachments or [])])
@@ -260,39 +284,23 @@ class Publisher:
             gone = error.errno == errno.EHOSTUNREACH
             self._refused["reply: gone" if gone else f"reply: {error.strerror}"] += 1
 
-    def _ping(self, command: Command) -> _Answer:
-        topic, missing = str(command.args.get("topic")).encode(errors="replace"), command.args.get("missing")
-        if topic in self._viewers and isinstance(missing, int):
+    def _note_missing(self, viewer: str, missing: int) -> None:
+        topic = viewer.encode(errors="replace")
+        if topic in self._viewers:
             self._counts["missing"] += max(0, missing - self._missing.get(topic, 0))
             self._missing[topic] = missing
-        return {}, []
 
-    def _send_status(self, command: Command) -> _Answer:
-        return dict(status_of(self._stream.state)), []
-
-    def _send_snapshot(self, command: Command) -> _Answer:
+    def _snapshot_now(self) -> tuple[dict[str, object], list[bytes]]:
         seq = self._stream.state.seq
         if self._snapshot is None or self._snapshot[0] != seq:
             self._snapshot = seq, encode_state(self._stream.state)
         self._counts["snapshots"] += 1
         return {"seq": seq}, [self._snapshot[1]]
 
-    def _send_range(self, command: Command) -> _Answer:
-        first, last = command.args.get("first"), command.args.get("last")
-        if not (isinstance(first, int) and isinstance(last, int) and 1 <= first <= last):
-            raise UsageError(f"not a range of events: {first!r} to {last!r}")
+    def _range(self, first: int, last: int) -> tuple[dict[str, object], list[bytes]]:
         oldest = self._stream.statistics().recent_first_seq or 1
         found = self._stream.recent(
             first, last, max_events=framing.MAX_RANGE_EVENTS, max_bytes=framing.MAX_RANGE_BYTES
         )
         self._counts["ranges"] += 1
         return {"first": max(first, oldest), "oldest": oldest, "count": len(found)}, found
-
-
-_Answer: TypeAlias = tuple[dict[str, object], list[bytes]]
-_ANSWERS: dict[str, Callable[[Publisher, Command], _Answer]] = {
-    "ping": Publisher._ping,
-    "status": Publisher._send_status,
-    "snapshot": Publisher._send_snapshot,
-    "range": Publisher._send_range,
-}

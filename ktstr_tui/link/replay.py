@@ -16,7 +16,7 @@ import msgspec
 
 from ktstr_tui.link.recfile import RecordingReader
 from ktstr_tui.link.source import Connection, OnEvents
-from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.commands import Reply, Request, failed_reply
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.fold import fold
@@ -156,10 +156,12 @@ class Replay:
         self._ended = True
         on_events([])
 
-    async def command(self, name: str, **args: object) -> Reply:
+    async def command(self, request: Request) -> Reply:
         """Always refused: what is recorded cannot be changed."""
-        error = UsageError(f"{name} is not possible: this is a replay", "attach to a live run for that")
-        return Command(id=0, name=name).failed(error)
+        error = UsageError(
+            f"{request.name} is not possible: this is a replay", "attach to a live run for that"
+        )
+        return failed_reply(0, error)
 
     def statistics(self) -> ReplayStatistics:
         """Counts so far."""

@@ -7,13 +7,12 @@ minutes later by a backend that came back, when nobody wants it any more; so it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 import msgspec
 import zmq
 import zmq.asyncio
 
-from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.commands import Command, Reply, Request
 from ktstr_tui.model.errors import HostError, KtstrError
 from ktstr_tui.wire.codec import MAX_STATE_BYTES, CodecError, decode_reply, encode_command
 
@@ -67,13 +66,13 @@ class Requests:
             else:
                 future.set_result((reply, attachments))
 
-    async def ask(self, name: str, args: Mapping[str, object], timeout_s: float) -> tuple[Reply, list[bytes]]:
-        """Ask for ``name``; every failure comes back as a failed reply.
+    async def ask(self, request: Request, timeout_s: float) -> tuple[Reply, list[bytes]]:
+        """Make a request; every failure comes back as a failed reply.
 
         Returns:
             The reply, and the frames that came with it.
         """
-        command = Command(id=self._next_id, name=name, args=dict(args), viewer=self._viewer)
+        command = Command(id=self._next_id, request=request, viewer=self._viewer)
         self._next_id += 1
         future: asyncio.Future[tuple[Reply, list[bytes]]] = asyncio.get_running_loop().create_future()
         self._waiting[command.id] = future
@@ -84,7 +83,7 @@ class Requests:
                 reply, attachments = await future
         except TimeoutError:
             self._timeouts += 1
-            return command.failed(_no_answer(name, timeout_s)), []
+            return command.failed(_no_answer(request.name, timeout_s)), []
         except KtstrError as error:
             return command.failed(error), []
         finally:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from ktstr_tui.model.commands import Reply
+from ktstr_tui.model.commands import Reply, Request
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
 
@@ -43,8 +43,8 @@ class Source(Protocol):
     async def run(self, on_events: OnEvents) -> None:
         """Follow the run until it has ended or this is cancelled."""
 
-    async def command(self, name: str, **args: object) -> Reply:
-        """Ask for ``name``; whatever goes wrong is in the reply."""
+    async def command(self, request: Request) -> Reply:
+        """Make a request; whatever goes wrong is in the reply."""
 
     def statistics(self) -> msgspec.Struct:
         """Counts so far, a frozen record."""

@@ -30,8 +30,16 @@ from ktstr_tui.link.presence import Presence
 from ktstr_tui.link.requests import Requests
 from ktstr_tui.link.source import Connection, OnEvents
 from ktstr_tui.link.subscription import Subscription
-from ktstr_tui.model.commands import Command, Reply
-from ktstr_tui.model.errors import HostError
+from ktstr_tui.model.commands import (
+    READING_REQUESTS,
+    GetRange,
+    GetSnapshot,
+    Ping,
+    Reply,
+    Request,
+    failed_reply,
+)
+from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
 from ktstr_tui.wire.codec import CodecError, decode_event, decode_state
@@ -100,13 +108,12 @@ class Viewer:
         place: See `framing.socket_pair`.
         clock: Our monotonic clock in ns.
         silence_s: How long the backend may be silent before it counts as gone.
+        read_only: Whether this viewer refuses to touch the run.
         label: Who looks, for the run's log; the user's name and host when not given.
 
     Raises:
         UsageError: The place's name is too long for a unix socket.
     """
-
-    controllable = True
 
     def __init__(
         self,
@@ -115,6 +122,7 @@ class Viewer:
         clock: Callable[[], int] = time.monotonic_ns,
         silence_s: float = SILENCE_S,
         label: str | None = None,
+        read_only: bool = False,
     ) -> None:
         self._paths = framing.socket_pair(place)
         self._addresses = [framing.endpoint(path) for path in self._paths]
@@ -128,12 +136,19 @@ class Viewer:
         self._notify: OnEvents = _ignore
         self._backend_seq = 0
         self._rtt_ms: float | None = None
+        self._read_only = read_only
+        self._may_control = True
         self._healed = self._bad_answers = 0
 
     @property
     def state(self) -> RunState:
         """The state so far; another object after a snapshot."""
         return self._follower.state
+
+    @property
+    def controllable(self) -> bool:
+        """Whether the run may be touched from here: it gives viewers control, and this one was not made to read."""
+        return self._may_control and not self._read_only
 
     @property
     def connection(self) -> Connection:
@@ -203,12 +218,18 @@ class Viewer:
             await asyncio.gather(feed, return_exceptions=True)
             await self.close()
 
-    async def command(self, name: str, **args: object) -> Reply:
-        """Ask the backend for ``name``; whatever goes wrong is in the reply."""
+    async def command(self, request: Request) -> Reply:
+        """Make a request of the backend; whatever goes wrong is in the reply."""
+        name = request.name
+        if self._read_only and not isinstance(request, READING_REQUESTS):
+            error: KtstrError = UsageError(
+                f"{name} is refused: attached read-only", "attach without --read-only"
+            )
+            return failed_reply(0, error)
         if self._wires is None:
             reason = "the run has ended" if self._presence.finished else "there is no connection"
-            return Command(id=0, name=name).failed(HostError(f"{name} is not possible: {reason}"))
-        reply, _ = await self._wires.requests.ask(name, args, COMMAND_TIMEOUT_S)
+            return failed_reply(0, HostError(f"{name} is not possible: {reason}"))
+        reply, _ = await self._wires.requests.ask(request, COMMAND_TIMEOUT_S)
         return reply
 
     async def fetch(self, first: int, last: int) -> tuple[int, list[Event]]:
@@ -224,8 +245,7 @@ class Viewer:
         events: list[Event] = []
         oldest = first
         while first <= last:
-            args = {"first": first, "last": last}
-            reply, frames = await wires.requests.ask("range", args, ANSWER_TIMEOUT_S)
+            reply, frames = await wires.requests.ask(GetRange(first=first, last=last), ANSWER_TIMEOUT_S)
             reply.raise_for_error()
             if not events:
                 oldest = int(reply.result.get("oldest", first))
@@ -336,8 +356,8 @@ class Viewer:
         healed: list[Event] = []
         run_id = self._follower.run_id or ""
         while self.state.seq < last:
-            args = {"first": self.state.seq + 1, "last": last}
-            reply, frames = await wires.requests.ask("range", args, ANSWER_TIMEOUT_S)
+            wanted = GetRange(first=self.state.seq + 1, last=last)
+            reply, frames = await wires.requests.ask(wanted, ANSWER_TIMEOUT_S)
             usable = self._fold_range(run_id, frames) if reply.ok and reply.run_id == run_id else []
             if not usable:
                 await self._resync(wires)
@@ -368,7 +388,7 @@ class Viewer:
     async def _resync(self, wires: _Wires) -> bool:
         """Take a snapshot; whether that worked."""
         self._presence.synced = False
-        reply, frames = await wires.requests.ask("snapshot", {}, ANSWER_TIMEOUT_S)
+        reply, frames = await wires.requests.ask(GetSnapshot(), ANSWER_TIMEOUT_S)
         if not reply.ok or len(frames) != 1:
             return False
         try:
@@ -380,6 +400,7 @@ class Viewer:
             wires.events.lag.reset()
             self._backend_seq = 0
         self._follower.adopt(reply.run_id, state)
+        self._may_control = reply.may_control
         self._presence.synced = True
         self._hear()
         self._notify([])
@@ -388,8 +409,8 @@ class Viewer:
     async def _ping(self, wires: _Wires) -> None:
         while True:
             asked_ns = self._clock()
-            args = {"topic": self._topic, "missing": self._follower.statistics().missing}
-            reply, _ = await wires.requests.ask("ping", args, _TICK_S)
+            ping = Ping(topic=self._topic, missing=self._follower.statistics().missing)
+            reply, _ = await wires.requests.ask(ping, _TICK_S)
             if reply.ok:
                 self._rtt_ms = (self._clock() - asked_ns) / 1e6
                 self._hear()

@@ -1,26 +1,166 @@
 """What a viewer asks of a backend, and what it gets back.
 
-A request carries a number chosen by the asker; the reply repeats it, so that a slow capture and a quick
-snapshot may overtake each other. A reply that failed carries the three things every error has: message, hint,
-fault.
+Each request is a type of its own in one tagged union, so that what is missing, odd or unknown is refused where the
+bytes are decoded, and whoever carries a request out matches on its type. The tag is the name that command line and
+screen use.
+
+A command carries a number chosen by the asker; the reply repeats it, so that a slow capture and a quick snapshot may
+overtake each other. A reply that failed carries the three things every error has: message, hint, fault.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias, get_args
 
 import msgspec
 
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, KtstrError, UsageError
 
-LINK_COMMANDS = frozenset({"ping", "snapshot", "range", "status"})
-"""Answered by the publisher itself; they only read."""
-RUN_COMMANDS = frozenset(
-    {"capture", "freeze", "thaw", "end", "watch", "unwatch", "rewatch", "watches", "kernel-op"}
-)
-"""Passed on to the backend; they touch the run."""
+HITS_PER_S = 20
+"""Hits of a watch in a second, past which it is paused, where nobody asks for another number."""
 
-_FAULTS: dict[str, type[KtstrError]] = {"user": UsageError, "host": HostError, "guest": GuestError}
+FAULTS: dict[str, type[KtstrError]] = {"user": UsageError, "host": HostError, "guest": GuestError}
+"""The class of an error by whose fault it is; of others it is `InternalError`."""
+
+Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="name", forbid_unknown_fields=True):
+    """Base of all requests."""
+
+    @property
+    def name(self) -> str:
+        """The tag."""
+        return str(type(self).__struct_config__.tag)
+
+
+class Ping(_Request, frozen=True, tag="ping"):
+    """Measure the round trip, and tell the backend what was missed."""
+
+    topic: str = ""
+    """The viewer's own topic on the events socket."""
+    missing: int = 0
+    """Events missed so far."""
+
+
+class GetSnapshot(_Request, frozen=True, tag="snapshot"):
+    """Send the whole state."""
+
+
+class GetRange(_Request, frozen=True, tag="range"):
+    """Send the events from ``first`` to ``last``, as far as they are kept."""
+
+    first: Positive
+    last: Positive
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ValueError(f"not a range of events: {self.first} to {self.last}")
+
+
+class GetStatus(_Request, frozen=True, tag="status"):
+    """Send the state in short."""
+
+
+class ListWatches(_Request, frozen=True, tag="watch.list"):
+    """List the slots, with their hits."""
+
+
+class Capture(_Request, frozen=True, tag="capture"):
+    """Stop the guest for an instant and capture its state."""
+
+    tag: str | None = None
+
+
+class Freeze(_Request, frozen=True, tag="freeze"):
+    """Stop the guest until it is thawed."""
+
+
+class Thaw(_Request, frozen=True, tag="thaw"):
+    """Let a frozen guest run again."""
+
+
+class End(_Request, frozen=True, tag="end"):
+    """End the run."""
+
+
+class AddWatch(_Request, frozen=True, tag="watch.add"):
+    """Watch what an expression points to."""
+
+    expression: str
+    length: int = 4
+    """Bytes, 4 or 8."""
+    once: bool = False
+    capture: bool = False
+    budget: int = HITS_PER_S
+
+
+class RemoveWatch(_Request, frozen=True, tag="watch.remove"):
+    """Take a watch away."""
+
+    slot: int
+
+
+class ResumeWatch(_Request, frozen=True, tag="watch.resume"):
+    """Set a paused watch again."""
+
+    slot: int
+
+
+class RunKernelOp(_Request, frozen=True, tag="kernel-op"):
+    """Read or write memory of the guest's kernel."""
+
+    op: dict[str, Any]
+    """A `ktstr_tui.wire.kernel_ops.KernelOp` as plain values; decoded by the room of operations, which knows it."""
+
+
+LinkRequest: TypeAlias = Ping | GetSnapshot | GetRange | GetStatus
+"""Answered by the publisher itself; they only read."""
+Request: TypeAlias = (
+    LinkRequest
+    | ListWatches
+    | Capture
+    | Freeze
+    | Thaw
+    | End
+    | AddWatch
+    | RemoveWatch
+    | ResumeWatch
+    | RunKernelOp
+)
+LINK_REQUESTS: tuple[type, ...] = get_args(LinkRequest)
+READING_REQUESTS: tuple[type, ...] = (*LINK_REQUESTS, ListWatches)
+"""Those that touch nothing, which every viewer may make."""
+
+
+class Captured(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `Capture`; the report itself comes as an event."""
+
+    tag: str
+    path: str
+    """The JSON file on the backend's host; empty when it was not saved."""
+    tasks: int
+    """Runnable tasks in it."""
+    pause_us: float | None
+    """How long the guest was stopped; None when that is not known."""
+    step: str | None
+    elapsed_ms: float | None
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a request that changes something, unless it is that way already."""
+
+    changed: bool
+    watch: dict[str, Any] = {}
+    """The watch it is about; empty when there is none (any more)."""
+
+
+class WatchAdded(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `AddWatch`."""
+
+    slot: int
+    watch: dict[str, Any]
+    """The slot's `WatchpointState`; empty when it is gone already."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +172,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     def to_error(self) -> KtstrError:
         """The exception that this failure was."""
-        return _FAULTS.get(self.fault, InternalError)(self.message, self.hint)
+        return FAULTS.get(self.fault, InternalError)(self.message, self.hint)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +186,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The stream's newest event when the answer was given."""
     mono_ns: int = 0
     """The backend's clock when the answer was given."""
+    may_control: bool = True
+    """Whether this run lets viewers touch it."""
     result: dict[str, Any] = {}
     error: Failure | None = None
 
@@ -66,21 +208,33 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """One request."""
+    """One request on its way, with its number."""
 
     id: int
-    name: str
-    """One of `LINK_COMMANDS` or `RUN_COMMANDS`."""
-    args: dict[str, Any] = {}
+    request: Request
     viewer: str = ""
     """Who asks, for the log; not proof of anything."""
 
-    def done(self, **result: object) -> Reply:
+    @property
+    def name(self) -> str:
+        """The name of the request."""
+        return self.request.name
+
+    @property
+    def who(self) -> str:
+        """Who asks, in words."""
+        return self.viewer or "a viewer"
+
+    def done(self, answer: msgspec.Struct | None = None, **result: object) -> Reply:
         """The reply of success; ``result`` must be plain values."""
-        return Reply(id=self.id, result=result)
+        plain = {} if answer is None else msgspec.to_builtins(answer)
+        return Reply(id=self.id, result={**plain, **result})
 
     def failed(self, error: KtstrError) -> Reply:
         """The reply that carries ``error``."""
-        return Reply(
-            id=self.id, error=Failure(message=error.message, hint=error.hint, fault=type(error).fault)
-        )
+        return failed_reply(self.id, error)
+
+
+def failed_reply(id_: int, error: KtstrError) -> Reply:
+    """The reply to the command of that number, which carries ``error``."""
+    return Reply(id=id_, error=Failure(message=error.message, hint=error.hint, fault=type(error).fault))

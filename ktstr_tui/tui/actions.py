@@ -155,7 +155,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "watch.remove",
         "delete,backspace",
-        "app.change_watch('unwatch')",
+        "app.remove_watch",
         "Remove watch",
         "Remove the watch under the cursor",
         "main",
@@ -163,7 +163,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "watch.resume",
         "r",
-        "app.change_watch('rewatch')",
+        "app.resume_watch",
         "Resume watch",
         "Resume the paused watch under the cursor",
         "main",

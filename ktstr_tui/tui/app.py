@@ -11,6 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
 from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -19,6 +20,18 @@ from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
+from ktstr_tui.model.commands import (
+    AddWatch,
+    Capture,
+    Changed,
+    Freeze,
+    RemoveWatch,
+    Reply,
+    Request,
+    ResumeWatch,
+    Thaw,
+    WatchAdded,
+)
 from ktstr_tui.model.state import AlertState, CaptureState
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import clean
@@ -34,7 +47,7 @@ from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.report_panes import TasksPane
 from ktstr_tui.tui.report_screen import ReportScreen
 from ktstr_tui.tui.view import View
-from ktstr_tui.tui.watch_dialog import Asked, WatchDialog
+from ktstr_tui.tui.watch_dialog import WatchDialog
 from ktstr_tui.tui.watch_pane import HitPage, WatchPane
 
 if TYPE_CHECKING:
@@ -148,27 +161,27 @@ class KtstrApp(App[str], inherit_bindings=False):
     # Actions on the run.
 
     def action_capture(self) -> None:
-        self._ask("capture", "capture")
+        self._ask("capture", Capture())
 
     def action_freeze(self) -> None:
         frozen = self.view.source.state.frozen is not None
-        self._ask("thaw" if frozen else "freeze", "thaw" if frozen else "freeze")
+        self._ask("thaw" if frozen else "freeze", Thaw() if frozen else Freeze())
 
-    def _ask(self, command: str, what: str) -> None:
+    def _ask(self, what: str, request: Request) -> None:
         refusal = self.view.refusal(what)
         if refusal:
             self.say(refusal, "warning")
             return
-        self._command(command)
+        self._command(request)
 
     @work(group="command", exit_on_error=False)
-    async def _command(self, name: str) -> None:
-        reply = await self.view.source.command(name)
+    async def _command(self, request: Request) -> None:
+        reply = await self.view.source.command(request)
         if reply.error is not None:
             hint = f" {reply.error.hint}" if reply.error.hint else ""
-            self.say(f"{reply.error.message}{hint}", "error", title=f"{name} failed")
-        elif name != "capture":
-            self.say("Guest frozen." if name == "freeze" else "Guest thawed.")
+            self.say(f"{reply.error.message}{hint}", "error", title=f"{request.name} failed")
+        elif done := _done_words(request, reply):
+            self.say(done)
 
     def action_watch(self) -> None:
         refusal = self.view.refusal("watch")
@@ -177,11 +190,19 @@ class KtstrApp(App[str], inherit_bindings=False):
         elif isinstance(self.screen, (MainScreen, ReportScreen)):
             self.push_screen(WatchDialog(), self._watch)
 
-    def _watch(self, asked: Asked | None) -> None:
+    def _watch(self, asked: AddWatch | None) -> None:
         if asked is not None:
-            self._command_watch("watch", asked)
+            self._command(asked)
 
-    def action_change_watch(self, command: str) -> None:
+    def action_remove_watch(self) -> None:
+        if slot := self._chosen_watch():
+            self._command(RemoveWatch(slot=slot))
+
+    def action_resume_watch(self) -> None:
+        if slot := self._chosen_watch():
+            self._command(ResumeWatch(slot=slot))
+
+    def _chosen_watch(self) -> int | None:
         refusal = self.view.refusal("watch")
         screen = self.screen
         if refusal or not isinstance(screen, MainScreen):
@@ -189,31 +210,15 @@ class KtstrApp(App[str], inherit_bindings=False):
         elif self.focused is not screen.watches:
             screen.show_panel("watch")
             self.say("Choose a watch with the cursor, then press the key again.")
-        elif not screen.watches.slot():
+        elif slot := screen.watches.slot():
+            return slot
+        else:
             self.say(
                 "Slot 0 is reserved by ktstr-tui."
                 if screen.watches.slot() == 0
                 else "No watch is set: w adds one."
             )
-        else:
-            self._command_watch(command, {"slot": screen.watches.slot()})
-
-    @work(group="command", exit_on_error=False)
-    async def _command_watch(self, name: str, args: Asked) -> None:
-        reply = await self.view.source.command(name, **args)
-        if reply.error is not None:
-            hint = f" {reply.error.hint}" if reply.error.hint else ""
-            self.say(f"{reply.error.message}{hint}", "error", title=f"{name} failed")
-            return
-        watch = reply.result.get("watch") or {}
-        state, detail = watch.get("state", "gone"), watch.get("detail", "")
-        done = {
-            "watch": f"Slot {reply.result.get('slot', '?')} is {state}" + (f": {detail}" if detail else "."),
-            "rewatch": f"The watch is {state}."
-            if reply.result.get("changed")
-            else "The watch was not paused.",
-        }
-        self.say(done.get(name, "Watch removed."))
+        return None
 
     @on(LinePane.RowOpened, "#watch")
     def _watch_opened(self, event: LinePane.RowOpened) -> None:
@@ -382,3 +387,27 @@ class KtstrApp(App[str], inherit_bindings=False):
             await (screen if here else self).run_action(run)
 
         return perform
+
+
+def _done_words(request: Request, reply: Reply) -> str:
+    match request:
+        case Freeze():
+            return "Guest frozen."
+        case Thaw():
+            return "Guest thawed."
+        case RemoveWatch():
+            return "Watch removed."
+        case AddWatch():
+            added = msgspec.convert(reply.result or {"slot": 0, "watch": {}}, WatchAdded)
+            detail = added.watch.get("detail", "")
+            return f"Slot {added.slot} is {added.watch.get('state', 'gone')}" + (
+                f": {detail}" if detail else "."
+            )
+        case ResumeWatch():
+            changed = msgspec.convert(reply.result or {"changed": False}, Changed)
+            return (
+                f"The watch is {changed.watch.get('state', 'gone')}."
+                if changed.changed
+                else "The watch was not paused."
+            )
+    return ""

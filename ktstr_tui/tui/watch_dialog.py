@@ -16,11 +16,11 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Checkbox, Input
 
+from ktstr_tui.model.commands import AddWatch
 from ktstr_tui.tui.files import state_dir
 
 MAX_HISTORY = 50
 MAX_EXPRESSION = 256
-Asked = dict[str, object]
 """The arguments of the command ``watch``."""
 
 
@@ -53,7 +53,7 @@ class Toggle(Checkbox):
         super().watch_value()
 
 
-class WatchDialog(ModalScreen[Asked | None]):
+class WatchDialog(ModalScreen[AddWatch | None]):
     """Asks for an expression and how to watch it; the answer is None when it was closed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -86,12 +86,12 @@ class WatchDialog(ModalScreen[Asked | None]):
             self.dismiss(None)
             return
         remember(expression)
-        asked: Asked = {"expression": expression}
-        if self._is_on("long"):
-            asked["length"] = 8
-        for name in ("once", "capture"):
-            if self._is_on(name):
-                asked[name] = True
+        asked = AddWatch(
+            expression=expression,
+            length=8 if self._is_on("long") else 4,
+            once=self._is_on("once"),
+            capture=self._is_on("capture"),
+        )
         self.dismiss(asked)
 
     def _is_on(self, name: str) -> bool:

@@ -128,6 +128,21 @@ def decode_command(data: bytes | memoryview) -> Command:
     return _COMMAND.decode(data)
 
 
+class _Numbered(msgspec.Struct):
+    id: int
+
+
+_NUMBERED: _Codec[_Numbered] = _Codec("a command", msgspec.msgpack.Decoder(_Numbered), MAX_COMMAND_BYTES)
+
+
+def decode_command_id(data: bytes | memoryview) -> int | None:
+    """Return the number of a command that is otherwise not one; None when it has none."""
+    try:
+        return _NUMBERED.decode(data).id
+    except CodecError:
+        return None
+
+
 def encode_reply(reply: Reply) -> bytes:
     """A reply as bytes.
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from ktstr_tui.capture.watch.watch_spec import HITS_PER_S, WatchSpec
+from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.capture.watch.watch_stops import MAX_STOOD_NS
 from ktstr_tui.guest.machine import MachineSpec
+from ktstr_tui.model.commands import HITS_PER_S
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import CaptureTaken, WatchpointChanged, WatchpointHit
 from tests.guest.conftest import BootGuest

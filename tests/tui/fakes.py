@@ -17,7 +17,7 @@ import msgspec
 from textual.pilot import Pilot
 
 from ktstr_tui.link.source import Connection, OnEvents
-from ktstr_tui.model.commands import Failure, Reply
+from ktstr_tui.model.commands import Failure, Reply, Request
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
@@ -61,9 +61,12 @@ class FakeSource:
         self._on_events = on_events
         await asyncio.Event().wait()
 
-    async def command(self, name: str, **args: object) -> Reply:
-        """Note the command."""
-        self.commands.append((name, args))
+    async def command(self, request: Request) -> Reply:
+        """Note the command: its name, and the fields that are not as they are by default."""
+        fields = msgspec.structs.fields(request)
+        values = {it.name: getattr(request, it.name) for it in fields}
+        args = {it.name: values[it.name] for it in fields if values[it.name] != it.default}
+        self.commands.append((request.name, args))
         return Reply(id=len(self.commands), error=self.failure)
 
     def statistics(self) -> FakeStatistics:

@@ -109,8 +109,8 @@ def test_w_asks_for_an_expression_and_sends_it() -> None:
 
     drive(source, steps)
     assert source.commands == [
-        ("watch", {"expression": "scx_root"}),
-        ("watch", {"expression": "scx_root", "length": 8, "once": True}),
+        ("watch.add", {"expression": "scx_root"}),
+        ("watch.add", {"expression": "scx_root", "length": 8, "once": True}),
     ]
     assert load_history() == ["scx_root"]
 
@@ -163,7 +163,7 @@ def test_delete_removes_and_r_resumes_the_watch_under_the_cursor() -> None:
         return notes(app)
 
     _app, said = drive(source, steps)
-    assert source.commands == [("rewatch", {"slot": 2}), ("unwatch", {"slot": 2})]
+    assert source.commands == [("watch.resume", {"slot": 2}), ("watch.remove", {"slot": 2})]
     assert any("Slot 0 is reserved" in text for text in said)
 
 

@@ -22,7 +22,7 @@ from ktstr_tui.kernel.render import Renderer
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.vmcoreinfo import find_vmcoreinfo
 from ktstr_tui.link import recfile
-from ktstr_tui.model.commands import Command
+from ktstr_tui.model.commands import Command, RunKernelOp
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
@@ -180,7 +180,7 @@ def codec_seeds() -> list[bytes]:
     state = RunState()
     for event in Story().until(20):
         fold(state, event)
-    command = Command(id=3, name="capture", args={"tag": "mine", "n": [1, None, {"a": 2.5}]})
+    command = Command(id=3, request=RunKernelOp(op={"tag": "mine", "n": [1, None, {"a": 2.5}]}))
     reply = command.done(path="/x", report={"tag": "mine"})
     return [
         *_encoded_events(),

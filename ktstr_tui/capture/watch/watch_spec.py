@@ -15,13 +15,12 @@ from ktstr_tui.kernel.expressions import Location, check_address
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.budget import HitBudget
+from ktstr_tui.model.commands import HITS_PER_S
 from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.model.events import WatchpointChanged, WatchpointHit
 from ktstr_tui.model.report import RunningTask, Stack
 
 SLOTS = range(1, 1 + MAX_WATCH_SNAPSHOTS)
-HITS_PER_S = 20
-"""Hits of one slot in a second, past which it is paused, unless its user says otherwise."""
 MAX_HITS_PER_S = 1000
 LENGTHS_BYTES = (4, 8)
 NOT_TYPED = "the kernel's BTF is not loaded yet"

@@ -9,8 +9,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ktstr_tui.capture.bridge import WatchRefusedError
 from ktstr_tui.capture.finisher import MAX_UNFINISHED
 from ktstr_tui.capture.watch.scenario_watches import ScenarioWatches
-from ktstr_tui.capture.watch.watch_spec import HITS_PER_S, WatchSpec
+from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.guest.engine import Stop
+from ktstr_tui.model.commands import HITS_PER_S
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
 from ktstr_tui.model.events import CaptureTaken, Frozen, WatchpointChanged
 from tests.unit.capture.fakes import EXIT_OFFSET, ROOT_SLOT, SCHED_A, SCHED_B

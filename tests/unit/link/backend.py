@@ -36,9 +36,11 @@ class Backend:
         socket_dir: Path,
         handle: Callable[[Command], Awaitable[Reply]] = accept,
         stream: Stream | None = None,
+        *,
+        may_control: bool = True,
     ) -> None:
         self.stream = stream or Stream()
-        self.publisher = Publisher(self.stream, socket_dir, handle)
+        self.publisher = Publisher(self.stream, socket_dir, handle, may_control=may_control)
         self._ready = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._main,))
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -16,9 +17,10 @@ from ktstr_tui.link import framing, publisher
 from ktstr_tui.link.publisher import Publisher
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.link.zsocket import TrioSocket
-from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.commands import Capture, Command, GetSnapshot, Reply
 from ktstr_tui.model.errors import GuestError, HostError
 from ktstr_tui.wire.codec import (
+    VERSION,
     decode_event,
     decode_reply,
     decode_state,
@@ -62,7 +64,9 @@ class Client:
         self.control.connect(framing.endpoint(place / framing.CONTROL_SOCKET))
 
     async def ask(self, name: str, **args: object) -> tuple[Reply, list[bytes]]:
-        await self.control.send([encode_command(Command(id=1, name=name, args=dict(args)))])
+        await self.control.send(
+            [bytes([VERSION]) + msgspec.msgpack.encode({"id": 1, "request": {"name": name, **args}})]
+        )
         first, *rest = await self.control.receive()
         return decode_reply(first), rest
 
@@ -130,7 +134,7 @@ async def test_snapshots_and_ranges(tmp_path: Path, context: zmq.Context[zmq.Soc
             assert reply.error is not None
             assert reply.error.fault == "user"
             assert frames == []
-        assert made.statistics().bad_requests == {"range: refused": 4}
+        assert made.statistics().bad_requests == {"no such request": 4}
         client.close()
 
 
@@ -187,7 +191,7 @@ async def test_too_many_commands_at_once_are_refused(
     async with published(tmp_path / "run", handle) as (_, made):
         client = Client(context, tmp_path / "run")
         for number in range(publisher.MAX_COMMANDS_AT_ONCE + 1):
-            await client.control.send([encode_command(Command(id=number, name="capture"))])
+            await client.control.send([encode_command(Command(id=number, request=Capture()))])
         reply = decode_reply((await client.control.receive())[0])
         assert reply.id == publisher.MAX_COMMANDS_AT_ONCE
         assert reply.error is not None
@@ -278,7 +282,7 @@ async def test_a_viewer_that_never_reads_its_answers_is_refused_and_counted(
         for event in logs(*["x" * 10000] * 300):
             stream.emit(event)
         stuck, good = Client(context, tmp_path / "run", high_water=1), Client(context, tmp_path / "run")
-        request = encode_command(Command(id=1, name="snapshot"))
+        request = encode_command(Command(id=1, request=GetSnapshot()))
         while not made.statistics().refused:
             with trio.move_on_after(0.01):
                 await stuck.control.send([request])
@@ -301,7 +305,7 @@ async def test_an_answer_to_somebody_who_left_is_counted(
     async with published(tmp_path / "run", handle) as (_, made):
         client = Client(context, tmp_path / "run")
         await viewers_become(made, 1)
-        await client.control.send([encode_command(Command(id=1, name="capture"))])
+        await client.control.send([encode_command(Command(id=1, request=Capture()))])
         await started.wait()
         client.close()
         await viewers_become(made, 0)

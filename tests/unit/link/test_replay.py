@@ -12,6 +12,7 @@ from ktstr_tui.link.replay import Replay
 from ktstr_tui.link.source import Source
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.commands import Capture
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.wire.codec import encode_event
 from tests.unit.link.backend import logs
@@ -142,7 +143,7 @@ def test_cancelling_a_replay_closes_it(tmp_path: Path) -> None:
 def test_commands_are_refused(tmp_path: Path) -> None:
     record(tmp_path / "r")
     played, _ = replay(tmp_path / "r")
-    error = asyncio.run(played.command("capture", tag="x")).error
+    error = asyncio.run(played.command(Capture(tag="x"))).error
     assert error is not None
     assert "this is a replay" in error.message
 

@@ -19,10 +19,10 @@ from ktstr_tui.link.recfile import RecordedEvent, header, pack_chunk
 from ktstr_tui.link.runs import RunRecord
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.commands import Capture, Captured, Command, Freeze, Reply, Thaw
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
 from ktstr_tui.model.facts import RunInfo
-from ktstr_tui.model.report import CaptureReport, Pause, placeholder
+from ktstr_tui.model.report import CaptureReport, Pause
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.wire.codec import encode_event
 from tests.unit.link.backend import Backend, logs
@@ -54,16 +54,18 @@ STORY: list[ev.Event] = [
 
 
 async def handle(command: Command) -> Reply:
-    if command.name == "capture":
-        tag = command.args.get("tag") or "key-001"
-        if tag == "bad":
-            report = placeholder("bad", "on-demand", "gdbstub is gone")
-        else:
-            report = msgspec.structs.replace(REPORT, tag=str(tag))
-        return command.done(report=msgspec.to_builtins(report), path=f"/data/{tag}.json")
-    if command.name == "thaw":
-        raise GuestError("the guest has not started", "start one")
-    return command.done(changed=command.name != "freeze")
+    match command.request:
+        case Capture(tag="bad"):
+            raise GuestError("capture bad failed: gdbstub is gone")
+        case Capture(tag=tag):
+            tag = tag or "key-001"
+            answer = Captured(
+                tag=tag, path=f"/data/{tag}.json", tasks=0, pause_us=8200.0, step=None, elapsed_ms=None
+            )
+            return command.done(answer)
+        case Thaw():
+            raise GuestError("the guest has not started", "start one")
+    return command.done(changed=not isinstance(command.request, Freeze))
 
 
 @pytest.fixture
@@ -178,17 +180,20 @@ def test_holes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert captured.err == "events 2 to 4 are missing\n"
 
 
-def test_capture(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
-    capture_command("tour", "mine", True)
-    assert json.loads(capsys.readouterr().out)["report"]["tag"] == "mine"
-    capture_command("tour", None, False)
-    assert capsys.readouterr().out == "key-001: 0 runnable tasks, paused 8.2 ms\n/data/key-001.json\n"
+def test_capture_takes_the_report_from_the_stream(
+    backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture_command("tour", None, True)
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["report"]["tag"], printed["path"]) == ("key-001", "/data/key-001.json")
+    assert printed["report"]["stalled"]["pid"] == 42
+    capture_command("tour", "mine", False)
+    assert capsys.readouterr().out == "mine: 0 runnable tasks, paused 8.2 ms\n/data/mine.json\n"
 
 
-def test_a_failed_capture_is_an_error_with_data(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_capture_is_an_error(backend: Backend) -> None:
     with pytest.raises(GuestError, match="capture bad failed: gdbstub is gone"):
         capture_command("tour", "bad", True)
-    assert json.loads(capsys.readouterr().out)["report"]["is_placeholder"]
 
 
 def test_freeze_thaw_end(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from ktstr_tui.link.source import Source
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.commands import Capture, Command, Freeze, ListWatches, Reply, RunKernelOp
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
 from tests.unit.link.backend import Backend, Looking, logs
 from tests.unit.link.relay import Relay
@@ -48,7 +48,7 @@ def test_a_late_viewer_sees_all_and_ends_with_the_run(tmp_path: Path) -> None:
             assert [event.seq for event in looking.seen] == [3, 4]
             statistics = viewer.statistics()
             assert (statistics.snapshots, statistics.gaps, statistics.folded) == (1, 0, 2)
-            assert (await viewer.command("capture")).error is not None
+            assert (await viewer.command(Capture())).error is not None
 
     play(scenario())
 
@@ -127,7 +127,7 @@ def test_a_restarted_backend_is_another_run(tmp_path: Path) -> None:
             await looking.until(lambda: viewer.connection == "gone")
             assert viewer.connection_reason == "the backend closed the connection"
             assert viewer.state == first.stream.state
-            refused = await viewer.command("capture")
+            refused = await viewer.command(Capture())
             assert refused.error is not None
             assert (refused.error.message, refused.error.fault) == ("the backend is not connected", "host")
             with Backend(tmp_path / "run") as second:
@@ -162,17 +162,18 @@ def test_commands_and_their_errors(tmp_path: Path) -> None:
         if command.name == "freeze":
             raise GuestError("no guest", "start one")
         await trio.lowlevel.checkpoint()
-        return command.done(tag=command.args["tag"], by=command.viewer)
+        assert isinstance(command.request, Capture)
+        return command.done(tag=command.request.tag, by=command.viewer)
 
     async def scenario() -> None:
         with Backend(tmp_path / "run", handle):
             async with Viewer(tmp_path / "run", label="alice") as viewer:
-                reply = await viewer.command("capture", tag="t")
+                reply = await viewer.command(Capture(tag="t"))
                 assert reply.result == {"tag": "t", "by": "alice"}
-                error = (await viewer.command("freeze")).error
+                error = (await viewer.command(Freeze())).error
                 assert error is not None
                 assert (error.message, error.hint, error.fault) == ("no guest", "start one", "guest")
-                error = (await viewer.command("capture", tag=object())).error
+                error = (await viewer.command(RunKernelOp(op={"tag": object()}))).error
                 assert error is not None
                 assert "cannot be encoded" in error.message
 
@@ -192,7 +193,7 @@ def test_a_command_whose_connection_breaks_does_not_wait_for_ever(tmp_path: Path
 
         with Backend(tmp_path / "run", handle) as backend:
             async with Viewer(tmp_path / "run") as viewer:
-                asking = asyncio.create_task(viewer.command("capture"))
+                asking = asyncio.create_task(viewer.command(Capture()))
                 await started.wait()
                 await asyncio.to_thread(backend.stop)
                 error = (await asking).error
@@ -252,7 +253,7 @@ def test_attach_over_forwarded_sockets(tmp_path: Path) -> None:
                 for number in range(200):
                     backend.emit(*logs(f"{number}" * 100))
                 await looking.until_seq(201)
-                assert (await viewer.command("capture")).result == {"did": "capture"}
+                assert (await viewer.command(Capture())).result == {"did": "capture"}
                 assert viewer.state == backend.stream.state
                 assert viewer.statistics().missing == 0
 
@@ -330,3 +331,18 @@ def test_forms_of_a_path(tmp_path: Path, given: str, events: str, control: str) 
     (tmp_path / "dir").mkdir()
     assert framing.socket_pair(tmp_path / given) == (tmp_path / events, tmp_path / control)
     assert framing.socket_pair((tmp_path / "a", tmp_path / "b")) == (tmp_path / "a", tmp_path / "b")
+
+
+def test_a_viewer_has_the_control_that_the_run_gives_and_it_was_made_with(tmp_path: Path) -> None:
+    async def scenario(read_only: bool, may_control: bool) -> tuple[bool, str, bool]:
+        with Backend(tmp_path / "run", may_control=may_control):
+            async with Viewer(tmp_path / "run", read_only=read_only) as viewer:
+                await viewer.connect()
+                refused = (await viewer.command(Capture())).error
+                looked = (await viewer.command(ListWatches())).ok
+                return viewer.controllable, refused.message if refused else "", looked
+
+    assert asyncio.run(scenario(False, True)) == (True, "", True)
+    assert asyncio.run(scenario(True, True)) == (False, "capture is refused: attached read-only", True)
+    observed, _, looked = asyncio.run(scenario(False, False))
+    assert (observed, looked) == (False, True)

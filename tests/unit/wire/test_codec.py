@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.commands import AddWatch, Capture, Command, Reply
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, UsageError
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.report import CaptureReport, MapEntry, MapReport
@@ -52,7 +53,7 @@ def test_every_state_survives(events: list[ev.Event]) -> None:
 
 
 def test_commands_and_replies_survive() -> None:
-    command = Command(id=7, name="capture", args={"tag": "x", "n": 3}, viewer="alice@host")
+    command = Command(id=7, request=AddWatch(expression="x", length=8), viewer="alice@host")
     assert codec.decode_command(codec.encode_command(command)) == command
     reply = Reply(id=7, run_id="r", seq=9, mono_ns=5, result={"list": [1, None, "a"]})
     assert codec.decode_reply(codec.encode_reply(reply)) == reply
@@ -116,7 +117,7 @@ def test_too_long_is_refused_before_it_is_parsed() -> None:
 
 def test_too_long_is_refused_before_it_is_sent() -> None:
     with pytest.raises(codec.CodecError, match="at most"):
-        codec.encode_command(Command(id=1, name="x" * codec.MAX_COMMAND_BYTES))
+        codec.encode_command(Command(id=1, request=Capture(tag="x" * codec.MAX_COMMAND_BYTES)))
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud800", object(), {1, object()}])
@@ -127,8 +128,16 @@ def test_what_cannot_be_encoded_says_so(value: object) -> None:
 
 @pytest.mark.parametrize("error", [UsageError("a", "b"), HostError("a"), GuestError("a"), InternalError("a")])
 def test_errors_survive_a_reply(error: UsageError | HostError | GuestError | InternalError) -> None:
-    reply = codec.decode_reply(codec.encode_reply(Command(id=1, name="capture").failed(error)))
+    reply = codec.decode_reply(codec.encode_reply(Command(id=1, request=Capture()).failed(error)))
     with pytest.raises(type(error)) as caught:
         reply.raise_for_error()
     assert (caught.value.message, caught.value.hint) == (error.message, error.hint)
     assert not reply.ok
+
+
+def test_the_number_of_a_command_that_does_not_exist_is_read() -> None:
+    wrong = bytes([codec.VERSION]) + msgspec.msgpack.encode({"id": 5, "request": {"name": "explode"}})
+    with pytest.raises(codec.CodecError):
+        codec.decode_command(wrong)
+    assert codec.decode_command_id(wrong) == 5
+    assert codec.decode_command_id(b"junk") is None
