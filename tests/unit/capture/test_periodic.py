@@ -15,8 +15,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.capture.finisher import CaptureFailedError
 from ktstr_tui.capture.periodic import MAX_CAPTURES, MIN_GAP_MS, PeriodicCaptures, boundaries_ms, periodic_tag
+from ktstr_tui.capture.stamp import Stamp
 from ktstr_tui.model.errors import HostError, KtstrError
 from ktstr_tui.model.events import CaptureTaken, Logged
+from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.missing_stats import MissingStats
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.port.scenario_clock import ScenarioClock
@@ -150,15 +152,21 @@ class Run:
         self.clock = ScenarioClock(clock_ns, rig.coordinator.frozen_total_ns)
         self.ready = trio.Event()
         rig.now.elapsed_ms = self.clock.elapsed_ms
+        self.refuses: KtstrError | None = None
         self.captures = PeriodicCaptures(
             count,
             clock=self.clock,
             avail_ms=lambda: avail_ms,
             ready=self.ready,
-            capture=rig.coordinator.capture,
+            capture=self._capture,
             stats=asked,
             emit=rig.emit,
         )
+
+    async def _capture(self, trigger: Trigger, detail: str, tag: str, stamp: Stamp) -> CaptureReport:
+        if self.refuses is not None:
+            raise self.refuses
+        return await self.rig.coordinator.capture(trigger, detail, tag, stamp)
 
     def reports(self) -> list[CaptureReport]:
         return [taken.report for taken in self.rig.of(CaptureTaken)]
@@ -309,12 +317,8 @@ async def test_other_failures_do_not_end_it(autojump_clock: MockClock) -> None:
     "error", [HostError("32 requests are already waiting for the guest"), CaptureFailedError("no")]
 )
 async def test_a_refused_one_is_counted(autojump_clock: MockClock, error: KtstrError) -> None:
-    async def refuse(*args: object) -> CaptureReport:
-        await trio.lowlevel.checkpoint()
-        raise error
-
     async with scenario(2) as run:
-        run.captures._capture = refuse
+        run.refuses = error
         run.ready.set()
         run.clock.start()
         await trio.sleep(20)
