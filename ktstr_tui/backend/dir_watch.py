@@ -27,7 +27,7 @@ async def watch_directories(dirs: RunDirs, emit: Callable[[Event], object]) -> N
     watched: list[tuple[str, Callable[[], bool]]] = [
         (
             f"the run's socket directory {dirs.socket_dir} was removed: "
-            "nobody can attach to this run any more; end it here",
+            "viewers can no longer attach to this run; end it here",
             dirs.is_intact,
         ),
         (

@@ -279,7 +279,7 @@ class SnapshotBridge:
     def release_watch(self) -> None:
         """Give a slot back."""
         if self._watch_count == 0:
-            raise InternalError("a watch slot was released that nobody held")
+            raise InternalError("a free watch slot was released")
         self._watch_count -= 1
 
     def watch_count(self) -> int:

@@ -46,7 +46,10 @@ class Eviction(msgspec.Struct, frozen=True, tag_field="event", tag="eviction"):
 
 
 class DrainOrderingInvariantViolation(msgspec.Struct, frozen=True, tag_field="event", tag="drain-ordering"):
-    """A drain met a report whose tag was in no order; it was handed out last. Kept for readers, never made here."""
+    """A drain met a report whose tag was missing from the capture order.
+
+    The report was handed out last. Kept for readers, never made here.
+    """
 
     tag: str
     drain_variant: DrainVariant

@@ -78,7 +78,7 @@ def find_record(run_name: str | None) -> RunRecord:
         )
     if found.stale:
         raise UsageError(
-            f"run {found.name} is over: {found.stale}", "its captures and its recording are still there"
+            f"run {found.name} has ended: {found.stale}", "its captures and its recording are still there"
         )
     if not found.record.pid:
         raise UsageError(f"{socket_dir / RUN_FILE} names no process", f"expected beside {EVENTS_SOCKET}")

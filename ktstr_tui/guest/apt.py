@@ -134,6 +134,8 @@ def _likeness(source: AptSource, distribution: str, updated: set[str]) -> int:
     """How surely an entry is the distribution's own; 0 means it is not.
 
     Args:
+        source: The entry to judge.
+        distribution: ``debian`` or ``ubuntu``.
         updated: URIs that also carry the release's updates, which third parties have no use for.
     """
     if source.signed_by and not Path(source.signed_by).name.startswith(f"{distribution}-archive-"):
@@ -385,6 +387,7 @@ def run_checked(command: Sequence[str], what: str) -> None:
     """Run a program to its end.
 
     Args:
+        command: The program and its arguments.
         what: What could not be done when it fails, the beginning of the error.
 
     Raises:

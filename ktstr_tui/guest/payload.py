@@ -1,5 +1,4 @@
-"""Schedulers on their way into the guest: what ``--scheduler`` names, with all the files that it needs
-there.
+"""Resolve what ``--scheduler`` names, and collect all the files that it needs in the guest.
 
 Four forms: ``none``; ``demo:NAME``; a BPF object (``.bpf.o``) that the guest program loads; any scheduler
 program, with arguments after it as in a shell. A program that is linked dynamically takes its interpreter

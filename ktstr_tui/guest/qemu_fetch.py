@@ -86,6 +86,7 @@ def fetch(home: Path, say: Say) -> Qemu:
 
     Args:
         home: Gets a directory named after the version, replacing one that is there.
+        say: Called with a line about each step.
 
     Raises:
         HostError: There is none that is new enough, or it could not be downloaded, verified or started.

@@ -92,4 +92,4 @@ def _denied(pid: int) -> HostError:
     )
 
 
-_LATER = "list the runs with: ktstr-tui status; the captures of a run that is over stay in its data directory"
+_LATER = "list the runs with: ktstr-tui status; the captures of a finished run stay in its data directory"

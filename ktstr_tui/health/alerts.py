@@ -1,5 +1,4 @@
-"""Alerts that do not flap: raised when a condition held for long enough, cleared when it was gone for long
-enough.
+"""Raise an alert when its condition has held for long enough, and clear it when it has been gone as long.
 
 A standing alert is raised again under its key when it got worse or concerns another task, and when its text
 changed, but then at most once a second: the numbers in a text move with every sample.
@@ -41,6 +40,7 @@ class Alerts:
         """Take one look's finding in.
 
         Args:
+            key: Identifies the alert.
             alert: What to say if it is to be said; None when all is well.
             raise_after: Looks in a row that it takes.
             clear_at_once: Whether a standing alert has lost its object.

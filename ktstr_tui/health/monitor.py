@@ -106,6 +106,7 @@ class Monitor:
         """Judge one more sample.
 
         Args:
+            sample: The newest sample.
             mono_ns: Host monotonic clock when it was taken.
             frozen_ns: How long the guest stood still since the sample before.
 

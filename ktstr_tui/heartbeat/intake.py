@@ -47,8 +47,10 @@ class Intake:
 def open_host_socket(
     config: BeatsConfig, socket_dir: Path, emit: Callable[[ev.Event], object]
 ) -> Iterator[socket.socket | None]:
-    """The socket that programs of this host beat to; None when it is off or could not be made, which is
-    reported."""
+    """Open the socket that programs of this host send heartbeats to.
+
+    It is None when it is off or could not be made; the latter is reported.
+    """
     with ExitStack() as stack:
         found = None
         if config.socket:

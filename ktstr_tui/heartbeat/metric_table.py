@@ -55,7 +55,9 @@ _METRICS: Final = (
     Metric("varta_origin_conflict_total", "counter", "Beats over another transport than the first."),
     Metric("varta_nonce_wrap_total", "counter", "Nonces that went on with 0 after the last."),
     Metric("varta_frame_auth_failures_total", "counter", "Frames of another pid or user than their sender."),
-    Metric("varta_decode_errors_total", "counter", "Datagrams that are no legal frame.", ("domain", "kind")),
+    Metric(
+        "varta_decode_errors_total", "counter", "Datagrams that are not a valid frame.", ("domain", "kind")
+    ),
     Metric("varta_io_errors_total", "counter", "Failed reads of a socket."),
     Metric("varta_ctrl_truncated_total", "counter", "Datagrams dropped because of too much control data."),
     Metric("varta_truncated_datagrams_total", "counter", "Datagrams that are not 32 bytes long."),

@@ -156,8 +156,7 @@ class GuestRam:
                 at = max(stop, start + 1)
 
     def page_heads(self, phys: int, length: int) -> Iterator[tuple[int, bytes]]:
-        """The first byte of each page of a run that ``data_ranges`` gave, as ``(guest_phys, bytes)`` in
-        pieces.
+        """Read the first byte of each page of a run from ``data_ranges``, in pieces of ``(guest_phys, bytes)``.
 
         Copies through one small buffer instead of touching the mapping: a first touch of a mapped page costs
         a page fault, which for a scan is many times the price of the copy.

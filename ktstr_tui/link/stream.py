@@ -125,8 +125,7 @@ class Stream:
         return stamped
 
     def recent(self, first: int, last: int, *, max_events: int, max_bytes: int) -> list[bytes]:
-        """Encoded events from ``first`` (or the oldest kept, if that is later) to ``last``, within the
-        bounds.
+        """Return encoded events from ``first`` (or the oldest kept, if later) to ``last``, within the bounds.
 
         At least one event is given when any of the range is kept, however large it is.
         """

@@ -37,6 +37,8 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class RunStarted(_Event, frozen=True, tag="run-started"):
+    """A run began."""
+
     info: RunInfo
 
 
@@ -58,17 +60,23 @@ class KernelTyped(_Event, frozen=True, tag="kernel-typed"):
 
 
 class LifecycleChanged(_Event, frozen=True, tag="lifecycle"):
+    """The guest program reached another phase."""
+
     phase: GuestPhase
     reason: str = ""
 
 
 class ScenarioChanged(_Event, frozen=True, tag="scenario"):
+    """The scenario started, paused, resumed or ended."""
+
     state: Literal["started", "paused", "resumed", "ended"]
     elapsed_ms: int = 0
     total_iterations: int = 0
 
 
 class StepStarted(_Event, frozen=True, tag="step"):
+    """A step of the scenario began."""
+
     index: int
     name: str
     scheduler: str
@@ -78,6 +86,8 @@ class StepStarted(_Event, frozen=True, tag="step"):
 
 
 class Sampled(_Event, frozen=True, tag="sample"):
+    """The sampler read the kernel once."""
+
     sample: Sample
 
 
@@ -91,6 +101,8 @@ class SchedulerChanged(_Event, frozen=True, tag="scheduler"):
 
 
 class HealthChanged(_Event, frozen=True, tag="health"):
+    """The verdict on the run changed."""
+
     verdict: Verdict
     reasons: tuple[str, ...] = ()
 
@@ -108,6 +120,8 @@ class AlertRaised(_Event, frozen=True, tag="alert"):
 
 
 class AlertCleared(_Event, frozen=True, tag="alert-cleared"):
+    """The condition of an alert has ended."""
+
     key: str
 
 
@@ -183,6 +197,8 @@ class Frozen(_Event, frozen=True, tag="frozen"):
 
 
 class Thawed(_Event, frozen=True, tag="thawed"):
+    """The guest thawed after a freeze."""
+
     reason: str
     pause: Pause
 
@@ -210,6 +226,8 @@ class DualSaved(_Event, frozen=True, tag="dual"):
 
 
 class FramesCounted(_Event, frozen=True, tag="frames"):
+    """The counters of the guest's frames, as they are now."""
+
     counters: FrameCounters
 
 
@@ -227,10 +245,14 @@ class OutputText(_Event, frozen=True, tag="output"):
 
 
 class WorkersReported(_Event, frozen=True, tag="workers"):
+    """The guest's workers reported their progress."""
+
     workers: tuple[WorkerProgress, ...]
 
 
 class Logged(_Event, frozen=True, tag="log"):
+    """A line for the log."""
+
     severity: Severity
     source: str
     text: str
@@ -331,6 +353,8 @@ class RunConcluded(_Event, frozen=True, kw_only=True, tag="concluded"):
 
 
 class RunEnded(_Event, frozen=True, tag="run-ended"):
+    """The run ended; nothing follows."""
+
     exit_code: int
     reason: str
     """One line: ended as asked, scheduler ejected, guest panicked, …"""

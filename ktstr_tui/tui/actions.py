@@ -43,7 +43,7 @@ ACTIONS: tuple[Action, ...] = (
         "space",
         "pause",
         "Pause",
-        "Pause the display; the run goes on and nothing is lost",
+        "Pause the display; the run continues and nothing is lost",
         "app",
         True,
     ),

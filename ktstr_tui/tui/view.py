@@ -120,15 +120,15 @@ class View:
     def refusal(self, what: str) -> str:
         """Why ``what`` cannot be asked of the run now; empty when it can."""
         if self.connection == "replay":
-            return f"This is a replay: nothing to {what}. Attach to a live run for that."
+            return f"Cannot {what}: this is a replay. Attach to a live run instead."
         if self.connection == "gone":
-            return f"The backend is gone: nothing to {what}. What it told so far stays on the screen."
+            return f"Cannot {what}: the backend is gone. Data received so far stays on screen."
         if self.connection == "ended" or self.source.state.ended is not None:
-            return f"The run has ended: nothing to {what}."
+            return f"Cannot {what}: the run has ended."
         if self.connection == "connecting":
-            return f"Not connected yet: cannot {what}. Try again in a moment."
+            return f"Cannot {what}: not connected yet. Try again in a moment."
         if not self.source.controllable:
-            return f"Attached read-only: cannot {what}."
+            return f"Cannot {what}: attached read-only."
         return ""
 
     def headline(self) -> tuple[str, str]:

@@ -56,7 +56,7 @@ def test_alerts_come_worst_first_then_oldest() -> None:
 
 @pytest.mark.parametrize(
     ("connection", "words"),
-    [("replay", "replay"), ("gone", "gone"), ("ended", "ended"), ("connecting", "Not connected")],
+    [("replay", "replay"), ("gone", "gone"), ("ended", "ended"), ("connecting", "not connected")],
 )
 def test_what_cannot_be_asked_is_refused_with_a_reason(connection: Connection, words: str) -> None:
     assert words in View(FakeSource([], connection)).refusal("capture")

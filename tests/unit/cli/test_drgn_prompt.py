@@ -64,7 +64,7 @@ def test_forwarded_sockets_are_told_to_be_another_machines(tmp_path: Path) -> No
 def test_a_run_that_is_over_is_refused(tmp_path: Path) -> None:
     with (
         run_directory(tmp_path / "r", {"name": "mine", "pid": 1 << 30}) as place,
-        pytest.raises(UsageError, match="run r is over: its process 1073741824 is gone"),
+        pytest.raises(UsageError, match="run r has ended: its process 1073741824 is gone"),
     ):
         find_record(str(place))
 
