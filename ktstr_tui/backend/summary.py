@@ -6,40 +6,22 @@ from typing import cast
 
 import msgspec
 
-from ktstr_tui.model.outputs import Conclusion, StalledTask, Summary, SummaryCapture
-from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.outputs import Conclusion, Summary, SummaryCapture
 from ktstr_tui.model.state import CaptureState, RunState
-
-
-def first_stalled(report: CaptureReport) -> StalledTask | None:
-    """The longest waiting task of a capture, or None when no task waited."""
-    task = report.stalled
-    if task is None:
-        return None
-    return {"pid": task.pid, "comm": task.comm, "age_ms": task.age_ms, "dsq": task.dsq}
+from ktstr_tui.model.summary import capture_line
 
 
 def capture_summary(entry: CaptureState) -> SummaryCapture:
     """One capture as a line of the summary; times in microseconds and milliseconds."""
     report = entry.report
     return {
-        "tag": report.tag,
-        "trigger": report.trigger,
-        "exit_kind": report.exit_kind,
-        "pause_us": report.pause.total_us if report.pause else None,
-        "tasks": len(report.tasks),
-        "first_stalled": first_stalled(report),
-        "is_placeholder": report.is_placeholder,
+        **capture_line(entry),
         "step_index": report.step_index,
         "elapsed_ms": report.elapsed_ms,
         "boundary_offset_ms": report.boundary_offset_ms,
         "scheduler_stats_unavailable": report.scheduler_stats_unavailable,
         "early_tag": report.early_tag,
         "early_skipped_reason": report.early_skipped_reason,
-        "degraded_reason": entry.degraded.reason if entry.degraded else None,
-        "dual_path": entry.dual_path or None,
-        "dual_outcome": entry.dual_outcome,
-        "path": entry.path,
     }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ktstr_tui.model.outputs import CaptureLine, Status, StatusCpu, StatusScheduler
+from ktstr_tui.model.outputs import Status, StatusCpu, StatusScheduler
 from ktstr_tui.model.sample import CpuSample
-from ktstr_tui.model.state import CaptureState, RunState
+from ktstr_tui.model.state import RunState
+from ktstr_tui.model.summary import capture_line
 
 
 def status_of(state: RunState) -> Status:
@@ -43,7 +44,7 @@ def status_of(state: RunState) -> Status:
             "torn": state.torn,
             "retries": state.retries,
         },
-        "captures": [_capture(entry) for entry in state.captures],
+        "captures": [capture_line(entry) for entry in state.captures],
         "frames": {
             "received": state.frames.received,
             "bytes": state.frames.bytes,
@@ -93,23 +94,4 @@ def _cpu(sample: CpuSample) -> StatusCpu:
         "scx_nr_running": sample.scx_nr_running,
         "local_dsq_nr": sample.local_dsq_nr,
         "unreadable": sample.unreadable,
-    }
-
-
-def _capture(entry: CaptureState) -> CaptureLine:
-    report, task = entry.report, entry.report.stalled
-    return {
-        "tag": report.tag,
-        "trigger": report.trigger,
-        "exit_kind": report.exit_kind,
-        "pause_us": report.pause.total_us if report.pause else None,
-        "tasks": len(report.tasks),
-        "first_stalled": {"pid": task.pid, "comm": task.comm, "age_ms": task.age_ms, "dsq": task.dsq}
-        if task
-        else None,
-        "is_placeholder": report.is_placeholder,
-        "degraded_reason": entry.degraded.reason if entry.degraded else None,
-        "dual_path": entry.dual_path or None,
-        "dual_outcome": entry.dual_outcome,
-        "path": entry.path,
     }

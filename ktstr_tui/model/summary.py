@@ -1,0 +1,33 @@
+"""One capture in short, for every command that lists captures."""
+
+from __future__ import annotations
+
+from ktstr_tui.model.outputs import CaptureLine, StalledTask
+from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.state import CaptureState
+
+
+def first_stalled(report: CaptureReport) -> StalledTask | None:
+    """Return the longest waiting task of a capture, or None when no task waited."""
+    task = report.stalled
+    if task is None:
+        return None
+    return {"pid": task.pid, "comm": task.comm, "age_ms": task.age_ms, "dsq": task.dsq}
+
+
+def capture_line(entry: CaptureState) -> CaptureLine:
+    """Return what ``status`` prints of a capture; times in microseconds and milliseconds."""
+    report = entry.report
+    return {
+        "tag": report.tag,
+        "trigger": report.trigger,
+        "exit_kind": report.exit_kind,
+        "pause_us": report.pause.total_us if report.pause else None,
+        "tasks": len(report.tasks),
+        "first_stalled": first_stalled(report),
+        "is_placeholder": report.is_placeholder,
+        "degraded_reason": entry.degraded.reason if entry.degraded else None,
+        "dual_path": entry.dual_path or None,
+        "dual_outcome": entry.dual_outcome,
+        "path": entry.path,
+    }
