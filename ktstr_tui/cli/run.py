@@ -14,6 +14,7 @@ from ktstr_tui.model.outputs import SummaryCapture
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import runnable_for
 from ktstr_tui.model.topology import Topology
+from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.output import print_json, say
 
 _MEMORY = re.compile(r"(\d+)\s*([KMGT]?)i?B?", re.IGNORECASE)
@@ -170,7 +171,7 @@ def _print_summary(state: RunState) -> None:
     if summary["conclusion"] and summary["conclusion"]["results_path"]:
         out.write(f"results   {summary['conclusion']['results_path']}\n")
     for reason, count in summary["drops"].items():
-        out.write(f"dropped   {count} of {reason}\n")
+        out.write(f"dropped   {count} {drop_words(reason)}\n")
     out.write(f"ended     {summary['end_reason']} (exit code {summary['exit_code']})\n")
     ended = state.ended
     if ended is not None and ended.fault:
