@@ -79,11 +79,12 @@ def _client(run_name: str | None, path: Path | None, udp: str | None, key_file: 
             raise UsageError(f"{udp!r} is not of the form HOST:PORT", "write for example 127.0.0.1:7700")
         if key_file is None:
             return BeatClient.udp(host.strip("[]"), int(port))
+        from ktstr_tui.wire.user_file import read_user_text
         from ktstr_tui.wire.vlp_secure import Sealer
 
         try:
-            key = bytes.fromhex(key_file.read_text().strip())
-        except (OSError, ValueError) as error:
+            key = bytes.fromhex(read_user_text(key_file, "key file", max_bytes=4096).strip())
+        except ValueError as error:
             raise UsageError(f"no key in {key_file}: {error}", "write 64 hexadecimal digits") from error
         return BeatClient.udp(host.strip("[]"), int(port), Sealer(key).seal)
     if path is None:

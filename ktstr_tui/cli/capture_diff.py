@@ -20,6 +20,7 @@ from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport, DegradedReport, DualReport, decode_report, why_alone
 from ktstr_tui.text.output import print_json
+from ktstr_tui.wire.user_file import read_user_file
 
 if TYPE_CHECKING:
     from ktstr_tui.text.lines import Line
@@ -121,12 +122,9 @@ def _is_file(name: str) -> bool:
 
 
 def _read(path: Path) -> AnyReport:
+    data = read_user_file(path, "capture", _HINT, max_bytes=MAX_FILE_BYTES)
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError("too large for a capture", _HINT)
-        return decode_report(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"capture {path} cannot be read: {error.strerror}", _HINT) from error
+        return decode_report(data)
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", error.hint) from error
 

@@ -32,6 +32,9 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.framing import EVENTS_SOCKET, socket_pair
 from ktstr_tui.link.runs import RUN_FILE, RunRecord, look_at_run
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.wire.user_file import read_user_text
+
+MAX_SCRIPT_BYTES = 16 << 20
 
 
 def drgn_command(run_name: str | None, code: str | None, script: Path | None) -> None:
@@ -176,10 +179,7 @@ def _source(code: str | None, script: Path | None) -> tuple[str, str] | None:
         return code, "-c"
     if script is None:
         return None
-    try:
-        return script.read_text(), str(script)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{script} cannot be read: {error}") from error
+    return read_user_text(script, "script", max_bytes=MAX_SCRIPT_BYTES), str(script)
 
 
 def _prompt(view: KernelView, name: str) -> None:

@@ -7,8 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from ktstr_tui.model.errors import HostError
+from ktstr_tui.wire.user_file import read_user_file
 
+MAX_FILE_BYTES = 256 << 20
+"""Largest file that is put into a guest; all of them lie in its memory."""
 NO_SCHEDULER = "none"
 """The name that stands for the kernel's own scheduler."""
 
@@ -24,14 +26,11 @@ class GuestFile(msgspec.Struct, frozen=True):
         """The content.
 
         Raises:
-            HostError: The host's file cannot be read.
+            UsageError: The host's file cannot be read, is no regular file, or is too large.
         """
         if isinstance(self.source, bytes):
             return self.source
-        try:
-            return self.source.read_bytes()
-        except OSError as error:
-            raise HostError(f"{self.source} cannot be read: {error.strerror}") from error
+        return read_user_file(self.source, "file for the guest", max_bytes=MAX_FILE_BYTES)
 
 
 class SchedulerPayload(msgspec.Struct, frozen=True):

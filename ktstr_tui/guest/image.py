@@ -32,6 +32,7 @@ from elftools.elf.elffile import ELFFile
 from ktstr_tui.guest.btf_scan import has_struct_member
 from ktstr_tui.guest.paths import cache_dir
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.wire.user_file import open_user_file, read_user_file
 
 MAX_VMLINUX_BYTES = 1 << 30
 _CACHE_FORMAT = 3
@@ -100,10 +101,7 @@ def read_vmlinux(path: Path) -> bytes:
         UsageError: The file is no kernel, or is damaged.
         HostError: A program for its compression is missing.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the kernel {path}: {error.strerror}", _OWN_KERNEL_HINT) from error
+    data = read_user_file(path, "kernel", _OWN_KERNEL_HINT, max_bytes=MAX_VMLINUX_BYTES)
     if data.startswith(b"\x7fELF"):
         return data
     _header_release(path, data)
@@ -145,17 +143,15 @@ def _examine(path: Path) -> tuple[_Findings, bytes | None]:
     """Findings and BTF of a file, from the cache when it is unchanged."""
     try:
         status = path.stat()
-    except OSError as error:
-        raise UsageError(f"cannot read the kernel {path}: {error.strerror}", _OWN_KERNEL_HINT) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read the kernel {path}: {reason}", _OWN_KERNEL_HINT) from error
     identity = f"{_CACHE_FORMAT}\0{path.resolve()}\0{status.st_mtime_ns}\0{status.st_size}"
     stem = cache_dir() / "images" / hashlib.sha256(identity.encode()).hexdigest()[:32]
     cached = _load(stem)
     if cached is not None:
         return cached
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the kernel {path}: {error.strerror}", _OWN_KERNEL_HINT) from error
+    data = read_user_file(path, "kernel", _OWN_KERNEL_HINT, max_bytes=MAX_VMLINUX_BYTES)
     findings, btf = _inspect(path, data)
     _store(stem, findings, btf)
     return findings, btf
@@ -278,7 +274,7 @@ def _has_pvh_note(elf: ELFFile) -> bool:
 
 
 def _is_elf(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_user_file(path, "kernel", _OWN_KERNEL_HINT) as file:
         return file.read(4) == b"\x7fELF"
 
 

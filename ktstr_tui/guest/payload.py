@@ -25,9 +25,10 @@ from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import InterpSegment
 
-from ktstr_tui.guest.guest_files import NO_SCHEDULER, GuestFile, SchedulerPayload
+from ktstr_tui.guest.guest_files import MAX_FILE_BYTES, NO_SCHEDULER, GuestFile, SchedulerPayload
 from ktstr_tui.guest.initramfs import GuestArtifacts, guest_artifacts
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.wire.user_file import open_user_file
 
 OPS_TYPE = b"sched_ext_ops"
 GUEST_ROOT = "/ktstr/sched"
@@ -79,11 +80,7 @@ def resolve_scheduler(spec: str, artifacts: GuestArtifacts | None = None) -> Sch
 def _open_elf(path: Path) -> Iterator[ELFFile]:
     # An ELF file open for reading; every way of not being one becomes a UsageError.
     hint = "name none, demo:fifo, demo:stall, demo:starve, a .bpf.o or a scheduler program"
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"scheduler {path} cannot be read: {error.strerror}", hint) from error
-    with stream:
+    with open_user_file(path, "scheduler", hint, MAX_FILE_BYTES) as stream:
         try:
             yield ELFFile(stream)
         except UsageError:

@@ -50,6 +50,7 @@ import msgspec
 
 from ktstr_tui.guest.guest_files import NO_SCHEDULER, SchedulerPayload
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.wire.user_file import read_user_text
 
 MAX_STEPS = 64
 MAX_GROUPS = 32
@@ -60,6 +61,7 @@ MAX_SCHEDULERS = 16
 """Different ones in a scenario, ``none`` not counted."""
 MAX_DURATION_MS = 86_400_000
 MAX_PLAN_BYTES = 65_535
+MAX_SCENARIO_BYTES = 1 << 20
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
 WorkerKind = Literal["spin", "yield", "bursty", "pipe", "futex", "fork", "mixed", "sleep"]
@@ -181,10 +183,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or text.endswith(".toml"):
         path = Path(name_or_path)
-        try:
-            source = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"scenario {path} cannot be read: {error}") from error
+        source = read_user_text(path, "scenario", max_bytes=MAX_SCENARIO_BYTES)
         return _beside(parse_scenario(source, str(path)), path.parent)
     if text not in packaged():
         near = difflib.get_close_matches(text, packaged(), 1)
@@ -209,6 +208,10 @@ def parse_scenario(source: str, filename: str) -> Scenario:
         line = int(match[1]) if match else source.count("\n") + 1
         message = str(error).split(" (at ")[0]
         raise UsageError(f"{filename}:{line}: {message}", "this is not valid TOML") from error
+    except RecursionError as error:
+        raise UsageError(
+            f"{filename}: tables or arrays are nested too deeply", "no key needs that"
+        ) from error
     try:
         scenario = msgspec.convert(table, Scenario)
     except msgspec.ValidationError as error:

@@ -18,11 +18,14 @@ from ktstr_tui.heartbeat.secure import Admission, SecureSenders
 from ktstr_tui.heartbeat.sockets import SocketStatistics
 from ktstr_tui.heartbeat.tracked import Datagram, Origin
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.wire.user_file import read_user_text
 from ktstr_tui.wire.vlp import VlpError, encode
 from ktstr_tui.wire.vlp_secure import MASTER_BYTES, Keyring, SecureError
 
 BATCH: Final = 64
 """Datagrams opened in one go: each costs some microseconds of arithmetic."""
+MAX_KEY_FILE_BYTES = 1 << 20
+"""Largest key file: 16,384 keys."""
 
 
 class SecureSocket:
@@ -124,10 +127,11 @@ def open_sealed(
 
 
 def _read_keys(path: str) -> tuple[bytes, ...]:
+    text = read_user_text(Path(path), "key file", max_bytes=MAX_KEY_FILE_BYTES)
     try:
         if Path(path).stat().st_mode & 0o077:
             raise UsageError(f"the key file {path} can be read by others", f"chmod 600 {path}")
-        keys = tuple(bytes.fromhex(line) for line in Path(path).read_text().split())
+        keys = tuple(bytes.fromhex(line) for line in text.split())
     except (OSError, ValueError) as error:
         raise UsageError(f"no keys in {path}: {error}", "write 64 hexadecimal digits a line") from error
     if not keys:

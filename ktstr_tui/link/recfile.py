@@ -32,6 +32,7 @@ from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.text import counted
 from ktstr_tui.wire.codec import MAX_EVENT_BYTES, CodecError, decode_event
+from ktstr_tui.wire.user_file import open_user_file
 
 MAGIC = b"KTSTRREC"
 FORMAT_VERSION = 2
@@ -139,10 +140,7 @@ class RecordingReader:
         self.damage = Damage()
         self._path = path
         self._in_sync = True
-        try:
-            self._file: BinaryIO = path.open("rb")
-        except OSError as error:
-            raise UsageError(f"cannot open the recording {path}: {error.strerror}") from error
+        self._file: BinaryIO = open_user_file(path, "recording")
         try:
             self.run_id = self._read_header()
         except BaseException:

@@ -16,6 +16,7 @@ from pathlib import Path
 from textual.theme import Theme
 
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.wire.user_file import read_user_text
 
 DEFAULT = "ktstr"
 LIGHT = "ktstr-light"
@@ -30,6 +31,7 @@ FALLBACK_VARIABLES = {
     "quiet": "ansi_bright_black",
 }
 """Values of the program's own variables for themes that do not set them."""
+MAX_THEME_BYTES = 1 << 20
 _COLOURS = (
     "primary", "secondary", "warning", "error", "success", "accent", "foreground", "background", "surface", "panel",
     "boost",
@@ -43,8 +45,8 @@ def load_theme(path: Path) -> Theme:
         UsageError: The file is not a theme.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        data = tomllib.loads(read_user_text(path, "theme", max_bytes=MAX_THEME_BYTES))
+    except (RecursionError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"theme {path}: {error}", "fix the file or remove it") from error
     unknown = sorted(set(data) - {"name", "dark", "variables", *_COLOURS})
     if unknown or "name" not in data or "primary" not in data:

@@ -119,7 +119,7 @@ def test_code_may_end_with_an_exit_code_of_its_own(view: KernelView) -> None:
 def test_code_and_a_script_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
         drgn_command(None, "1", tmp_path / "x.py")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot read the"):
         drgn_command(None, None, tmp_path / "missing.py")
 
 

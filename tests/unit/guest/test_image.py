@@ -171,7 +171,7 @@ def test_a_build_tree_gives_both(tmp_path: Path) -> None:
         (b"#!/bin/sh\n" * 400, "not a Linux kernel"),
         (b"\x7fELF" + bytes(100), "damaged ELF"),
         (make_bzimage(b"????" * 10), "unknown way"),
-        (make_bzimage(gzip.compress(b"x" * 5000))[:2640], "cut off"),
+        (make_bzimage(gzip.compress(b"x" * 5000))[:2640], "truncated"),
         (make_bzimage(b"\xfd7zXZ\0" + bytes(100)), "damaged"),
     ],
     ids=["empty", "script", "elf", "unknown", "cut", "damaged"],

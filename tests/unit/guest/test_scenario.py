@@ -170,10 +170,10 @@ def test_unknown_names_and_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'tour'") as error:
         load_scenario("tuor")
     assert "tour" in error.value.hint
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot read the"):
         load_scenario(tmp_path / "none.toml")
     (tmp_path / "latin.toml").write_bytes(b'name = "\xff"')
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot read the"):
         load_scenario(tmp_path / "latin.toml")
 
 
