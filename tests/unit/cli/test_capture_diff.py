@@ -208,7 +208,7 @@ def test_a_file_that_is_no_capture_is_refused_by_name(told: Told, data: bytes, w
 
 
 def test_a_file_that_is_not_there(told: Told) -> None:
-    with pytest.raises(UsageError, match="cannot read the .*: No such file"):
+    with pytest.raises(UsageError, match=r"cannot read the .*: No such file"):
         told.text(told.file("none.json"))
     with pytest.raises(UsageError, match="the run has no capture 'none': there are early-001"):
         told.text("none")

@@ -124,7 +124,7 @@ def test_a_damaged_object_never_does_worse_than_a_usage_error(
 
 
 def test_missing_files_and_bad_quoting(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read the .*: No such file"):
+    with pytest.raises(UsageError, match=r"cannot read the .*: No such file"):
         resolve_scheduler(str(tmp_path / "absent"))
     with pytest.raises(UsageError, match="No closing quotation"):
         resolve_scheduler("'x")
