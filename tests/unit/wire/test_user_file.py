@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from ktstr_tui.model.errors import UsageError
 from ktstr_tui.tui.themes import load_theme
 from ktstr_tui.wire.user_file import read_user_file, read_user_text
 
-READERS = {
+READERS: dict[str, Callable[[Path], object]] = {
     "kernel": open_image,
     "scheduler": lambda path: resolve_scheduler(str(path)),
     "scenario": load_scenario,
@@ -52,7 +53,7 @@ def odd(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
 def test_what_is_no_regular_file_is_refused_without_waiting(what: str, odd: tuple[Path, str]) -> None:
     path, words = odd
     with pytest.raises(UsageError, match=words):
-        READERS[what](path)  # type: ignore[operator]
+        READERS[what](path)
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
