@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,11 @@ def build(checkout: Path, directory: Path) -> Path:
     """Build the example as its Makefile does; the scenario lies beside the object."""
     example = checkout / "examples/scheduler"
     subprocess.run(["make", "-C", example, f"OUT={directory}"], check=True, timeout=TIMEOUT_S)
-    return Path(shutil.copy(example / "first.toml", directory))
+    scenario = (example / "first.toml").read_text("utf-8")
+    # Long enough to freeze the guest in it on a busy host; frozen, it waits for whatever else is asked.
+    path = directory / "first.toml"
+    path.write_text(scenario.replace("duration_ms = 5000", "duration_ms = 15000"), "utf-8")
+    return path
 
 
 def check_events(checkout: Path, lines: list[str]) -> list[dict[str, Any]]:
@@ -41,11 +44,13 @@ def test_the_example_scheduler_runs_and_all_that_is_written_fits_its_schema(
     with headless_run(tmp_path, "--scenario", str(scenario), "--allow-writes") as run:
         began = (event for event in run.events("step") if event["name"] == "first")
         next(began)
+        assert call_json("freeze", run.name, env=run.env)["changed"]
         validator(checkout, "status")(call_json("status", run.name, env=run.env))
         result = call_json(
             "op", "read", "panic_timeout", "runqueues@0.nr_running", "--run", run.name, env=run.env
         )
         validator(checkout, "kernel-op")(result)
+        assert call_json("thaw", run.name, env=run.env)["changed"]
         exit_code, summary, told = run.end()
     assert exit_code == 0, told
     validator(checkout, "summary")(summary)
@@ -62,7 +67,9 @@ def test_the_example_scheduler_runs_and_all_that_is_written_fits_its_schema(
     validator(checkout, "captures-index")(json.loads((data_dir / "captures.json").read_text("utf-8")))
     printed = call("events", str(data_dir / "recording.ktstr"), "--json", env=run.env).stdout
     events = check_events(checkout, printed.splitlines())
-    assert {"sample", "scheduler", "capture", "concluded", "run-ended"} <= {event["type"] for event in events}
+    assert {"sample", "scheduler", "frozen", "thawed", "capture", "concluded", "run-ended"} <= {
+        event["type"] for event in events
+    }
 
     script = checkout / "examples/events/wait_times.py"
     table = subprocess.run(
