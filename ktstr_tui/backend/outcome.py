@@ -41,6 +41,6 @@ class RunEnd:
 
     async def wait(self) -> RunOutcome:
         """Wait until the run is to end."""
-        await self._event.wait()
-        assert self.outcome is not None
-        return self.outcome
+        while (outcome := self.outcome) is None:
+            await self._event.wait()
+        return outcome

@@ -28,12 +28,12 @@ from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest.machine import MachineSpec, open_machine
 from ktstr_tui.heartbeat.intake import open_host_socket
-from ktstr_tui.link.publisher import Publisher
+from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.commands import Command, End, Reply
 from ktstr_tui.model.drops import Drops
-from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedError, root_cause
+from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedError, root_cause, sole_error
 from ktstr_tui.model.events import RunEnded, RunStarted
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.state import RunState
@@ -108,32 +108,32 @@ class Session:
     async def run(self, ready: Callable[[RunDirs], None]) -> RunState:
         """Run to the end."""
         authority = Authority(control=self._config.viewers == "control")
-        publisher = Publisher(
-            self.stream, self._place.socket_dir, authority.guard(self._command), may_control=authority.control
-        )
         path = Path(self._config.record) if self._config.record else self._place.data_dir / "recording.ktstr"
         recorder = Recorder(self.stream, path)
-        try:
+        handle = authority.guard(self._command)
+        with sole_error():
             async with trio.open_nursery() as nursery:
                 await nursery.start(recorder.run)
-                await nursery.start(publisher.run)
-                self._announce()
-                with open_host_socket(
-                    self._config.beats, self._place.socket_dir, self.stream.emit
-                ) as beats_socket:
-                    ready(self._place)
-                    nursery.start_soon(watch_signals, self.ending)
-                    nursery.start_soon(watch_directories, self._place, self.stream.emit)
-                    outcome = await self._run_machine(_Audience(publisher, recorder, authority), beats_socket)
-                self._say_goodbye(outcome)
-                with trio.CancelScope(shield=True):
-                    await trio.sleep(FAREWELL_S)
+                async with open_publisher(
+                    self.stream, self._place.socket_dir, handle, may_control=authority.control
+                ) as publisher:
+                    self._announce()
+                    await self._look_after(nursery, _Audience(publisher, recorder, authority), ready)
                 nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise
         return self.stream.state
+
+    async def _look_after(
+        self, nursery: trio.Nursery, audience: _Audience, ready: Callable[[RunDirs], None]
+    ) -> None:
+        """Run the machine, and let viewers take the last events."""
+        with open_host_socket(self._config.beats, self._place.socket_dir, self.stream.emit) as beats_socket:
+            ready(self._place)
+            nursery.start_soon(watch_signals, self.ending)
+            nursery.start_soon(watch_directories, self._place, self.stream.emit)
+            outcome = await self._run_machine(audience, beats_socket)
+        self._say_goodbye(outcome)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(FAREWELL_S)
 
     async def _run_machine(self, audience: _Audience, beats_socket: socket.socket | None) -> RunOutcome:
         setup = Setup(

@@ -27,7 +27,7 @@ from ktstr_tui.guest.paths import check_socket_path
 from ktstr_tui.guest.qemu import MachineSpec
 from ktstr_tui.guest.qmp import QmpClient, QmpEvent
 from ktstr_tui.guest.topology_args import RamSegment
-from ktstr_tui.model.errors import GuestError, HostError, InternalError
+from ktstr_tui.model.errors import GuestError, HostError, InternalError, sole_error
 
 __all__ = ["Machine", "MachineExit", "MachineSpec", "RamSegment", "open_machine"]
 
@@ -285,7 +285,8 @@ async def open_machine(spec: MachineSpec) -> AsyncIterator[Machine]:
         process = qemu.spawn(spec, ram_fds)
         stack.callback(qemu.user_qmp_path(spec).unlink, missing_ok=True)
         machine = Machine(spec, ram_fds, process, console)
-        try:
+        # The tasks in the nursery do not fail, so a group of errors holds what the body raised and nothing else.
+        with sole_error():
             async with trio.open_nursery() as nursery:
                 _start_tasks(nursery, machine)
                 try:
@@ -293,11 +294,6 @@ async def open_machine(spec: MachineSpec) -> AsyncIterator[Machine]:
                     yield machine
                 finally:
                     await _end(machine)
-        except BaseExceptionGroup as group:
-            # The tasks above do not fail, so the group holds what the body raised and nothing else.
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from group.exceptions[0].__cause__
-            raise
 
 
 def _start_tasks(nursery: trio.Nursery, machine: Machine) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
@@ -77,31 +78,91 @@ class PublisherStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Events that viewers said they had missed and had to fetch again."""
 
 
-class Publisher:
-    """Publishes ``stream`` on two unix sockets and answers requests.
+@asynccontextmanager
+async def open_publisher(
+    stream: Stream, socket_dir: Path, handle_command: HandleCommand, *, may_control: bool = True
+) -> AsyncIterator[Publisher]:
+    """Publish ``stream`` on two unix sockets and answer requests for as long as the context lasts.
 
     Args:
         stream: What to publish.
         socket_dir: Where the sockets are made (mode 0600); its mode is set to 0700.
-        handle_command: Carries out what touches the run. It may be called several times at once. A
-            `KtstrError` that it raises becomes the answer.
+        handle_command: Carries out what touches the run. It may be called several times at once; a `KtstrError` that
+            it raises becomes the answer.
         may_control: Whether it does; viewers are told with every reply.
+
+    Raises:
+        HostError: The sockets cannot be made.
+    """
+    paths = framing.socket_pair((socket_dir / framing.EVENTS_SOCKET, socket_dir / framing.CONTROL_SOCKET))
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    events = TrioSocket(context, zmq.XPUB, high_water=EVENTS_HIGH_WATER, max_message_bytes=256)
+    control = TrioSocket(
+        context, zmq.ROUTER, high_water=CONTROL_HIGH_WATER, max_message_bytes=MAX_COMMAND_BYTES
+    )
+    control.raw.set(zmq.ROUTER_MANDATORY, 1)
+    publisher = Publisher(stream, handle_command, events, control, may_control=may_control)
+    try:
+        _bind(socket_dir, ((events, paths[0]), (control, paths[1])))
+        stream.add_sink(publisher.publish)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publisher.run)
+            yield publisher
+            nursery.cancel_scope.cancel()
+    finally:
+        stream.remove_sink(publisher.publish)
+        for socket in (events, control):
+            socket.close(FAREWELL_MS)
+        for path in paths:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        # term() waits for the farewell, so it must not run in the loop.
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(context.term)
+
+
+def _bind(socket_dir: Path, sockets: Iterable[tuple[TrioSocket, Path]]) -> None:
+    try:
+        socket_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        socket_dir.chmod(0o700)
+        for socket, path in sockets:
+            socket.bind(framing.endpoint(path))
+            path.chmod(0o600)
+    except (OSError, zmq.ZMQError) as error:
+        raise HostError(
+            f"cannot open the run's sockets in {socket_dir}: {error.strerror}",
+            "check that XDG_RUNTIME_DIR is a writable directory of yours",
+        ) from error
+
+
+class Publisher:
+    """Publishes a stream and answers requests; made by `open_publisher`.
+
+    Args:
+        stream: What to publish.
+        handle_command: Carries out what touches the run.
+        events: The bound XPUB socket.
+        control: The bound ROUTER socket.
+        may_control: Whether viewers may control the run.
     """
 
     def __init__(
-        self, stream: Stream, socket_dir: Path, handle_command: HandleCommand, *, may_control: bool = True
+        self,
+        stream: Stream,
+        handle_command: HandleCommand,
+        events: TrioSocket,
+        control: TrioSocket,
+        *,
+        may_control: bool,
     ) -> None:
         self._stream = stream
         self._run_id = stream.run_id.encode()
-        self._paths = framing.socket_pair(
-            (socket_dir / framing.EVENTS_SOCKET, socket_dir / framing.CONTROL_SOCKET)
-        )
-        self._dir = socket_dir
         self._handle = handle_command
         self._may_control = may_control
-        self._events: TrioSocket | None = None
-        self._control: TrioSocket | None = None
+        self._events = events
+        self._control = control
         self._viewers: set[bytes] = set()
+        self._viewers_changed = trio.Event()
         self._missing: dict[bytes, int] = {}
         self._snapshot: tuple[int, bytes] | None = None
         self._busy = 0
@@ -109,31 +170,16 @@ class Publisher:
         self._refused: Counter[str] = Counter()
         self._bad: Counter[str] = Counter()
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Publish until cancelled; reports itself started when viewers can connect.
+    async def run(self) -> None:
+        """Answer requests until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_viewers)
+            nursery.start_soon(self._serve, nursery)
 
-        Raises:
-            HostError: The sockets cannot be made.
-        """
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        try:
-            self._open(context)
-            self._stream.add_sink(self._publish)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_viewers)
-                nursery.start_soon(self._serve, nursery)
-                task_status.started()
-        finally:
-            self._stream.remove_sink(self._publish)
-            for socket in (self._events, self._control):
-                if socket is not None:
-                    socket.close(FAREWELL_MS)
-            for path in self._paths:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            # term() waits for the farewell, so it must not run in the loop.
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(context.term)
+    async def wait_viewers(self, count: int) -> None:
+        """Wait until ``count`` viewers are connected."""
+        while len(self._viewers) != count:
+            await self._viewers_changed.wait()
 
     def drops(self) -> dict[str, int]:
         """Return what could not be sent, what made no sense, and what viewers missed, by reason."""
@@ -158,26 +204,8 @@ class Publisher:
             reported_missing=self._counts["missing"],
         )
 
-    def _open(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        self._events = TrioSocket(context, zmq.XPUB, high_water=EVENTS_HIGH_WATER, max_message_bytes=256)
-        self._control = TrioSocket(
-            context, zmq.ROUTER, high_water=CONTROL_HIGH_WATER, max_message_bytes=MAX_COMMAND_BYTES
-        )
-        self._control.raw.set(zmq.ROUTER_MANDATORY, 1)
-        try:
-            self._dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._dir.chmod(0o700)
-            for socket, path in zip((self._events, self._control), self._paths, strict=True):
-                socket.bind(framing.endpoint(path))
-                path.chmod(0o600)
-        except (OSError, zmq.ZMQError) as error:
-            raise HostError(
-                f"cannot open the run's sockets in {self._dir}: {error.strerror}",
-                "check that XDG_RUNTIME_DIR is a writable directory of yours",
-            ) from error
-
-    def _publish(self, event: Event, data: bytes) -> None:
-        assert self._events is not None
+    def publish(self, event: Event, data: bytes) -> None:
+        """Send one event to all viewers; what ZeroMQ does not take is counted."""
         try:
             self._events.send_nowait([framing.EVENT_TOPIC, self._run_id, data])
         except trio.WouldBlock:
@@ -190,7 +218,6 @@ class Publisher:
 
     async def _watch_viewers(self) -> None:
         """Each viewer subscribes to a topic of its own; ZeroMQ says when that comes and goes."""
-        assert self._events is not None
         while True:
             frame = (await self._events.receive())[0]
             joined, topic = frame[:1] == b"\x01", frame[1:]
@@ -201,9 +228,10 @@ class Publisher:
                 self._missing.pop(topic, None)
             elif len(self._viewers) < MAX_VIEWERS_TRACKED:
                 self._viewers.add(topic)
+            self._viewers_changed.set()
+            self._viewers_changed = trio.Event()
 
     async def _serve(self, nursery: trio.Nursery) -> None:
-        assert self._control is not None
         while True:
             peer, *frames = await self._control.receive()
             self._counts["requests"] += 1
@@ -262,7 +290,6 @@ class Publisher:
         self._reply(peer, Reply(id=command.id, result=result), attachments)
 
     def _reply(self, peer: bytes, reply: Reply, attachments: list[bytes] | None = None) -> None:
-        assert self._control is not None
         stamped = msgspec.structs.replace(
             reply,
             run_id=self._stream.run_id,

@@ -6,6 +6,8 @@ next (``hint``). The command line prints all three and leaves with ``exit_code``
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -83,3 +85,20 @@ def root_cause(error: BaseException) -> BaseException:
         return error
     leaves = [root_cause(inner) for inner in error.exceptions]
     return next((leaf for leaf in leaves if isinstance(leaf, KtstrError)), leaves[0])
+
+
+@contextmanager
+def sole_error() -> Iterator[None]:
+    """Raise the only error in (nested) exception groups by itself, with its cause and traceback.
+
+    A group of several errors is raised as it is.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if error is group:
+            raise
+        raise error from error.__cause__

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import trio
 
-from ktstr_tui.link.publisher import Publisher, PublisherStatistics
+from ktstr_tui.link.publisher import PublisherStatistics, open_publisher
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model import events as ev
@@ -40,16 +40,18 @@ class Backend:
         may_control: bool = True,
     ) -> None:
         self.stream = stream or Stream()
-        self.publisher = Publisher(self.stream, socket_dir, handle, may_control=may_control)
+        self._socket_dir, self._handle, self._may_control = socket_dir, handle, may_control
         self._ready = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._main,))
 
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
         with trio.CancelScope() as self._scope:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self.publisher.run)
+            async with open_publisher(
+                self.stream, self._socket_dir, self._handle, may_control=self._may_control
+            ) as self.publisher:
                 self._ready.set()
+                await trio.sleep_forever()
 
     def __enter__(self) -> Backend:
         self._thread.start()
@@ -71,7 +73,7 @@ class Backend:
 
     def emit_unheard(self, *events: ev.Event) -> None:
         """Put events on the stream that no viewer is sent."""
-        sink = self.publisher._publish
+        sink = self.publisher.publish
 
         def emit() -> None:
             self.stream.remove_sink(sink)
@@ -80,6 +82,15 @@ class Backend:
             self.stream.add_sink(sink)
 
         self.call(emit)
+
+    async def wait_viewers(self, count: int) -> None:
+        """Wait until so many viewers are connected, under asyncio."""
+
+        async def wait() -> None:
+            with trio.fail_after(PATIENCE_S):
+                await self.publisher.wait_viewers(count)
+
+        await asyncio.to_thread(lambda: trio.from_thread.run(wait, trio_token=self._token))
 
     def statistics(self) -> PublisherStatistics:
         """The publisher's counts."""

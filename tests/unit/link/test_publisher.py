@@ -14,7 +14,7 @@ import trio.testing
 import zmq
 
 from ktstr_tui.link import framing, publisher
-from ktstr_tui.link.publisher import Publisher
+from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.link.zsocket import TrioSocket
 from ktstr_tui.model.commands import Capture, Command, GetSnapshot, Reply
@@ -41,12 +41,9 @@ async def published(
     place: Path, handle: publisher.HandleCommand = accept
 ) -> AsyncIterator[tuple[Stream, Publisher]]:
     stream = Stream(run_id="the-run")
-    made = Publisher(stream, place, handle)
     with trio.fail_after(PATIENCE_S):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(made.run)
+        async with open_publisher(stream, place, handle) as made:
             yield stream, made
-            nursery.cancel_scope.cancel()
 
 
 class Client:
@@ -80,24 +77,19 @@ class Client:
         self.control.close()
 
 
-async def viewers_become(made: Publisher, count: int) -> None:
-    while made.statistics().viewers != count:  # noqa: ASYNC110
-        await trio.sleep(0.005)
-
-
 async def test_events_reach_all_who_look(tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
     async with published(tmp_path / "run") as (stream, made):
         clients = [Client(context, tmp_path / "run") for _ in range(3)]
-        await viewers_become(made, 3)
+        await made.wait_viewers(3)
         for event in logs(*"abcde"):
             stream.emit(event)
         for client in clients:
             assert [await client.next_seq() for _ in range(5)] == [1, 2, 3, 4, 5]
         clients[0].close()
-        await viewers_become(made, 2)
+        await made.wait_viewers(2)
         for client in clients:
             client.close()
-        await viewers_become(made, 0)
+        await made.wait_viewers(0)
         statistics = made.statistics()
         assert (statistics.sent, statistics.refused, statistics.bad_requests) == (5, {}, {})
 
@@ -113,9 +105,9 @@ async def test_the_sockets_are_private_and_go_with_the_run(tmp_path: Path) -> No
 
 async def test_a_directory_that_cannot_be_used_is_the_hosts_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    made = Publisher(Stream(), tmp_path / "file", accept)
     with pytest.raises(HostError, match="cannot open the run's sockets"):
-        await made.run()
+        async with open_publisher(Stream(), tmp_path / "file", accept):
+            pass
 
 
 async def test_snapshots_and_ranges(tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
@@ -141,7 +133,7 @@ async def test_snapshots_and_ranges(tmp_path: Path, context: zmq.Context[zmq.Soc
 async def test_ping_and_status(tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]) -> None:
     async with published(tmp_path / "run") as (stream, made):
         client = Client(context, tmp_path / "run")
-        await viewers_become(made, 1)
+        await made.wait_viewers(1)
         topic = client.topic.decode()
         for missing in (3, 5, 5):
             reply, _ = await client.ask("ping", topic=topic, missing=missing)
@@ -249,7 +241,7 @@ async def test_a_stuck_viewer_costs_others_nothing(
     text = "x" * 1000
     async with published(tmp_path / "run") as (stream, made):
         stuck, good = Client(context, tmp_path / "run", high_water=1), Client(context, tmp_path / "run")
-        await viewers_become(made, 2)
+        await made.wait_viewers(2)
         seen: list[int] = []
 
         async def read() -> None:
@@ -304,11 +296,11 @@ async def test_an_answer_to_somebody_who_left_is_counted(
 
     async with published(tmp_path / "run", handle) as (_, made):
         client = Client(context, tmp_path / "run")
-        await viewers_become(made, 1)
-        await client.control.send([encode_command(Command(id=1, request=Capture()))])
+        await made.wait_viewers(1)
+        await client.control.send([encode_command(Command(id=1, name="capture"))])
         await started.wait()
         client.close()
-        await viewers_become(made, 0)
+        await made.wait_viewers(0)
         release.set()
         while not made.statistics().refused:  # noqa: ASYNC110
             await trio.sleep(0.005)
@@ -321,7 +313,7 @@ async def test_the_last_events_reach_viewers_although_the_run_is_over(
     count = 2000
     async with published(tmp_path / "run") as (stream, made):
         client = Client(context, tmp_path / "run")
-        await viewers_become(made, 1)
+        await made.wait_viewers(1)
         # Far more than the kernel's buffers take, and no checkpoint before the end.
         for event in logs(*["x" * 10_000] * count):
             stream.emit(event)

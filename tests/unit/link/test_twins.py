@@ -25,7 +25,7 @@ from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.report import CaptureReport, Pause
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.wire.codec import encode_event
-from tests.unit.link.backend import Backend, logs
+from tests.unit.link.backend import PATIENCE_S, Backend, logs
 
 INFO = RunInfo(
     name="tour",
@@ -124,8 +124,7 @@ def test_events_as_json(backend: Backend, capsys: pytest.CaptureFixture[str]) ->
 def test_events_for_people_follow_to_the_end(backend: Backend, capsys: pytest.CaptureFixture[str]) -> None:
     async def follow() -> None:
         following = asyncio.create_task(asyncio.to_thread(events_command, "tour", True, False))
-        while backend.statistics().viewers == 0:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await backend.wait_viewers(1)
         backend.emit(*logs("late"), ev.RunEnded(exit_code=0, reason="done"))
         await following
 
@@ -139,8 +138,10 @@ def test_events_for_people_follow_to_the_end(backend: Backend, capsys: pytest.Ca
 def test_following_a_backend_that_dies_is_an_error(backend: Backend) -> None:
     async def follow() -> None:
         following = asyncio.create_task(asyncio.to_thread(events_command, "tour", True, True))
-        while backend.statistics().requests < 3 or backend.statistics().viewers == 0:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await backend.wait_viewers(1)
+        async with asyncio.timeout(PATIENCE_S):
+            while backend.statistics().requests < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         await asyncio.to_thread(backend.stop)
         with pytest.raises(HostError, match="the backend is gone"):
             await following
