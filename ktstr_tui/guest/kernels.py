@@ -21,10 +21,11 @@ from pathlib import Path
 
 import msgspec
 
-from ktstr_tui.guest.apt import AptRoot, Archive, extract, machine_archive
+from ktstr_tui.guest.apt import AptRoot, Archive, machine_archive
 from ktstr_tui.guest.debian_version import version_key
 from ktstr_tui.guest.image import KernelImage, open_image, require_sched_ext
 from ktstr_tui.guest.paths import cache_dir
+from ktstr_tui.guest.unpack import extract
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 
 MAX_ATTEMPTS = 6

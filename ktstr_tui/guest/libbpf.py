@@ -19,9 +19,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ktstr_tui.guest.apt import AptRoot, Archive, extract, machine_archive, run_checked, unpack_tarball
+from ktstr_tui.guest.apt import AptRoot, Archive, machine_archive
 from ktstr_tui.guest.debian_version import parse_version
 from ktstr_tui.guest.paths import cache_dir
+from ktstr_tui.guest.unpack import extract, run_checked, unpack_tarball
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 
 MINIMUM = (1, 4)

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ktstr_tui.guest.apt import AptRoot, extract, machine_archive, tail
+from ktstr_tui.guest.apt import AptRoot, machine_archive
 from ktstr_tui.guest.debian_version import parse_version
 from ktstr_tui.guest.qemu_program import (
     PARALLEL_SINCE,
@@ -36,6 +36,7 @@ from ktstr_tui.guest.qemu_program import (
     private_home,
     qemu_version,
 )
+from ktstr_tui.guest.unpack import extract, tail
 from ktstr_tui.model.errors import HostError, KtstrError
 
 PACKAGE = "qemu-system-x86"

@@ -17,7 +17,7 @@ apart, so that a flood of output cannot push the exit code out.
 from __future__ import annotations
 
 import codecs
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
@@ -47,6 +47,7 @@ from ktstr_tui.port.actions import (
     VerdictsReady,
     WorkersSeen,
 )
+from ktstr_tui.port.bucket import Bucket, VerdictEntry
 from ktstr_tui.wire.frames import HEADER_BYTES, Frame
 from ktstr_tui.wire.kernel_ops import KernelOpRequest, peek_id
 from ktstr_tui.wire.messages import (
@@ -80,16 +81,6 @@ REPEATED: Final = "repeated"
 _T = TypeVar("_T")
 
 
-class VerdictEntry(msgspec.Struct, frozen=True):
-    """One frame kept for the verdict."""
-
-    index: int
-    """Position among all entries since the start; gaps are evicted entries."""
-    kind: MsgType
-    payload: bytes
-    crc_ok: bool
-
-
 class DispatchStatistics(msgspec.Struct, frozen=True):
     """Counters of one `Dispatcher`. ``frames == unknown + sum(by_type.values())``."""
 
@@ -115,23 +106,6 @@ class DispatchStatistics(msgspec.Struct, frozen=True):
     kill_edges: int
 
 
-class _Bucket:
-    # The entries of one type.
-    def __init__(self) -> None:
-        self.entries: deque[VerdictEntry] = deque()
-        self.payload_bytes = 0
-
-    def push(self, entry: VerdictEntry, most_entries: int, most_bytes: int) -> int:
-        # Returns how many old entries had to go.
-        self.entries.append(entry)
-        self.payload_bytes += len(entry.payload)
-        evicted = 0
-        while len(self.entries) > 1 and (len(self.entries) > most_entries or self.payload_bytes > most_bytes):
-            self.payload_bytes -= len(self.entries.popleft().payload)
-            evicted += 1
-        return evicted
-
-
 class Dispatcher:
     """Turns frames of the guest into actions, and keeps the entries for the verdict. One for each run.
 
@@ -143,7 +117,7 @@ class Dispatcher:
     def __init__(self, bucket_entries: int = BUCKET_ENTRIES, bucket_bytes: int = BUCKET_BYTES) -> None:
         self._most_entries = bucket_entries
         self._most_bytes = bucket_bytes
-        self._buckets: dict[MsgType, _Bucket] = {}
+        self._buckets: dict[MsgType, Bucket] = {}
         self._bucketed = 0
         self._frames = self._bytes = self._crc_bad = self._unknown = 0
         self._by_type: Counter[str] = Counter()
@@ -238,7 +212,7 @@ class Dispatcher:
     def _keep(self, kind: MsgType, frame: Frame) -> None:
         entry = VerdictEntry(self._bucketed, kind, frame.payload, frame.crc_ok)
         self._bucketed += 1
-        bucket = self._buckets.setdefault(kind, _Bucket())
+        bucket = self._buckets.setdefault(kind, Bucket())
         evicted = bucket.push(entry, self._most_entries, self._most_bytes)
         if evicted:
             self._evicted[kind.name] += evicted

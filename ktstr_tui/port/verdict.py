@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ktstr_tui.port.dispatch import VerdictEntry
+from ktstr_tui.port.bucket import VerdictEntry
 from ktstr_tui.wire.messages import ExitCode, MsgType, PayloadError
 
 RESULT_KINDS: Final = frozenset(

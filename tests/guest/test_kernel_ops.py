@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,22 +15,12 @@ import trio
 from drgn.helpers.linux.pid import find_task
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.coordinator import Coordinator, Copiers
-from ktstr_tui.capture.memory import TypedMemory
-from ktstr_tui.capture.report.collect import collect
-from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts, pack_cpio
-from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
+from ktstr_tui.guest.machine import MachineSpec, open_machine
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.scenario import encode_plan, parse_scenario
-from ktstr_tui.kernel.memory import GuestRam
-from ktstr_tui.kernel.view import KernelView
-from ktstr_tui.model.events import Event, KernelOpDone
 from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.ops.audit import AuditTrail
 from ktstr_tui.ops.guest_ops import GuestKernelOps
-from ktstr_tui.ops.kernel_ops import KernelOps, OpResult
-from ktstr_tui.ops.writable import WritableRam
 from ktstr_tui.port.actions import (
     Action,
     KernelOpRequested,
@@ -48,9 +37,7 @@ from ktstr_tui.wire.kernel_ops import (
     U64,
     Bytes,
     Direct,
-    Entry,
     Int,
-    KernelOp,
     KernelOpReply,
     Kva,
     OrU32,
@@ -62,7 +49,7 @@ from ktstr_tui.wire.kernel_ops import (
 )
 from ktstr_tui.wire.messages import MsgType, WorkerSample
 from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest
-from tests.guest.runs import call, call_json, headless_run
+from tests.guest.operating import Operating, operating
 from tests.oracles.gdb_memory import read_memory
 
 pytestmark = pytest.mark.guest
@@ -83,60 +70,6 @@ name = "fifo"
 duration_ms = 600000
 scheduler = "demo:fifo"
 """
-
-
-class Operating:
-    """Kernel operations on a machine."""
-
-    def __init__(self, machine: Machine, view: KernelView, directory: Path, *, allow: bool) -> None:
-        self.machine = machine
-        self.view = view
-        self.events: list[Event] = []
-        self.coordinator = Coordinator(
-            machine.gdb, self.events.append, Copiers(collect), FrozenLog(time.monotonic_ns)
-        )
-        self.trail = AuditTrail(directory / "kernel-ops.jsonl")
-        self.writable = WritableRam(machine.ram_parts()) if allow else None
-        memory = TypedMemory(view)
-        self.ops = KernelOps(self.coordinator, self.events.append, self.trail, self.writable, memory)
-
-    async def ask(self, direction: str, target: Target, value: Value | None, *, cold: bool) -> OpResult:
-        op = KernelOp("cold" if cold else "hot", direction, (Entry(target, value),))  # type: ignore[arg-type]
-        return await self.ops.run(op, "test")
-
-    async def write(self, target: Target, value: Value, *, cold: bool = False) -> OpResult:
-        return await self.ask("write", target, value, cold=cold)
-
-    async def read(self, target: Target, value: Value | None = None, *, cold: bool = False) -> int:
-        """The value read, as a number."""
-        result = await self.ask("read", target, value, cold=cold)
-        assert result.reason == ""
-        return int.from_bytes(result.places[0].before or b"", "little")
-
-    async def stub(self, address: int, length: int = 4) -> int:
-        """What the gdb stub reads from the guest while it stands."""
-        await self.coordinator.freeze("the stub looks")
-        data = await read_memory(self.machine.gdb, address, length)
-        await self.coordinator.thaw("the stub has looked")
-        return int.from_bytes(data, "little")
-
-    def told(self) -> list[KernelOpDone]:
-        return [event for event in self.events if isinstance(event, KernelOpDone)]
-
-
-@asynccontextmanager
-async def operating(machine: Machine, directory: Path, *, allow: bool = True) -> AsyncIterator[Operating]:
-    ram = GuestRam.from_fds(machine.ram_parts())
-    view = await trio.to_thread.run_sync(KernelView.open, ram)
-    ops = Operating(machine, view, directory, allow=allow)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(ops.coordinator.run)
-        yield ops
-        nursery.cancel_scope.cancel()
-    ops.trail.close()
-    if ops.writable is not None:
-        ops.writable.close()
-    ram.close()
 
 
 async def test_the_guest_and_the_stub_see_what_was_written(
@@ -409,38 +342,3 @@ def check_told(it: Operating, guest: Asking) -> None:
     assert [event.ok for event in it.told()] == [True, True, False, False, False]
     lines = [json.loads(line) for line in it.trail.path.read_text().splitlines()]
     assert [line["ok"] for line in lines] == [event.ok for event in it.told()]
-
-
-# -- the program -----------------------------------------------------------------------------------------
-
-
-def test_op_reads_and_writes_from_the_command_line(tmp_path: Path) -> None:
-    with headless_run(tmp_path, "--scheduler", "demo:fifo", "--allow-writes", "--scenario", "steady") as run:
-        run.wait_for("step")
-        written = call_json("op", "write", "panic_timeout=55", "--run", run.name, env=run.env)
-        assert written["entries"][0]["after"] == 55
-        cold = call_json("op", "write", "panic_timeout|=0x8", "--cold", "--run", run.name, env=run.env)
-        assert cold["pause"]["total_us"] > 0
-        read = call_json("op", "read", "panic_timeout", "runqueues@1.cpu", "linux_proc_banner:2", env=run.env)
-        assert [entry["before"] for entry in read["entries"]] == [63, 1, int.from_bytes(b"%s", "little")]
-        refused = call("op", "write", "linux_proc_banner:u32=0", env=run.env)
-        assert refused.returncode == 2
-        assert "read-only data of the kernel" in refused.stderr
-        assert run.wait_for("kernel-op")["entries"][0]["before"] == 0xFFFFFFFF
-        call("end", run.name, env=run.env)
-        _, summary, _ = run.end()
-        lines = (Path(summary["data_dir"]) / "kernel-ops.jsonl").read_text().splitlines()
-        assert [json.loads(line)["ok"] for line in lines] == [True, True, False]
-
-
-def test_op_write_is_refused_where_the_run_does_not_allow_it(tmp_path: Path) -> None:
-    with headless_run(tmp_path, "--scheduler", "none", "--scenario", "steady") as run:
-        run.wait_for("step")
-        before = call("op", "read", "panic_timeout", env=run.env)
-        refused = call("op", "write", "panic_timeout=5", env=run.env)
-        assert refused.returncode == 2
-        assert "does not allow writes" in refused.stderr
-        assert "--allow-writes" in refused.stderr
-        assert call("op", "read", "panic_timeout", env=run.env).stdout == before.stdout
-        call("end", run.name, env=run.env)
-        run.end()

@@ -5,7 +5,6 @@ Everything is computed from the time, so the same call always gives the same eve
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -15,6 +14,7 @@ from ktstr_tui.model import report as rp
 from ktstr_tui.model.facts import FrameCounters, RunInfo
 from ktstr_tui.model.sample import CpuSample, DsqSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.model.topology import Topology
+from tests.tui.story_parts import DMESG, EXIT_STACK, IDLE_STACK, PREEMPTED_STACK, REGISTERS, maps, wave
 
 START_NS = 5_000_000_000_000
 BOOT_S = 2.4
@@ -27,10 +27,6 @@ END_S = 34.0
 TIMEOUT_MS = 4000.0
 KERNEL = "7.2.12+deb14-amd64"
 STEPS = ("baseline", "fifo", "stall")
-
-
-def _wave(cpu: int, t_s: float, period_s: float) -> float:
-    return 0.5 + 0.5 * math.sin(2 * math.pi * (t_s / period_s + cpu * 0.17))
 
 
 class Story:
@@ -103,7 +99,7 @@ class Story:
             t_s = tick / 10
             cpus = tuple(self._cpu(number, t_s, used_ns[number]) for number in range(self.topology.cpus))
             for number, cpu in enumerate(cpus):
-                share = 0.06 if cpu.idle else 0.55 + 0.45 * _wave(number, t_s, 6.0)
+                share = 0.06 if cpu.idle else 0.55 + 0.45 * wave(number, t_s, 6.0)
                 used_ns[number] += int(1e8 * share)
             newest = max(cpu.rq_clock_ns or 0 for cpu in cpus)
             sample = Sample(
@@ -122,13 +118,13 @@ class Story:
         ext = FIFO_S <= t_s < EJECTED_S
         clock_ns = int(t_s * 1e9) - 1_800_000 * (number % 5)
         common = CpuSample(cpu=number, rq_clock_ns=clock_ns, vcpu_cpu_time_ns=cpu_time_ns)
-        if self._stuck(t_s) or (not ext and _wave(number, t_s, 3.0) < 0.18):
+        if self._stuck(t_s) or (not ext and wave(number, t_s, 3.0) < 0.18):
             waiting = 3 if self._stuck(t_s) else 0
             return replace(
                 common, curr_pid=0, curr_comm=f"swapper/{number}", curr_class="idle", idle=True, nr_running=waiting,
                 scx_nr_running=waiting, scx_flags=0x1, local_dsq_nr=0,
             )  # fmt: skip
-        count = 1 + round(3 * _wave(number, t_s, 5.0))
+        count = 1 + round(3 * wave(number, t_s, 5.0))
         if int(t_s * 10) % 97 == 41 and number == 1:
             return CpuSample(cpu=number, unreadable="torn: rq->curr changed during each of 3 reads")
         return replace(
@@ -144,8 +140,8 @@ class Story:
             return SchedulerSample(state="disabled", enable_seq=2)
         stall = t_s >= STALL_S
         age_ms = max(0.0, (t_s - STOPS_S) * 1000) if stall else 0.0
-        busy_ms = 4.0 * round(6 * _wave(1, t_s, 2.0))
-        waiting = 3 * self.topology.cpus if age_ms else self.topology.cpus + round(2 * _wave(0, t_s, 4.0))
+        busy_ms = 4.0 * round(6 * wave(1, t_s, 2.0))
+        waiting = 3 * self.topology.cpus if age_ms else self.topology.cpus + round(2 * wave(0, t_s, 4.0))
         oldest = RunnableTask(pid=201, comm=f"{self.comm}-1", age_ms=age_ms or busy_ms, cpu=1, dsq="0x7")
         return SchedulerSample(
             name="stall" if stall else "fifo",
@@ -313,8 +309,8 @@ class Story:
                 rp.DsqReport(id=7, label="0x7", origin="user", nr=self._tasks, seq=40213, pids=self._pids()),
                 rp.DsqReport(id=1 << 63, label="global node 0", origin="global node 0", nr=0, seq=0),
             ),
-            maps=_maps(),
-            dmesg_tail=_DMESG,
+            maps=maps(),
+            dmesg_tail=DMESG,
             truncated={"maps": "stats: 4096 of 10240 entries"},
             read_late={
                 "scheduler.exit_info": "the kernel writes the reason and the message after the write that stopped it",
@@ -353,28 +349,11 @@ class Story:
         )
 
     def _vcpu(self, number: int) -> rp.VcpuReport:
-        names = (
-            "rax",
-            "rbx",
-            "rcx",
-            "rdx",
-            "rsi",
-            "rdi",
-            "rbp",
-            "r8",
-            "r9",
-            "r10",
-            "r11",
-            "r12",
-            "r13",
-            "r14",
-            "r15",
-        )
         registers = {
-            name: (0x9E3779B97F4A7C15 * (index + 3 + number)) % 2**64 for index, name in enumerate(names)
+            name: (0x9E3779B97F4A7C15 * (index + 3 + number)) % 2**64 for index, name in enumerate(REGISTERS)
         }
         registers |= {"rip": 0xFFFFFFFF8119C05B, "rsp": 0xFF6A4C0000003D08 + number, "cr3": 0x41F2000}
-        frames = _EXIT_STACK if number == 0 else _IDLE_STACK
+        frames = EXIT_STACK if number == 0 else IDLE_STACK
         curr = rp.RunningTask(cpu=number, pid=0, comm=f"swapper/{number}", sched_class="idle")
         return rp.VcpuReport(
             cpu=number, registers=registers, curr=curr, stack=rp.Stack(frames, "end of stack")
@@ -417,45 +396,5 @@ class Story:
             sticky_cpu=-1,
             holding_cpu=-1,
             running_there=self._running(),
-            stack=rp.Stack(_PREEMPTED_STACK, "user"),
+            stack=rp.Stack(PREEMPTED_STACK, "user"),
         )
-
-
-def _frames(*names: str) -> tuple[rp.StackFrame, ...]:
-    return tuple(
-        rp.StackFrame(0xFFFFFFFF81000000 + 0x1357 * number, name) for number, name in enumerate(names, 1)
-    )
-
-
-_EXIT_STACK = _frames(
-    "scx_vexit+0x5b", "__scx_exit+0x4f", "scx_watchdog_workfn+0x11c", "process_one_work+0x18e", "worker_thread+0x1a2",
-    "kthread+0xe4", "ret_from_fork+0x2b1", "ret_from_fork_asm+0x1a",
-)  # fmt: skip
-_IDLE_STACK = _frames(
-    "default_idle+0xf", "default_idle_call+0x32", "do_idle+0x1ff", "cpu_startup_entry+0x29", "start_secondary+0x118",
-    "common_startup_64+0x13e",
-)  # fmt: skip
-_PREEMPTED_STACK = _frames(
-    "__schedule+0x4c5",
-    "schedule+0x27",
-    "irqentry_exit_to_user_mode+0x1b3",
-    "asm_sysvec_apic_timer_interrupt+0x1a",
-)
-_DMESG = (
-    '[   21.991204] sched_ext: BPF scheduler "stall" enabled',
-    '[   30.100873] sched_ext: BPF scheduler "stall" disabled (runnable task stall)',
-    "[   30.101204] sched_ext: stall: spin-1[201] failed to run for 4.100s",
-)
-
-
-def _maps() -> tuple[rp.MapReport, ...]:
-    bss = {"nr_enqueued": 40213, "nr_dispatched": 40207, "stop_at_ns": 26000000000, "stopped": True}
-    per_cpu = [{"local": 0, "shared": 20110}, {"local": 0, "shared": 20103}]
-    return (
-        rp.MapReport(id=12, name="stall.bss", map_type="array", key_size=4, value_size=32, max_entries=1,
-                     entries=(rp.MapEntry(0, bss),)),
-        rp.MapReport(id=13, name="stats", map_type="percpu_array", key_size=4, value_size=16, max_entries=10240,
-                     entries=(rp.MapEntry(0, per_cpu),), truncated=True),
-        rp.MapReport(id=14, name="stall_ops", map_type="struct_ops", key_size=4, value_size=1344, max_entries=1,
-                     error="struct_ops values are not rendered"),
-    )  # fmt: skip

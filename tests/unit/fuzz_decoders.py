@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ktstr_tui.model.errors import KtstrError
+from tests.unit import fuzz_guest as guest
 from tests.unit import fuzz_inputs as inputs
 from tests.unit.fuzz_reports import report_seeds, run_report
 
@@ -65,9 +66,9 @@ TARGETS: dict[str, Target] = {
     "codec": Target(inputs.codec_seeds, inputs.run_codec),
     "recording": Target(inputs.recording_seeds, inputs.run_recording, inputs.repair_recording),
     "scenario": Target(inputs.scenario_seeds, inputs.run_scenario),
-    "gdb": Target(inputs.gdb_seeds, inputs.run_gdb, inputs.repair_gdb),
-    "btf": Target(inputs.btf_seeds, inputs.run_btf),
-    "vmcoreinfo": Target(inputs.vmcoreinfo_seeds, inputs.run_vmcoreinfo),
+    "gdb": Target(guest.gdb_seeds, guest.run_gdb, guest.repair_gdb),
+    "btf": Target(guest.btf_seeds, guest.run_btf),
+    "vmcoreinfo": Target(guest.vmcoreinfo_seeds, guest.run_vmcoreinfo),
     "vlp": Target(inputs.vlp_seeds, inputs.run_vlp, inputs.repair_vlp),
     "console": Target(inputs.console_seeds, inputs.run_console),
     "reports": Target(report_seeds, run_report),

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ktstr_tui.guest import libbpf
-from ktstr_tui.guest.apt import AptRoot, Archive, extract, machine_archive
+from ktstr_tui.guest.apt import AptRoot, Archive, machine_archive
 from ktstr_tui.guest.aptsources import AptSource, parse_deb822, parse_one_line
 from ktstr_tui.guest.debian_version import parse_version
+from ktstr_tui.guest.unpack import extract
 from ktstr_tui.model.errors import HostError, UsageError
 
 DEBIAN = 'ID=debian\nVERSION_CODENAME=bookworm\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n'

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,89 +7,9 @@ from hypothesis import strategies as st
 from ktstr_tui.health.alerts import Alerts
 from ktstr_tui.health.monitor import Monitor, Thresholds
 from ktstr_tui.health.vcpu_times import VcpuTimes
-from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HealthChanged
-from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
-
-MS = 1_000_000
-PERIOD_NS = 100 * MS
-_E = TypeVar("_E")
-
-
-def cpu(
-    number: int = 0,
-    *,
-    clock: int | None = 1,
-    nr: int | None = 1,
-    thread_ms: float | None = 0,
-    idle: bool = False,
-    local: int = 0,
-    unreadable: str | None = None,
-) -> CpuSample:
-    return CpuSample(
-        cpu=number,
-        curr_pid=201,
-        curr_comm="spin-0",
-        nr_running=nr,
-        rq_clock_ns=clock,
-        idle=idle,
-        local_dsq_nr=local,
-        vcpu_cpu_time_ns=None if thread_ms is None else int(thread_ms * MS),
-        unreadable=unreadable,
-    )
-
-
-def sample(*cpus: CpuSample, scheduler: SchedulerSample | None = None) -> Sample:
-    return Sample(cpus=cpus, scheduler=scheduler or SchedulerSample())
-
-
-def loaded(
-    age_ms: float | None = None,
-    *,
-    dsq: str | None = "0x7",
-    pid: int = 201,
-    counters: dict[str, int] | None = None,
-    seq: int = 1,
-) -> SchedulerSample:
-    oldest = None if age_ms is None else RunnableTask(pid=pid, comm="spin-0", age_ms=age_ms, cpu=0, dsq=dsq)
-    return SchedulerSample(
-        name="stall",
-        enable_seq=seq,
-        watchdog_timeout_ms=3000.0,
-        oldest_runnable=oldest,
-        event_counters=counters,
-    )
-
-
-class Feed:
-    """Feeds a monitor at 10 Hz and keeps what it says."""
-
-    def __init__(self, hz: int = 250) -> None:
-        self.monitor = Monitor(hz)
-        self.now_ns = 0
-        self.events: list[Event] = []
-
-    def __call__(self, one: Sample, frozen_ns: int = 0, period_ns: int = PERIOD_NS) -> list[Event]:
-        self.now_ns += period_ns
-        events = self.monitor.observe(one, self.now_ns, frozen_ns)
-        self.events += events
-        return events
-
-    def healthy(self, times: int = 3) -> None:
-        for _ in range(times):
-            self(sample(cpu(clock=self.now_ns + 1, thread_ms=self.now_ns / MS)))
-
-    def of(self, kind: type[_E]) -> list[_E]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def verdicts(self) -> list[str]:
-        return [event.verdict for event in self.of(HealthChanged)]
-
-    def keys(self) -> list[str]:
-        return [f"{'+' if isinstance(event, AlertRaised) else '-'}{event.key}" for event in self.alerts()]
-
-    def alerts(self) -> Iterable[AlertRaised | AlertCleared]:
-        return [event for event in self.events if isinstance(event, AlertRaised | AlertCleared)]
-
+from ktstr_tui.model.events import AlertRaised, HealthChanged
+from ktstr_tui.model.sample import CpuSample
+from tests.unit.health.feed import MS, PERIOD_NS, Feed, cpu, loaded, sample
 
 # -- the stall rule ---------------------------------------------------------------------------------------
 
@@ -243,114 +160,6 @@ def test_an_implausible_depth_discards_the_sample() -> None:
     assert feed.monitor.statistics().judged == 3
     feed.healthy(1)
     assert feed.verdicts()[-1] == "ok"
-
-
-# -- the scheduler ------------------------------------------------------------------------------------------
-
-
-def aged(feed: Feed, age_ms: float | None, **more: object) -> list[Event]:
-    return feed(sample(cpu(clock=feed.now_ns + 1), scheduler=loaded(age_ms, **more)))  # type: ignore[arg-type]
-
-
-def test_the_age_of_the_oldest_runnable_task_in_the_kernels_words() -> None:
-    feed = Feed()
-    feed.healthy()
-    aged(feed, 1499)
-    assert feed.keys() == []
-    aged(feed, 2400)
-    (alert,) = feed.of(AlertRaised)
-    assert (alert.key, alert.severity, alert.pid) == ("runnable-age", "warning", 201)
-    assert alert.text == "spin-0[201] runnable for 2.400 s of 3.0 s watchdog timeout, in DSQ 0x7"
-    assert feed.verdicts()[-1] == "degraded"
-    aged(feed, 2700)
-    assert feed.of(AlertRaised)[-1].severity == "error"
-    assert feed.verdicts()[-1] == "stalled"
-
-
-@pytest.mark.parametrize(
-    ("dsq", "words"), [("local cpu 1", "in DSQ local cpu 1"), (None, "in no DSQ"), ("0x7", "in DSQ 0x7")]
-)
-def test_where_the_task_waits(dsq: str | None, words: str) -> None:
-    feed = Feed()
-    aged(feed, 2000, dsq=dsq)
-    assert feed.of(AlertRaised)[0].text.endswith(words)
-
-
-def test_the_age_has_hysteresis_in_both_steps() -> None:
-    feed = Feed()
-    feed.healthy()
-    for age in (2700, 2650, 2700, 2500):
-        aged(feed, age)
-    assert [alert.severity for alert in feed.of(AlertRaised)] == ["error"]
-    aged(feed, 2300)
-    assert feed.of(AlertRaised)[-1].severity == "warning"
-    for age in (1400, 1300) * 5:
-        aged(feed, age)
-    assert feed.keys()[-1] == "+runnable-age"
-    for age in (1000, 100, 0, 10, 20):
-        aged(feed, age)
-    assert feed.keys()[-1] == "-runnable-age"
-
-
-def test_the_text_of_a_standing_alert_moves_once_a_second() -> None:
-    feed = Feed()
-    for step in range(25):
-        aged(feed, 1500 + 10 * step)
-    assert len(feed.of(AlertRaised)) == 3
-    aged(feed, 1760, pid=7)
-    assert feed.of(AlertRaised)[-1].pid == 7
-
-
-def test_the_age_alert_goes_with_its_scheduler() -> None:
-    feed = Feed()
-    aged(feed, 2900)
-    feed(sample(cpu(clock=9)))
-    assert feed.keys() == ["+runnable-age", "-runnable-age"]
-
-
-def test_an_unreadable_scheduler_changes_nothing() -> None:
-    feed = Feed()
-    aged(feed, 2900)
-    for step in range(9):
-        feed(sample(cpu(clock=step + 100), scheduler=SchedulerSample(unreadable="torn")))
-    assert feed.keys() == ["+runnable-age"]
-
-
-@pytest.mark.parametrize(
-    ("counter", "limit", "key"),
-    [
-        ("SCX_EV_SELECT_CPU_FALLBACK", 200, "fallback-rate"),
-        ("SCX_EV_DISPATCH_KEEP_LAST", 100, "keep-last-rate"),
-    ],
-)
-def test_event_rates_have_to_last(counter: str, limit: int, key: str) -> None:
-    feed = Feed()
-    step = limit // 10
-    for index in range(8):
-        aged(feed, None, counters={counter: index * step})
-    assert feed.keys() == []
-    for index in range(6):
-        aged(feed, None, counters={counter: 10_000 + index * (step + 1)})
-    assert feed.keys() == [f"+{key}"]
-    assert f"{counter} {limit + 10} /s (more than {limit})" in feed.of(AlertRaised)[-1].text
-
-
-def test_counters_that_fall_or_belong_to_another_scheduler_are_no_rate() -> None:
-    feed = Feed()
-    for index in range(10):
-        aged(feed, None, counters={"SCX_EV_DISPATCH_KEEP_LAST": 10_000 - index * 1000})
-    for index in range(10):
-        aged(feed, None, counters={"SCX_EV_DISPATCH_KEEP_LAST": index * 1000}, seq=index)
-    assert feed.keys() == []
-
-
-def test_frozen_time_is_left_out_of_rates() -> None:
-    feed = Feed()
-    for index in range(8):
-        counters = {"SCX_EV_DISPATCH_KEEP_LAST": index * 11}
-        one = sample(cpu(clock=index + 1), scheduler=loaded(counters=counters))
-        feed(one, frozen_ns=900 * MS, period_ns=1000 * MS)
-    assert feed.keys() == ["+keep-last-rate"]
 
 
 # -- the verdict --------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from ktstr_tui.port.dispatch import Dispatcher, VerdictEntry
+from ktstr_tui.port.bucket import VerdictEntry
+from ktstr_tui.port.dispatch import Dispatcher
 from ktstr_tui.port.verdict import RESULT_KINDS, judge, result_line
 from ktstr_tui.wire.frames import Frame
 from ktstr_tui.wire.messages import ExitCode, MsgType

@@ -1,0 +1,47 @@
+"""Kernel operations from the command line of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.guest.runs import call, call_json, headless_run
+
+pytestmark = pytest.mark.guest
+
+
+# -- the program -----------------------------------------------------------------------------------------
+
+
+def test_op_reads_and_writes_from_the_command_line(tmp_path: Path) -> None:
+    with headless_run(tmp_path, "--scheduler", "demo:fifo", "--allow-writes", "--scenario", "steady") as run:
+        run.wait_for("step")
+        written = call_json("op", "write", "panic_timeout=55", "--run", run.name, env=run.env)
+        assert written["entries"][0]["after"] == 55
+        cold = call_json("op", "write", "panic_timeout|=0x8", "--cold", "--run", run.name, env=run.env)
+        assert cold["pause"]["total_us"] > 0
+        read = call_json("op", "read", "panic_timeout", "runqueues@1.cpu", "linux_proc_banner:2", env=run.env)
+        assert [entry["before"] for entry in read["entries"]] == [63, 1, int.from_bytes(b"%s", "little")]
+        refused = call("op", "write", "linux_proc_banner:u32=0", env=run.env)
+        assert refused.returncode == 2
+        assert "read-only data of the kernel" in refused.stderr
+        assert run.wait_for("kernel-op")["entries"][0]["before"] == 0xFFFFFFFF
+        call("end", run.name, env=run.env)
+        _, summary, _ = run.end()
+        lines = (Path(summary["data_dir"]) / "kernel-ops.jsonl").read_text().splitlines()
+        assert [json.loads(line)["ok"] for line in lines] == [True, True, False]
+
+
+def test_op_write_is_refused_where_the_run_does_not_allow_it(tmp_path: Path) -> None:
+    with headless_run(tmp_path, "--scheduler", "none", "--scenario", "steady") as run:
+        run.wait_for("step")
+        before = call("op", "read", "panic_timeout", env=run.env)
+        refused = call("op", "write", "panic_timeout=5", env=run.env)
+        assert refused.returncode == 2
+        assert "does not allow writes" in refused.stderr
+        assert "--allow-writes" in refused.stderr
+        assert call("op", "read", "panic_timeout", env=run.env).stdout == before.stdout
+        call("end", run.name, env=run.env)
+        run.end()
