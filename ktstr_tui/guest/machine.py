@@ -138,9 +138,9 @@ class Machine:
 
     async def wait_exit(self) -> MachineExit:
         """Wait until QEMU has ended and its console is drained."""
-        await self._exited.wait()
-        assert self._exit is not None
-        return self._exit
+        while (exit_ := self._exit) is None:
+            await self._exited.wait()
+        return exit_
 
     @property
     def exit(self) -> MachineExit | None:

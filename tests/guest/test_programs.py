@@ -13,7 +13,8 @@ from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.scenario import Step
 from ktstr_tui.wire.messages import MsgType
 from ktstr_tui.wire.payloads import LifecyclePhase, Stimulus
-from tests.guest.test_agent import SPINNER, artifacts, prepare, run  # noqa: F401 (fixtures)
+from tests.guest.agents import SPINNER, run
+from tests.guest.test_agent import artifacts, prepare  # noqa: F401 (fixtures)
 
 RESTARTS = Path(__file__).parent / "failures" / "program.c"
 EJECTS_ITSELF = """

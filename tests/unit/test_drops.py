@@ -18,7 +18,7 @@ import ktstr_tui
 from ktstr_tui.backend.counting import Counting
 from ktstr_tui.backend.session import _Audience
 from ktstr_tui.control.authority import Authority
-from ktstr_tui.link.publisher import Publisher
+from ktstr_tui.link.publisher import open_publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.status import status_of
 from ktstr_tui.link.stream import Stream
@@ -310,8 +310,8 @@ def test_a_reason_of_the_operating_system_is_shown_as_it_is() -> None:
     assert drop_words("somewhere.new\x1b[31m") == "dropped somewhere.new"
 
 
-def test_the_audience_gives_out_the_link_and_the_authority(tmp_path: Path) -> None:
+async def test_the_audience_gives_out_the_link_and_the_authority(tmp_path: Path) -> None:
     stream, authority = Stream(), Authority()
-    publisher = Publisher(stream, tmp_path / "s", authority.guard(cast("Any", None)))
-    audience = _Audience(publisher, Recorder(stream, tmp_path / "r"), authority)
-    assert set(audience.sources()) == {"publisher", "recorder", "authority"}
+    async with open_publisher(stream, tmp_path / "s", authority.guard(cast("Any", None))) as publisher:
+        audience = _Audience(publisher, Recorder(stream, tmp_path / "r"), authority)
+        assert set(audience.sources()) == {"publisher", "recorder", "authority"}
