@@ -22,10 +22,7 @@ LONG_FILES = {
 }
 """Python and C files of more than `MAX_LINES` lines."""
 
-CROWDED = {
-    "ktstr_tui.capture.coordinator.Coordinator",  # everything that captures need; most of it has a default
-    "ktstr_tui.capture.stop.inspector.StopInspector",  # looks after every stop for all who watch
-}
+CROWDED: frozenset[str] = frozenset()
 """Classes whose constructor takes more than `MAX_ARGUMENTS` things."""
 
 LATE = {
