@@ -299,7 +299,7 @@ async def test_an_answer_to_somebody_who_left_is_counted(
         client = Client(context, tmp_path / "run")
         await made.wait_viewers(1)
         for number in range(asked):
-            await client.control.send([encode_command(Command(id=number, name="capture"))])
+            await client.control.send([encode_command(Command(id=number, request=Capture()))])
         for _ in range(asked):
             await started.acquire()
         client.close()
