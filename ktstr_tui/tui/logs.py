@@ -150,4 +150,4 @@ class OutputPane(LogPane):
     def empty(self, view: View) -> str:
         if self.filter:
             return super().empty(view)
-        return "The guest has written nothing yet. Its programs, scheduler and kernel log appear here."
+        return "No output yet. The guest's programs, kernel log and scheduler log appear here."
