@@ -111,7 +111,7 @@ def test_a_replay_refuses_politely() -> None:
     assert "► replay" in text
     assert "lag" not in text.split("\n")[0]
     assert source.commands == []
-    assert [text.split(":")[0] for text in said] == ["This is a replay"] * 2
+    assert [text.split(":")[0] for text in said] == ["Cannot capture", "Cannot freeze"]
 
 
 HOSTILE = "[red]x[/]\x1b[31m\x07\u202e"
