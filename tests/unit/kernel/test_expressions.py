@@ -145,7 +145,7 @@ def test_where_expressions_point(kernel: Kernel, text: str, address: int, size_b
         ("countr", "no symbol 'countr'", "did you mean counter"),
         ("zzzzqq", "no symbol 'zzzzqq'", "/proc/kallsyms"),
         ("twice", "2 symbols are called twice", f"{IMAGE + 0x2000:#x}"),
-        ("load", "once for each CPU", "load@0"),
+        ("load", "is a per-CPU variable", "load@0"),
         ("load@2.nr", "no CPU 2", "last one is 1"),
         ("counter@0", "counter is not per CPU", "leave out @0"),
         ("counter->x", "type of counter is not known", "((struct NAME *)&counter)->x"),
