@@ -146,7 +146,7 @@ async def test_expressions_follow_types_and_pointers_of_this_kernel(
         assert watch.of(WatchpointChanged)[-1].state == "pending"
         assert watch.of(WatchpointChanged)[-1].detail == "scx_root is NULL"
         for text, message in (
-            ("runqueues.nr_running", "once for each CPU"),
+            ("runqueues.nr_running", "is a per-CPU variable"),
             ("panic_timeot", "no symbol"),
             ("init_task.comm[1]", "not aligned"),
             ("0x1000", "user half"),
