@@ -78,7 +78,7 @@ def build_initramfs(
         HostError: A file cannot be read.
         InternalError: Two payloads want different content at one path.
     """
-    files = {"/init": GuestFile(agent, 0o755), PLAN_PATH: GuestFile(plan)}
+    files = {"/init": GuestFile(_read_agent(agent), 0o755), PLAN_PATH: GuestFile(plan)}
     if config:
         files[CONFIG_PATH] = GuestFile(config)
     for payload in payloads:
@@ -88,6 +88,15 @@ def build_initramfs(
             files[path] = file
     archive = pack_cpio({path: (file.mode, file.read()) for path, file in files.items()})
     return gzip.compress(archive, compresslevel=1, mtime=0) if compress else archive
+
+
+def _read_agent(agent: Path) -> bytes:
+    try:
+        return agent.read_bytes()
+    except OSError as error:
+        raise HostError(
+            f"{agent} cannot be read: {error.strerror}", "build it again: ./scripts/setup"
+        ) from error
 
 
 def pack_cpio(files: Mapping[str, tuple[int, bytes]]) -> bytes:

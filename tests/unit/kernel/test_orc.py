@@ -203,7 +203,7 @@ def test_words_come_from_the_reader_that_is_given() -> None:
     [
         ([row(A, UNDEFINED), row(D, END)], "no unwind entry"),
         ([row(A, CALL, "r10"), row(D, END)], "needs register r10"),
-        ([row(A, CALL, "sp", 0), row(D, END)], "does not go on"),
+        ([row(A, CALL, "sp", 0), row(D, END)], "does not continue"),
         ([row(A, CALL, "bp", 0), row(D, END)], "unreadable"),
         ([row(A, 6), row(D, END)], "unknown type 6"),
     ],

@@ -50,10 +50,10 @@ def test_the_scheduler_speaks_for_itself() -> None:
 
 def test_freed_memory_is_no_scheduler() -> None:
     kernel = TinyKernel()
-    with pytest.raises(Torn, match="no name"):
+    with pytest.raises(Torn, match="not printable"):
         kernel.scx.read(kernel.space, SCHED)
     kernel.memory.put_bytes(SCHED, b"\x6b" * 8 + b"\x01\x02\0")
-    with pytest.raises(Torn, match="no name"):
+    with pytest.raises(Torn, match="not printable"):
         kernel.scx.read(kernel.space, SCHED)
     kernel.memory.put(IMAGE + 0x1300, 0x1234)
     with pytest.raises(Torn, match="scx_root"):
