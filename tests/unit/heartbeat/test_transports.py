@@ -82,7 +82,7 @@ def test_a_file_that_is_no_longer_ours_is_left_alone(path: Path) -> None:
 
 def test_a_directory_open_to_all_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    with pytest.raises(HostError, match="everybody"), unix_socket(tmp_path / "b.sock"):
+    with pytest.raises(HostError, match="every user"), unix_socket(tmp_path / "b.sock"):
         pass
 
 
