@@ -54,6 +54,7 @@ from ktstr_tui.port.now import Now
 from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.port import GuestPort
 from ktstr_tui.port.scenario_clock import ScenarioClock
+from ktstr_tui.port.scheduler_log import SchedulerLog
 from ktstr_tui.port.stats_port import StatsPort
 from ktstr_tui.port.swaps import SwapWatch
 from ktstr_tui.wire.messages import MsgType
@@ -100,12 +101,14 @@ class Held:
         writable: The guest's memory for writing; None when the run does not allow that.
         intake: Where heartbeats come from.
         frozen: Keeps when the guest was frozen.
+        scheduler_log: Keeps what schedulers print.
     """
 
     audit: AuditTrail
     writable: WritableRam | None
     intake: Intake
     frozen: FrozenLog
+    scheduler_log: SchedulerLog
 
 
 @asynccontextmanager
@@ -122,7 +125,8 @@ async def open_live_guest(
         intake = stack.enter_context(
             open_intake(setup.config.beats, setup.beats_socket, stream.emit, frozen.between_ns)
         )
-        held = Held(audit, writable, intake, frozen)
+        log = stack.enter_context(closing(SchedulerLog(setup.place.data_dir / "scheduler.log")))
+        held = Held(audit, writable, intake, frozen, log)
         async with trio.open_nursery() as nursery:
             yield LiveGuest(machine, stream, setup, ending, nursery, held)
             nursery.cancel_scope.cancel()
@@ -181,7 +185,7 @@ class LiveGuest:
             nursery,
             self._outbox,
             now,
-            Servers(self._make_requests(), self._guest_ops),
+            Servers(self._make_requests(), self._guest_ops, held.scheduler_log),
             claims,
             ending.set,
         )

@@ -18,6 +18,7 @@ from ktstr_tui.port.claims import KernelClaims
 from ktstr_tui.port.guest_requests import GuestRequests
 from ktstr_tui.port.now import Now
 from ktstr_tui.port.outbox import Outbox
+from ktstr_tui.port.scheduler_log import SchedulerLog
 from ktstr_tui.wire.kernel_ops import KernelOpRequest
 from ktstr_tui.wire.messages import LifecyclePhase, MsgType
 
@@ -52,6 +53,7 @@ class Servers:
 
     snapshots: GuestRequests
     kernel_ops: KernelOpServer
+    scheduler_log: SchedulerLog
 
 
 class ActionHandler:
@@ -90,7 +92,11 @@ class ActionHandler:
 
     def drops(self) -> dict[str, int]:
         """Return what was lost so far, by reason."""
-        return {**self._claims.drops(), **self._servers.snapshots.drops()}
+        return {
+            **self._claims.drops(),
+            **self._servers.snapshots.drops(),
+            **self._servers.scheduler_log.drops(),
+        }
 
     @singledispatchmethod
     def handle(self, action: act.Action) -> None:
@@ -158,7 +164,7 @@ class ActionHandler:
         self._emit(ev.LifecycleChanged(phase=_PHASES[phase], reason=reason))
         if phase is LifecyclePhase.SCHEDULER_NOT_ATTACHED:
             message = f"the scheduler did not attach: {reason}"
-            hint = "the loader's and the verifier's log is in the run's output (sched_log)"
+            hint = f"the whole log of the loader and the verifier is in {self._servers.scheduler_log.path}"
             self._fail(message, SchedulerRejectedError(message, hint))
 
     @handle.register
@@ -177,6 +183,8 @@ class ActionHandler:
 
     @handle.register
     def _(self, action: act.Text) -> None:
+        if action.kind is MsgType.SchedLog:
+            self._servers.scheduler_log.write(action.text)
         self._emit(ev.OutputText(stream=_STREAMS[action.kind], text=action.text))
 
     @handle.register

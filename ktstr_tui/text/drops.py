@@ -18,6 +18,7 @@ DROP_WORDS = {
     "machine.console-lines-cut": "lines of the console cut for their length",
     "guest.claims-refused": "claims of the guest about its kernel that were refused",
     "guest.swaps-not-followed": "changes of the scheduler not followed in time",
+    "guest.scheduler-log-bytes": "bytes that schedulers printed and that are not in scheduler.log",
     "port.bytes-left-out": "bytes of the guest's text left out: too much at once",
     "stats-port.late-answers": "answers of the scheduler's statistics that came too late",
     "stats-port.bytes-too-long": "bytes of statistics in answers that were too long",

@@ -187,6 +187,9 @@ def test_a_scheduler_that_the_verifier_rejects_shows_its_log(
     assert done.returncode == summary["exit_code"] == 2
     assert "rejected.bpf.o: refused by the verifier: R0 invalid mem access" in summary["end_reason"]
     assert any("invalid mem access" in line for line in summary["last_words"])
+    (log,) = (tmp_path / "state").rglob("scheduler.log")
+    assert "BEGIN PROG LOAD LOG" in log.read_text()
+    assert "Linux version" not in log.read_text(), "boot messages are in console.log"
 
 
 def test_a_killed_qemu_ends_the_run(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import trio
 
 from ktstr_tui.capture.accessor import AccessorState
@@ -15,6 +18,7 @@ from ktstr_tui.port.handler import ActionHandler, Servers
 from ktstr_tui.port.now import Now, StepInfo
 from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.scenario_clock import ScenarioClock
+from ktstr_tui.port.scheduler_log import SchedulerLog
 from ktstr_tui.port.swaps import SwapWatch
 from ktstr_tui.wire.kernel_ops import KernelOpRequest
 from ktstr_tui.wire.messages import MsgType, SnapshotReply, SnapshotStatus
@@ -81,7 +85,7 @@ class Asked:
             nursery=nursery,
             outbox=self.outbox,
             now=Now(self.clock, steps),
-            servers=Servers(requests, NoKernelOps()),
+            servers=Servers(requests, NoKernelOps(), SchedulerLog(Path(os.devnull), max_bytes=0)),
             claims=KernelClaims(self.events.append),
             fail=lambda reason, error: None,
         )
