@@ -215,7 +215,7 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
     through = {
         "Machine": ("GdbClient", "QmpClient", "Console"),
         "Coordinator": ("Finisher", "UserWatches"),
-        "ActionHandler": ("KernelClaims", "GuestRequests"),
+        "ActionHandler": ("KernelClaims", "GuestRequests", "SchedulerLog"),
         "GuestRequests": ("SwapWatch",),
         "KernelOps": ("AuditTrail",),
         "Sampler": ("Monitor",),
