@@ -37,6 +37,7 @@ from ktstr_tui.model.commands import (
 )
 from ktstr_tui.model.errors import HostError, InternalError, KtstrError, UsageError
 from ktstr_tui.model.events import Event, Logged
+from ktstr_tui.model.text import shorten
 from ktstr_tui.wire.codec import (
     MAX_COMMAND_BYTES,
     CodecError,
@@ -56,6 +57,8 @@ MAX_COMMANDS_AT_ONCE = 8
 FAREWELL_MS = 300
 """How long the last events may take to reach viewers after the run."""
 MAX_VIEWERS_TRACKED = 1024
+MAX_DEFECT_CHARACTERS = 1000
+"""Of the text of an error that nobody foresaw; it may quote what was asked."""
 
 
 class PublisherStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,7 +247,7 @@ class Publisher:
                 self._refuse(peer, frames[0], error)
                 continue
             if isinstance(command.request, LINK_REQUESTS):
-                self._answer(peer, command)
+                self._answer_safely(peer, command)
             elif self._busy >= MAX_COMMANDS_AT_ONCE:
                 self._bad["too many at once"] += 1
                 busy = UsageError(f"{self._busy} commands are already in progress", "try again later")
@@ -265,15 +268,28 @@ class Publisher:
         except KtstrError as error:
             reply = command.failed(error)
         except Exception as error:
-            # A defect behind one command must not end a run that may have lasted for days.
-            text = f"{command.name} failed: {type(error).__name__}: {error}"
-            self._stream.emit(Logged(severity="error", source="command", text=text))
-            reply = command.failed(InternalError(text, "please report it"))
+            reply = self._failed_by_defect(command, error)
         finally:
             self._busy -= 1
         if reply.error is not None:
             self._counts["failed"] += 1
         self._reply(peer, msgspec.structs.replace(reply, id=command.id))
+
+    def _failed_by_defect(self, command: Command, error: Exception) -> Reply:
+        """Log a defect behind one command: it must not end a run that may have lasted for days."""
+        text = shorten(f"{command.name} failed: {type(error).__name__}: {error}", MAX_DEFECT_CHARACTERS)
+        self._stream.emit(Logged(severity="error", source="command", text=text))
+        return command.failed(InternalError(text, "please report it"))
+
+    def _answer_safely(self, peer: bytes, command: Command) -> None:
+        try:
+            self._answer(peer, command)
+        except KtstrError as error:
+            self._counts["failed"] += 1
+            self._reply(peer, command.failed(error))
+        except Exception as error:
+            self._counts["failed"] += 1
+            self._reply(peer, self._failed_by_defect(command, error))
 
     def _answer(self, peer: bytes, command: Command) -> None:
         result: dict[str, object] = {}
@@ -301,8 +317,10 @@ class Publisher:
             data = encode_reply(stamped)
         except CodecError as error:
             self._refused["reply: unencodable"] += 1
-            failed = failed_reply(reply.id, error)
-            data = encode_reply(msgspec.structs.replace(stamped, result={}, error=failed.error))
+            # The error quotes the value, which may be what could not be encoded.
+            reason = CodecError(error.message.encode(errors="replace").decode()[:MAX_DEFECT_CHARACTERS])
+            failure = failed_reply(reply.id, reason).error
+            data = encode_reply(msgspec.structs.replace(stamped, result={}, error=failure))
         try:
             self._control.send_nowait([peer, data, *(attachments or [])])
         except trio.WouldBlock:
@@ -314,6 +332,8 @@ class Publisher:
     def _note_missing(self, viewer: str, missing: int) -> None:
         topic = viewer.encode(errors="replace")
         if topic in self._viewers:
+            # Nobody can have missed more than there was, and no sum of it leaves 64 bits.
+            missing = min(missing, self._stream.state.seq)
             self._counts["missing"] += max(0, missing - self._missing.get(topic, 0))
             self._missing[topic] = missing
 

@@ -130,10 +130,11 @@ class Stream:
         At least one event is given when any of the range is kept, however large it is.
         """
         oldest = self._state.seq - len(self._recent) + 1
-        start = max(first, oldest)
+        start = min(max(first, oldest), self._state.seq + 1)
+        stop = max(start, min(last, self._state.seq) + 1)
         found: list[bytes] = []
         size = 0
-        for data in islice(self._recent, start - oldest, max(start, last + 1) - oldest):
+        for data in islice(self._recent, start - oldest, stop - oldest):
             size += len(data)
             if found and (size > max_bytes or len(found) >= max_events):
                 break

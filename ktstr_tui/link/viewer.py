@@ -31,6 +31,7 @@ from ktstr_tui.link.requests import Requests
 from ktstr_tui.link.source import Connection, OnEvents
 from ktstr_tui.link.subscription import Subscription
 from ktstr_tui.model.commands import (
+    MAX_NAME_CHARACTERS,
     READING_REQUESTS,
     GetRange,
     GetSnapshot,
@@ -127,7 +128,7 @@ class Viewer:
         self._paths = framing.socket_pair(place)
         self._addresses = [framing.endpoint(path) for path in self._paths]
         self._clock = clock
-        self._label = label or login_at_host()
+        self._label = (label or login_at_host())[:MAX_NAME_CHARACTERS]
         self._topic = framing.VIEWER_TOPIC.decode() + uuid.uuid4().hex
         self._follower = Follower()
         self._presence = Presence(int(silence_s * 1e9), clock)

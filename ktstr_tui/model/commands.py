@@ -5,7 +5,8 @@ bytes are decoded, and whoever carries a request out matches on its type. The ta
 screen use.
 
 A command carries a number chosen by the asker; the reply repeats it, so that a slow capture and a quick snapshot may
-overtake each other. A reply that failed carries the three things every error has: message, hint, fault.
+overtake each other. Every number and every string of a request has a bound, because a viewer may be anybody's
+program. A reply that failed carries the three things every error has: message, hint, fault.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ HITS_PER_S = 20
 FAULTS: dict[str, type[KtstrError]] = {"user": UsageError, "host": HostError, "guest": GuestError}
 """The class of an error by whose fault it is; of others it is `InternalError`."""
 
-Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+MAX_NAME_CHARACTERS = 256
+"""Of the name of a viewer, a topic or a capture in a request."""
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Positive: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
+Small: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+"""A number whose real limit the room that carries the request out knows, and words better."""
+Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARACTERS)]
+Expression: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
 class _Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="name", forbid_unknown_fields=True):
@@ -37,9 +45,9 @@ class _Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="name", forb
 class Ping(_Request, frozen=True, tag="ping"):
     """Measure the round trip, and tell the backend what was missed."""
 
-    topic: str = ""
+    topic: Name = ""
     """The viewer's own topic on the events socket."""
-    missing: int = 0
+    missing: Count = 0
     """Events missed so far."""
 
 
@@ -69,7 +77,7 @@ class ListWatches(_Request, frozen=True, tag="watch.list"):
 class Capture(_Request, frozen=True, tag="capture"):
     """Stop the guest for an instant and capture its state."""
 
-    tag: str | None = None
+    tag: Name | None = None
 
 
 class Freeze(_Request, frozen=True, tag="freeze"):
@@ -87,24 +95,24 @@ class End(_Request, frozen=True, tag="end"):
 class AddWatch(_Request, frozen=True, tag="watch.add"):
     """Watch what an expression points to."""
 
-    expression: str
-    length: int = 4
+    expression: Expression
+    length: Small = 4
     """Bytes, 4 or 8."""
     once: bool = False
     capture: bool = False
-    budget: int = HITS_PER_S
+    budget: Small = HITS_PER_S
 
 
 class RemoveWatch(_Request, frozen=True, tag="watch.remove"):
     """Take a watch away."""
 
-    slot: int
+    slot: Small
 
 
 class ResumeWatch(_Request, frozen=True, tag="watch.resume"):
     """Set a paused watch again."""
 
-    slot: int
+    slot: Small
 
 
 class RunKernelOp(_Request, frozen=True, tag="kernel-op"):
@@ -212,7 +220,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     request: Request
-    viewer: str = ""
+    viewer: Name = ""
     """Who asks, for the log; not proof of anything."""
 
     @property
