@@ -7,6 +7,11 @@ span several samples (at high rates one period is less than ten ticks), counted 
 that showed this clock. Frozen time needs no special care in this rule, since a frozen vCPU uses no CPU
 time, but is taken out of all rates.
 
+What a healthy scheduler does on a busy host is no alert. A vCPU whose host is busy is late with its ticks, so a stall
+needs a fifth of a second of its own host CPU time beside the ten ticks. ``SCX_EV_DISPATCH_KEEP_LAST`` counts how often
+a CPU went on with the task that it had, as it should when nobody else waits: its rate means something only while a task
+waits. And queues are uneven for a moment after a scheduler took over.
+
 Nothing is said on one bad look: what may flicker has to hold for several samples before it is an alert, and
 to be gone for several before it is cleared. Without data there is no verdict but *inconclusive*.
 """
@@ -18,39 +23,18 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from ktstr_tui.health.alerts import Alerts
+from ktstr_tui.health.thresholds import Thresholds
 from ktstr_tui.model.events import AlertRaised, Event, HealthChanged, Severity, Verdict
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.model.text import runnable_for
 
 AGE_KEY = "runnable-age"
 IMBALANCE_KEY = "imbalance"
+IDLE_KEY = "idle-beside-queue"
 FALLBACK_KEY = "fallback-rate"
 KEEP_LAST_KEY = "keep-last-rate"
 _FALLBACK = "SELECT_CPU_FALLBACK"
 _KEEP_LAST = "DISPATCH_KEEP_LAST"
-
-
-class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """When something counts as bad."""
-
-    imbalance: float = 4.0
-    """Longest runqueue over shortest (but at least 1)."""
-    local_dsq_depth: int = 50
-    fallback_per_s: float = 200.0
-    """``SCX_EV_SELECT_CPU_FALLBACK``."""
-    keep_last_per_s: float = 100.0
-    """``SCX_EV_DISPATCH_KEEP_LAST``."""
-    sustained: int = 5
-    """Samples in a row before these are alerts, and before any alert is cleared."""
-    stall_ticks: int = 10
-    """Host CPU time of a vCPU, in ticks of the guest, that makes a standing clock a stall."""
-    age_warning: float = 0.5
-    """Of the watchdog timeout."""
-    age_error: float = 0.9
-    age_hysteresis: float = 0.1
-    """How far below the threshold the age must fall again."""
-    plausible_nr: int = 10_000
-    """A deeper local DSQ is a misread, and its sample is not judged."""
 
 
 class MonitorStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +74,11 @@ class Monitor:
         self._no_evidence = no_evidence or "no vCPU's host CPU time is known"
         self.verdict: Verdict = "inconclusive"
         self._limits = thresholds or Thresholds()
-        self._stall_ns = self._limits.stall_ticks * 1_000_000_000 // hz
+        self._stall_ns = max(
+            self._limits.stall_ticks * 1_000_000_000 // hz, int(self._limits.stall_cpu_ms * 1_000_000)
+        )
+        self._scheduler_since: tuple[object, int] = (None, 0)
+        self._uneven_since_ns: int | None = None
         self._alerts = Alerts(clear_after=self._limits.sustained)
         self._standing: dict[int, _Standing] = {}
         self._stalled: set[int] = set()
@@ -124,6 +112,7 @@ class Monitor:
         self._bad_in_a_row = 0
         self._judged += 1
         self._alerts.now_ns = mono_ns
+        self._note_scheduler(sample.scheduler)
         events = [*self._cpus(sample), *self._queues(sample), *self._scheduler(sample.scheduler)]
         return [*events, *self._judge("")]
 
@@ -185,7 +174,10 @@ class Monitor:
     def _queues(self, sample: Sample) -> Iterator[Event]:
         readable = [cpu for cpu in sample.cpus if cpu.unreadable is None]
         sustained = self._limits.sustained
-        yield from self._alerts.update(IMBALANCE_KEY, self._imbalance(readable), raise_after=sustained)
+        uneven = self._lasting(self._imbalance(readable))
+        yield from self._alerts.update(IMBALANCE_KEY, uneven, raise_after=sustained)
+        idle = self._idle_beside(sample.scheduler)
+        yield from self._alerts.update(IDLE_KEY, idle, raise_after=sustained)
         for cpu in readable:
             depth = cpu.local_dsq_nr
             if depth is None:
@@ -198,6 +190,47 @@ class Monitor:
                 )
                 alert = AlertRaised(key=key, kind="local-dsq", severity="warning", text=text, cpu=cpu.cpu)
             yield from self._alerts.update(key, alert, raise_after=sustained)
+
+    def _note_scheduler(self, scheduler: SchedulerSample) -> None:
+        identity = (scheduler.name, scheduler.enable_seq)
+        if identity != self._scheduler_since[0]:
+            self._scheduler_since = (identity, self._guest_up_ns)
+
+    def _lasting(self, uneven: AlertRaised | None) -> AlertRaised | None:
+        """Keep back what has not lasted, or follows on a change of the scheduler."""
+        settle_ns = int(self._limits.settle_ms * 1_000_000)
+        if uneven is None or self._guest_up_ns - self._scheduler_since[1] < settle_ns:
+            self._uneven_since_ns = None
+            return None
+        if self._uneven_since_ns is None:
+            self._uneven_since_ns = self._guest_up_ns
+        return uneven if self._guest_up_ns - self._uneven_since_ns >= settle_ns else None
+
+    def _waits(self, scheduler: SchedulerSample, share: float | None = None) -> RunnableTask | None:
+        """Return the task that has waited for long enough to matter, if there is one."""
+        oldest, timeout_ms = scheduler.oldest_runnable, scheduler.watchdog_timeout_ms
+        if scheduler.unreadable is not None or oldest is None or not timeout_ms:
+            return None
+        least = self._limits.waiting if share is None else share
+        return oldest if oldest.age_ms >= least * timeout_ms else None
+
+    def _idle_beside(self, scheduler: SchedulerSample) -> AlertRaised | None:
+        waits = self._waits(scheduler, self._limits.idle_beside)
+        # No other CPU takes tasks from a local DSQ.
+        if waits is None or not waits.idle_cpus or (waits.dsq or "").startswith("local"):
+            return None
+        cpus = ", ".join(str(cpu) for cpu in waits.idle_cpus)
+        who = runnable_for(waits.comm, waits.pid, waits.age_ms)
+        place = "in no DSQ" if waits.dsq is None else f"in DSQ {waits.dsq}"
+        text = f"cpu {cpus} idle while {who} {place}, which it may run"
+        return AlertRaised(
+            key=IDLE_KEY,
+            kind="imbalance",
+            severity="warning",
+            text=text,
+            cpu=waits.idle_cpus[0],
+            pid=waits.pid,
+        )
 
     def _imbalance(self, cpus: Iterable[CpuSample]) -> AlertRaised | None:
         counts = {cpu.cpu: cpu.nr_running for cpu in cpus if cpu.nr_running is not None}
@@ -232,8 +265,12 @@ class Monitor:
             if rate is None and scheduler.name is not None:
                 continue
             alert = None
-            if rate is not None and rate > limit:
-                text = f"SCX_EV_{counter} {rate:.0f} /s (more than {limit:.0f})"
+            waits = self._waits(scheduler)
+            if rate is not None and rate > limit and (key != KEEP_LAST_KEY or waits is not None):
+                beside = (
+                    "" if waits is None else f" while {runnable_for(waits.comm, waits.pid, waits.age_ms)}"
+                )
+                text = f"SCX_EV_{counter} {rate:.0f} /s (more than {limit:.0f}){beside}"
                 alert = AlertRaised(key=key, kind="event-rate", severity="warning", text=text)
             yield from self._alerts.update(key, alert, raise_after=limits.sustained)
 
@@ -281,7 +318,7 @@ class Monitor:
 
     def _judge(self, unusable: str) -> Iterator[Event]:
         standing = self._alerts.standing
-        reasons = tuple(alert.text for alert in standing.values())
+        reasons = tuple(alert.text for alert in sorted(standing.values(), key=_urgency))
         if self._judged < 2 or self._bad_in_a_row >= self._limits.sustained:
             verdict: Verdict = "inconclusive"
             reasons = (unusable or "too few samples yet",)
@@ -300,3 +337,11 @@ class Monitor:
             self._said = said
             self.verdict = verdict
             yield HealthChanged(verdict=verdict, reasons=reasons)
+
+
+_ENDS_THE_RUN = {"runnable-age": 0, "stall": 1}
+
+
+def _urgency(alert: AlertRaised) -> tuple[bool, int]:
+    """Order alerts by what ends the run first: errors, of these the task that the watchdog will find."""
+    return alert.severity != "error", _ENDS_THE_RUN.get(alert.kind, 2)

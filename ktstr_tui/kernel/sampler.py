@@ -66,7 +66,7 @@ class SampleReader:
         cpus = tuple(
             self._cpu(space, cpu, online, attempts, vcpu_times.get(cpu)) for cpu in range(view.nr_cpus)
         )
-        scheduler = self._scheduler(space, attempts)
+        scheduler = self._scheduler(space, attempts, sum(1 << cpu.cpu for cpu in cpus if cpu.idle))
         clocks = [cpu.rq_clock_ns for cpu in cpus if cpu.rq_clock_ns is not None]
         read_us = (time.perf_counter() - start) * 1e6
         self._count(attempts, read_us)
@@ -107,16 +107,16 @@ class SampleReader:
             return CpuSample(cpu=cpu, vcpu_cpu_time_ns=time_ns, unreadable=torn.message)
         return found if time_ns is None else msgspec.structs.replace(found, vcpu_cpu_time_ns=time_ns)
 
-    def _scheduler(self, space: AddressSpace, attempts: Attempts) -> SchedulerSample:
+    def _scheduler(self, space: AddressSpace, attempts: Attempts, idle: int) -> SchedulerSample:
         scx = self._view.scx
         if scx is None:
             return SchedulerSample(unreadable=self._view.scx_missing)
         try:
-            return attempts.run(lambda: self._one_scheduler(scx, space))
+            return attempts.run(lambda: self._one_scheduler(scx, space, idle))
         except Torn as torn:
             return SchedulerSample(unreadable=torn.message)
 
-    def _one_scheduler(self, scx: Scx, space: AddressSpace) -> SchedulerSample:
+    def _one_scheduler(self, scx: Scx, space: AddressSpace, idle: int) -> SchedulerSample:
         """One try at the scheduler; ``scx_root`` must be the same before and after."""
         sched = scx.root(space)
         state, seq = scx.state(space), scx.enable_seq(space)
@@ -124,7 +124,7 @@ class SampleReader:
             return SchedulerSample(state=state, enable_seq=seq)
         found = scx.read(space, sched)
         builtin = self._view.builtin_dsqs(sched)
-        oldest, waiting = self._oldest(space, builtin)
+        oldest, waiting = self._oldest(space, builtin, idle)
         dsqs, cut = self._dsqs(space, sched, builtin)
         sample = SchedulerSample(
             name=found.name,
@@ -144,7 +144,9 @@ class SampleReader:
             raise Torn("the scheduler was replaced while it was read")
         return sample
 
-    def _oldest(self, space: AddressSpace, builtin: BuiltinDsqs) -> tuple[RunnableTask | None, int]:
+    def _oldest(
+        self, space: AddressSpace, builtin: BuiltinDsqs, idle: int
+    ) -> tuple[RunnableTask | None, int]:
         view = self._view
         waiting: list[Runnable] = []
         for cpu in range(view.nr_cpus):
@@ -155,10 +157,20 @@ class SampleReader:
             return None, len(waiting)
         age, task = max(aged, key=lambda pair: pair[0])
         label, _ = view.dsqs.name(space, task.dsq, builtin)
-        return (
-            RunnableTask(pid=task.pid, comm=task.comm, age_ms=age, cpu=task.cpu, dsq=label),
-            len(waiting),
+        found = RunnableTask(
+            pid=task.pid,
+            comm=task.comm,
+            age_ms=age,
+            cpu=task.cpu,
+            dsq=label,
+            idle_cpus=self._idle_for(space, task, idle),
         )
+        return found, len(waiting)
+
+    def _idle_for(self, space: AddressSpace, task: Runnable, idle: int) -> tuple[int, ...]:
+        """Return the idle CPUs of a mask that a task may use."""
+        usable = idle & self._view.tasks.allowed_of(space, task.address) if idle else 0
+        return tuple(cpu for cpu in range(self._view.nr_cpus) if usable >> cpu & 1)
 
     def _dsqs(
         self, space: AddressSpace, sched: int, builtin: BuiltinDsqs

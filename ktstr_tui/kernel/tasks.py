@@ -158,6 +158,11 @@ class Tasks:
         """Read the bit mask behind ``cpus_ptr``."""
         return int.from_bytes(space.read(pointer, (self._cpus.count + 63) // 64 * 8), "little")
 
+    def allowed_of(self, space: AddressSpace, task: int) -> int:
+        """Read the bit mask of the CPUs that a task may use; 0 where this kernel has no ``cpus_ptr``."""
+        offset = self.full.find_offset("cpus_ptr")
+        return 0 if offset is None else self.cpus_allowed(space, space.u64(task + offset))
+
     def report(self, row: dict[str, Any], mask: int, cpu: int) -> TaskReport:
         """Make the report of a task from its own struct; the caller adds age, queue, neighbours and stack.
 

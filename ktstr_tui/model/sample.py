@@ -46,6 +46,8 @@ class RunnableTask(msgspec.Struct, frozen=True, kw_only=True):
     """The runqueue on whose ``runnable_list`` it is."""
     dsq: str | None = None
     """Where it is queued: ``0x7``, ``local cpu 1``, ``bypass cpu 0``, ``global node 0``; None when in no DSQ."""
+    idle_cpus: tuple[int, ...] = ()
+    """CPUs that were idle at this look and that the task may use."""
 
 
 class DsqSample(msgspec.Struct, frozen=True, kw_only=True):

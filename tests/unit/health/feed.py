@@ -4,11 +4,14 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from ktstr_tui.health.monitor import Monitor
+from ktstr_tui.health.thresholds import Thresholds
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HealthChanged
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
 
 MS = 1_000_000
 PERIOD_NS = 100 * MS
+AT_ONCE = Thresholds(stall_cpu_ms=0, settle_ms=0)
+"""The ten ticks of host CPU time alone, and no time for queues to settle."""
 _E = TypeVar("_E")
 
 
@@ -58,10 +61,10 @@ def loaded(
 
 
 class Feed:
-    """Feeds a monitor at 10 Hz and keeps what it says."""
+    """Feeds a monitor at 10 Hz and keeps what it says; at once, unless the thresholds say otherwise."""
 
-    def __init__(self, hz: int = 250) -> None:
-        self.monitor = Monitor(hz)
+    def __init__(self, hz: int = 250, thresholds: Thresholds = AT_ONCE) -> None:
+        self.monitor = Monitor(hz, thresholds)
         self.now_ns = 0
         self.events: list[Event] = []
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktstr_tui.health.alerts import Alerts
-from ktstr_tui.health.monitor import Monitor, Thresholds
+from ktstr_tui.health.monitor import Monitor
+from ktstr_tui.health.thresholds import Thresholds
 from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.model.events import AlertRaised, HealthChanged
 from ktstr_tui.model.sample import CpuSample
@@ -190,7 +191,7 @@ def test_without_host_cpu_times_stalls_cannot_be_judged() -> None:
 
 
 def test_thresholds_can_be_set() -> None:
-    monitor = Monitor(thresholds=Thresholds(imbalance=1.5, sustained=1))
+    monitor = Monitor(thresholds=Thresholds(imbalance=1.5, sustained=1, settle_ms=0))
     events = monitor.observe(sample(cpu(0, nr=2), cpu(1, nr=1)), 1)
     assert [event.key for event in events if isinstance(event, AlertRaised)] == ["imbalance"]
 
