@@ -79,6 +79,7 @@ def _captured(tag: str, state: RunState) -> cmd.Captured:
     return cmd.Captured(
         tag=tag,
         path=entry.path,
+        unsaved=entry.unsaved,
         tasks=len(report.tasks),
         pause_us=report.pause.total_us if report.pause else None,
         step=report.step,

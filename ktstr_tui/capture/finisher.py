@@ -19,7 +19,7 @@ from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.job import Job, Label
 from ktstr_tui.capture.report.degraded import degraded_report
 from ktstr_tui.capture.report.pairs import Departure, Pairs
-from ktstr_tui.capture.stop.seams import Store
+from ktstr_tui.capture.stop.seams import Saved, Store
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event
 from ktstr_tui.model.report import (
@@ -139,9 +139,9 @@ class Finisher:
         report = await self._report(job)
         self._placeholders += report.is_placeholder
         degraded = degraded_report(job)
-        path = await self._save(job.label.number, report, degraded)
+        saved = await self._save(job.label.number, report, degraded)
         self._keep(job, report)
-        self._emit(CaptureTaken(report=report, path=path, degraded=degraded))
+        self._emit(CaptureTaken(report=report, path=saved.path, unsaved=saved.problem, degraded=degraded))
         if job.label.exit_kind is not None:
             self._alert(report, job.label)
         self._finished += 1
@@ -153,13 +153,13 @@ class Finisher:
             job.answer.done.set()
         self._pairs.finished(job.label, report, degraded)
 
-    async def _save(self, number: int, report: CaptureReport, degraded: DegradedReport | None) -> str:
+    async def _save(self, number: int, report: CaptureReport, degraded: DegradedReport | None) -> Saved:
         if self._store is None:
-            return ""
-        path = "" if degraded is None else await self._store.save(number, degraded)
+            return Saved()
+        saved = Saved() if degraded is None else await self._store.save(number, degraded)
         if degraded is not None and report.is_placeholder:
             # It holds all that the placeholder does.
-            return path
+            return saved
         return await self._store.save(number, report)
 
     async def _report(self, job: Job) -> CaptureReport:

@@ -10,6 +10,7 @@ import msgspec
 
 from ktstr_tui.cli.attach import find_run
 from ktstr_tui.model.commands import Capture, Captured, End, Freeze, Request, Thaw
+from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json
@@ -34,7 +35,8 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
     """Stop the guest for an instant and print its state.
 
     Raises:
-        KtstrError: The command failed, or the guest was stopped but could not be read.
+        KtstrError: The command failed, the guest was stopped but could not be read, or the capture could not be
+            saved; then it is printed all the same.
     """
     from ktstr_tui.link.viewer import Viewer
 
@@ -49,12 +51,29 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
 
     captured, report = asyncio.run(ask(find_run(run_name)))
     if as_json:
-        print_json({"report": msgspec.to_builtins(report), "path": captured.path, "tag": captured.tag})
+        print_json(
+            {"report": msgspec.to_builtins(report), "path": captured.path or None, "tag": captured.tag}
+        )
+        _require_saved(captured)
         return
     paused = "unknown" if captured.pause_us is None else f"{captured.pause_us / 1000:.1f} ms"
     print(f"{captured.tag}: {counted(captured.tasks, 'runnable task')}, paused {paused}")
-    if captured.path:
-        print(captured.path)
+    _require_saved(captured)
+    print(captured.path)
+
+
+def _require_saved(captured: Captured) -> None:
+    """Return when there is a file of the capture.
+
+    Raises:
+        HostError: There is none.
+    """
+    if not captured.path:
+        why = captured.unsaved or "the run does not say why"
+        raise HostError(
+            f"capture {captured.tag} was taken but not saved: {why}",
+            "free some space on the run's host; ktstr-tui capture --json prints a capture whole",
+        )
 
 
 def freeze_command(run_name: str | None, as_json: bool) -> None:

@@ -147,6 +147,8 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     path: str
     """The JSON file on the backend's host; empty when it was not saved."""
+    unsaved: str = ""
+    """Why it was not saved."""
     tasks: int
     """Runnable tasks in it."""
     pause_us: float | None

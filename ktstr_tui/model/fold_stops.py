@@ -96,7 +96,9 @@ def _thawed(state: RunState, event: ev.Thawed) -> None:
 def _capture(state: RunState, event: ev.CaptureTaken) -> None:
     report = event.report
     state.captures[:] = [kept for kept in state.captures if kept.report.tag != report.tag]
-    entry = CaptureState(report=report, path=event.path, seq=event.seq, degraded=event.degraded)
+    entry = CaptureState(
+        report=report, path=event.path, unsaved=event.unsaved, seq=event.seq, degraded=event.degraded
+    )
     push(state, "captures", state.captures, entry, MAX_CAPTURES)
     if report.pause is not None:
         state.last_pause = report.pause

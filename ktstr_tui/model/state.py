@@ -104,6 +104,8 @@ class CaptureState(msgspec.Struct, frozen=True, kw_only=True):
 
     report: CaptureReport
     path: str = ""
+    unsaved: str = ""
+    """Why there is no file, when there was to be one."""
     seq: int = 0
     degraded: DegradedReport | None = None
     """What is known of the stop when not every vCPU was heard."""

@@ -1,12 +1,13 @@
 """Kernel operations: reads and writes of the guest's kernel memory, hot or cold.
 
-compile, in a thread ─▶ locate and check all ─▶ change one after the other, each located again ─▶ write it down
+compile, locate and check all, in a thread ─▶ record the intent ─▶ change one after the other, each located and
+checked again ─▶ record the result
 
 *Hot* leaves the guest running: what is read may change while it is read, and a write is one atomic instruction
 when it has four or eight aligned bytes. *Cold* does the same inside a rendezvous of the coordinator, where nothing
-moves. Either way nothing is changed unless every entry passed every check, and no write is made that cannot be
-written down (see `audit`). What was there before a write is what the write itself replaced, and what is there
-after it is read through the mapping that everybody else looks through.
+moves. Either way nothing is changed unless every entry passed every check, and before that the intent is on disk,
+or the write is refused (see `audit`). What was there before a write is what the write itself replaced, and what is
+there after it is read through the mapping that everybody else looks through.
 
 A write that was carried out is always audited, even when whoever asked for it is cancelled in the middle.
 """
@@ -27,7 +28,7 @@ from ktstr_tui.kernel.targets import Targets
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.write import WriteRefused
 from ktstr_tui.model.budget import HitBudget
-from ktstr_tui.model.errors import GuestError, KtstrError
+from ktstr_tui.model.errors import GuestError, HostError, KtstrError
 from ktstr_tui.model.events import Event, KernelOpDone, Logged
 from ktstr_tui.ops.audit import AuditStatistics, AuditTrail
 from ktstr_tui.ops.compile import MAX_WRITE_BYTES, check_sizes, compile_places
@@ -109,7 +110,7 @@ class KernelOps:
         # From here to the audit in one piece. It ends when the guest is gone, and stops are bounded in time.
         with trio.CancelScope(shield=True):
             try:
-                await self._carry_out(result, reply_bytes, suggest)
+                await self._carry_out(result, who, reply_bytes, suggest)
             except KtstrError as error:
                 result.error = error
             except (LookupError, ValueError, TypeError, OverflowError) as error:
@@ -134,7 +135,7 @@ class KernelOps:
 
     # -- the way of an operation -----------------------------------------------------------------------
 
-    async def _carry_out(self, result: OpResult, reply_bytes: int, suggest: bool) -> None:
+    async def _carry_out(self, result: OpResult, who: str, reply_bytes: int, suggest: bool) -> None:
         op, writing = result.op, result.op.direction == "write"
         if writing and self._writable is None:
             raise WriteRefused(_NO_WRITES, "start it with: ktstr-tui run --allow-writes")
@@ -143,12 +144,12 @@ class KernelOps:
         memory, targets = self._open(self._typed.view)
 
         def prepare() -> None:
-            if writing:
-                self._audit.require()
-            if writing:
-                memory.prepare_writes()
             result.places = compile_places(targets, op, suggest=suggest)
             check_sizes(result.places, writing=writing, reply_bytes=reply_bytes)
+            if writing:
+                memory.prepare_writes()
+                memory.check_writes(result)
+                result.intent = self._audit.intend(who, result.intended(), _wall_time())
 
         await trio.to_thread.run_sync(prepare, limiter=self._one)
 
@@ -174,7 +175,7 @@ class KernelOps:
             self._refused[f"{op.direction}: {type(result.error).__name__}"] += 1
         if op.direction == "read":
             return
-        if not result.changed and not result.success and not self._budget.spend(self._clock()):
+        if result.intent is None and not self._budget.spend(self._clock()):
             self._untold += 1
             return
         event = KernelOpDone(
@@ -188,14 +189,25 @@ class KernelOps:
             mono_ns=self._clock(),
         )
         self._emit(event)
-        wall = datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")
-        problem = await trio.to_thread.run_sync(self._audit.append, event, wall, limiter=self._one)
-        if problem is not None:
-            text = f"the audit log {self._audit.path} is not writable: {problem}"
-            self._emit(Logged(severity="error", source="write", text=text))
+        problem = await trio.to_thread.run_sync(
+            self._audit.append, event, _wall_time(), result.intent, limiter=self._one
+        )
+        if problem is None:
+            return
+        text = f"the audit log {self._audit.path} is not writable: {problem}"
+        self._emit(Logged(severity="error", source="write", text=text))
+        if result.changed:
+            result.error = HostError(
+                f"memory was written, but {text}; the intent is recorded, the result follows when there is room",
+                "free some space; no further write is accepted before that",
+            )
 
     def _open(self, view: KernelView) -> tuple[OpMemory, Targets]:
         if self._opened is None:
             targets = Targets(view.btf, view.symbols, view.expressions, view.space)
             self._opened = OpMemory(view, self._writable), targets
         return self._opened
+
+
+def _wall_time() -> str:
+    return datetime.now(UTC).astimezone().isoformat(timespec="milliseconds")

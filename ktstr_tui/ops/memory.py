@@ -1,6 +1,6 @@
 """A kernel operation in the guest's memory: locate, check, change, and look again.
 
-check all ─▶ for each entry: locate and check again ─▶ write ─▶ read, and locate once more
+check all ─▶ record the intent ─▶ check all ─▶ for each entry: locate and check ─▶ write ─▶ read, and locate once more
 
 A guest that runs may move a target between any two of these steps: its task may end, its page may be mapped elsewhere.
 So each entry is located again right before its write, and again after it; a write that hit something else meanwhile
@@ -41,6 +41,16 @@ class OpMemory:
         """
         if self._guard is None:
             self._guard = WriteGuard(self._view.symbols, self._view.space)
+
+    def check_writes(self, result: OpResult) -> None:
+        """Locate and check all entries of a write, after `prepare_writes`, and change nothing.
+
+        Raises:
+            KtstrError: An entry must not be written.
+        """
+        space = self._view.fresh_space()
+        for place in result.places:
+            self._aim(place, space, hot=result.op.mode == "hot")
 
     def carry_out(self, result: OpResult) -> None:
         """Read or write all entries; a write, after `prepare_writes`, only when every entry passed every check.

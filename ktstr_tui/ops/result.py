@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ktstr_tui.kernel.targets import Target, Where
-from ktstr_tui.model.errors import GuestError, KtstrError
+from ktstr_tui.model.errors import GuestError, HostError, KtstrError
 from ktstr_tui.model.events import KernelOpPlace
 from ktstr_tui.model.report import Pause
 from ktstr_tui.wire import kernel_ops as wire
@@ -41,6 +41,15 @@ class Located:
             comm=self.where.comm if self.where else None,
         )
 
+    def intended(self) -> dict[str, object]:
+        """For the record of what is about to be written."""
+        return {
+            "target": self.target.text,
+            "address": self.where.address if self.where else None,
+            "size_bytes": self.size_bytes,
+            "or_bits" if isinstance(self.asked, wire.OrU32) else "value": _number(self.data),
+        }
+
     def value(self) -> wire.Value:
         """What was read, in the form that was asked for."""
         data = self.before or b""
@@ -62,6 +71,8 @@ class OpResult:
     places: list[Located] = field(default_factory=list)
     error: KtstrError | None = None
     pause: Pause | None = None
+    intent: int | None = None
+    """Of a write, the number of its intent in the audit; None when it did not come to that."""
 
     @property
     def success(self) -> bool:
@@ -87,14 +98,22 @@ class OpResult:
             return tuple(place.told() for place in self.places)
         return tuple(KernelOpPlace(target=describe(entry.target)) for entry in self.op.entries)
 
+    def intended(self) -> list[dict[str, object]]:
+        """The entries of a write that was checked, as they will be written."""
+        return [place.intended() for place in self.places]
+
     def raise_for_error(self) -> None:
-        """Return when all entries were carried out.
+        """Return when all entries were carried out and, if they changed anything, recorded.
 
         Raises:
-            KtstrError: They were not; a write that was carried out in part is the guest's fault.
+            KtstrError: They were not; a write that was carried out in part is the guest's fault, one that could
+                not be recorded the host's.
         """
+        if self.error is not None and self.changed:
+            kind = HostError if isinstance(self.error, HostError) else GuestError
+            raise kind(self.reason, self.error.hint)
         if self.error is not None:
-            raise GuestError(self.reason, self.error.hint) if self.changed else self.error
+            raise self.error
 
     def reply(self, request_id: int) -> wire.KernelOpReply:
         """For the guest."""

@@ -31,7 +31,9 @@ def test_op_reads_and_writes_from_the_command_line(tmp_path: Path) -> None:
         call("end", run.name, env=run.env)
         _, summary, _ = run.end()
         lines = (Path(summary["data_dir"]) / "kernel-ops.jsonl").read_text().splitlines()
-        assert [json.loads(line)["ok"] for line in lines] == [True, True, False]
+        told = [json.loads(line) for line in lines]
+        assert [line["ok"] for line in told if line["what"] != "intent"] == [True, True, False]
+        assert [line["number"] for line in told if line["what"] == "intent"] == [1, 2]
 
 
 def test_op_write_is_refused_where_the_run_does_not_allow_it(tmp_path: Path) -> None:

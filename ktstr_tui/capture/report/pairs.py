@@ -198,7 +198,7 @@ class Pairs:
             except Exception as error:
                 text = f"the captures of {dual.tag} cannot be compared: {type(error).__name__}: {error}"
                 self._emit(Logged(severity="error", source="captures", text=text))
-        path = await self._store.save(number, dual)
+        path = (await self._store.save(number, dual)).path
         if path:
             self.saved += 1
             self._emit(

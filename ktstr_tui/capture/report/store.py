@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from ktstr_tui.capture.stop.seams import Saved
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import SCHEMA_DEGRADED, SCHEMA_DUAL, AnyReport, DegradedReport, DualReport
@@ -109,12 +110,12 @@ class CaptureStore:
         self._saved = self._saved_bytes = 0
         self._drops: dict[str, int] = {}
 
-    async def save(self, number: int, report: AnyReport) -> str:
+    async def save(self, number: int, report: AnyReport) -> Saved:
         """Save one report, readable by its owner only.
 
         Returns:
-            The path; empty when it could not be saved, which is counted, and reported in an event and on
-            standard error.
+            The path, or why it could not be saved; that is also counted, and reported in an event and on standard
+            error.
         """
         path = self._directory / file_name(number, report.tag, kind_of(report))
         try:
@@ -125,10 +126,10 @@ class CaptureStore:
             text = f"{summary_of(report)}: could not be saved as {path}: {error}"
             self._emit(Logged(severity="error", source="captures", text=text))
             await trio.to_thread.run_sync(self._tell, text, report)
-            return ""
+            return Saved(problem=f"{path}: {reason}")
         self._saved += 1
         self._saved_bytes += size
-        return str(path)
+        return Saved(path=str(path))
 
     def _tell(self, text: str, report: AnyReport) -> None:
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
@@ -81,9 +83,18 @@ class Collect(Protocol):
         ...
 
 
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a report on its way to a file."""
+
+    path: str = ""
+    """Of the file; empty when there is none."""
+    problem: str = ""
+    """Why there is none, when it was to be saved."""
+
+
 class Store(Protocol):
     """Where reports are saved."""
 
-    async def save(self, number: int, report: AnyReport) -> str:
-        """Save; returns the path, or an empty string when that failed. Does not raise."""
+    async def save(self, number: int, report: AnyReport) -> Saved:
+        """Save a report. Does not raise."""
         ...

@@ -14,6 +14,7 @@ from ktstr_tui.capture.coordinator import Coordinator, Copiers, FreezeState, Kee
 from ktstr_tui.capture.report.store import file_name, kind_of
 from ktstr_tui.capture.stamp import NO_EARLY, EarlyRecords
 from ktstr_tui.capture.stop.rendezvous import FrozenLog
+from ktstr_tui.capture.stop.seams import Saved as SaveResult
 from ktstr_tui.capture.stop.seams import Store
 from ktstr_tui.capture.watch.watch_spec import CopyWriter
 from ktstr_tui.capture.watch.writer import copy_writer
@@ -48,10 +49,10 @@ class Saved:
     def __init__(self) -> None:
         self.reports: list[tuple[int, AnyReport]] = []
 
-    async def save(self, number: int, report: AnyReport) -> str:
+    async def save(self, number: int, report: AnyReport) -> SaveResult:
         await trio.lowlevel.checkpoint()
         self.reports.append((number, report))
-        return f"/captures/{file_name(number, report.tag, kind_of(report))}"
+        return SaveResult(path=f"/captures/{file_name(number, report.tag, kind_of(report))}")
 
 
 class Stalling:

@@ -14,6 +14,7 @@ from ktstr_tui.capture.job import Label
 from ktstr_tui.capture.report import pairs
 from ktstr_tui.capture.report.pairs import MAX_WAITING, Departure, Pairs
 from ktstr_tui.capture.stamp import EarlyRecord, Stamp
+from ktstr_tui.capture.stop.seams import Saved as SaveResult
 from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import root_cause
 from ktstr_tui.model.events import CaptureTaken, DualSaved, Event, Logged
@@ -283,8 +284,8 @@ async def test_too_many_at_once_are_counted_and_told(autojump_clock: MockClock) 
 
 async def test_a_file_that_cannot_be_written_is_no_event(autojump_clock: MockClock) -> None:
     class Full(Saved):
-        async def save(self, number: int, report: object) -> str:
-            return ""
+        async def save(self, number: int, report: object) -> SaveResult:
+            return SaveResult(problem="full")
 
     events: list[Event] = []
     it = Pairs(events.append, Full())

@@ -37,7 +37,7 @@ def names(directory: Path) -> list[str]:
 async def test_a_report_is_saved_for_its_owner_only_and_reads_back(tmp_path: Path) -> None:
     events: list[Event] = []
     store = CaptureStore(tmp_path / "captures", events.append)
-    path = Path(await store.save(7, report()))
+    path = Path((await store.save(7, report())).path)
     assert path == tmp_path / "captures" / "007-error-001.json"
     text, mode = look(path)
     assert mode == 0o600
@@ -52,7 +52,9 @@ async def test_a_full_disk_is_an_event_and_a_drop(tmp_path: Path, monkeypatch: p
     events: list[Event] = []
     store = CaptureStore(tmp_path, events.append)
     monkeypatch.setattr(os, "fsync", full_disk)
-    assert await store.save(1, report()) == ""
+    failed = await store.save(1, report())
+    assert failed.path == ""
+    assert failed.problem == f"{tmp_path / '001-error-001.json'}: No space left on device"
     assert names(tmp_path) == []
     assert store.statistics().drops == {"No space left on device": 1}
     (event,) = events
@@ -60,7 +62,7 @@ async def test_a_full_disk_is_an_event_and_a_drop(tmp_path: Path, monkeypatch: p
     assert event.severity == "error"
     assert "No space left on device" in event.text
     monkeypatch.undo()
-    assert await store.save(2, report()) != ""
+    assert (await store.save(2, report())).path
     assert store.statistics().saved == 1
 
 
@@ -68,7 +70,7 @@ async def test_a_directory_that_cannot_be_made_is_an_event(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     events: list[Event] = []
     store = CaptureStore(tmp_path / "file" / "captures", events.append)
-    assert await store.save(1, report()) == ""
+    assert (await store.save(1, report())).path == ""
     assert len(events) == 1
 
 
@@ -81,7 +83,7 @@ async def test_what_cannot_be_saved_is_told_on_standard_error(
 ) -> None:
     store = CaptureStore(tmp_path, lambda event: None)
     monkeypatch.setattr(os, "fsync", full_disk)
-    assert await store.save(1, msgspec.structs.replace(report(), trigger_detail="\x1b[31mred")) == ""
+    assert (await store.save(1, msgspec.structs.replace(report(), trigger_detail="\x1b[31mred"))).path == ""
     summary, _, rest = capfd.readouterr().err.partition("\n")
     assert summary.startswith(
         "capture error-001 (error, exit_kind None): 0 runnable tasks: could not be saved as "
@@ -98,7 +100,7 @@ async def test_of_a_long_report_only_the_beginning_is(
     store = CaptureStore(tmp_path, lambda event: None, told.append)
     monkeypatch.setattr(os, "fsync", full_disk)
     long = msgspec.structs.replace(report(), dmesg_tail=("x" * 99,) * 1000)
-    assert await store.save(1, long) == ""
+    assert (await store.save(1, long)).path == ""
     (text,) = told
     _, _, rest = text.partition(b"\n")
     whole = msgspec.json.format(msgspec.json.encode(long), indent=2) + b"\n"
@@ -139,7 +141,7 @@ async def test_each_kind_of_report_has_a_name_of_its_own(tmp_path: Path) -> None
         DualReport(tag="t", outcome="both", early=report("e"), late=report("t")),
         DualReport(tag="t", outcome="early-pre-late-degraded", early=report("e"), late=degraded),
     ]
-    paths = [Path(await store.save(4, kind)) for kind in kinds]
+    paths = [Path((await store.save(4, kind)).path) for kind in kinds]
     assert [path.name for path in paths] == [
         "004-t.json",
         "004-t.degraded.json",

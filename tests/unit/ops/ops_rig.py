@@ -61,6 +61,10 @@ class Ops:
         return self.rig.of(KernelOpDone)
 
     def lines(self) -> list[dict[str, Any]]:
+        """What became of writes, and of the wish for them."""
+        return [line for line in self.trail_lines() if line["what"] != "intent"]
+
+    def trail_lines(self) -> list[dict[str, Any]]:
         text = self.trail.path.read_bytes() if self.trail.path.exists() else b""
         return [msgspec.json.decode(line) for line in text.splitlines()]
 

@@ -62,9 +62,10 @@ async def test_a_write_lands_and_is_told_and_written_down(open_ops: OpenOps, col
         told = {
             name: value for name, value in msgspec.to_builtins(event).items() if name not in ("type", "seq")
         }
-        assert line == msgspec.json.decode(msgspec.json.encode({"wall": line["wall"]} | told))
+        head = {"wall": line["wall"], "what": "result", "number": 1}
+        assert line == msgspec.json.decode(msgspec.json.encode(head | told))
         assert ops.trail.path.stat().st_mode & 0o777 == 0o600
-        assert (ops.ops.statistics().writes, ops.ops.statistics().audit.lines) == (1, 1)
+        assert (ops.ops.statistics().writes, ops.ops.statistics().audit.lines) == (1, 2)
 
 
 async def test_a_cold_write_happens_while_the_guest_stands(open_ops: OpenOps) -> None:
