@@ -6,8 +6,10 @@ import asyncio
 from pathlib import Path
 
 from ktstr_tui.cli.attach import find_run
-from ktstr_tui.model.outputs import CaptureLine, Status, StatusCpu, StatusScheduler
+from ktstr_tui.model.fold_run import PHASE_WORDS
+from ktstr_tui.model.outputs import CaptureLine, Status, StatusCpu, StatusScheduler, StatusWorker
 from ktstr_tui.model.text import printable, runnable_for
+from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.output import print_json
 
 
@@ -38,19 +40,24 @@ def status_lines(status: Status) -> list[str]:
     uptime = f"{status['uptime_ms'] / 1000:.0f} s" if status["uptime_ms"] is not None else "unknown"
     frozen = f", frozen: {status['frozen']}" if status["frozen"] else ""
     why = f" ({'; '.join(status['verdict_reasons'])})" if status["verdict_reasons"] else ""
+    reason = f": {status['lifecycle_reason']}" if status["lifecycle_reason"] else ""
     lines = [
         f"run        {status['name']}, {status['phase']}, up {uptime}{frozen}",
         f"kernel     {status['kernel']} on {status['accelerator']}, {status['topology']}",
         f"scenario   {status['scenario']}, step {status['step'] or 'none'}",
+        *([f"guest      {PHASE_WORDS[status['lifecycle']]}{reason}"] if status["lifecycle"] else []),
         f"verdict    {status['verdict']}{why}",
         _scheduler_line(status["scheduler"]),
     ]
     lines += [f"alert      {alert['severity']}: {alert['text']}" for alert in status["alerts"]]
     lines += [_cpu_line(cpu) for cpu in status["cpus"]]
+    lines += [_worker_line(worker) for worker in status["workers"]]
     lines += [_capture_line(capture) for capture in status["captures"]]
     frames, drops = status["frames"], {place: count for place, count in status["drops"].items() if count}
-    lost = ", ".join(f"{place} {count}" for place, count in sorted(drops.items())) or "none"
-    lines += [f"frames     {frames['received']}, {frames['crc_bad']} with a bad CRC", f"drops      {lost}"]
+    lines.append(f"frames     {frames['received']}, {frames['crc_bad']} with a bad CRC")
+    lines += [f"dropped    {count} {drop_words(name)}" for name, count in sorted(drops.items())]
+    if not drops:
+        lines.append("dropped    nothing")
     if status["ended"]:
         lines.append(f"ended      {status['ended']['reason']} (exit code {status['ended']['exit_code']})")
     return lines
@@ -80,6 +87,12 @@ def _cpu_line(cpu: StatusCpu) -> str:
         f"CPU {cpu['cpu']:<4}   nr_run={cpu['nr_running']} scx={cpu['scx_nr_running']} "
         f"local_dsq={cpu['local_dsq_nr']} curr={curr['comm']}[{curr['pid']}] class={curr['class']}"
     )
+
+
+def _worker_line(worker: StatusWorker) -> str:
+    rate = worker["iterations_per_s"]
+    speed = "rate unknown" if rate is None else f"{rate:.0f} iterations/s"
+    return f"worker     {worker['comm']}[{worker['pid']}]: {speed}, {worker['iterations']} in total"
 
 
 def _capture_line(capture: CaptureLine) -> str:

@@ -8,17 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
-
 from ktstr_tui.model.commands import READING_REQUESTS, Command, Reply
 from ktstr_tui.model.errors import KtstrError, UsageError
-
-
-class AuthorityStatistics(msgspec.Struct, frozen=True):
-    """What was asked for so far."""
-
-    allowed: int
-    refused: int
 
 
 class Authority:
@@ -30,7 +21,6 @@ class Authority:
 
     def __init__(self, *, control: bool = True) -> None:
         self._control = control
-        self._allowed = 0
         self._refused = 0
 
     def check(self, command: Command) -> None:
@@ -44,7 +34,6 @@ class Authority:
         except UsageError:
             self._refused += 1
             raise
-        self._allowed += 1
 
     def guard(self, handle: Callable[[Command], Awaitable[Reply]]) -> Callable[[Command], Awaitable[Reply]]:
         """A handler that asks this authority first and turns known errors into replies."""
@@ -61,10 +50,6 @@ class Authority:
     def drops(self) -> dict[str, int]:
         """Return the commands that were refused."""
         return {"commands-refused": self._refused}
-
-    def statistics(self) -> AuthorityStatistics:
-        """Counts so far."""
-        return AuthorityStatistics(self._allowed, self._refused)
 
     @property
     def control(self) -> bool:

@@ -55,8 +55,9 @@ class Alerts:
         if alert is not None and streak >= raise_after:
             yield self._say(key, alert)
         elif alert is None and (clear_at_once or streak >= self._clear_after):
-            del self.standing[key], self._streaks[key]
-            yield AlertCleared(key=key)
+            gone = self.standing.pop(key)
+            del self._streaks[key]
+            yield AlertCleared(key=key, kind=gone.kind)
 
     def _refresh(self, key: str, alert: AlertRaised, standing: AlertRaised) -> Iterator[Event]:
         due = self.now_ns - self._said_ns[key] >= REFRESH_NS

@@ -167,7 +167,7 @@ class Sampler:
         except Exception as error:
             return self._unreadable(f"{type(error).__name__}: {error}")
         if self._failed_in_a_row >= FAILURES_BEFORE_ALERT:
-            self._emit(AlertCleared(key=ALERT_KEY))
+            self._emit(AlertCleared(key=ALERT_KEY, kind="sampler"))
         self._failed_in_a_row = 0
         self._torn += sample.torn
         self._retries += sample.retries

@@ -167,7 +167,7 @@ class StallAlerts:
         """The silence is over."""
         key = (domain, pid)
         if self._own.pop(key, None) is not None:
-            self._emit(ev.AlertCleared(key=alert_key(domain, pid)))
+            self._emit(ev.AlertCleared(key=alert_key(domain, pid), kind="silence"))
         elif key in self._others:
             self._others.discard(key)
             self._tell_others()
@@ -183,4 +183,4 @@ class StallAlerts:
             text = f"{counted(len(self._others), 'more sender')} silent"
             self._emit(ev.AlertRaised(key=MORE_KEY, kind="silence", severity="error", text=text))
         else:
-            self._emit(ev.AlertCleared(key=MORE_KEY))
+            self._emit(ev.AlertCleared(key=MORE_KEY, kind="silence"))

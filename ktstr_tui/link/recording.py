@@ -201,4 +201,4 @@ class Recorder:
             self._stream.emit(AlertRaised(key=ALERT_KEY, kind="recording", severity="error", text=text))
         elif self._failing and wrote and not failure:
             self._failing = False
-            self._stream.emit(AlertCleared(key=ALERT_KEY))
+            self._stream.emit(AlertCleared(key=ALERT_KEY, kind="recording"))

@@ -21,6 +21,18 @@ def status_of(state: RunState) -> Status:
         "topology": info.topology if info else None,
         "scenario": info.scenario if info else None,
         "step": state.step.name if state.step else None,
+        "lifecycle": state.lifecycle,
+        "lifecycle_reason": state.lifecycle_reason,
+        "scenario_elapsed_ms": state.scenario_elapsed_ms,
+        "workers": [
+            {
+                "pid": worker.pid,
+                "comm": worker.comm,
+                "iterations": worker.iterations,
+                "iterations_per_s": state.worker_rates.get(worker.pid),
+            }
+            for worker in state.workers
+        ],
         "uptime_ms": round((state.mono_ns - state.started_mono_ns) / 1e6) if info else None,
         "boot_ms": state.boot_ms,
         "allow_writes": info.allow_writes if info else None,

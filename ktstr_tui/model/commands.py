@@ -157,7 +157,7 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_ms: float | None
 
 
-class Changed(msgspec.Struct, frozen=True, kw_only=True):
+class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to a request that changes something, unless it is that way already."""
 
     changed: bool

@@ -123,6 +123,7 @@ class AlertCleared(_Event, frozen=True, tag="alert-cleared"):
     """The condition of an alert has ended."""
 
     key: str
+    kind: AlertKind
 
 
 class WatchpointChanged(_Event, frozen=True, tag="watchpoint"):

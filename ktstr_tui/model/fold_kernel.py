@@ -70,10 +70,7 @@ def _health(state: RunState, event: ev.HealthChanged) -> None:
     state.verdict = event.verdict
     state.verdict_reasons = event.reasons
     severity: ev.Severity = {"ok": "info", "stalled": "error"}.get(event.verdict, "warning")  # type: ignore[assignment]
-    # What an alert has just told is not told again.
-    told = {line.text for line in state.log[-4:]}
-    news = [reason for reason in event.reasons if printable(reason) not in told]
-    because = f": {'; '.join(news)}" if news else ""
+    because = f": {'; '.join(event.reasons)}" if event.reasons else ""
     log(state, event, severity, "health", event.verdict + because)
 
 
@@ -98,7 +95,7 @@ def _alert(state: RunState, event: ev.AlertRaised) -> None:
 
 def _alert_cleared(state: RunState, event: ev.AlertCleared) -> None:
     gone = state.alerts.pop(event.key, None)
-    if gone is not None and gone.kind != "silence":
+    if gone is not None and event.kind != "silence":  # the events of heartbeats log it already
         log(state, event, "info", "alert", f"cleared: {gone.text}")
 
 

@@ -99,7 +99,15 @@ def _output(state: RunState, event: ev.OutputText) -> None:
 
 
 def _workers(state: RunState, event: ev.WorkersReported) -> None:
+    before = {worker.pid: worker.iterations for worker in state.workers}
+    seconds = (event.mono_ns - state.workers_mono_ns) / 1e9
+    state.worker_rates = {
+        worker.pid: (worker.iterations - before[worker.pid]) / seconds
+        for worker in event.workers
+        if seconds > 0 and worker.iterations >= before.get(worker.pid, worker.iterations + 1)
+    }
     state.workers = event.workers
+    state.workers_mono_ns = event.mono_ns
 
 
 def _logged(state: RunState, event: ev.Logged) -> None:
@@ -107,7 +115,6 @@ def _logged(state: RunState, event: ev.Logged) -> None:
 
 
 def _beat(state: RunState, event: ev.BackendBeat) -> None:
-    state.last_beat_mono_ns = event.mono_ns
     state.samples_missed = event.samples_missed
     state.frozen_total_ms = event.frozen_total_ms
     state.viewers = event.viewers

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 from ktstr_tui.model.events import Severity, Verdict
+from ktstr_tui.model.kinds import GuestPhase
 from ktstr_tui.model.report_files import DualOutcome
 
 
@@ -63,6 +64,15 @@ class StatusCpu(TypedDict):
     scx_nr_running: int | None
     local_dsq_nr: int | None
     unreadable: str | None
+
+
+class StatusWorker(TypedDict):
+    """One worker of the scenario in its newest report; the rate is None until there are two."""
+
+    pid: int
+    comm: str
+    iterations: int
+    iterations_per_s: float | None
 
 
 class StatusSamples(TypedDict):
@@ -145,6 +155,10 @@ class Status(TypedDict):
     topology: str | None
     scenario: str | None
     step: str | None
+    lifecycle: GuestPhase | None
+    lifecycle_reason: str
+    scenario_elapsed_ms: int
+    workers: list[StatusWorker]
     uptime_ms: int | None
     boot_ms: float | None
     allow_writes: bool | None

@@ -185,8 +185,14 @@ class RunState(msgspec.Struct, kw_only=True):
     lifecycle_reason: str = ""
     step: StepState | None = None
     scenario_elapsed_ms: int = 0
+    """On the scenario's own clock, at its newest step or change."""
     total_iterations: int = 0
     workers: tuple[WorkerProgress, ...] = ()
+    """The newest report of the scenario's workers."""
+    worker_rates: dict[int, float] = {}
+    """Iterations per second by pid, between the two newest reports; a worker that is new has none."""
+    workers_mono_ns: int = 0
+    """When they reported."""
 
     cpus: dict[int, CpuState] = {}
     scheduler: SchedulerSample | None = None
@@ -235,7 +241,6 @@ class RunState(msgspec.Struct, kw_only=True):
     frames: FrameCounters = FrameCounters()
     drops: dict[str, int] = {}
     viewers: int = 0
-    last_beat_mono_ns: int = 0
 
     log: list[LogLine] = []
     output: list[LogLine] = []

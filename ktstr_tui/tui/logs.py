@@ -9,6 +9,7 @@ from ktstr_tui.model.state import LogLine, RunState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import Line, clean, fit, wrap
+from ktstr_tui.text.log_lines import without_repeats
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
@@ -51,6 +52,8 @@ class LogPane(LinePane):
         lines: list[LogLine] = list(getattr(state, self.list_name))
         if self.list_name == "output":
             lines += [LogLine(state.mono_ns, "info", stream, text) for stream, text in state.partial.items()]
+        else:
+            lines = list(without_repeats(lines))
         count, forgotten = self._count(state)
         arrived = max(0, count + forgotten - sum(self._last))
         if not self._follow:

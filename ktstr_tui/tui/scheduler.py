@@ -50,6 +50,7 @@ def scheduler_lines(state: RunState, width: int) -> list[Line]:
         *_deadline(state, scheduler, width),
         *_queues(scheduler, width),
         *_counters(scheduler, width),
+        *_workers(state, width),
     ]
 
 
@@ -64,7 +65,7 @@ def _absent(state: RunState, scheduler: SchedulerSample, width: int) -> list[Lin
         lines.append([("enable_seq ", "dim"), (str(scheduler.enable_seq), "")])
     if state.ejections:
         lines.append([("ejections ", "dim"), (str(state.ejections), "bad")])
-    return [*lines, *_looking_back(state, width)]
+    return [*lines, *_workers(state, width), *_looking_back(state, width)]
 
 
 def _looking_back(state: RunState, width: int) -> list[Line]:
@@ -138,6 +139,22 @@ def _queues(scheduler: SchedulerSample, width: int) -> list[Line]:
     if scheduler.dsqs_truncated:
         lines.append([("… more queues (limit reached)", "warn")])
     return [*lines, []]
+
+
+def _workers(state: RunState, width: int) -> list[Line]:
+    """The scenario's workers in their newest report: iterations per second, and in total."""
+    if not state.workers:
+        return []
+    lines: list[Line] = [[], spread([("worker", "head")], [("it/s     total", "head")], width)]
+    for worker in state.workers:
+        rate = state.worker_rates.get(worker.pid)
+        speed = ABSENT if rate is None else words.number(round(rate))
+        right: Line = [
+            (f"{speed:>8}", "" if rate else "dim"),
+            (f"{words.number(worker.iterations):>10}", "dim"),
+        ]
+        lines.append(spread([(cut(words.task(worker.comm, worker.pid), width - 19), "")], right, width))
+    return lines
 
 
 def _counters(scheduler: SchedulerSample, width: int) -> list[Line]:

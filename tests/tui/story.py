@@ -245,7 +245,7 @@ class Story:
         message = f"{who} failed to run for 4.100s"
         change = ev.SchedulerChanged(change="ejected", name="stall", exit_kind=1026, detail=message)
         yield EJECTED_S + 0.05, change
-        yield EJECTED_S + 0.05, ev.AlertCleared(key="runnable-age")
+        yield EJECTED_S + 0.05, ev.AlertCleared(key="runnable-age", kind="runnable-age")
         yield (
             EJECTED_S + 0.06,
             ev.AlertRaised(

@@ -156,7 +156,7 @@ async def test_the_next_scheduler_starts_over(autojump_clock: MockClock) -> None
         await rig.settle()
         rig.engine.write_root(SCHED_B)
         await rig.settle()
-        assert rig.of(AlertCleared) == [AlertCleared(key="ejected")]
+        assert rig.of(AlertCleared) == [AlertCleared(key="ejected", kind="ejected")]
         assert rig.freeze_state() is FreezeState.IDLE
         rig.engine.write_exit(SCHED_B, 1025)
         await rig.settle()

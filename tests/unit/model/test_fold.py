@@ -26,6 +26,7 @@ from ktstr_tui.model.state import (
     MAX_LOG_LINES,
     RunState,
 )
+from ktstr_tui.text.log_lines import without_repeats
 from tests.unit.link.strategies import numbered, streams
 
 INFO = RunInfo(
@@ -196,7 +197,9 @@ def test_alerts_stand_until_cleared() -> None:
     assert state.stalls == 1
     assert state.alerts["cpu 1"].text == "CPU 1 still stalls"
     assert state.alerts["cpu 1"].since_mono_ns == 1_000_000
-    state = folded(first, ev.AlertCleared(key="cpu 1"), ev.AlertCleared(key="unknown"))
+    state = folded(
+        first, ev.AlertCleared(key="cpu 1", kind="stall"), ev.AlertCleared(key="unknown", kind="stall")
+    )
     assert state.alerts == {}
     assert texts(state) == ["CPU 1 stalls", "cleared: CPU 1 stalls"]
 
@@ -299,7 +302,6 @@ def test_counters_replace() -> None:
     assert state.drops == {"publisher: full": 2}
     assert state.workers == (worker,)
     assert (state.samples_missed, state.frozen_total_ms, state.viewers) == (1, 4.0, 2)
-    assert state.last_beat_mono_ns == 4_000_000
 
 
 def test_output_is_cut_into_lines() -> None:
@@ -349,7 +351,35 @@ def test_an_alert_counts_by_its_kind_and_not_by_its_key() -> None:
         ev.AlertRaised(key="stall-like", kind="imbalance", severity="warning", text="not a stall"),
         ev.AlertRaised(key="other", kind="stall", severity="error", text="a stall"),
         ev.AlertRaised(key="sender", kind="silence", severity="error", text="logged as a heartbeat already"),
-        ev.AlertCleared(key="sender"),
+        ev.AlertCleared(key="sender", kind="silence"),
     )
     assert state.stalls == 1
     assert texts(state) == ["not a stall", "a stall"]
+
+
+def test_workers_have_a_rate_between_two_reports() -> None:
+    state = folded(
+        ev.WorkersReported(workers=(ev.WorkerProgress(4, "spin", 100), ev.WorkerProgress(5, "spin", 50))),
+        ev.WorkersReported(
+            workers=(
+                ev.WorkerProgress(4, "spin", 103),
+                ev.WorkerProgress(5, "spin", 1),
+                ev.WorkerProgress(6, "pipe", 9),
+            )
+        ),
+    )
+    # The reports are 1 ms apart. Pid 5 began again, pid 6 is new: neither has a rate.
+    assert state.worker_rates == {4: 3000.0}
+    assert [worker.iterations for worker in state.workers] == [103, 1, 9]
+
+
+def test_the_verdict_is_logged_with_all_its_reasons_and_shown_without_those_just_above() -> None:
+    state = folded(
+        ev.AlertRaised(key="cpu 1", kind="stall", severity="error", text="CPU 1 stands; still"),
+        ev.HealthChanged(verdict="stalled", reasons=("CPU 1 stands; still", "b")),
+        ev.HealthChanged(verdict="stalled", reasons=("CPU 1 stands; still",)),
+        ev.HealthChanged(verdict="degraded", reasons=("CPU 1 stands",)),
+    )
+    assert state.log[1].text == "stalled: CPU 1 stands; still; b"
+    shown = [line.text for line in without_repeats(state.log)]
+    assert shown == ["CPU 1 stands; still", "stalled: b", "stalled", "degraded: CPU 1 stands"]

@@ -1,0 +1,33 @@
+"""`status` for people and for programs: losses in words, workers, the guest program's last word."""
+
+from __future__ import annotations
+
+from ktstr_tui.cli.status import status_lines
+from ktstr_tui.link.status import status_of
+from ktstr_tui.model.events import WorkerProgress
+from ktstr_tui.model.state import RunState
+
+
+def test_losses_are_named_for_programs_and_in_words_for_people() -> None:
+    status = status_of(RunState(drops={"authority.commands-refused": 2, "sampler.failed": 0}))
+    assert status["drops"] == {"authority.commands-refused": 2, "sampler.failed": 0}
+    lines = status_lines(status)
+    assert [line for line in lines if line.startswith("dropped")] == [
+        "dropped    2 commands refused: no control"
+    ]
+    assert "dropped    nothing" in status_lines(status_of(RunState()))
+
+
+def test_workers_and_the_guests_last_word_are_printed() -> None:
+    state = RunState(
+        workers=(WorkerProgress(4, "spin-0", 99), WorkerProgress(5, "spin-1", 7)),
+        worker_rates={4: 12.4},
+        lifecycle="SchedulerDied",
+        lifecycle_reason="killed by SIGSEGV",
+    )
+    status = status_of(state)
+    assert [worker["iterations_per_s"] for worker in status["workers"]] == [12.4, None]
+    lines = status_lines(status)
+    assert "guest      scheduler died: killed by SIGSEGV" in lines
+    assert "worker     spin-0[4]: 12 iterations/s, 99 in total" in lines
+    assert "worker     spin-1[5]: rate unknown, 7 in total" in lines
