@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.text.output import say
+from ktstr_tui.text.output import ask, say
 
 
 def find_run(run_name: str | None) -> Path:
@@ -40,9 +40,7 @@ def pick_run(run_name: str | None) -> Path:
 def _choice(lines: list[str]) -> int:
     for number, line in enumerate(lines, 1):
         say(f"{number:3}  {line}")
-    sys.stderr.write("which run? ")
-    sys.stderr.flush()
-    answer = sys.stdin.readline().strip()
+    answer = ask("which run? ")
     if not answer.isdecimal() or not 1 <= int(answer) <= len(lines):
         raise UsageError(f"{answer!r} is not one of the numbers above", "name the run: ktstr-tui attach RUN")
     return int(answer) - 1

@@ -10,8 +10,8 @@ import msgspec
 
 from ktstr_tui.cli.attach import find_run
 from ktstr_tui.model.state import BeatsState
-from ktstr_tui.model.text import counted, printable
-from ktstr_tui.text.output import print_json
+from ktstr_tui.model.text import counted
+from ktstr_tui.text.output import print_json, print_line
 
 
 def beats_command(run_name: str | None, as_json: bool) -> None:
@@ -33,7 +33,7 @@ def beats_command(run_name: str | None, as_json: bool) -> None:
         print_json(beats_object(beats, place / "beats.sock"))
         return
     for line in beats_lines(beats):
-        print(printable(line))
+        print_line(line)
 
 
 def beats_object(beats: BeatsState, socket: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.text.output import print_json
+from ktstr_tui.text.output import print_json, print_line
 
 
 def _boot(rounds: int | None) -> Mapping[str, Any]:
@@ -61,7 +61,7 @@ def bench_command(what: str, rounds: int | None, as_json: bool) -> None:
         print_json(figures)
         return
     for line in _lines(figures):
-        print(line)
+        print_line(line)
 
 
 def _lines(figures: Mapping[str, Any], indent: str = "") -> list[str]:

@@ -19,7 +19,7 @@ from ktstr_tui.model.diff import ReportDiff, diff_reports
 from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport, DegradedReport, DualReport, decode_report, why_alone
-from ktstr_tui.text.output import print_json
+from ktstr_tui.text.output import print_json, print_line
 from ktstr_tui.wire.user_file import read_user_file
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _print(lines: Iterable[Line]) -> None:
     from ktstr_tui.text.lines import text_of
 
     for line in lines:
-        print(text_of(line))
+        print_line(text_of(line))
 
 
 def _width() -> int:

@@ -13,7 +13,7 @@ from ktstr_tui.model.commands import Capture, Captured, End, Freeze, Request, Th
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.text import counted
-from ktstr_tui.text.output import print_json
+from ktstr_tui.text.output import print_json, print_line
 
 
 def ask_run(run_name: str | None, request: Request) -> dict[str, Any]:
@@ -57,9 +57,9 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
         _require_saved(captured)
         return
     paused = "unknown" if captured.pause_us is None else f"{captured.pause_us / 1000:.1f} ms"
-    print(f"{captured.tag}: {counted(captured.tasks, 'runnable task')}, paused {paused}")
+    print_line(f"{captured.tag}: {counted(captured.tasks, 'runnable task')}, paused {paused}")
     _require_saved(captured)
-    print(captured.path)
+    print_line(captured.path)
 
 
 def _require_saved(captured: Captured) -> None:
@@ -108,4 +108,4 @@ def _change(run_name: str | None, request: Request, done: str, nothing: str, as_
     if as_json:
         print_json(result)
     else:
-        print(done if result.get("changed", True) else nothing)
+        print_line(done if result.get("changed", True) else nothing)

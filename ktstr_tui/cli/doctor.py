@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ktstr_tui.model.errors import EXIT_HOST
+from ktstr_tui.model.text import printable
 from ktstr_tui.text.output import print_json
 
 if TYPE_CHECKING:
@@ -53,6 +54,6 @@ def _print_table() -> list[Row]:
     for row in rows:
         # Text, not str: what programs and files say is no markup.
         state = Text(row.status, style=_STYLES[row.status])
-        table.add_row(Text(row.name), state, Text(row.detail), Text(row.next_step))
+        table.add_row(Text(row.name), state, Text(printable(row.detail)), Text(printable(row.next_step)))
     console.print(table)
     return rows

@@ -16,7 +16,7 @@ from ktstr_tui.model.events import Event, WatchpointHit
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import LogLine, RunState
 from ktstr_tui.model.text import printable
-from ktstr_tui.text.output import harmless, say
+from ktstr_tui.text.output import flush, print_json_line, print_line, say
 
 _LAST_WORDS_S = 1.0
 """How long the last events may take after the connection has broken."""
@@ -38,16 +38,16 @@ class EventPrinter:
 
     def print(self, events: Iterable[Event]) -> None:
         """Print ``events`` and flush; a hole in their numbers is told on standard error."""
-        out = sys.stdout
         for event in events:
             if self._last_seq and event.seq > self._last_seq + 1:
                 say(f"events {self._last_seq + 1} to {event.seq - 1} are missing")
             self._last_seq = max(self._last_seq, event.seq)
             if self._as_json:
-                out.write(harmless(self._encoder.encode(event).decode()) + "\n")
+                print_json_line(self._encoder.encode(event).decode())
             else:
-                out.writelines(f"{line}\n" for line in self._lines(event))
-        out.flush()
+                for line in self._lines(event):
+                    print_line(line)
+        flush()
 
     def _lines(self, event: Event) -> list[str]:
         before = self._count("log"), self._count("output")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ktstr_tui.text.output import print_json, say
+from ktstr_tui.text.output import print_json, print_line, say
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, list and choose kernels.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
@@ -27,7 +27,7 @@ def fetch(
     if as_json:
         print_json(_as_data(kernel))
     else:
-        print(f"{kernel.release}{'  (current)' if kernel.current else ''}  {kernel.path}")
+        print_line(f"{kernel.release}{'  (current)' if kernel.current else ''}  {kernel.path}")
 
 
 @app.command("list")
@@ -50,14 +50,14 @@ def list_kernels(
             )
             return
         for offer in offers:
-            print(f"{offer.release}{'  (cached)' if offer.release in have else ''}")
+            print_line(f"{offer.release}{'  (cached)' if offer.release in have else ''}")
         return
     if as_json:
         print_json([_as_data(kernel) for kernel in cached])
         return
     for kernel in cached:
         mark = "*" if kernel.current else " "
-        print(f"{mark} {kernel.release}  {kernel.package} {kernel.version}  {kernel.path}")
+        print_line(f"{mark} {kernel.release}  {kernel.package} {kernel.version}  {kernel.path}")
     if not cached:
         say("no kernel is cached; next: ktstr-tui kernel fetch")
 
@@ -74,7 +74,7 @@ def use(
     if as_json:
         print_json(_as_data(kernel))
     else:
-        print(f"* {kernel.release}")
+        print_line(f"* {kernel.release}")
 
 
 def _as_data(kernel: object) -> object:

@@ -21,8 +21,8 @@ import typer
 
 from ktstr_tui.model.commands import RunKernelOp
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.text import counted, printable
-from ktstr_tui.text.output import print_json
+from ktstr_tui.model.text import counted
+from ktstr_tui.text.output import print_json, print_line
 from ktstr_tui.wire import kernel_ops as wire
 
 app = typer.Typer(
@@ -185,7 +185,7 @@ def _ask(
         print_json(result)
         return
     for entry in result["entries"]:
-        print(printable(line_of(entry)))
+        print_line(line_of(entry))
 
 
 def line_of(entry: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ktstr_tui.guest import paths
-from ktstr_tui.text.output import print_json
+from ktstr_tui.text.output import print_json, print_line
 
 
 def locate_command(as_json: bool) -> None:
@@ -17,4 +17,4 @@ def locate_command(as_json: bool) -> None:
         print_json(places)
         return
     for name, path in places.items():
-        print(f"{name:8} {path}")
+        print_line(f"{name:8} {path}")

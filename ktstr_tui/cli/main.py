@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ktstr_tui.cli.run_options import RunOptions, from_options
-from ktstr_tui.text.output import guarded
+from ktstr_tui.text.output import guarded, print_line
 
 app = typer.Typer(
     name="ktstr-tui",
@@ -244,7 +244,8 @@ def bench(
 def _print_version() -> None:
     from ktstr_tui.cli.version import version_lines
 
-    print("\n".join(version_lines()))
+    for line in version_lines():
+        print_line(line)
     raise typer.Exit
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import msgspec
 
@@ -15,7 +14,7 @@ from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import runnable_for
 from ktstr_tui.model.topology import Topology
 from ktstr_tui.text.drops import drop_words
-from ktstr_tui.text.output import print_json, say
+from ktstr_tui.text.output import print_json, print_line, say
 
 _MEMORY = re.compile(r"(\d+)\s*([KMGT]?)i?B?", re.IGNORECASE)
 _UNIT_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "": 1 << 20}
@@ -149,30 +148,29 @@ def _print_summary(state: RunState) -> None:
 
     summary = summarize(state)
     boot = f"{summary['boot_ms']:.0f} ms" if summary["boot_ms"] is not None else "never up"
-    out = sys.stdout
-    out.write(
-        f"kernel    {summary['kernel']} on {summary['accelerator']}, {summary['topology']}, boot {boot}\n"
+    print_line(
+        f"kernel    {summary['kernel']} on {summary['accelerator']}, {summary['topology']}, boot {boot}"
     )
-    out.write(f"samples   {summary['samples']} ({summary['samples_unreadable']} unreadable)\n")
+    print_line(f"samples   {summary['samples']} ({summary['samples_unreadable']} unreadable)")
     frames = summary["frames"]
-    out.write(
-        f"frames    {frames['received']} ({frames['bytes']} bytes, {frames['crc_bad']} with a bad CRC)\n"
+    print_line(
+        f"frames    {frames['received']} ({frames['bytes']} bytes, {frames['crc_bad']} with a bad CRC)"
     )
     for entry in summary["captures"]:
         pause = f"{entry['pause_us'] / 1000:.1f} ms" if entry["pause_us"] is not None else "unknown"
         kind = entry["exit_kind"]
-        out.write(
-            f"capture   {entry['tag']} ({entry['trigger']}, exit_kind {kind}, pause {pause}): {_in_words(entry)}\n"
+        print_line(
+            f"capture   {entry['tag']} ({entry['trigger']}, exit_kind {kind}, pause {pause}): {_in_words(entry)}"
         )
     # Both captures of a pair name its file.
     for path, outcome in {it["dual_path"]: it["dual_outcome"] for it in summary["captures"]}.items():
         if path:
-            out.write(f"dual      {outcome}: {path}\n")
+            print_line(f"dual      {outcome}: {path}")
     if summary["conclusion"] and summary["conclusion"]["results_path"]:
-        out.write(f"results   {summary['conclusion']['results_path']}\n")
+        print_line(f"results   {summary['conclusion']['results_path']}")
     for reason, count in summary["drops"].items():
-        out.write(f"dropped   {count} {drop_words(reason)}\n")
-    out.write(f"ended     {summary['end_reason']} (exit code {summary['exit_code']})\n")
+        print_line(f"dropped   {count} {drop_words(reason)}")
+    print_line(f"ended     {summary['end_reason']} (exit code {summary['exit_code']})")
     ended = state.ended
     if ended is not None and ended.fault:
         for line in ended.console_tail:

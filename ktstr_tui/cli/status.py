@@ -8,9 +8,9 @@ from pathlib import Path
 from ktstr_tui.cli.attach import find_run
 from ktstr_tui.model.fold_run import PHASE_WORDS
 from ktstr_tui.model.outputs import CaptureLine, Status, StatusCpu, StatusScheduler, StatusWorker
-from ktstr_tui.model.text import printable, runnable_for
+from ktstr_tui.model.text import runnable_for
 from ktstr_tui.text.drops import drop_words
-from ktstr_tui.text.output import print_json
+from ktstr_tui.text.output import print_json, print_line
 
 
 def status_command(run_name: str | None, as_json: bool) -> None:
@@ -32,7 +32,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         print_json(status)
         return
     for line in status_lines(status):
-        print(printable(line))
+        print_line(line)
 
 
 def status_lines(status: Status) -> list[str]:

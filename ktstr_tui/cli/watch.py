@@ -8,8 +8,8 @@ import typer
 
 from ktstr_tui.model.commands import HITS_PER_S, AddWatch, ListWatches, RemoveWatch, ResumeWatch
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.text import counted, printable
-from ktstr_tui.text.output import print_json
+from ktstr_tui.model.text import counted
+from ktstr_tui.text.output import print_json, print_line
 
 app = typer.Typer(no_args_is_help=True, help="Watch writes to a kernel variable and show who wrote it.")
 
@@ -78,7 +78,7 @@ def _change(
     if as_json:
         print_json(result)
     elif result["changed"]:
-        print(f"slot {request.slot} {done}")
+        print_line(f"slot {request.slot} {done}")
     else:
         raise UsageError(f"there is {nothing} in slot {request.slot}", "ktstr-tui watch list")
 
@@ -90,9 +90,9 @@ def print_watch(watch: dict[str, Any]) -> None:
     unchanged = f", {watch['unchanged']} of them unchanged" if watch.get("unchanged") else ""
     detail = f" ({watch['detail']})" if watch.get("detail") else ""
     line = f"{watch['slot']}  {watch['state']:<8} {watch['expression']}{address}  {counted(hits, 'hit')}"
-    print(printable(line + unchanged + detail))
+    print_line(line + unchanged + detail)
     if hits:
-        print(printable(f"   last     {last_hit(watch)}"))
+        print_line(f"   last     {last_hit(watch)}")
 
 
 def last_hit(watch: dict[str, Any]) -> str:

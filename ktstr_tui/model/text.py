@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+DIRECTIONS = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+"""Characters that change the direction of text or begin a line, as a class of a regular expression."""
+SURROGATES = "\ud800-\udfff"
+"""Stand for bytes of a file's name that are not UTF-8; no stream takes them."""
+_CONTROL = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{DIRECTIONS}]")
+_SURROGATE = re.compile(f"[{SURROGATES}]")
 
 
 def printable(text: str) -> str:
-    """Strip terminal escape sequences, control and text-direction characters; keep newlines, expand tabs."""
-    return _CONTROL.sub("", _ESCAPES.sub("", text.expandtabs(8)))
+    """Strip terminal escape sequences, control and text-direction characters; keep newlines, expand tabs.
+
+    A byte of a file's name that is no text becomes U+FFFD.
+    """
+    return _SURROGATE.sub("\ufffd", _CONTROL.sub("", _ESCAPES.sub("", text.expandtabs(8))))
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

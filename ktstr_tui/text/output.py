@@ -1,4 +1,9 @@
-"""Standard output is data, standard error is narration, and an error says whose fault it is."""
+"""The one gate to the terminal: standard output is data, standard error is narration.
+
+A task's name, a scheduler's message, a recording from elsewhere, a ``run.json``: any text may hold escape sequences
+that a terminal obeys, or characters that turn a line around (U+202E). So every command prints through this module,
+which strips them from text and writes them as escapes in JSON; a test refuses ``print`` and the like elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from ktstr_tui.model.errors import EXIT_BUG, GuestError, KtstrError, root_cause
-from ktstr_tui.model.text import printable
+from ktstr_tui.model.text import DIRECTIONS, SURROGATES, printable
 
-_CONTROLS = re.compile("[\x7f-\x9f]")
+_CONTROLS = re.compile(f"[\x7f-\x9f{DIRECTIONS}{SURROGATES}]")
 _FAULT_WORDS = {
     "user": "usage",
     "host": "this host",
@@ -23,11 +28,34 @@ _FAULT_WORDS = {
 
 def say(text: str) -> None:
     """Narrate on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    _write(sys.stderr, printable(text) + "\n")
+    sys.stderr.flush()
+
+
+def ask(question: str) -> str:
+    """Ask on standard error and return the line that standard input answers."""
+    _write(sys.stderr, printable(question))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
+def print_line(text: str) -> None:
+    """Print one line of data on standard output; a newline in ``text`` becomes a space."""
+    _write(sys.stdout, printable(text).replace("\n", " ") + "\n")
+
+
+def print_json_line(document: str) -> None:
+    """Print a JSON document of one line on standard output; the caller flushes."""
+    _write(sys.stdout, harmless(document) + "\n")
+
+
+def flush() -> None:
+    """Hand on what was printed."""
+    sys.stdout.flush()
 
 
 def harmless(document: str) -> str:
-    """The same JSON without DEL and C1 control characters, which a guest may have written and a terminal may obey.
+    """The same JSON with escapes for DEL, C1 control characters, and those that change the direction of text.
 
     JSON itself escapes the C0 ones. All of these can only stand in strings, where an escape means the same.
     """
@@ -36,8 +64,17 @@ def harmless(document: str) -> str:
 
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
-    sys.stdout.write(harmless(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
+    _write(sys.stdout, harmless(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        # The locale lacks a character: its escape says more than an error would.
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
 
 
 def describe(error: KtstrError) -> str:
@@ -47,7 +84,7 @@ def describe(error: KtstrError) -> str:
         lines.append("the guest's console ended with:")
         lines += [f"  {printable(line)}" for line in error.console_tail[-12:]]
     if error.hint:
-        lines.append(f"next: {error.hint}")
+        lines.append(f"next: {printable(error.hint)}")
     return "\n".join(lines)
 
 
