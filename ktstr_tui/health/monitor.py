@@ -88,7 +88,8 @@ class Monitor:
         self._said: object = None
         self._judged = self._stalls = self._bad_in_a_row = 0
         self._discarded: dict[str, int] = {}
-        self._blind = False
+        self._blind_in_a_row = 0
+        self._has_seen_times = False
 
     def observe(self, sample: Sample, mono_ns: int, frozen_ns: int = 0) -> list[Event]:
         """Judge one more sample.
@@ -135,7 +136,8 @@ class Monitor:
     # -- stalls ----------------------------------------------------------------------------------------
 
     def _cpus(self, sample: Sample) -> Iterator[Event]:
-        self._blind = all(cpu.vcpu_cpu_time_ns is None for cpu in sample.cpus)
+        blind = all(cpu.vcpu_cpu_time_ns is None for cpu in sample.cpus)
+        self._blind_in_a_row = self._blind_in_a_row + 1 if blind else 0
         for cpu in sample.cpus:
             alert = self._stall(cpu)
             if alert is not None and cpu.cpu not in self._stalled:
@@ -316,6 +318,11 @@ class Monitor:
 
     # -- the verdict -----------------------------------------------------------------------------------
 
+    def _is_blind(self) -> bool:
+        """Whether no host CPU time is known: from the beginning, or for several samples (not as a machine ends)."""
+        self._has_seen_times = self._has_seen_times or self._blind_in_a_row == 0
+        return self._blind_in_a_row >= (self._limits.sustained if self._has_seen_times else 1)
+
     def _judge(self, unusable: str) -> Iterator[Event]:
         standing = self._alerts.standing
         reasons = tuple(alert.text for alert in sorted(standing.values(), key=_urgency))
@@ -326,7 +333,7 @@ class Monitor:
             verdict = "stalled"
         elif standing:
             verdict = "degraded"
-        elif self._blind:
+        elif self._is_blind():
             verdict = "inconclusive"
             reasons = (f"{self._no_evidence}, so stalls cannot be detected",)
         else:

@@ -88,3 +88,14 @@ def test_the_first_reason_is_what_ends_the_run_first() -> None:
     assert "watchdog timeout" in last.reasons[0]
     assert "rq->clock" in last.reasons[1]
     assert "SELECT_CPU_FALLBACK" in last.reasons[2]
+
+
+def test_a_machine_that_ends_is_not_called_inconclusive() -> None:
+    feed = calm()
+    for step in range(4):
+        feed(sample(cpu(clock=step + 1, thread_ms=step * 10)))
+    for step in range(4, 8):
+        feed(sample(cpu(clock=step + 1, thread_ms=None)))
+    assert feed.verdicts() == ["inconclusive", "ok"]
+    feed(sample(cpu(clock=20, thread_ms=None)))
+    assert feed.verdicts()[-1] == "inconclusive"
