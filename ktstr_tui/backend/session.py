@@ -30,6 +30,7 @@ from ktstr_tui.guest.machine import MachineSpec, open_machine
 from ktstr_tui.heartbeat.intake import open_host_socket
 from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.recording import Recorder
+from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.commands import Command, End, Reply
 from ktstr_tui.model.drops import Drops
@@ -108,7 +109,7 @@ class Session:
     async def run(self, ready: Callable[[RunDirs], None]) -> RunState:
         """Run to the end."""
         authority = Authority(control=self._config.viewers == "control")
-        path = Path(self._config.record) if self._config.record else self._place.data_dir / "recording.ktstr"
+        path = Path(self._config.record) if self._config.record else self._place.data_dir / RECORDING_FILE
         recorder = Recorder(self.stream, path)
         handle = authority.guard(self._command)
         with sole_error():

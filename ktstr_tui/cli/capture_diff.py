@@ -18,8 +18,15 @@ import msgspec
 from ktstr_tui.model.diff import ReportDiff, diff_reports
 from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.model.report_files import AnyReport, DegradedReport, DualReport, decode_report, why_alone
-from ktstr_tui.text.output import print_json, print_line
+from ktstr_tui.model.report_files import (
+    AnyReport,
+    DegradedReport,
+    DualReport,
+    decode_report,
+    is_checked,
+    why_alone,
+)
+from ktstr_tui.text.output import print_json, print_line, say
 from ktstr_tui.wire.user_file import read_user_file
 
 if TYPE_CHECKING:
@@ -124,9 +131,12 @@ def _is_file(name: str) -> bool:
 def _read(path: Path) -> AnyReport:
     data = read_user_file(path, "capture", _HINT, max_bytes=MAX_FILE_BYTES)
     try:
-        return decode_report(data)
+        report = decode_report(data)
+        if not is_checked(data):
+            say(f"{path} has no checksum: whether it is as it was written cannot be told")
     except UsageError as error:
         raise UsageError(f"{path}: {error.message}", error.hint) from error
+    return report
 
 
 def _tagged(tag: str, captures: Known) -> CaptureReport | DegradedReport:
@@ -171,7 +181,12 @@ async def _live(run_name: str | None) -> Known:
 def _saved(captures: Path) -> Known:
     found: Known = {}
     for path in sorted(captures.glob("*.json")):
-        report = _read(path)
+        try:
+            report = _read(path)
+        except UsageError as error:
+            # One bad file must not make the others useless.
+            say(f"left out: {error.message}")
+            continue
         # A capture that is whole says more than the degraded report beside it.
         if isinstance(report, CaptureReport) or (
             isinstance(report, DegradedReport) and not isinstance(found.get(report.tag), CaptureReport)

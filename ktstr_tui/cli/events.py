@@ -95,12 +95,14 @@ def events_command(run_name: str | None, follow: bool, as_json: bool) -> None:
 
 
 def _print_recording(path: Path, follow: bool, as_json: bool) -> None:
-    from ktstr_tui.link.recfile import read_recording
+    from ktstr_tui.link.recfile import Damage, read_recording
 
     if follow:
         raise UsageError("a recording cannot be followed", "name the run instead, or leave out --follow")
-    events = read_recording(path, lambda damage: say(f"{path}: {damage.in_words}"))
-    EventPrinter(as_json=as_json).print(events)
+    damages: list[Damage] = []
+    EventPrinter(as_json=as_json).print(read_recording(path, damages.append))
+    if damages:
+        raise HostError(f"{path} is not whole: {damages[0].in_words}")
 
 
 async def _print_run(place: Path, follow: bool, as_json: bool) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.signals import SCREEN_END
 from ktstr_tui.model.commands import FAULTS
-from ktstr_tui.model.errors import EXIT_OK, InternalError, UsageError
+from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
 from ktstr_tui.text.output import say
 
 
@@ -111,13 +111,19 @@ def attach_command(run_name: str | None, read_only: bool = False) -> None:
 
 
 def replay_command(recording: Path, speed: float) -> None:
-    """Open the screen on a recording."""
+    """Open the screen on a recording.
+
+    Raises:
+        HostError: The recording is damaged, has a hole, or lacks the end of its run; raised when the screen is closed.
+    """
     from ktstr_tui.link.replay import Replay
     from ktstr_tui.tui.app import KtstrApp
 
     source = Replay(recording, speed)
     require_terminal()
     KtstrApp(source, owner=False).run()
+    if source.connection_reason:
+        raise HostError(f"{recording} is not whole: {source.connection_reason}")
 
 
 def _show(sockets: Path, *, owner: bool, read_only: bool = False) -> str:

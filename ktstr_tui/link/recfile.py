@@ -2,16 +2,18 @@
 
 A header, then chunks, nothing else; a file is only ever appended to. ::
 
-    header  "KTSTRREC" | u16 version | u16 length | run_id (length bytes)
+    header  "KTSTRREC" | u16 version | u16 length | u32 crc | run_id (length bytes)
     chunk   "CHNK" | u32 crc | u32 stored | u32 raw | u32 count | u64 first_seq | u64 last_seq
             | u64 first_ns | u64 last_ns | payload (stored bytes)
 
 All numbers are little-endian. The payload is zstd of ``count`` events, each a u32 length and its encoding.
-The CRC covers the rest of the chunk's head and the payload. Each chunk is compressed by itself, so whatever
-happens to one leaves the others readable, and a reader that looks for a time can hop from head to head
-without decompressing.
+The header's CRC covers version, length and run_id; version 2 had none, and is read too. (3 was skipped: one flipped
+bit would have made it 2.) A chunk's CRC covers the rest of its head and the payload. Each chunk is compressed by
+itself, so whatever happens to one leaves the others readable, and a reader that looks for a time can hop from head to
+head without decompressing.
 
-A backend that is killed leaves a torn last chunk, a failing disk a flipped bit. The reader gives every event
+A backend that is killed leaves a torn last chunk and no event ``run-ended``, a full disk a hole in the numbers of
+events, a failing disk a flipped bit. The reader gives every event
 of every sound chunk, searches for the next one behind a damaged one, and says in `Damage` what it found.
 """
 
@@ -29,13 +31,15 @@ import msgspec
 import zstandard
 
 from ktstr_tui.model.errors import HostError, UsageError
-from ktstr_tui.model.events import Event
+from ktstr_tui.model.events import Event, RunEnded
 from ktstr_tui.model.text import counted
 from ktstr_tui.wire.codec import MAX_EVENT_BYTES, CodecError, decode_event
 from ktstr_tui.wire.user_file import open_user_file
 
 MAGIC = b"KTSTRREC"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 4
+UNCHECKED_VERSION = 2
+"""The format before, whose header has no CRC."""
 CHUNK_MAGIC = b"CHNK"
 MAX_CHUNK_BYTES = MAX_EVENT_BYTES + (4 << 20)
 """Of a chunk's raw payload; the writer starts another chunk before this."""
@@ -43,6 +47,7 @@ CHUNK_GOAL_BYTES = 1 << 20
 """The writer closes a chunk at this size, so that hopping by time stays useful."""
 
 _HEADER = struct.Struct("<8sHH")
+_HEADER_CRC = struct.Struct("<I")
 _CHUNK = struct.Struct("<4sIIIIQQQQ")
 _CRC_COVERS_FROM = 8
 _LENGTH = struct.Struct("<I")
@@ -81,6 +86,12 @@ class Damage(msgspec.Struct, kw_only=True):
     """Events of sound chunks that this version cannot read."""
     lost_bytes: int = 0
     """Bytes at the end that could not be understood."""
+    missing: int = 0
+    """Events that are not in the file, by the holes in the numbers of those that are."""
+    unfinished: bool = False
+    """The file does not have the end of its run: the backend was killed, or the run is still in progress."""
+    bad_header: bool = False
+    """The header is damaged, so nobody knows for certain which run this is."""
 
     @property
     def in_words(self) -> str:
@@ -92,13 +103,24 @@ class Damage(msgspec.Struct, kw_only=True):
             parts.append(counted(self.bad_chunks, "damaged chunk"))
         if self.undecodable:
             parts.append(counted(self.undecodable, "event") + " of another version")
+        if self.missing:
+            parts.append(counted(self.missing, "event") + " missing")
+        if self.unfinished:
+            parts.append("the end of the run is not in it")
+        if self.bad_header:
+            parts.append("the header is damaged, the run's id with it")
         return ", ".join(parts)
 
 
 def header(run_id: str) -> bytes:
     """The first bytes of a recording."""
     name = run_id.encode()
-    return _HEADER.pack(MAGIC, FORMAT_VERSION, len(name)) + name
+    fixed = _HEADER.pack(MAGIC, FORMAT_VERSION, len(name))
+    return fixed + _HEADER_CRC.pack(_header_crc(fixed, name)) + name
+
+
+def _header_crc(fixed: bytes, name: bytes) -> int:
+    return zlib.crc32(name, zlib.crc32(fixed[len(MAGIC) :]))
 
 
 def pack_chunk(events: Sequence[RecordedEvent]) -> bytes:
@@ -140,6 +162,8 @@ class RecordingReader:
         self.damage = Damage()
         self._path = path
         self._in_sync = True
+        self._last_seq = 0
+        self._saw_end = False
         self._file: BinaryIO = open_user_file(path, "recording")
         try:
             self.run_id = self._read_header()
@@ -171,12 +195,47 @@ class RecordingReader:
         self._file.seek(here)
         return None if first_ns is None else (first_ns, last_ns)
 
+    def survey(self) -> Damage:
+        """Return what is wrong with the whole file as far as the heads of its chunks and the last chunk say.
+
+        Call it before the first `read_chunk`.
+
+        Raises:
+            HostError: The disk fails.
+        """
+        found = Damage(bad_header=self.damage.bad_header)
+        here = last = self._file.tell()
+        last_seq = 0
+        while (head := _parse_head(self._file.read(_CHUNK.size))) is not None:
+            found.missing += max(0, head.first_seq - last_seq - 1)
+            last_seq = max(last_seq, head.last_seq)
+            last = self._file.tell() - _CHUNK.size
+            self._file.seek(head.stored, os.SEEK_CUR)
+        with RecordingReader(self._path) as other:
+            other._file.seek(last)
+            while other.read_chunk() is not None:
+                pass
+            tail = other.damage
+        found.unfinished, found.truncated = tail.unfinished, tail.truncated
+        found.lost_bytes, found.bad_chunks = tail.lost_bytes, tail.bad_chunks
+        self._file.seek(here)
+        return found
+
     def read_chunk(self) -> list[Event] | None:
         """The events of the next sound chunk; None at the end of what can be read.
 
         Raises:
             HostError: The disk fails.
         """
+        events = self._next_chunk()
+        for event in events or ():
+            self.damage.missing += max(0, event.seq - self._last_seq - 1)
+            self._last_seq = max(self._last_seq, event.seq)
+            self._saw_end |= isinstance(event, RunEnded)
+        self.damage.unfinished = not self._saw_end
+        return events
+
+    def _next_chunk(self) -> list[Event] | None:
         try:
             while True:
                 start = self._file.tell()
@@ -205,12 +264,19 @@ class RecordingReader:
                 f"{self._path} is not a recording", "the recordings of runs are called recording.ktstr"
             )
         _, version, length = _HEADER.unpack(data)
+        if version == UNCHECKED_VERSION:
+            return self._file.read(length).decode("utf-8", "replace")
         if version != FORMAT_VERSION:
             raise UsageError(
                 f"{self._path} is in version {version} of the format; this program reads {FORMAT_VERSION}",
                 "play it with the version of ktstr-tui that made it",
             )
-        return self._file.read(length).decode("utf-8", "replace")
+        crc, name = self._file.read(_HEADER_CRC.size), self._file.read(length)
+        if crc != _HEADER_CRC.pack(_header_crc(data, name)):
+            # The length may be what is wrong: the first chunk is searched for.
+            self.damage.bad_header, self._in_sync = True, False
+            self._file.seek(_HEADER.size)
+        return name.decode("utf-8", "replace")
 
     def _find_next(self, start: int, *, torn: bool) -> bool:
         """Go to the next thing that may be a chunk after the bad one at ``start``; whether there is one."""

@@ -72,7 +72,7 @@ class Replay:
         self._speed = _checked(speed)
         with RecordingReader(path) as reader:
             self._span_ns = reader.span_ns()
-            self._damage = reader.damage
+            self._surveyed = self._damage = reader.survey()
         self._clock = clock
         self._sleep = sleep
         self._state = RunState()
@@ -95,7 +95,7 @@ class Replay:
     @property
     def connection_reason(self) -> str:
         """What is wrong with the file, as far as it was read; empty when nothing is."""
-        return self._damage.in_words
+        return (self._damage if self._ended else self._surveyed).in_words
 
     @property
     def speed(self) -> float:

@@ -18,6 +18,7 @@ from ktstr_tui.link.framing import CONTROL_SOCKET, EVENTS_SOCKET, socket_pair
 from ktstr_tui.model.errors import UsageError
 
 RUN_FILE = "run.json"
+RECORDING_FILE = "recording.ktstr"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
 _MAX_RUN_FILE_BYTES = 64 << 10
 
@@ -51,6 +52,17 @@ class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the run goes on."""
         return not self.stale
 
+    @property
+    def recording(self) -> Path | None:
+        """Its recording, if the run says where its data is and the file is there."""
+        if self.record is None or not self.record.data_dir:
+            return None
+        path = Path(self.record.data_dir) / RECORDING_FILE
+        try:
+            return path if path.is_file() else None
+        except (OSError, ValueError):
+            return None
+
     def describe(self) -> str:
         """One line for people."""
         if self.record is None:
@@ -58,7 +70,11 @@ class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
         facts = (self.record.kernel, self.record.accelerator, self.record.scheduler, self.record.scenario)
         about = ", ".join(fact for fact in facts if fact)
         started = f", since {self.record.started_wall}" if self.record.started_wall else ""
-        return f"{self.name}: {about}{started}" + (f" (stale: {self.stale})" if self.stale else "")
+        line = f"{self.name}: {about}{started}"
+        if not self.stale:
+            return line
+        recording = f"; recording: {self.recording}" if self.recording is not None else ""
+        return f"{line} (stale: {self.stale}{recording})"
 
 
 def list_runs(runtime_dir: Path) -> list[FoundRun]:
@@ -116,7 +132,10 @@ def _named_run(wanted: str, runtime_dir: Path) -> Path:
     if run.alive:
         return run.socket_dir
     if run.socket_dir.is_dir():
-        raise UsageError(f"run {wanted} is not in progress: {run.stale}", _listing(list_runs(runtime_dir)))
+        hint = _listing(list_runs(runtime_dir))
+        if run.recording is not None:
+            hint = f"what it recorded: ktstr-tui replay {run.recording}\n{hint}"
+        raise UsageError(f"run {wanted} is not in progress: {run.stale}", hint)
     if (Path.cwd() / wanted).exists():
         return _forwarded(Path(wanted))
     raise UsageError(f"no run named {wanted}", _listing(list_runs(runtime_dir)))

@@ -6,12 +6,16 @@
 * ``dual``: a `DualReport`, the early and the late capture of one scheduler's end with their difference. One of the
   two may be missing; ``outcome`` says how it went.
 
+Each is written with a ``sha256`` of its values as compact JSON, so that what a disk or a hand changed is noticed; older
+files have none.
+
 A file says itself what it is. One without ``schema`` is refused, because nobody knows what it was meant to be; so is
 one with a value that is not known here, because a newer program may have written it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -51,6 +55,7 @@ DualOutcome: TypeAlias = Literal[
 """
 _T = TypeVar("_T")
 _HINT = "name a JSON file from a run's captures directory, as this version of ktstr-tui writes them"
+_DAMAGED_HINT = "the file was changed after it was written; the run's recording holds the same capture"
 _ERRORS = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
 
@@ -134,6 +139,44 @@ def decode_report(data: bytes) -> AnyReport:
     if schema == SCHEMA_DEGRADED:
         return _decode(data, DegradedReport, schema)
     return _decode(data, CaptureReport, schema)
+
+
+CHECKSUM_FIELD = "sha256"
+
+
+def encode_report(report: AnyReport) -> bytes:
+    """A file of captures, with its checksum, for people to read.
+
+    Raises:
+        TypeError, ValueError: It holds a value that JSON lacks.
+    """
+    plain = msgspec.json.decode(msgspec.json.encode(report))
+    return (
+        msgspec.json.format(msgspec.json.encode({**plain, CHECKSUM_FIELD: _checksum(plain)}), indent=2)
+        + b"\n"
+    )
+
+
+def is_checked(data: bytes) -> bool:
+    """Whether a file of captures that `decode_report` accepts has a checksum, and is what was written.
+
+    Raises:
+        UsageError: It has one, and holds other values than were written.
+    """
+    try:
+        plain = msgspec.json.decode(data)
+    except _ERRORS as error:
+        raise UsageError(f"a broken report: {error}", _HINT) from error
+    told = plain.pop(CHECKSUM_FIELD, None)
+    if told is None:
+        return False
+    if told != _checksum(plain):
+        raise UsageError("a damaged capture: its checksum does not fit what is in it", _DAMAGED_HINT)
+    return True
+
+
+def _checksum(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(plain)).hexdigest()
 
 
 class _Head(msgspec.Struct):

@@ -48,7 +48,7 @@ _VLP_NOTES: Final = {
     "payload": "a word of the application's",
     "crc32c": "CRC-32C (Castagnoli) of bytes 0 to 27",
 }
-REC_HEADER: Final[Part] = ("<8sHH", ("magic", "version", "length"))
+REC_HEADER: Final[Part] = ("<8sHHI", ("magic", "version", "length", "crc"))
 REC_CHUNK: Final[Part] = ("<4sIIIIQQQQ", ("magic", *recfile.ChunkHead.__struct_fields__))
 _REC_NOTES: Final = {
     "crc": "CRC-32 of everything behind this field: the rest of the head, then the payload",
@@ -123,6 +123,7 @@ def recording_blocks() -> dict[str, str]:
         "magic": code(recfile.MAGIC.decode()),
         "version": str(recfile.FORMAT_VERSION),
         "length": "bytes of the run's id, which follows in UTF-8",
+        "crc": "CRC-32 of version, length and the run's id",
     }
     return {
         "header": layout(REC_HEADER, notes),

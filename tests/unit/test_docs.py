@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import tomllib
+import zlib
 from pathlib import Path
 
 import msgspec
@@ -99,9 +100,10 @@ def test_a_heartbeat_is_the_frame_of_the_table() -> None:
 
 def test_a_recording_is_laid_out_as_the_tables_say() -> None:
     head = recfile.header("run-1")
-    fields = unpack(wire_tables.REC_HEADER, head[:12])
-    assert (fields, head[12:]) == (
-        {"magic": "KTSTRREC", "version": recfile.FORMAT_VERSION, "length": 5},
+    fields = unpack(wire_tables.REC_HEADER, head[:16])
+    crc = zlib.crc32(head[8:12] + b"run-1")
+    assert (fields, head[16:]) == (
+        {"magic": "KTSTRREC", "version": recfile.FORMAT_VERSION, "length": 5, "crc": crc},
         b"run-1",
     )
 

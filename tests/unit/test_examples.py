@@ -43,6 +43,7 @@ def test_wait_times_compares_the_steps_of_a_recording(checkout: Path, tmp_path: 
         *(sampled(float(age)) for age in range(10, 110)),
         sampled(None, unreadable="torn: it changed three times"),
         ev.SchedulerChanged(change="ejected", name="mine"),
+        ev.RunEnded(exit_code=1, reason="ejected"),
     ]
     record(recording, events)
     printed = subprocess.run(

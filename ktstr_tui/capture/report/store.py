@@ -26,7 +26,14 @@ import trio
 from ktstr_tui.capture.stop.seams import Saved
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.model.report_files import SCHEMA_DEGRADED, SCHEMA_DUAL, AnyReport, DegradedReport, DualReport
+from ktstr_tui.model.report_files import (
+    SCHEMA_DEGRADED,
+    SCHEMA_DUAL,
+    AnyReport,
+    DegradedReport,
+    DualReport,
+    encode_report,
+)
 from ktstr_tui.model.text import counted, printable, runnable_for
 
 MAX_NAME_BYTES = 100
@@ -133,7 +140,7 @@ class CaptureStore:
 
     def _tell(self, text: str, report: AnyReport) -> None:
         try:
-            whole = _encode(report)
+            whole = encode_report(report)
         except (TypeError, ValueError):
             whole = b""
         cut = f"… ({len(whole)} bytes in all)\n" if len(whole) > MAX_STDERR_BYTES else ""
@@ -163,12 +170,8 @@ def write_to_stderr(data: bytes) -> None:
         return
 
 
-def _encode(report: AnyReport) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
-
-
 def _write(path: Path, report: AnyReport) -> int:
-    data = _encode(report)
+    data = encode_report(report)
     write_whole(path, data)
     return len(data)
 

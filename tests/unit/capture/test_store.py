@@ -19,7 +19,7 @@ from ktstr_tui.capture.report.store import (
 )
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.report import CaptureReport, RunqueueReport, placeholder
-from ktstr_tui.model.report_files import AnyReport, DegradedReport, DualReport, decode_report
+from ktstr_tui.model.report_files import AnyReport, DegradedReport, DualReport, decode_report, encode_report
 
 
 def report(tag: str = "error-001") -> CaptureReport:
@@ -103,7 +103,7 @@ async def test_of_a_long_report_only_the_beginning_is(
     assert (await store.save(1, long)).path == ""
     (text,) = told
     _, _, rest = text.partition(b"\n")
-    whole = msgspec.json.format(msgspec.json.encode(long), indent=2) + b"\n"
+    whole = encode_report(long)
     assert rest == whole[:MAX_STDERR_BYTES] + f"… ({len(whole)} bytes in all)\n".encode()
 
 

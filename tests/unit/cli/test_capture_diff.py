@@ -13,7 +13,7 @@ from ktstr_tui.cli.capture_diff import capture_diff_command
 from ktstr_tui.model.diff import ReportDiff, diff_reports
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.report import CaptureReport, TaskReport, VcpuReport, placeholder
-from ktstr_tui.model.report_files import AnyReport, DegradedReport, DualReport
+from ktstr_tui.model.report_files import AnyReport, DegradedReport, DualReport, encode_report
 
 SECOND_NS = 1_000_000_000
 TASK = TaskReport(
@@ -60,7 +60,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "state" / "ktstr-tui" / "runs" / "tour"
     (directory / "captures").mkdir(parents=True)
     for name, report in FILES.items():
-        (directory / "captures" / name).write_bytes(msgspec.json.encode(report))
+        (directory / "captures" / name).write_bytes(encode_report(report))
     return directory
 
 
@@ -212,3 +212,35 @@ def test_a_file_that_is_not_there(told: Told) -> None:
         told.text(told.file("none.json"))
     with pytest.raises(UsageError, match="the run has no capture 'none': there are early-001"):
         told.text("none")
+
+
+@pytest.mark.parametrize("bad", [b"{", b"", b'{"schema": "single"}', b"\xff\x00", b"[1]"])
+def test_one_bad_file_costs_only_its_own_capture(
+    run: Path, capsys: pytest.CaptureFixture[str], bad: bytes
+) -> None:
+    (run / "captures" / "000-bad.json").write_bytes(bad)
+    (run / "captures" / "003-broken-003.json").unlink()
+    (run / "captures" / "003-broken-003.json").mkdir()
+    for name in (str(run), None):
+        capture_diff_command("early-001", "error-002", name, as_json=True)
+        out, err = capsys.readouterr()
+        assert json.loads(out)["before"] == "early-001"
+        assert "000-bad.json" in err
+        assert "003-broken-003.json" in err
+
+
+def test_a_capture_that_was_changed_is_refused_and_one_without_checksum_is_told(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early, late = (run / "captures" / name for name in ("001-early-001.json", "002-error-002.json"))
+    capture_diff_command(str(early), str(late), None, as_json=True)
+    assert capsys.readouterr().err == "", "they are as they were written"
+    late.write_bytes(json.dumps(json.loads(late.read_bytes())).encode())
+    capture_diff_command(str(early), str(late), None, as_json=True)
+    assert capsys.readouterr().err == "", "what was laid out in another way says the same"
+    late.write_bytes(late.read_bytes().replace(b"3600.0", b"3601.0"))
+    with pytest.raises(UsageError, match=r"002-error-002.json: a damaged capture: its checksum does not fit"):
+        capture_diff_command(str(early), str(late), None, as_json=True)
+    late.write_bytes(msgspec.json.encode(LATE))
+    capture_diff_command(str(early), str(late), None, as_json=True)
+    assert "002-error-002.json has no checksum" in capsys.readouterr().err

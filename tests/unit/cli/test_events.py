@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
-from ktstr_tui.cli.events import EventPrinter
-from ktstr_tui.model.events import OutputText, WatchpointHit
+from ktstr_tui.cli.events import EventPrinter, events_command
+from ktstr_tui.cli.screen import replay_command
+from ktstr_tui.link.recfile import RecordedEvent, header, pack_chunk
+from ktstr_tui.link.replay import Replay
+from ktstr_tui.model.errors import HostError
+from ktstr_tui.model.events import Event, Logged, OutputText, RunEnded, WatchpointHit
 from ktstr_tui.model.report import RunningTask
 from ktstr_tui.text.output import print_json
+from ktstr_tui.tui import app
+from ktstr_tui.wire.codec import encode_event
 
 NASTY = "a\x1b[2J\x9b2J\x85\x7f b"
 
@@ -38,3 +46,49 @@ def test_a_hit_of_a_watch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert first.endswith("[7] on CPU 1")
     assert "\x1b" not in first
     assert second.endswith("slot 2: panic_timeout: ? -> ?")
+
+
+def recording(path: Path, *seqs: int, end: bool = True) -> Path:
+    events: list[Event] = [
+        Logged(severity="info", source="t", text="t", seq=seq, mono_ns=seq) for seq in seqs
+    ]
+    if end:
+        events.append(RunEnded(exit_code=0, reason="over", seq=seqs[-1] + 1, mono_ns=seqs[-1] + 1))
+    packed = [RecordedEvent(it.seq, it.mono_ns, encode_event(it)) for it in events]
+    path.write_bytes(header("run-1") + pack_chunk(packed))
+    return path
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_recording_that_is_not_whole_is_printed_and_then_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    events_command(str(recording(tmp_path / "whole", 1, 2)), follow=False, as_json=as_json)
+    assert capsys.readouterr().err == ""
+    cut = recording(tmp_path / "cut", 1, 2, 5, end=False)
+    with pytest.raises(
+        HostError, match=r"cut is not whole: 2 events missing, the end of the run is not in it"
+    ):
+        events_command(str(cut), follow=False, as_json=as_json)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    class Screen:
+        def __init__(self, source: Replay, **_: object) -> None:
+            self._source = source
+
+        def run(self) -> None:
+            told.append(self._source.connection_reason)
+            asyncio.run(self._source.run(lambda events: None))
+
+    monkeypatch.setattr(app, "KtstrApp", Screen)
+    monkeypatch.setattr("ktstr_tui.cli.screen.require_terminal", lambda: None)
+    replay_command(recording(tmp_path / "whole", 1, 2), 16.0)
+    with pytest.raises(HostError, match=r"cut is not whole: the end of the run is not in it"):
+        replay_command(recording(tmp_path / "cut", 1, 2, end=False), 16.0)
+    assert told == ["", "the end of the run is not in it"]

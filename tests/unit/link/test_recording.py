@@ -160,7 +160,8 @@ def test_junk_after_the_header_is_no_reason_to_fail(tmp_path: Path, junk: bytes)
     (tmp_path / "r").write_bytes(header("run-1") + junk)
     seqs, damage = read(tmp_path / "r")
     assert seqs == []
-    assert bool(junk) == bool(damage.in_words)
+    assert damage.unfinished
+    assert bool(junk) == (damage.truncated or damage.bad_chunks > 0)
 
 
 def test_damage_in_words() -> None:
@@ -169,6 +170,75 @@ def test_damage_in_words() -> None:
         "the end is cut off (9 bytes of an unfinished chunk), 2 damaged chunks, 1 event of another version"
     )
     assert Damage().in_words == ""
+
+
+def ended(count: int) -> list[ev.Event]:
+    stream = Stream(clock=lambda: 5)
+    events: list[ev.Event] = [*logs(*[str(number) for number in range(count - 1)])]
+    return [stream.emit(event) for event in [*events, ev.RunEnded(exit_code=0, reason="over")]]
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        ((), ""),
+        ((1,), "1 event missing"),
+        ((3, 4, 7), "3 events missing"),
+        ((10,), "the end of the run is not in it"),
+        ((2, 9, 10), "1 event missing, the end of the run is not in it"),
+    ],
+)
+def test_holes_and_a_missing_end_are_told_at_once_and_at_the_end(
+    tmp_path: Path, without: tuple[int, ...], words: str
+) -> None:
+    kept = [event for event in ended(10) if event.seq not in without]
+    chunks: list[list[ev.Event]] = []
+    for event in kept:
+        if not chunks or event.seq != chunks[-1][-1].seq + 1:
+            chunks.append([])
+        chunks[-1].append(event)
+    path = written(tmp_path / "r", chunks)
+    assert read(path)[1].in_words == words
+    with RecordingReader(path) as reader:
+        assert reader.survey().in_words == words
+        assert reader.read_chunk() == chunks[0], "the survey leaves the reader where it was"
+
+
+def test_a_torn_tail_is_seen_by_the_survey(tmp_path: Path) -> None:
+    path = written(tmp_path / "r", [ended(4)[:3], ended(4)[3:]])
+    path.write_bytes(path.read_bytes()[:-1])
+    with RecordingReader(path) as reader:
+        survey = reader.survey()
+    assert survey == read(path)[1]
+    assert survey.truncated
+    assert survey.unfinished
+
+
+@pytest.mark.parametrize("position", range(8, 16 + len("run-1")))
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_of_the_header_is_never_another_run(tmp_path: Path, position: int, bit: int) -> None:
+    path = written(tmp_path / "r", [ended(4)])
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1 << bit
+    path.write_bytes(data)
+    if position < 10:
+        with pytest.raises(UsageError, match="version"):
+            RecordingReader(path)
+        return
+    with RecordingReader(path) as reader:
+        assert reader.survey().bad_header
+    seqs, damage = read(path)
+    assert seqs == [1, 2, 3, 4], "the events are all there"
+    assert damage == Damage(bad_header=True)
+
+
+def test_a_recording_from_before_the_checksum_of_headers_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path / "r", [ended(4)])
+    old = b"KTSTRREC\x02\x00\x05\x00run-1"
+    path.write_bytes(old + path.read_bytes()[len(header("run-1")) :])
+    assert read(path) == ([1, 2, 3, 4], Damage())
+    with RecordingReader(path) as reader:
+        assert reader.run_id == "run-1"
 
 
 @pytest.mark.parametrize("content", [b"", b"KTSTR", b"\x7fELF" + b"x" * 100, b"KTSTRREC\xff\xff\x00\x00"])
@@ -241,7 +311,7 @@ async def test_a_full_disk_costs_events_and_nothing_else(
         await until(lambda: not stream.state.alerts)
         nursery.cancel_scope.cancel()
     seqs, damage = read(tmp_path / "r")
-    assert damage.in_words == ""
+    assert damage.in_words == "1 event missing, the end of the run is not in it"
     assert seqs[0] == 1
     assert seqs[-1] == stream.state.seq
     statistics = recorder.statistics()
@@ -264,7 +334,7 @@ async def test_a_recording_that_has_its_size_takes_the_end_of_the_run_and_nothin
         last = stream.state.seq
         nursery.cancel_scope.cancel()
     seqs, damage = read(tmp_path / "r")
-    assert damage.in_words == ""
+    assert damage.in_words == "1 event missing, the end of the run is not in it"
     assert seqs[-1] == last
     assert 1 not in seqs
     assert sum(recorder.statistics().dropped.values()) == last - len(seqs)

@@ -135,3 +135,19 @@ def test_a_directory_here_needs_no_slash(runs: Runs, tmp_path: Path, monkeypatch
 def test_a_path_without_sockets(runs: Runs, path: str) -> None:
     with pytest.raises(UsageError, match="is not the directory of a run"):
         choose_run(path, runs.path)
+
+
+def test_a_run_that_was_killed_names_its_recording(runs: Runs, tmp_path: Path) -> None:
+    place = runs.add("killed", pid=dead_pid())
+    data = tmp_path / "data of it"
+    record = RunRecord(name="killed", pid=dead_pid(), data_dir=str(data))
+    (place / "run.json").write_bytes(msgspec.json.encode(record))
+    with pytest.raises(UsageError) as nothing:
+        choose_run("killed", tmp_path)
+    assert "recording.ktstr" not in nothing.value.hint, "there is none"
+    data.mkdir()
+    (data / "recording.ktstr").write_bytes(b"")
+    for wanted in ("killed", None):
+        with pytest.raises(UsageError) as error:
+            choose_run(wanted, tmp_path)
+        assert str(data / "recording.ktstr") in error.value.hint
