@@ -19,7 +19,10 @@ def checkout() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what boots kernels, so that ``-m 'not guest'`` leaves it out."""
+    """Mark what boots kernels and what draws screens, so that ``-m 'not guest'`` leaves the former out."""
     for item in items:
-        if "guest" in item.path.relative_to(item.config.rootpath).parts[1:2]:
+        folder = item.path.relative_to(item.config.rootpath).parts[1:2]
+        if "guest" in folder:
             item.add_marker("guest")
+        elif "tui" in folder:
+            item.add_marker("screen")
