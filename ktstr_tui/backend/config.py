@@ -16,6 +16,7 @@ DEFAULT_TOPOLOGY = "1n1l2c1t"
 DEFAULT_SAMPLE_HZ = 10.0
 DEFAULT_BOOT_DEADLINE_S = 90.0
 DEFAULT_SILENCE_S = 30.0
+DEFAULT_FREEZE_LIMIT_S = 600.0
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     boot_deadline_s: float = DEFAULT_BOOT_DEADLINE_S
     silence_s: float = DEFAULT_SILENCE_S
     """Seconds without a frame from the guest, frozen time excluded, after which it counts as hanging."""
+    freeze_limit_s: float = DEFAULT_FREEZE_LIMIT_S
+    """Seconds that the guest may stay frozen while no viewer is attached; 0 for as long as it likes."""
     captures: int = 0
     """Captures to take at even distances through the scenario; at most 64."""
     early_capture: bool = True

@@ -7,6 +7,7 @@ made before both: the scenario's step and time (`Now`), the frames for the guest
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.counting import Audience, Counting
 from ktstr_tui.backend.deadlines import available_ms, watch_duration
+from ktstr_tui.backend.frozen_watch import watch_freeze
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.opening import Opening, Watchers
 from ktstr_tui.backend.outcome import RunEnd
@@ -295,9 +297,20 @@ class LiveGuest:
         )
         nursery.start_soon(watch_boot, up, machine, ending, config.boot_deadline_s)
         nursery.start_soon(self._watch_silence_after, up)
+        nursery.start_soon(self._watch_freeze)
         if config.duration_s is not None:
             frozen_ns = self.coordinator.frozen_total_ns
             nursery.start_soon(watch_duration, up, frozen_ns, ending, config.duration_s)
+
+    async def _watch_freeze(self) -> None:
+        await watch_freeze(
+            lambda: self.coordinator.frozen_reason,
+            self._setup.audience.viewers,
+            self.coordinator.thaw,
+            self._stream.emit,
+            name=self._setup.place.name,
+            limit_s=self._setup.config.freeze_limit_s or math.inf,
+        )
 
     def _must_wait(self) -> bool:
         return self.coordinator.busy or self._accessor.state is WorkerState.TRYING

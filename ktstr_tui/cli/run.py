@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from ktstr_tui.backend.config import Accelerator, RunConfig, Viewers
+from ktstr_tui.backend.config import DEFAULT_FREEZE_LIMIT_S, Accelerator, RunConfig, Viewers
 from ktstr_tui.heartbeat.config import BeatsConfig
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.outputs import SummaryCapture
@@ -39,6 +39,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     early_capture: bool
     boot_deadline_s: float
     append: str
+    freeze_limit_s: float = DEFAULT_FREEZE_LIMIT_S
     allow_writes: bool = False
     viewers: str = "control"
     beats: BeatsConfig = BeatsConfig()
@@ -88,6 +89,7 @@ def to_config(request: RunRequest) -> RunConfig:
         early_capture=request.early_capture,
         duration_s=request.duration_s,
         boot_deadline_s=request.boot_deadline_s,
+        freeze_limit_s=request.freeze_limit_s,
         record=request.record,
         extra_kernel_args=request.append,
         allow_writes=request.allow_writes,

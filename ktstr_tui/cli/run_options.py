@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from ktstr_tui.backend.config import DEFAULT_FREEZE_LIMIT_S
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig
 
 if TYPE_CHECKING:
@@ -124,6 +125,14 @@ class RunOptions:
     boot_deadline: Annotated[
         float, typer.Option("--boot-deadline", min=1, help="Seconds within which the guest must be up.")
     ] = 90.0
+    freeze_limit: Annotated[
+        float,
+        typer.Option(
+            "--freeze-limit",
+            min=0,
+            help="Seconds after which a frozen guest without a viewer is thawed; 0 for no limit.",
+        ),
+    ] = DEFAULT_FREEZE_LIMIT_S
     allow_writes: Annotated[
         bool, typer.Option("--allow-writes", help="Allow writes to the guest's kernel memory (op write).")
     ] = False
@@ -225,6 +234,7 @@ class RunOptions:
             captures=self.captures,
             early_capture=self.early_capture,
             boot_deadline_s=self.boot_deadline,
+            freeze_limit_s=self.freeze_limit,
             allow_writes=self.allow_writes,
             append=self.append,
             viewers=self.viewers.value,

@@ -33,5 +33,6 @@ AlertKind: TypeAlias = Literal[
     "silence",
     "sampler",
     "recording",
+    "frozen",
 ]
 """What an alert is about: ``stall`` is a CPU that does not advance, ``silence`` a sender without heartbeats."""

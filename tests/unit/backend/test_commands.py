@@ -109,6 +109,7 @@ async def test_the_answer_to_a_capture_says_where_it_is_and_leaves_the_report_to
     run.guest.coordinator.capture = capture  # type: ignore[assignment, method-assign]
     assert (await run.ask("capture", tag="mine")).result == {
         "tag": "mine",
+        "unsaved": "",
         "path": "/d/001-mine.json",
         "tasks": 0,
         "pause_us": None,
@@ -118,9 +119,9 @@ async def test_the_answer_to_a_capture_says_where_it_is_and_leaves_the_report_to
 
 
 async def test_slots_are_removed_and_resumed(run: Run) -> None:
-    assert (await run.ask("watch.remove", slot=1)).result == {"changed": True, "watch": {}}
-    assert (await run.ask("watch.remove", slot=2)).result == {"changed": False, "watch": {}}
-    assert (await run.ask("watch.resume", slot=3)).result == {"changed": False, "watch": {}}
+    assert (await run.ask("watch.remove", slot=1)).result == {"changed": True}
+    assert (await run.ask("watch.remove", slot=2)).result == {"changed": False}
+    assert (await run.ask("watch.resume", slot=3)).result == {"changed": False}
     assert run.watches.changed == [("remove", 1), ("remove", 2), ("resume", 3)]
 
 
