@@ -61,5 +61,5 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
     kernel, scenario, initrd = await trio.to_thread.run_sync(_look_up, config)
     note(f"kernel {kernel.release}, scenario {scenario.name}")
     verdict = await decide_accelerator(config.accelerator, kernel, initrd)
-    note(f"accelerator {verdict.accelerator}: {verdict.reason}")
+    note(f"accelerator: {verdict.reason}")
     return Prepared(kernel=kernel, scenario=scenario, initrd=initrd, topology=topology, verdict=verdict)

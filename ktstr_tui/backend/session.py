@@ -191,11 +191,11 @@ class Session:
 
     def _say_goodbye(self, outcome: RunOutcome) -> None:
         error, state = outcome.error, self.stream.state
-        ejected = f"; {state.last_ejection}" if state.last_ejection else ""
+        ejection = state.last_ejection
         self.stream.emit(
             RunEnded(
                 exit_code=outcome.exit_code(state.ejections),
-                reason=outcome.reason + ejected,
+                reason=f"{ejection} ({outcome.reason})" if ejection else outcome.reason,
                 fault=error.fault if error else "",
                 hint=error.hint if error else "",
                 console_tail=self._last_words(outcome),

@@ -77,7 +77,7 @@ def _require_saved(captured: Captured) -> None:
 
 
 def freeze_command(run_name: str | None, as_json: bool) -> None:
-    """Stop the guest until it is thawed.
+    """Freeze the guest until it is thawed.
 
     Raises:
         KtstrError: The command failed.
@@ -86,7 +86,7 @@ def freeze_command(run_name: str | None, as_json: bool) -> None:
 
 
 def thaw_command(run_name: str | None, as_json: bool) -> None:
-    """Let a frozen guest run again.
+    """Thaw a frozen guest.
 
     Raises:
         KtstrError: The command failed.
@@ -95,7 +95,7 @@ def thaw_command(run_name: str | None, as_json: bool) -> None:
 
 
 def end_command(run_name: str | None, as_json: bool) -> None:
-    """End a run in good order.
+    """Shut a run down cleanly.
 
     Raises:
         KtstrError: The command failed.

@@ -1,4 +1,4 @@
-"""``ktstr-tui doctor``: what this host has, lacks, and what to do about it."""
+"""``ktstr-tui doctor``: check this host and suggest fixes."""
 
 from __future__ import annotations
 

@@ -146,7 +146,8 @@ def _accelerator(kernel: KernelImage | None) -> Row:
         return Row("accelerator", "missing", error.message, error.hint, needed=True)
     if verdict.accelerator == "kvm":
         return Row("accelerator", "ok", verdict.reason)
-    return Row("accelerator", "degraded", verdict.reason, "guests run, about ten times slower than with KVM")
+    detail = f"TCG: {verdict.detail}" if verdict.detail else verdict.reason
+    return Row("accelerator", "degraded", detail, "guests run, about ten times slower than with KVM")
 
 
 def _clang() -> Row:

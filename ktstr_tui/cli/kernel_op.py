@@ -1,4 +1,4 @@
-"""``ktstr-tui op``: read and write memory of the guest's kernel, while it runs or while it stands.
+"""``ktstr-tui op``: read and write memory of the guest's kernel, while it runs or while it is frozen.
 
 TARGET := place [':' size], with size u32, u64 or a number of bytes; it is needed only where BTF does not tell it.
 
@@ -55,7 +55,7 @@ def read(
     cold: Cold = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read; several targets are read in one go."""
+    """Print the value of one or more targets, read at the same moment."""
     _ask("read", [parse_read(target) for target in targets], run_name, cold, as_json)
 
 
@@ -66,7 +66,7 @@ def write(
     cold: Cold = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write; all targets or, when one is refused, none. Needs a run with --allow-writes."""
+    """Write all targets, or none if one of them is refused. Needs a run with --allow-writes."""
     _ask("write", [parse_write(text) for text in assignments], run_name, cold, as_json)
 
 
@@ -178,7 +178,7 @@ def _ask(
     from ktstr_tui.cli.control import ask_run
 
     if len(entries) > wire.KERNEL_OP_ENTRIES_MAX:
-        raise UsageError(f"{len(entries)} targets, at most {wire.KERNEL_OP_ENTRIES_MAX} in one go")
+        raise UsageError(f"{len(entries)} targets, at most {wire.KERNEL_OP_ENTRIES_MAX} in one command")
     op = wire.KernelOp("cold" if cold else "hot", direction, tuple(entries))
     result = ask_run(run_name, RunKernelOp(op=msgspec.to_builtins(op, builtin_types=(bytes,))))
     if as_json:

@@ -59,7 +59,7 @@ def attach(
         bool, typer.Option("--read-only", help="Only look: refuse everything that touches the run.")
     ] = False,
 ) -> None:
-    """Open the screen on a run that is already going, here or forwarded from another machine."""
+    """Open the screen on a run that is in progress, on this host or forwarded from another one."""
     from ktstr_tui.cli.screen import attach_command
 
     attach_command(run_name, read_only)
@@ -104,7 +104,7 @@ def capture(
     tag: Annotated[str | None, typer.Option("--tag", help="Name of the capture.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop the guest for an instant and take its state."""
+    """Stop the guest for an instant and capture its scheduler state."""
     from ktstr_tui.cli.control import capture_command
 
     capture_command(run_name, tag, as_json)
@@ -133,7 +133,7 @@ def capture_diff(
 
 @app.command()
 def freeze(run_name: RunName = None, as_json: AsJson = False) -> None:
-    """Stop the guest until it is thawed."""
+    """Freeze the guest: stop all its CPUs until it is thawed."""
     from ktstr_tui.cli.control import freeze_command
 
     freeze_command(run_name, as_json)
@@ -141,7 +141,7 @@ def freeze(run_name: RunName = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def thaw(run_name: RunName = None, as_json: AsJson = False) -> None:
-    """Let a frozen guest run again."""
+    """Thaw a frozen guest."""
     from ktstr_tui.cli.control import thaw_command
 
     thaw_command(run_name, as_json)
@@ -149,7 +149,7 @@ def thaw(run_name: RunName = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def beats(run_name: RunName = None, as_json: AsJson = False) -> None:
-    """Print who beats, who is silent, and why."""
+    """List heartbeat senders, and say why one is silent."""
     from ktstr_tui.cli.beats import beats_command
 
     beats_command(run_name, as_json)
@@ -172,7 +172,7 @@ def beat(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send beats as this process."""
+    """Send heartbeats from a shell script."""
     from ktstr_tui.cli.beat import beat_command
 
     beat_command(
@@ -191,7 +191,7 @@ def beat(
 
 @app.command()
 def end(run_name: RunName = None, as_json: AsJson = False) -> None:
-    """End a run in good order."""
+    """Shut a run down cleanly."""
     from ktstr_tui.cli.control import end_command
 
     end_command(run_name, as_json)
@@ -199,7 +199,7 @@ def end(run_name: RunName = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Say what this host has, lacks, and what to do about it."""
+    """Check this host and suggest fixes."""
     from ktstr_tui.cli.doctor import doctor_command
 
     doctor_command(as_json)
@@ -235,7 +235,7 @@ def bench(
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Number of repetitions.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure, each figure as a ratio to a baseline of the same run."""
+    """Measure performance; print each figure as a ratio to a baseline of the same run."""
     from ktstr_tui.cli.bench import bench_command
 
     bench_command(what, rounds, as_json)

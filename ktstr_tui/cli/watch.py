@@ -33,7 +33,7 @@ def add(
     ] = HITS_PER_S,
     as_json: AsJson = False,
 ) -> None:
-    """Watch what a C expression points to. Waits while a pointer on the way is NULL."""
+    """Watch writes to the object of a C expression; wait while a pointer in it is NULL."""
     from ktstr_tui.cli.control import ask_run
 
     asked = AddWatch(expression=expression, length=length, once=once, capture=capture, budget=budget)
@@ -59,13 +59,13 @@ def list_watches(run_name: RunName = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def remove(slot: Slot, run_name: RunName = None, as_json: AsJson = False) -> None:
-    """Take a watch away."""
+    """Remove a watch."""
     _change(run_name, RemoveWatch(slot=slot), "removed", "no watch", as_json)
 
 
 @app.command()
 def resume(slot: Slot, run_name: RunName = None, as_json: AsJson = False) -> None:
-    """Set a watch again that was paused because of too many hits."""
+    """Resume a watch that was paused because of too many hits."""
     _change(run_name, ResumeWatch(slot=slot), "armed again", "no paused watch", as_json)
 
 

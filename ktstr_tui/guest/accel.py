@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -41,11 +42,13 @@ class Verdict(msgspec.Struct, frozen=True):
 
     accelerator: Accelerator
     reason: str
-    """One sentence for people, always to be shown."""
+    """The accelerator and, in parentheses, why; one short line, shown wherever the run is."""
     probed_ms: float | None
     """How long the booted probe took, when the verdict was first made; None when none was needed."""
     remembered: bool
     """Whether an earlier probe on this host answered."""
+    detail: str
+    """The whole message of a probe that failed, as doctor shows it; empty when there is nothing more to say."""
 
 
 async def decide_accelerator(
@@ -66,13 +69,13 @@ async def decide_accelerator(
     if requested not in ("auto", "kvm", "tcg"):
         raise UsageError(f"unknown accelerator {requested!r}", "use auto, kvm or tcg")
     if requested == "tcg":
-        return _with_threads(Verdict("tcg", "TCG: as requested", None, False))
+        return _with_threads(Verdict("tcg", "TCG (as requested)", None, False, ""))
     if requested == "kvm":
         if obstacle is not None:
             raise HostError(f"KVM was requested, but {obstacle}", "use --accel auto or --accel tcg")
-        return Verdict("kvm", "KVM: as requested", None, False)
+        return Verdict("kvm", "KVM (as requested)", None, False, "")
     if obstacle is not None:
-        return _with_threads(Verdict("tcg", f"TCG: {obstacle}", None, False))
+        return _with_threads(Verdict("tcg", f"TCG ({obstacle})", None, False, ""))
     place = _place(kernel.release)
     remembered = None if fresh else _load(place)
     if remembered is not None:
@@ -121,8 +124,8 @@ def _with_threads(verdict: Verdict) -> Verdict:
     if chosen.threads == "multi":
         return verdict
     reason = (
-        f"{verdict.reason}; all CPUs share one host thread, because QEMU {chosen.short_version} is "
-        f"older than 8.1 (see ktstr-tui doctor)"
+        f"{verdict.reason}; all CPUs share one host thread (QEMU {chosen.short_version} is older than 8.1; "
+        f"see `ktstr-tui doctor`)"
     )
     return msgspec.structs.replace(verdict, reason=reason)
 
@@ -145,8 +148,16 @@ async def _probe(kernel: KernelImage, initrd: bytes | Path) -> Verdict:
         failure = await _boot(spec)
     probed_ms = (trio.current_time() - started_s) * 1e3
     if failure is None:
-        return Verdict("kvm", f"KVM: a probe reached userspace in {probed_ms:.0f} ms", probed_ms, False)
-    return Verdict("tcg", f"TCG: KVM cannot boot this kernel here: {failure}", probed_ms, False)
+        reason = f"KVM (a probe reached userspace in {probed_ms:.0f} ms)"
+        return Verdict("kvm", reason, probed_ms, False, "")
+    reason = f"TCG (KVM failed: {_in_brief(failure)}; see `ktstr-tui doctor`)"
+    return Verdict("tcg", reason, probed_ms, False, f"KVM cannot boot this kernel here: {failure}")
+
+
+def _in_brief(failure: str) -> str:
+    """Shorten a failed probe's message to a few words: the register that KVM refused, or its first clause."""
+    register = re.search(r"\bMSR 0x[0-9a-f]+", failure)
+    return register.group() if register else re.split(r"[:;]", failure)[0][:48]
 
 
 async def _boot(spec: MachineSpec) -> str | None:

@@ -58,7 +58,7 @@ def resolve_scheduler(spec: str, artifacts: GuestArtifacts | None = None) -> Sch
         if spec not in (known := [f"demo:{name}" for name in demos]):
             near = difflib.get_close_matches(spec, known, 1)
             raise UsageError(
-                f"there is no {spec}" + (f"; did you mean {near[0]}?" if near else ""),
+                f"there is no {spec}" + (f". Did you mean {near[0]}?" if near else ""),
                 f"demo schedulers are {', '.join(known)}",
             )
         return _object(spec, demos[spec.removeprefix("demo:")])

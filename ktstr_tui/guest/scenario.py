@@ -188,7 +188,7 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     if text not in packaged():
         near = difflib.get_close_matches(text, packaged(), 1)
         raise UsageError(
-            f"no packaged scenario {text!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+            f"no packaged scenario {text!r}" + (f". Did you mean {near[0]!r}?" if near else ""),
             f"packaged are {', '.join(packaged())}; name a file of your own by its path, ending in .toml",
         )
     source = (resources.files("ktstr_tui.scenarios") / f"{text}.toml").read_text("utf-8")

@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from ktstr_tui.heartbeat.gate import ALL_LIMITED, FOREIGN_NAMESPACE, FOREIGN_UID, PID_ABOVE_MAX, PID_LIMITED
 from ktstr_tui.heartbeat.metric_table import Metric, all_metrics
 from ktstr_tui.heartbeat.observer import ObserverStatistics
-from ktstr_tui.heartbeat.sockets import SocketStatistics
+from ktstr_tui.heartbeat.sockets import DatagramStatistics
 from ktstr_tui.heartbeat.tracked import AUTH_FAILURE, TrackedRow
 from ktstr_tui.wire.vlp import BAD_LENGTH
 
@@ -35,7 +35,7 @@ DECODE_LABELS: Final = {
     "BadCrc": "bad_crc",
 }
 """Kind of error to label, in the protocol's order."""
-_NO_SOCKET: Final = SocketStatistics(
+_NO_SOCKET: Final = DatagramStatistics(
     taken=0, control_truncated=0, without_credentials=0, closed_descriptors=0, io_errors=0
 )
 Labels = tuple[tuple[str, str], ...]
@@ -68,7 +68,7 @@ class Value(NamedTuple):
 def observer_values(
     domain: str,
     stats: ObserverStatistics,
-    sockets: Iterable[SocketStatistics] = (),
+    sockets: Iterable[DatagramStatistics] = (),
     secure: SecureCounts | None = None,
 ) -> list[Value]:
     """Collect what one observer and its sockets have counted."""
@@ -121,12 +121,12 @@ def observer_values(
     ]
 
 
-def _sum(sockets: Iterable[SocketStatistics]) -> SocketStatistics:
+def _sum(sockets: Iterable[DatagramStatistics]) -> DatagramStatistics:
     totals = msgspec.structs.asdict(_NO_SOCKET)
     for one in sockets:
         for name, value in msgspec.structs.asdict(one).items():
             totals[name] += value
-    return SocketStatistics(**totals)
+    return DatagramStatistics(**totals)
 
 
 def row_values(domain: str, rows: Iterable[TrackedRow], pid_of: Mapping[int, int]) -> list[Value]:

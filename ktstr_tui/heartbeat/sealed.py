@@ -15,7 +15,7 @@ from ktstr_tui.heartbeat.datagrams import DatagramArray
 from ktstr_tui.heartbeat.metrics import SecureCounts
 from ktstr_tui.heartbeat.observer import Observer
 from ktstr_tui.heartbeat.secure import Admission, SecureSenders
-from ktstr_tui.heartbeat.sockets import SocketStatistics
+from ktstr_tui.heartbeat.sockets import DatagramStatistics
 from ktstr_tui.heartbeat.tracked import Datagram, Origin
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.wire.user_file import read_user_text
@@ -86,9 +86,9 @@ class SecureSocket:
             return
         self._datagrams.append(Datagram(encode(opened.beat), Origin.NETWORK_UNVERIFIED))
 
-    def statistics(self) -> SocketStatistics:
+    def statistics(self) -> DatagramStatistics:
         """Return the counters so far."""
-        return SocketStatistics(
+        return DatagramStatistics(
             taken=self._taken,
             control_truncated=0,
             without_credentials=0,

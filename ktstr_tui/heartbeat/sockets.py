@@ -34,7 +34,7 @@ QUEUE_LENGTH_FILE: Final = Path("/proc/sys/net/unix/max_dgram_qlen")
 UDP_BUFFER_BYTES: Final = 1 << 20
 
 
-class SocketStatistics(msgspec.Struct, frozen=True, kw_only=True):
+class DatagramStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Counters of one socket since it was opened."""
 
     taken: int
@@ -109,9 +109,9 @@ class ObserverSocket:
             self._observer.notice(ob.ReceiveFailed(observer_ns=now_ns, error=error))
         return taken
 
-    def statistics(self) -> SocketStatistics:
+    def statistics(self) -> DatagramStatistics:
         """Return the counters so far."""
-        return SocketStatistics(
+        return DatagramStatistics(
             taken=self._taken,
             control_truncated=self._truncated,
             without_credentials=self._anonymous,

@@ -118,7 +118,7 @@ class CTypes:
             names = list(self._names(record.id, set()))
             alike = near(name, names) or names[:_SUGGESTIONS]
             what = f"{record.kind.name.lower()} {record.name}".rstrip()
-            raise ExpressionError(f"{what} has no member {name!r}", f"did you mean {', '.join(alike)}?")
+            raise ExpressionError(f"{what} has no member {name!r}", f"Did you mean {', '.join(alike)}?")
         if place.bit_size or place.bit_offset % 8:
             raise ExpressionError(
                 f"{name} is a bit field and has no address of its own", "watch the word that contains it"

@@ -152,7 +152,7 @@ class Expressions:
         """The variable of that name, on a CPU when it has one for each."""
         if not self.symbols.find_all(name):
             alike = near(name, self.symbols.names()) if suggest else []
-            hint = f"did you mean {', '.join(alike)}?" if alike else "names are those of /proc/kallsyms"
+            hint = f"Did you mean {', '.join(alike)}?" if alike else "names are those of /proc/kallsyms"
             raise ExpressionError(f"this kernel has no symbol {name!r}", hint)
         return self._symbol(name, cpu)
 

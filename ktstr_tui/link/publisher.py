@@ -75,7 +75,7 @@ class PublisherStatistics(msgspec.Struct, frozen=True, kw_only=True):
     refused: dict[str, int]
     """Messages that could not be sent, by reason: ``event: full``, ``reply: gone``, ``reply: full``, …"""
     bad_requests: dict[str, int]
-    """Requests that made no sense, by reason."""
+    """Requests that were refused as malformed, by reason."""
     failed_commands: int
     reported_missing: int
     """Events that viewers said they had missed and had to fetch again."""
@@ -92,7 +92,7 @@ async def open_publisher(
         socket_dir: Where the sockets are made (mode 0600); its mode is set to 0700.
         handle_command: Carries out what touches the run. It may be called several times at once; a `KtstrError` that
             it raises becomes the answer.
-        may_control: Whether it does; viewers are told with every reply.
+        may_control: Whether viewers may send commands at all; each reply says so.
 
     Raises:
         HostError: The sockets cannot be made.

@@ -101,9 +101,8 @@ def choose_run(wanted: str | None, runtime_dir: Path) -> Path:
     """The directory of sockets of the run that is meant.
 
     Args:
-        wanted: A run's name; a directory with ``events.sock`` and ``control.sock``, or the path of one of
-        them
-            (forwarded from another machine); or None for the only run that goes on.
+        wanted: A run's name; a directory with ``events.sock`` and ``control.sock``, or the path of one of them
+            (forwarded from another machine); or None for the only run that is in progress.
         runtime_dir: Where this user's runs are.
 
     Raises:

@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 _MAY_WAIT_TO_SEND = (zmq.DEALER, zmq.PUSH)
 
 
-class SocketStatistics(msgspec.Struct, frozen=True, kw_only=True):
+class LinkStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """What one socket did."""
 
     received: int
@@ -188,10 +188,10 @@ class TrioSocket:
     ) -> None:
         self.close()
 
-    def statistics(self) -> SocketStatistics:
+    def statistics(self) -> LinkStatistics:
         """Counts so far."""
         parked = sum(len(lot) for lot in self._lots.values())
-        return SocketStatistics(
+        return LinkStatistics(
             received=self._received,
             sent=self._sent,
             refused=self._refused,

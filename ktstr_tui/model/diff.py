@@ -58,7 +58,7 @@ class QueueDiff(msgspec.Struct, frozen=True, kw_only=True):
     nr_before: int | None = None
     nr_after: int | None = None
     moved: int | None = None
-    """How far ``dsq->seq`` went on, which counts tasks put in; None unless both are known."""
+    """How far ``dsq->seq`` advanced, which counts inserted tasks; None unless both are known."""
     left: int = 0
     """Tasks of the first capture that are no longer in it."""
     joined: int = 0
@@ -75,7 +75,7 @@ class CpuDiff(msgspec.Struct, frozen=True, kw_only=True):
     local_dsq_before: int | None = None
     local_dsq_after: int | None = None
     clock_ns: int | None = None
-    """How far ``rq->clock`` went on; 0 for a CPU that stood."""
+    """How far ``rq->clock`` advanced; 0 for a CPU whose clock did not."""
 
 
 class ValueDiff(msgspec.Struct, frozen=True, kw_only=True):

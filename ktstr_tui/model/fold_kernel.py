@@ -61,7 +61,7 @@ def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
         state.last_change = change
     if event.change == "ejected":
         state.ejections += 1
-        state.last_ejection = change
+        state.last_ejection = f'scheduler "{event.name or "?"}" was ejected{kind}'
     severity: ev.Severity = "error" if event.change == "ejected" else "info"
     log(state, event, severity, "scheduler", change + detail)
 

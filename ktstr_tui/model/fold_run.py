@@ -25,10 +25,8 @@ def _run_started(state: RunState, event: ev.RunStarted) -> None:
     state.info = event.info
     state.kernel_release = event.info.kernel
     state.started_mono_ns = event.mono_ns
-    reason = f" ({event.info.accelerator_reason})" if event.info.accelerator_reason else ""
-    text = (
-        f"{event.info.name}: {event.info.kernel} on {event.info.accelerator}{reason}, {event.info.topology}"
-    )
+    info = event.info
+    text = f"{info.name}: {info.kernel} on {info.accelerator_reason or info.accelerator}, {info.topology}"
     log(state, event, "info", "run", text)
 
 

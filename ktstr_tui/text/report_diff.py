@@ -114,17 +114,20 @@ def _moved(before: str | None, after: str | None, presence: str) -> str:
 def _queue(it: QueueDiff) -> Line:
     mark, role = _PRESENCE[it.presence]
     depth = f"nr {words.number(it.nr_before)} → {words.number(it.nr_after)}"
-    stuck = it.presence == "both" and bool(it.nr_before) and not it.left
+    waiting = (it.nr_after or 0) - (it.nr_before or 0)
+    # What was inserted and is not there any more; a queue caught in the middle of a change gives no number.
+    removed = it.moved - waiting if it.moved is not None and it.moved >= waiting else None
+    stuck = it.presence == "both" and bool(it.nr_before) and removed == 0
     line: Line = [
         (_INDENT + mark, role),
         (f"{clean(it.label):<18} ", "strong"),
         (f"{depth:<18} ", "bad" if stuck else ""),
     ]
-    line.append((f"{it.left} left, {it.joined} joined", "dim"))
-    if it.moved is not None:
-        line.append((f", {it.moved} inserted", "dim"))
+    line.append((f"{waiting:+d} waiting", "dim"))
+    if removed is not None:
+        line.append((f", {it.moved} inserted, {removed} removed", "dim"))
     if stuck:
-        line.append(("  nothing was consumed", "bad"))
+        line.append(("  no task left it", "bad"))
     return line
 
 

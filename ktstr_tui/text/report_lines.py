@@ -24,6 +24,8 @@ _REGISTERS = (
     "r12", "r13", "r14", "r15", "cr0", "cr2", "cr3", "cr4", "fs_base", "gs_base", "k_gs_base",
 )  # fmt: skip
 _INDENT = "  "
+LATE = "late"
+"""Kind of note of what was read after the guest had resumed."""
 
 
 def notes(report: CaptureReport) -> list[tuple[str, str, str]]:
@@ -31,7 +33,7 @@ def notes(report: CaptureReport) -> list[tuple[str, str, str]]:
     kinds = (
         ("unavailable", report.unavailable),
         ("truncated", report.truncated),
-        ("read late", report.read_late),
+        (LATE, report.read_late),
     )
     return [(kind, section, clean(reason)) for kind, table in kinds for section, reason in table.items()]
 
@@ -47,7 +49,7 @@ def section_note(report: CaptureReport, *sections: str) -> list[Line]:
 
 def note_role(kind: str) -> str:
     """Late is worth a remark, missing is worth a warning."""
-    return "dim" if kind == "read late" else "warn"
+    return "dim" if kind == LATE else "warn"
 
 
 def overview(report: CaptureReport, width: int) -> list[Line]:
@@ -155,7 +157,7 @@ def scheduler_info(report: CaptureReport, width: int) -> list[Line]:
     late = any(section.startswith("scheduler") for section in report.read_late)
     for name, value in (("reason", it.reason), ("msg", it.message)):
         if value:
-            note = " (read late)" if late else ""
+            note = " (read after the guest resumed)" if late else ""
             first, *rest = wrap(f"{clean(value)}{note}", max(20, width - 10))
             lines.append([(f"{_INDENT}{name:<8}", "dim"), (first, "strong")])
             lines += [[(" " * 10 + more, "strong")] for more in rest]

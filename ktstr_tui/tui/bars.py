@@ -36,8 +36,8 @@ class HeaderBar(LineBar):
     def lines(self, view: View, width: int) -> list[Line]:
         state = view.state
         info = state.info
-        reason = info.accelerator_reason.removeprefix(f"{info.accelerator.upper()}: ") if info else ""
-        self.tooltip = Content(f"{info.accelerator}: {clean(reason)}") if info and reason else None
+        reason = info.accelerator_reason.removeprefix(f"{info.accelerator.upper()} ") if info else ""
+        self.tooltip = Content(f"{info.accelerator.upper()} {clean(reason)}") if info and reason else None
         first = _identity(state, width)
         right = _freshness(view)
         if width_of(first) + width_of(right) >= width:
@@ -229,7 +229,11 @@ def gauge_spans(share: float, width: int) -> Line:
 
 
 class TabBar(LineBar):
-    """One line of tabs, for panes that share a place."""
+    """One line of tabs, for panes that share a place.
+
+    Textual's Tabs takes two or three rows (its underline is a widget), takes the focus, and does not squeeze: seven
+    tabs in 80 cells would scroll. Here the tabs' keys are the panes' numbers, so no focus is needed.
+    """
 
     class Chosen(Message):
         """A tab was clicked."""

@@ -3,6 +3,12 @@
 Painting is pull: the app's paint clock calls ``sync(view)`` on what is visible, a pane rebuilds its lines only
 when what it depends on has changed, and then asks for one refresh. `LinePane` renders just the rows that the
 terminal shows, so a table of 255 CPUs costs no more than one of 40.
+
+Why lines, and not Textual's DataTable, Tree and ProgressBar? Every cell of these panes may change with every sample,
+up to 30 times a second. A DataTable keeps its cells and is updated cell by cell; a line pane keeps none, it asks for
+the rows that are visible while it paints. Column widths follow the width of the pane, one line may hold text, a gauge
+and a sparkline, and a line can be tested, copied and printed by a command without a terminal. A Tree keeps a node for
+each of the 4,096 entries of a BPF map; a ProgressBar is a widget of its own, which cannot be a cell of a row.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ ROLES = (
 """Every role a span may have, besides the empty one; each is the component class ``line--<role>``."""
 
 
-class _Lines(Widget):
+class _StyledLines(Widget):
     """Turns lines into strips with the colours of the theme."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"line--cursor", *(f"line--{role}" for role in ROLES)}
@@ -62,7 +68,7 @@ class _Lines(Widget):
         return Strip(segments).crop_extend(offset, offset + width, self._style("") + over)
 
 
-class LineBar(_Lines):
+class LineBar(_StyledLines):
     """A few rows above or between panes, as many as `lines` gives; takes no focus."""
 
     DEFAULT_CSS = "LineBar { height: auto; }"
@@ -105,7 +111,7 @@ class LineBar(_Lines):
         return self._strip(line, self.size.width)
 
 
-class LinePane(_Lines, ScrollView, can_focus=True):
+class LinePane(_StyledLines, ScrollView, can_focus=True):
     """A scrolling list of lines with a cursor, an optional heading that stays, and words for when it is empty."""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("pane")

@@ -23,7 +23,7 @@ from ktstr_tui.tui.view import View
 
 SECTIONS = (
     ("overview", "1", "overview"), ("tasks", "2", "tasks"), ("vcpus", "3", "vCPUs"), ("runqueues", "4", "runqueues"),
-    ("dsqs", "5", "DSQs"), ("maps", "6", "maps"), ("dmesg", "7", "dmesg"), ("changes", "8", "diff"),
+    ("dsqs", "5", "DSQs"), ("maps", "6", "maps"), ("dmesg", "7", "dmesg"), ("changes", "8", "changes"),
 )  # fmt: skip
 
 
@@ -61,10 +61,19 @@ def _missing(notes: list[tuple[str, str, str]], width: int) -> Line:
     line: Line = []
     room = width - 1
     for kind, section, _reason in notes:
-        mark = "· " if kind == "read late" else "▲ "
-        text = cut(f" {mark}{kind} {section}", room)
-        line.append((text, report_lines.note_role(kind)))
-        room -= len(text)
+        if kind != report_lines.LATE:
+            text = cut(f" ▲ {kind} {section}", room)
+            line.append((text, report_lines.note_role(kind)))
+            room -= len(text)
+    late = [
+        section.rpartition(".")[2].removesuffix("_tail")
+        for kind, section, _ in notes
+        if kind == report_lines.LATE
+    ]
+    if late:
+        verb = "was" if len(late) == 1 else "were"
+        text = f" · {' and '.join(late)} {verb} read after the guest resumed"
+        line.append((cut(text, max(0, room)), "dim"))
     return line
 
 

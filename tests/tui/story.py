@@ -80,7 +80,7 @@ class Story:
             kernel=KERNEL,
             kernel_path="~/.cache/ktstr-tui/kernels/7.2.12+deb14-amd64/vmlinuz",
             accelerator="tcg",
-            accelerator_reason="/dev/kvm is there, but a probe kernel did not boot on it",
+            accelerator_reason="TCG (KVM failed: MSR 0x10a; see `ktstr-tui doctor`)",
             topology=str(self.topology),
             memory_bytes=512 << 20,
             scenario="tour",
@@ -282,7 +282,7 @@ class Story:
             )
         yield (
             31.0,
-            ev.OutputText(stream="stderr", text="scenario: scheduler stall is gone, going on without\n"),
+            ev.OutputText(stream="stderr", text="scenario: scheduler stall exited; continuing without it\n"),
         )
 
     # The capture.

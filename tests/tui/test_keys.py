@@ -322,7 +322,7 @@ def test_windows_open_and_close() -> None:
 
 def test_the_accelerator_and_its_reason_are_one_key_away() -> None:
     text = screen(ended_story(), "i")
-    assert "/dev/kvm is there, but a probe kernel did not boot on it" in text
+    assert "KVM failed: MSR 0x10a; see `ktstr-tui doctor`" in text
     assert "TCG" in screen(ended_story(), size=(80, 24))
 
 

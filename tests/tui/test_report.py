@@ -51,7 +51,11 @@ def test_the_stalled_task_is_on_top(size: tuple[int, int]) -> None:
 
 def test_sections() -> None:
     expected = (
-        ["exit_kind=ERROR_STALL (1026)", "failed to run for 4.100s (read late)", "registers 310 µs"],
+        [
+            "exit_kind=ERROR_STALL (1026)",
+            "failed to run for 4.100s (read after the guest resumed)",
+            "registers 310 µs",
+        ],
         ["spin-1[201]", "kworker/0:1[11]", "age▼", "scx_state/flags=ENABLED/0xd"],
         ["rip=ffffffff8119c05b", "scx_watchdog_workfn+0x11c", "curr=swapper/0[0]"],
         ["CPU 0", "nr_run=3", "ops_qseq=435", "kick_sync=440", "runnable_list:"],
@@ -144,7 +148,9 @@ def test_what_is_missing_cut_or_late_is_said() -> None:
         Story().report(), dsqs=(), unavailable={"dsqs": "dsq_hash was torn in 3 tries"}
     )
     top = screen(with_report(report), *OPEN)
-    assert "▲ unavailable dsqs ▲ truncated maps · read late scheduler.exit_info" in top
+    assert (
+        "▲ unavailable dsqs ▲ truncated maps · exit_info and dmesg were read after the guest resumed" in top
+    )
     assert "unavailable: dsqs: dsq_hash was torn in 3 tries" in screen(with_report(report), *OPEN, "5")
 
 

@@ -36,7 +36,7 @@ def early() -> CaptureReport:
             replace(second, age_ms=3900.0),
             replace(third, pid=999),
         ),
-        dsqs=(DsqReport(id=7, label="0x7", origin="user", nr=2, seq=40213, pids=(first.pid, second.pid)),),
+        dsqs=(DsqReport(id=7, label="0x7", origin="user", nr=2, seq=40209, pids=(first.pid, second.pid)),),
     )
 
 
@@ -53,7 +53,24 @@ def test_the_difference_to_the_early_capture() -> None:
     assert "2.1 s → 4.1 s" in starved
     assert any("999" in line and "no longer runnable" in line for line in lines)
     assert any(line.strip().startswith("+") and line.endswith("new") for line in lines)
-    assert any("0x7" in line and "nr 2 → 6" in line and "nothing was consumed" in line for line in lines)
+    assert any("0x7" in line and "nr 2 → 6" in line and "no task left it" in line for line in lines)
+    assert any("+4 waiting, 4 inserted, 0 removed" in line for line in lines)
+
+
+def test_a_queue_that_tasks_left_says_how_many() -> None:
+    before, after = early(), late()
+    queue = replace(before.dsqs[0], seq=40213 - 117)
+    text = shown(after, replace(before, dsqs=(queue,)))
+    assert "+4 waiting, 117 inserted, 113 removed" in text
+    assert "no task left it" not in text
+
+
+def test_a_count_that_cannot_be_is_not_claimed() -> None:
+    before, after = early(), late()
+    text = shown(after, replace(before, dsqs=(replace(before.dsqs[0], seq=40213),)))
+    assert "+4 waiting" in text
+    assert "removed" not in text
+    assert "no task left it" not in text
 
 
 def test_without_an_early_capture_the_reason_is_told() -> None:

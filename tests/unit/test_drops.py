@@ -65,7 +65,7 @@ ELSEWHERE: dict[str, str] = {
     "ViewerStatistics": VIEWER,
     "Damage": "told on standard error by whoever reads the recording",
     "AptRoot": "told while packages are fetched",
-    "SocketStatistics": "counted by the publisher, which is refused the message",
+    "LinkStatistics": "counted by the publisher, which is refused the message",
     "PeriodicCaptures._timeouts_in_a_row": "no counter of the run",
     "Viewer._bad_answers": VIEWER,
     "GdbConnection.skipped": "no loss: answers to questions that were given up on purpose",

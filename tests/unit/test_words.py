@@ -6,9 +6,12 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from ktstr_tui.cli.main import app
 from ktstr_tui.model.text import counted, runnable_for, task_name
 
 ROOT = Path(__file__).parents[2]
@@ -18,9 +21,11 @@ BANNED = (
     r"was over\b", r"goes on\b", r"going on\b", r"go on\b", r"is told", r"was told", r"it told", r"\bour defect",
     r"makes no sense", r"(?<!there )\bis no (?!longer)[a-z]", r"(?<!there )\bare no (?!longer)[a-z]",
     r"take(s)? nothing more", r"made room",
-    r"does not lead to", r"stays readable", r"a word of 32 bits", r"\bseals?\b",
+    r"does not lead to", r"stays readable", r"a word of 32 bits", r"\bseals?\b", r"who beats", r"already going",
+    r"\bread late\b", r"take .* away", r"in one go\b", r"has, lacks", r"(?-i:did you mean)",
 )  # fmt: skip
-"""Regular expressions, compared without case."""
+"""Regular expressions, compared without case but for what says otherwise."""
+SNAPSHOTS = ROOT / "tests" / "tui" / "snapshots"
 _C_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 
 
@@ -53,6 +58,24 @@ def product_strings() -> Iterator[tuple[str, str]]:
                     yield f"{path.relative_to(ROOT)}:{number}", match.group(1)
 
 
+def help_texts() -> Iterator[tuple[str, str]]:
+    """Give the docstrings and the words of options that ``--help`` prints, of every command."""
+    waiting: list[tuple[str, Any]] = [("ktstr-tui", typer.main.get_command(app))]
+    while waiting:
+        name, command = waiting.pop()
+        yield name, command.help or ""
+        for parameter in command.params:
+            yield f"{name} {parameter.name}", getattr(parameter, "help", None) or ""
+        waiting += [(f"{name} {it}", below) for it, below in getattr(command, "commands", {}).items()]
+
+
+def screens() -> Iterator[tuple[str, str]]:
+    """Give the rows of the kept screens: sentences that are put together only when they are shown."""
+    for path in sorted(SNAPSHOTS.glob("*.txt")):
+        for number, row in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            yield f"{path.name}:{number}", row
+
+
 def found_in(strings: Iterator[tuple[str, str]]) -> list[str]:
     """Name the strings that hold a banned phrase."""
     banned = re.compile("|".join(BANNED), re.IGNORECASE)
@@ -61,6 +84,18 @@ def found_in(strings: Iterator[tuple[str, str]]) -> list[str]:
 
 def test_no_string_of_the_product_holds_a_banned_phrase() -> None:
     assert found_in(product_strings()) == []
+
+
+def test_no_help_text_holds_a_banned_phrase() -> None:
+    texts = list(help_texts())
+    assert ("ktstr-tui doctor", "Check this host and suggest fixes.") in texts
+    assert found_in(iter(texts)) == []
+
+
+def test_no_kept_screen_holds_a_banned_phrase() -> None:
+    rows = list(screens())
+    assert any("runnable for" in row for _place, row in rows)
+    assert found_in(iter(rows)) == []
 
 
 @pytest.mark.parametrize(

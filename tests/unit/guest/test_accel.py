@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def starts(runs: Path) -> int:
 async def test_kvm_that_does_not_boot_falls_back_with_the_reason_and_is_remembered(runs: Path) -> None:
     first = await decide_accelerator("auto", IMAGE, b"")
     assert first.accelerator == "tcg"
-    assert "kvm_buf_set_msrs" in first.reason
+    assert "kvm_buf_set_msrs" in first.detail
+    assert re.fullmatch(r"TCG \(KVM failed: [^:;]{5,48}; see `ktstr-tui doctor`\).*", first.reason)
     assert not first.remembered
     assert first.probed_ms is not None
     assert first.probed_ms > 0
@@ -74,7 +76,7 @@ async def test_a_damaged_memory_is_ignored(runs: Path, tmp_path: Path) -> None:
 
 
 async def test_what_is_requested_is_taken_at_its_word(runs: Path) -> None:
-    assert (await decide_accelerator("tcg", IMAGE, b"")).reason == "TCG: as requested"
+    assert (await decide_accelerator("tcg", IMAGE, b"")).reason == "TCG (as requested)"
     assert (await decide_accelerator("kvm", IMAGE, b"")).accelerator == "kvm"
     with pytest.raises(UsageError, match="unknown accelerator 'xen'"):
         await decide_accelerator("xen", IMAGE, b"")

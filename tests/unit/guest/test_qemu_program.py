@@ -139,9 +139,9 @@ def test_a_named_one_that_does_not_run_is_no_silent_fallback(
 async def test_the_verdict_says_why_cpus_take_turns(host: Host) -> None:
     host.system("7.2.22 (Debian 1:7.2)")
     verdict = await decide_accelerator("tcg", IMAGE, b"")
-    assert "one host thread, because QEMU 7.2.22 is older than 8.1" in verdict.reason
+    assert "one host thread (QEMU 7.2.22 is older than 8.1;" in verdict.reason
     host.fetched("10.0.2")
-    assert (await decide_accelerator("tcg", IMAGE, b"")).reason == "TCG: as requested"
+    assert (await decide_accelerator("tcg", IMAGE, b"")).reason == "TCG (as requested)"
 
 
 def qemu_row() -> doctor_checks.Row:

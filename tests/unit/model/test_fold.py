@@ -35,7 +35,7 @@ INFO = RunInfo(
     kernel="7.2.12",
     kernel_path="/boot/vmlinuz",
     accelerator="tcg",
-    accelerator_reason="no kvm",
+    accelerator_reason="TCG (no /dev/kvm)",
     topology="1n1l2c1t",
     memory_bytes=512 << 20,
     scenario="tour",
@@ -105,7 +105,7 @@ def test_the_beginning() -> None:
     assert (state.kernel_release, state.typed_ms, state.guest_ns) == ("7.2.12", 800.0, 77)
     assert state.started_mono_ns == 1_000_000
     assert state.mono_ns == 3_000_000
-    assert texts(state)[0] == "tour: 7.2.12 on tcg (no kvm), 1n1l2c1t"
+    assert texts(state)[0] == "tour: 7.2.12 on TCG (no /dev/kvm), 1n1l2c1t"
 
 
 @pytest.mark.parametrize(
