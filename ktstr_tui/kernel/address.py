@@ -8,6 +8,7 @@ levels with huge pages at two of them. The direct map's base is randomised and i
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ktstr_tui.kernel.memory import PAGE_BYTES, MemoryReadError, PhysicalMemory
@@ -100,6 +101,28 @@ class AddressSpace:
                 table = (table & -size) + (page & (size - 1))
                 break
         return MappedPage(table, bool(rights), not denials & _NO_EXECUTE)
+
+    def mapped(self, start: int, end: int, limit: int) -> Iterator[tuple[int, int]]:
+        """Yield ``(address, frame)`` of the 4 KiB pages that are mapped between two kernel addresses.
+
+        Tables that are not there are passed over whole, so a sparse area of gigabytes costs little. At most
+        ``limit`` pages; raises ``MemoryReadError``.
+        """
+        found = self._mapped(self._root, self._levels - 1, start & -PAGE_BYTES, end)
+        for _, page in zip(range(limit), found, strict=False):
+            yield page
+
+    def _mapped(self, table: int, level: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+        shift = 12 + 9 * level
+        span = 1 << shift
+        while start < end:
+            following = min(end, (start & -span) + span)
+            entry = self.memory.u64(table + ((start >> shift) & 511) * 8)
+            if entry & _PRESENT and level == 0:
+                yield start, entry & self._frame_mask
+            elif entry & _PRESENT and not entry & _HUGE:
+                yield from self._mapped(entry & self._frame_mask, level - 1, start, following)
+            start = following
 
     def read(self, address: int, n: int) -> bytes:
         """``n`` bytes at virtual ``address``.

@@ -4,18 +4,13 @@
 scheduler was ejected, its maps and their BTF are gone milliseconds after the guest runs again. ``render``
 turns the bytes into values afterwards.
 
-Where the bytes are, by kind of map, and the source that each walk mirrors:
+``struct bpf_map`` (include/linux/bpf.h) is what all maps begin with; ``map_idr`` (kernel/bpf/syscall.c) has them by id. The
+types of key and value are ids in the BTF behind ``btf``, or, for struct_ops, in the kernel's own. Where the entries are
+depends on the kind of map; each family has a module: `bpf_arrays`, `bpf_hashes`, `bpf_storage`, `bpf_queues`, `bpf_tries`,
+`bpf_arenas`, and `bpf_timers` for the timers in values.
 
-- all: ``struct bpf_map`` (include/linux/bpf.h) under its id in ``map_idr`` (kernel/bpf/syscall.c); the types of key and
-  value are ids in the BTF behind ``btf``, or, for struct_ops, in the kernel's own;
-- array: ``struct bpf_array`` (include/linux/bpf.h), values one behind another in steps of ``elem_size``;
-- per-CPU array: the same, but its ``pptrs`` are per-CPU pointers, one for each index;
-- hash, LRU or not: ``struct bpf_htab``, ``bucket``, ``htab_elem`` (kernel/bpf/hashtab.c). Buckets are ``hlist_nulls``:
-  a chain ends in an odd number, not in NULL. The value follows the key, which is rounded up to 8 bytes; of a per-CPU
-  hash it is a per-CPU pointer;
-- task storage: ``struct bpf_local_storage_map``, ``…_elem``, ``bpf_local_storage`` (include/linux/bpf_local_storage.h),
-  1 << bucket_log buckets of plain ``hlist``; the key is the task that owns the storage;
-- struct_ops: ``struct bpf_struct_ops_map`` (kernel/bpf/bpf_struct_ops.c), one value.
+A map of maps may have thousands of inner ones without a name. Those of one shape beyond the first few are folded into
+one line with their number; what is in them is not copied.
 
 How exact is this? In a frozen guest, exact, but for the entry that a stopped CPU was writing. In a running one, entries
 that are moved meanwhile may be missing or be there twice, and a value may be half written: the spin locks of BPF are
@@ -26,11 +21,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
+from ktstr_tui.kernel.bpf_arenas import Arenas, add_objects
+from ktstr_tui.kernel.bpf_arrays import Arrays, PointerArrays
+from ktstr_tui.kernel.bpf_hashes import Hashes
+from ktstr_tui.kernel.bpf_map_raw import (
+    MAX_ENTRIES,
+    MAX_KEY_BYTES,
+    MAX_MAP_BYTES,
+    MAX_TOTAL_BYTES,
+    Copier,
+    RawBtf,
+    RawMap,
+)
+from ktstr_tui.kernel.bpf_queues import Queues, Rings
+from ktstr_tui.kernel.bpf_storage import Storages
+from ktstr_tui.kernel.bpf_timers import TIMER_STRUCT, Timers
+from ktstr_tui.kernel.bpf_tries import Tries
 from ktstr_tui.kernel.btf import MAX_BTF_BYTES, Btf, BtfError, Kind
 from ktstr_tui.kernel.cpus import Cpus
 from ktstr_tui.kernel.layout import Layout
@@ -42,13 +52,11 @@ from ktstr_tui.kernel.xarray import IdTables
 from ktstr_tui.model.report import MapEntry, MapReport
 
 MAX_MAPS = 512
-MAX_KEY_BYTES = 4096
-MAX_ENTRIES = 1024
-MAX_MAP_BYTES = 1 << 20
-MAX_TOTAL_BYTES = 8 << 20
+MAX_LISTED = 8192
+"""Maps that are looked at; folded ones do not count as one of ``MAX_MAPS``."""
+FOLD_BEYOND = 8
+"""Nameless maps of one shape that are shown one by one."""
 _MAX_PARSED = 64
-_MAX_BUCKETS = 1 << 17
-_MAX_CHAIN = 1024
 _MAP = {
     "map_type": "map_type",
     "key_size": "key_size",
@@ -60,33 +68,9 @@ _MAP = {
     "key_type": "btf_key_type_id",
     "value_type": "btf_value_type_id",
     "kernel_value_type": "btf_vmlinux_value_type_id",
+    "record": "record",
 }
 _PREFIX = "BPF_MAP_TYPE_"
-_HIGH_BIT = bytes(byte >> 7 for byte in range(256))
-
-
-@dataclass(slots=True)
-class RawMap:
-    """A map's description and the copied bytes of its entries."""
-
-    row: dict[str, Any]
-    type_name: str
-    entries: list[tuple[bytes, bytes | tuple[bytes, ...]]] = field(default_factory=list)
-    """Key, and value or one value per CPU."""
-    truncated: bool = False
-    error: str | None = None
-    btf: RawBtf | None = None
-
-
-@dataclass(slots=True)
-class RawBtf:
-    """The copied BTF of one or more maps; without data when it is known already."""
-
-    key: tuple[int, int]
-    """``(btf->id, data_size)``; ids are not reused."""
-    data: bytes | None
-    kernel: bool
-    split: bool
 
 
 class BpfMaps:
@@ -108,35 +92,16 @@ class BpfMaps:
             "btf",
             {"data": "data", "size": "data_size", "id": "id", "base": "base_btf", "kernel": "kernel_btf"},
         )
-        array = Layout(btf, "bpf_array", {"elem_size": "elem_size"})
-        self._array, self._values = array, array.offset("value")
-        self._table = Layout(btf, "bpf_htab", {"buckets": "buckets", "count": "n_buckets"})
-        self._element_key = Layout(btf, "htab_elem", {}).offset("key")
-        self._bucket_bytes = Layout(btf, "bucket", {}).size
-        self._ops_value = Layout(btf, "bpf_struct_ops_map", {}).find_offset("kvalue")
-        self._storage = Layout(btf, "bpf_local_storage_map", {"buckets": "buckets", "log": "bucket_log"})
-        self._storage_bucket_bytes = Layout(btf, "bpf_local_storage_map_bucket", {}).size
-        self._stored = Layout(
-            btf, "bpf_local_storage_elem", {"next": "map_node.next", "storage": "local_storage"}
-        )
-        self._stored_data = self._stored.offset("sdata.data")
-        self._owner = Layout(btf, "bpf_local_storage", {"owner": "owner"})
-        self._pid = Layout(btf, "task_struct", {"pid": "pid"})
         kinds = btf.find("bpf_map_type", Kind.ENUM)
         rows = () if kinds is None else btf.enumerators(kinds)
         self._types: dict[int, str] = {}
         for name, number in rows:
             self._types.setdefault(number, name.removeprefix(_PREFIX))
-        self._copiers: dict[str, Callable[[AddressSpace, int, RawMap, int], None]] = {
-            "ARRAY": self._copy_array,
-            "PERCPU_ARRAY": self._copy_percpu_array,
-            "HASH": self._copy_hash,
-            "LRU_HASH": self._copy_hash,
-            "PERCPU_HASH": self._copy_hash,
-            "LRU_PERCPU_HASH": self._copy_hash,
-            "STRUCT_OPS": self._copy_struct_ops,
-            "TASK_STORAGE": self._copy_task_storage,
-        }
+        arrays = Arrays(btf, cpus)
+        self._copiers: dict[str, Copier] = {**arrays.copiers, **Hashes(btf, arrays).copiers}
+        for family in (Storages, PointerArrays, Queues, Rings, Tries, lambda btf: Arenas(btf, symbols)):
+            self._copiers |= _copiers_of(family, btf)
+        self._timers = _timers_of(btf)
         self._parsed: dict[tuple[int, int], Btf] = {}
 
     def copy(
@@ -162,17 +127,26 @@ class BpfMaps:
         seen: dict[tuple[int, int], RawBtf] = {}
         if self._idr is None:
             return found, False
-        left, deadline_s = max_bytes, time.perf_counter() + max_seconds
-        for _, address in self._ids.entries(space, self._idr, MAX_MAPS):
-            used_up = "bytes" if left <= 0 else "time" if time.perf_counter() > deadline_s else None
-            raw = self._describe(space, address, used_up)
+        started_s = time.perf_counter()
+        left, folds = max_bytes, Folds()
+        for seen_maps, (_, address) in enumerate(self._ids.entries(space, self._idr, MAX_LISTED + 1)):
+            spent_s = time.perf_counter() - started_s
+            if (
+                seen_maps >= MAX_LISTED
+                or len(found) >= MAX_MAPS
+                or spent_s > max(2 * max_seconds, 0.0) + 0.02
+            ):
+                return found, True
+            raw = self._describe(
+                space, address, "bytes" if left <= 0 else "time" if spent_s > max_seconds else None
+            )
+            if folds.takes(raw):
+                continue
             if raw.error is None:
                 self._fill(space, address, raw, seen, min(max_entries, self._fitting(raw, left)))
-            left -= sum(
-                len(k) + (len(v) if isinstance(v, bytes) else sum(map(len, v))) for k, v in raw.entries
-            )
+            left -= _copied_bytes(raw)
             found.append(raw)
-        return found, len(found) >= MAX_MAPS
+        return found, False
 
     def _describe(self, space: AddressSpace, address: int, used_up: str | None) -> RawMap:
         """The map without its entries, and with the reason if they are not to be copied."""
@@ -187,8 +161,10 @@ class BpfMaps:
         return raw
 
     def _fitting(self, raw: RawMap, left: int) -> int:
-        """How many entries fit into the bytes that are left; one always does."""
+        """How many entries (of an arena: bytes) fit into the bytes that are left; one entry always does."""
         copies = self._cpus.count if "PERCPU" in raw.type_name else 1
+        if raw.type_name == "ARENA":
+            return max(0, min(left, MAX_MAP_BYTES))
         per_entry = max(1, raw.row["value_size"] * copies + raw.row["key_size"])
         return max(1, min(left, MAX_MAP_BYTES) // int(per_entry))
 
@@ -197,6 +173,8 @@ class BpfMaps:
     ) -> None:
         try:
             self._copiers[raw.type_name](space, address, raw, limit)
+            if self._timers is not None:
+                self._timers.copy(space, raw)
             raw.btf = self._copy_btf(space, raw.row["btf"], seen)
         except MemoryReadError as problem:
             raw.error = problem.message
@@ -214,106 +192,38 @@ class BpfMaps:
             seen[key] = RawBtf(key, data, bool(row["kernel"]), bool(row["base"]))
         return seen[key]
 
-    def _copy_array(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
-        size = min(raw.row["value_size"], MAX_MAP_BYTES)
-        raw.truncated = size < raw.row["value_size"]
-        count = min(raw.row["max_entries"], limit)
-        step = self._array.read(space, address)["elem_size"] if count > 1 else size
-        if not size <= step <= size + 8:
-            raise MemoryReadError(f"elements of {step} bytes for values of {size}", address)
-        data = space.read(address + self._values, step * (count - 1) + size) if count else b""
-        raw.entries = [(k.to_bytes(4, "little"), data[k * step : k * step + size]) for k in range(count)]
-        raw.truncated |= count < raw.row["max_entries"]
+    def render_all(self, raws: list[RawMap]) -> tuple[MapReport, ...]:
+        """Turn copied maps into what a report shows, arenas with what the global data of their object points to."""
+        arenas = [raw for raw in raws if raw.pages]
+        objects: dict[int, list[MapEntry]] = {}
+        for raw in raws if arenas else ():
+            if raw.type_name == "ARRAY" and raw.row["max_entries"] == 1:
+                for arena, entries in add_objects(arenas, raw, self.btf_of(raw)).items():
+                    objects.setdefault(arena, []).extend(entries)
+        return tuple(self.render(raw, objects.get(raw.row["id"])) for raw in raws)
 
-    def _copy_percpu_array(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
-        count = min(raw.row["max_entries"], limit)
-        pointers = memoryview(space.read(address + self._values, 8 * count)).cast("Q")
-        for k, pointer in enumerate(pointers):
-            raw.entries.append(
-                (k.to_bytes(4, "little"), self._each_cpu(space, pointer, raw.row["value_size"]))
-            )
-        raw.truncated = count < raw.row["max_entries"]
+    def render(self, raw: RawMap, objects: list[MapEntry] | None = None) -> MapReport:
+        """Turn a copied map into what a report shows. Values without type information are hexadecimal text.
 
-    def _each_cpu(self, space: AddressSpace, pointer: int, size: int) -> tuple[bytes, ...]:
-        size = min(size, MAX_MAP_BYTES)
-        return tuple(space.read(self._cpus.per_cpu(pointer, cpu), size) for cpu in range(self._cpus.count))
-
-    def _copy_hash(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
-        key_size, value_size = raw.row["key_size"], min(raw.row["value_size"], MAX_MAP_BYTES)
-        rounded = (key_size + 7) // 8 * 8
-        per_cpu = "PERCPU" in raw.type_name
-        key_at, value_at = self._element_key, self._element_key + rounded
-        for element in self._elements(space, address, raw, value_at + (8 if per_cpu else value_size)):
-            if len(raw.entries) >= limit:
-                raw.truncated = True
-                return
-            value: bytes | tuple[bytes, ...] = element[value_at:]
-            if per_cpu:
-                value = self._each_cpu(space, int.from_bytes(element[value_at:], "little"), value_size)
-            raw.entries.append((element[key_at : key_at + key_size], value))
-
-    def _copy_task_storage(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
-        """Keys are pids, in place of the pidfds that user space looks entries up by."""
-        size = min(raw.row["value_size"], MAX_MAP_BYTES)
-        for element in self._stored_elements(space, address, raw):
-            if len(raw.entries) >= limit:
-                raw.truncated = True
-                return
-            storage = self._stored.read(space, element)["storage"]
-            owner = self._owner.read(space, storage)["owner"] if storage >= KERNEL_HALF else 0
-            if owner >= KERNEL_HALF:
-                key = int(self._pid.read(space, owner)["pid"]).to_bytes(4, "little", signed=True)
-                raw.entries.append((key, space.read(element + self._stored_data, size)))
-
-    def _stored_elements(self, space: AddressSpace, address: int, raw: RawMap) -> Iterator[int]:
-        table = self._storage.read(space, address)
-        count = min(1 << min(table["log"], 32), _MAX_BUCKETS)
-        raw.truncated |= count < 1 << min(table["log"], 32)
-        heads = space.read(table["buckets"], self._storage_bucket_bytes * count)
-        for node in _filled(heads, self._storage_bucket_bytes):
-            for _ in range(_MAX_CHAIN):
-                if node < KERNEL_HALF:
-                    break
-                yield node
-                node = self._stored.read(space, node)["next"]  # noqa: PLW2901 - the chain is the loop
-            else:
-                raw.truncated = True
-
-    def _elements(self, space: AddressSpace, address: int, raw: RawMap, size: int) -> Iterator[bytes]:
-        """The first ``size`` bytes of the elements of all buckets, each in one read; a chain ends in an odd pointer."""
-        table = self._table.read(space, address)
-        count = min(table["count"], _MAX_BUCKETS)
-        raw.truncated |= count < table["count"]
-        heads = space.read(table["buckets"], self._bucket_bytes * count)
-        for node in _filled(heads, self._bucket_bytes):
-            for _ in range(_MAX_CHAIN):
-                if node & 1 or node < KERNEL_HALF:
-                    break
-                element = space.read(node, size)
-                yield element
-                node = int.from_bytes(element[:8], "little")  # noqa: PLW2901 - the chain is the loop
-            else:
-                raw.truncated = True
-
-    def _copy_struct_ops(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
-        if self._ops_value is None or not limit:
-            raw.error = "this kernel's struct_ops maps have no kvalue"
-            return
-        value = space.read(address + self._ops_value, min(raw.row["value_size"], MAX_MAP_BYTES))
-        raw.entries = [(b"\0\0\0\0", value)]
-
-    def render(self, raw: RawMap) -> MapReport:
-        """Turn a copied map into what a report shows. Values without type information are hexadecimal text."""
+        Args:
+            raw: The copy.
+            objects: Of an arena: what is known to be in it.
+        """
         row, btf = raw.row, self.btf_of(raw)
         value_type = row["value_type"]
         if row["kernel_value_type"]:
             btf, value_type = self._btf, row["kernel_value_type"]
         renderer = Renderer(btf, max_array=MAX_ARRAY) if btf else None
-        entries = []
+        entries = list(objects or ())
         for key, value in raw.entries:
-            shown_key = _rendered(renderer, row["key_type"], key)
+            shown_key = _rendered(None if raw.own_keys else renderer, row["key_type"], key)
             if isinstance(value, bytes):
-                entries.append(MapEntry(shown_key, _rendered(renderer, value_type, value)))
+                shown = _rendered(renderer, value_type, value)
+                if key in raw.timers and btf is not None:
+                    _put_timer(btf, value_type, shown, raw.timers[key])
+                entries.append(MapEntry(shown_key, shown))
+            elif isinstance(value, dict):
+                entries.append(MapEntry(shown_key, value))
             else:
                 entries.append(MapEntry(shown_key, [_rendered(renderer, value_type, v) for v in value]))
         return MapReport(
@@ -326,6 +236,8 @@ class BpfMaps:
             entries=tuple(entries),
             truncated=raw.truncated or (renderer is not None and renderer.truncated),
             error=raw.error,
+            state=raw.state,
+            count=raw.count,
         )
 
     def btf_of(self, raw: RawMap) -> Btf | None:
@@ -345,17 +257,65 @@ class BpfMaps:
         return self._parsed.get(where.key)
 
 
-def _filled(buckets: bytes, step: int) -> Iterator[int]:
-    """The first elements of those buckets that hold any, found without a look at each of the empty ones.
+class Folds:
+    """Counts nameless maps by their shape, and keeps one line for all of a shape beyond the first few."""
 
-    A table has many more buckets than elements. Pointers of the kernel have their highest bit set; an empty
-    bucket is NULL or a small odd number.
-    """
-    marks = buckets[7::step].translate(_HIGH_BIT)
-    at = marks.find(1)
-    while at >= 0:
-        yield int.from_bytes(buckets[at * step : at * step + 8], "little")
-        at = marks.find(1, at + 1)
+    def __init__(self) -> None:
+        self._seen: dict[tuple[Any, ...], int] = {}
+        self._lines: dict[tuple[Any, ...], RawMap] = {}
+
+    def takes(self, raw: RawMap) -> bool:
+        """Whether the map was added to a line that stands for others; the first of a line is not, and starts it."""
+        if raw.row["name"].strip(b"\0"):
+            return False
+        shape = (raw.type_name, *(raw.row[name] for name in ("key_size", "value_size", "max_entries")))
+        self._seen[shape] = count = self._seen.get(shape, 0) + 1
+        if count <= FOLD_BEYOND:
+            return False
+        line = self._lines.setdefault(shape, raw)
+        line.count = count - FOLD_BEYOND
+        line.state["last_id"] = raw.row["id"]
+        line.error, line.truncated = "not copied: nameless maps like those above", True
+        return line is not raw
+
+
+def _copiers_of(family: Callable[[Btf], Any], btf: Btf) -> dict[str, Copier]:
+    """What a family of maps can copy; nothing on a kernel without it."""
+    try:
+        copiers: dict[str, Copier] = family(btf).copiers
+    except BtfError:
+        return {}
+    return copiers
+
+
+def _timers_of(btf: Btf) -> Timers | None:
+    try:
+        return Timers(btf)
+    except BtfError:
+        return None
+
+
+def _copied_bytes(raw: RawMap) -> int:
+    """About how much was copied of a map; what a pointer led to counts as a line of text."""
+    total = sum(map(len, raw.pages.values()))
+    for key, value in raw.entries:
+        size = len(value) if isinstance(value, bytes) else 64
+        total += len(key) + (sum(map(len, value)) if isinstance(value, tuple) else size)
+    return total
+
+
+def _put_timer(btf: Btf, type_id: int, shown: object, state: dict[str, Any]) -> None:
+    """Put the state of a timer in place of its opaque words."""
+    record = btf.resolve(type_id)
+    if record.kind != Kind.STRUCT or not isinstance(shown, dict):
+        return
+    if record.name == TIMER_STRUCT:
+        shown.clear()
+        shown.update(state)
+        return
+    for member in btf.members(record.id):
+        if member.name and btf.resolve(member.type_id).name == TIMER_STRUCT:
+            shown[member.name] = state
 
 
 def _rendered(renderer: Renderer | None, type_id: int, data: bytes) -> object:

@@ -207,6 +207,10 @@ class MapReport(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[MapEntry, ...] = ()
     truncated: bool = False
     error: str | None = None
+    state: dict[str, Any] = {}
+    """What the map says of itself: ``nr`` of a queue, positions of a ring buffer, ``pages_in_use`` of an arena."""
+    count: int = 1
+    """Maps that this line stands for: nameless ones of one shape are folded, from ``id`` to ``state.last_id``."""
 
 
 class CaptureReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from ktstr_tui.capture.report.stacks import StackCopy
 from ktstr_tui.capture.stop.rendezvous import collector_off
-from ktstr_tui.kernel.bpf_maps import RawMap
+from ktstr_tui.kernel.bpf_map_raw import RawMap
 from ktstr_tui.kernel.dsq import DsqRef
 from ktstr_tui.kernel.scx import ExitText, SchedState
 from ktstr_tui.kernel.symbols import BpfSymbol

@@ -60,7 +60,7 @@ def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
         runqueues=tuple(_runqueue(one, running[one.cpu]) for one in raw.cpus),
         tasks=tasks,
         dsqs=_dsqs(raw),
-        maps=tuple(view.maps.render(one) for one in raw.maps),
+        maps=view.maps.render_all(raw.maps),
         dmesg_tail=_dmesg(raw, view, unavailable, late),
         unavailable=unavailable,
         truncated=dict(raw.truncated),
