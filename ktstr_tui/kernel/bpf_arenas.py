@@ -1,9 +1,9 @@
 """BPF arenas: memory that a scheduler shares with its user space, and what its globals point to in there.
 
 Mirrors ``struct bpf_arena`` (kernel/bpf/arena.c). A page of the arena has one address in user space, from
-``user_vm_start`` on, and one in the kernel: half of the guard area (64 KiB in all) behind ``kern_vm->addr``, plus the low 32 bits of the
-user's address. Pages come at their first use, so the page tables say which there are. A kernel that has
-``scratch_page`` maps that one page wherever a program touched what it had not allocated; it counts as no page.
+``user_vm_start`` on, and one in the kernel: half of the guard area (64 KiB in all) behind ``kern_vm->addr``, plus the
+low 32 bits of the user's address. Pages come at their first use, so the page tables say which there are. A kernel
+that has ``scratch_page`` maps that one page where a program touched what it had not allocated; it counts as no page.
 
 An arena has no types of its own. But a global of the same object that points into it (pointers are stored as the user's
 addresses) has one, and so have the pointers in what it points to: they are followed for as long as they lead to new

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.bpf_map_raw import MAX_MAP_BYTES, Copier, RawMap, Ready, index_key
-from ktstr_tui.kernel.btf import Btf, BtfError
+from ktstr_tui.kernel.btf import Btf
 from ktstr_tui.kernel.cpus import Cpus
 from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.memory import MemoryReadError
@@ -83,11 +83,7 @@ class PointerArrays:
         self._event = Layout(btf, "perf_event", {"cpu": "cpu", "ring": "rb"})
         paths = {"head": "head", "lost": "lost", "pages": "nr_pages", "user": "user_page"}
         self._ring = Layout(btf, "perf_buffer", paths)
-        self._tail: Layout | None = None
-        try:
-            self._tail = Layout(btf, "perf_event_mmap_page", {"tail": "data_tail"})
-        except BtfError:
-            pass
+        self._tail = Layout(btf, "perf_event_mmap_page", {"tail": "data_tail"})
         self.copiers: dict[str, Copier] = {
             "ARRAY_OF_MAPS": self._copy_maps,
             "PROG_ARRAY": self._copy_programs,
@@ -124,7 +120,7 @@ class PointerArrays:
             return {}
         ring = self._ring.read(space, address)
         state = {"head": _number(ring["head"]), "lost": _number(ring["lost"]), "pages": ring["pages"]}
-        if self._tail is not None and ring["user"] >= KERNEL_HALF:
+        if ring["user"] >= KERNEL_HALF:
             state["data_tail"] = self._tail.read(space, ring["user"])["tail"]
         return state
 

@@ -4,10 +4,10 @@
 scheduler was ejected, its maps and their BTF are gone milliseconds after the guest runs again. ``render``
 turns the bytes into values afterwards.
 
-``struct bpf_map`` (include/linux/bpf.h) is what all maps begin with; ``map_idr`` (kernel/bpf/syscall.c) has them by id. The
-types of key and value are ids in the BTF behind ``btf``, or, for struct_ops, in the kernel's own. Where the entries are
-depends on the kind of map; each family has a module: `bpf_arrays`, `bpf_hashes`, `bpf_storage`, `bpf_queues`, `bpf_tries`,
-`bpf_arenas`, and `bpf_timers` for the timers in values.
+All maps begin with ``struct bpf_map`` (include/linux/bpf.h); ``map_idr`` (kernel/bpf/syscall.c) has them by id. The
+types of key and value are ids in the BTF behind ``btf``, or, for struct_ops, in the kernel's own. Where the entries
+are depends on the kind of map; each family has a module: `bpf_arrays`, `bpf_hashes`, `bpf_storage`, `bpf_queues`,
+`bpf_tries`, `bpf_arenas`, and `bpf_timers` for the timers in values.
 
 A map of maps may have thousands of inner ones without a name. Those of one shape beyond the first few are folded into
 one line with their number; what is in them is not copied.

@@ -1,14 +1,14 @@
 """BPF queues, stacks and ring buffers: maps without keys, where schedulers keep tasks and talk to user space.
 
-Mirrors ``struct bpf_queue_stack`` (kernel/bpf/queue_stack_maps.c), ``max_entries`` + 1 slots in a circle: values are put
-in at ``head``; a queue takes out at ``tail``, a stack below ``head``; head = tail is empty. The report has the entries in
-the order in which they would come out, numbered from 0.
+Mirrors ``struct bpf_queue_stack`` (kernel/bpf/queue_stack_maps.c), ``max_entries`` + 1 slots in a circle: values are
+put in at ``head``; a queue takes out at ``tail``, a stack below ``head``; head = tail is empty. The report has the
+entries in the order in which they would come out, numbered from 0.
 
-Mirrors ``struct bpf_ringbuf`` (kernel/bpf/ringbuf.c): positions that only grow, masked into a power of two of bytes that
-the kernel maps twice, so that no record is torn at the end. A record is a ``struct bpf_ringbuf_hdr`` of 8 bytes, whose
-first word is the length with BPF_RINGBUF_BUSY_BIT (not yet submitted) and BPF_RINGBUF_DISCARD_BIT, and its data, rounded
-up to 8 bytes. What lies between ``consumer_pos`` and ``producer_pos`` is not yet read. User space writes ``consumer_pos``
-(of a user ring buffer: ``producer_pos``, and the headers), so none of this is believed.
+Mirrors ``struct bpf_ringbuf`` (kernel/bpf/ringbuf.c): positions that only grow, masked into a power of two of bytes
+that the kernel maps twice, so that no record is torn at the end. A record is a ``struct bpf_ringbuf_hdr`` of 8 bytes,
+whose first word is the length with BPF_RINGBUF_BUSY_BIT (not yet submitted) and BPF_RINGBUF_DISCARD_BIT, and its data,
+rounded up to 8 bytes. What lies between ``consumer_pos`` and ``producer_pos`` is not yet read. User space writes
+``consumer_pos`` (of a user ring buffer: ``producer_pos``, and the headers), so none of this is believed.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Mirrors ``struct btf_record`` (include/linux/btf.h), which says where in a value the timer is, ``struct bpf_async_kern``
 (what ``struct bpf_timer`` hides) and ``struct bpf_hrtimer`` (kernel/bpf/helpers.c). The clock is that with which the
-program initialised the timer. ``expires`` of a timer that is not armed is when it was last due: a timer that its program forgot to
-arm again has stopped there.
+program initialised the timer. ``expires`` of a timer that is not armed is when it was last due: a timer that its
+program forgot to arm again has stopped there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.bpf_map_raw import RawMap
 from ktstr_tui.kernel.btf import Btf
-from ktstr_tui.kernel.layout import Layout
+from ktstr_tui.kernel.layout import Layout, Paths
 from ktstr_tui.kernel.memory import MemoryReadError
 
 _MAX_TIMERS = 256
@@ -28,7 +28,7 @@ class Timers:
     def __init__(self, btf: Btf) -> None:
         self._record = Layout(btf, "btf_record", {"at": "timer_off"})
         # Since the 7.2 kernels tried, hrtimers have a flag "is_queued"; 6.19 has a state of bits, 0 for inactive.
-        paths = {"expires": "timer.node.expires", "armed": ("timer.is_queued", "timer.state")}
+        paths: Paths = {"expires": "timer.node.expires", "armed": ("timer.is_queued", "timer.state")}
         self._timer = Layout(btf, "bpf_hrtimer", paths)
 
     def copy(self, space: AddressSpace, raw: RawMap) -> None:

@@ -1,8 +1,8 @@
 """BPF tries: longest-prefix-match tables.
 
 Mirrors ``struct lpm_trie`` and ``struct lpm_trie_node`` (kernel/bpf/lpm_trie.c): a binary tree. A key is a
-``struct bpf_lpm_trie_key``, the length of the prefix in bits and its data; a node holds the length as a member, then the
-data and the value one behind the other. Nodes with LPM_TREE_NODE_FLAG_IM are forks without a value.
+``struct bpf_lpm_trie_key``, the length of the prefix in bits and its data; a node holds the length as a member, then
+the data and the value one behind the other. Nodes with LPM_TREE_NODE_FLAG_IM are forks without a value.
 """
 
 from __future__ import annotations

@@ -326,6 +326,10 @@ def _map(before: MapReport | None, after: MapReport | None, presence: Presence) 
 
 
 def _by_key(report: MapReport) -> dict[str, Any]:
+    return {**report.state, **_entries_by_key(report)}
+
+
+def _entries_by_key(report: MapReport) -> dict[str, Any]:
     # Global data is a single value under key 0: its members are known by their own names.
     if report.max_entries == 1 and len(report.entries) == 1:
         return {"": report.entries[0].value}

@@ -316,6 +316,9 @@ class MapsPane(ReportPane):
 
 
 def _map_node(it: MapReport) -> _Node:
+    if it.count > 1:
+        remark = f"{clean(it.map_type)}, ids {it.id} to {it.state.get('last_id')}, key {it.key_size} B"
+        return _Node((str(it.id),), 0, f"{it.count:,} maps without a name", remark, [], "strong")
     count = (
         f"{len(it.entries)} of {counted(it.max_entries, 'entry', 'entries')}"
         if it.max_entries
@@ -324,6 +327,7 @@ def _map_node(it: MapReport) -> _Node:
     sizes = f"key {it.key_size} B, value {it.value_size} B"
     remark = f"{clean(it.error)}; " if it.error else "truncated; " if it.truncated else ""
     value = f"{remark}{clean(it.map_type)}, {count}, {sizes}, id {it.id}"
+    value += "".join(f", {clean(str(name))} {clean(str(item))}" for name, item in it.state.items())
     children: list[tuple[str, object]] = [(_label(entry.key), entry.value) for entry in it.entries]
     if it.max_entries == 1 and len(it.entries) == 1 and isinstance(it.entries[0].value, dict):
         children = [(clean(str(name)), value) for name, value in it.entries[0].value.items()]

@@ -7,7 +7,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.report import CaptureReport, placeholder
+from ktstr_tui.model.report import CaptureReport, MapReport, placeholder
 from ktstr_tui.text import report_lines
 from ktstr_tui.text.lines import text_of
 from ktstr_tui.tui.app import KtstrApp
@@ -120,6 +120,17 @@ def test_tasks_are_filtered() -> None:
     text = screen(with_report(Story().report()), *OPEN, "slash", *"kworker", "enter")
     assert "filter: kworker (1 of 6)" in text
     assert "rcu_preempt" not in text
+
+
+def test_folded_maps_are_one_line_and_a_ring_says_what_is_unread() -> None:
+    maps = (
+        MapReport(id=21, name="", map_type="queue", key_size=0, count=4088, state={"last_id": 4108}),
+        MapReport(id=22, name="ring", map_type="ringbuf", state={"unread_bytes": 32}),
+    )
+    report = msgspec.structs.replace(Story().report(), maps=maps)
+    text = every_section(with_report(report), (120, 40))[5]
+    assert "4,088 maps without a name queue, ids 21 to 4108, key 0 B" in text
+    assert "unread_bytes 32" in text
 
 
 def test_maps_open_and_close() -> None:

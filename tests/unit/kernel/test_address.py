@@ -111,3 +111,14 @@ def test_strings_end_at_their_nul_or_at_the_limit() -> None:
     assert it.string(PAGE_OFFSET + 0x10, 2) == "na"
     with pytest.raises(MemoryReadError):
         it.string(PAGE_OFFSET + 0x1FFF0)
+
+
+@pytest.mark.parametrize("levels", [4, 5])
+def test_mapped_pages_of_a_sparse_area_are_found(levels: int) -> None:
+    memory = FakeMemory(1 << 20)
+    start = 0xFFFF_C900_0000_0000
+    plant(memory, start + 0x3000, 0x5000, levels)
+    look = space(memory, levels)
+    assert list(look.mapped(start, start + (4 << 30), 10)) == [(start + 0x3000, 0x5000)]
+    assert list(look.mapped(start, start + 0x3000, 10)) == []
+    assert list(look.mapped(start, start + (4 << 30), 0)) == []

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ktstr_tui.kernel import bpf_maps
+from ktstr_tui.kernel import bpf_map_raw
 from ktstr_tui.model.report import MapReport
 from tests.unit.kernel.blob import IMAGE, PAGE_OFFSET
 from tests.unit.kernel.whole import MAP_BLOB, MAP_BTF, MAP_IDR, MAP_NODE, MAP_VALUE, WholeKernel
@@ -115,9 +115,9 @@ def test_struct_ops_has_one_value() -> None:
 
 def test_a_kind_that_is_not_rendered_is_listed_with_that_reason() -> None:
     kernel = WholeKernel()
-    kernel.bpf_map("ring", "RINGBUF", key_size=0, value_size=0, max_entries=4096)
+    kernel.bpf_map("bloom", "BLOOM_FILTER", key_size=0, value_size=0, max_entries=4096)
     (report,) = rendered(kernel)
-    assert (report.name, report.error) == ("ring", "maps of type RINGBUF are not rendered")
+    assert (report.name, report.error) == ("bloom", "maps of type BLOOM_FILTER are not rendered")
 
 
 def test_values_without_types_are_numbers_or_hexadecimal() -> None:
@@ -175,7 +175,7 @@ def test_a_chain_in_a_circle_ends() -> None:
     kernel = WholeKernel()
     loop(kernel, hash_map(kernel))
     (report,) = rendered(kernel)
-    assert len(report.entries) == bpf_maps.MAX_ENTRIES
+    assert len(report.entries) == bpf_map_raw.MAX_ENTRIES
     assert report.truncated
     assert {entry.key for entry in report.entries} == {5, 6}
 

@@ -52,6 +52,8 @@ DESC_BYTES, INFO_BYTES = 24, 96
 JIFFIES = 100_000
 
 MAP_TYPES = {"HASH": 1, "ARRAY": 2, "PERCPU_ARRAY": 6, "STRUCT_OPS": 26, "RINGBUF": 27, "TASK_STORAGE": 29}
+MAP_TYPES |= {"LPM_TRIE": 11, "ARRAY_OF_MAPS": 12, "QUEUE": 22, "STACK": 23, "CGRP_STORAGE": 32, "ARENA": 33}
+MAP_TYPES |= {"PERF_EVENT_ARRAY": 4, "HASH_OF_MAPS": 13, "BLOOM_FILTER": 30}
 
 
 def _bpf_types(b: BlobBuilder, of: Basics) -> None:
@@ -66,7 +68,9 @@ def _bpf_types(b: BlobBuilder, of: Basics) -> None:
         "btf_value_type_id",
     )
     members = [(member, of.u32, 4 * k) for k, member in enumerate((*plain, "btf_vmlinux_value_type_id"))]
-    bpf_map = b.compound("bpf_map", 64, [*members, ("btf", of.u64, 32), ("name", name, 40)])
+    bpf_map = b.compound(
+        "bpf_map", 64, [*members, ("btf", of.u64, 32), ("name", name, 40), ("record", of.u64, 56)]
+    )
     b.compound(
         "btf",
         40,
@@ -103,7 +107,35 @@ def _bpf_types(b: BlobBuilder, of: Basics) -> None:
     b.compound(
         "bpf_ksym", 64, [("start", of.u64, 0), ("end", of.u64, 8), ("name", name, 16), ("lnode", of.node, 32)]
     )
+    _more_bpf_types(b, of, bpf_map, flexible)
     b.enum("bpf_map_type", [(f"BPF_MAP_TYPE_{key}", value) for key, value in MAP_TYPES.items()])
+
+
+def _more_bpf_types(b: BlobBuilder, of: Basics, bpf_map: int, flexible: int) -> None:
+    """Kinds that are not bytes behind the map: queues, tries, rings, arenas and arrays of pointers."""
+    u32, u64 = of.u32, of.u64
+    queue = [("map", bpf_map, 0), ("head", u32, 64), ("tail", u32, 68), ("size", u32, 72)]
+    b.compound("bpf_queue_stack", 80, [*queue, ("elements", flexible, 80)])
+    b.compound("lpm_trie", 72, [("map", bpf_map, 0), ("root", u64, 64)])
+    child = b.array(u64, 2)
+    node = [("child", child, 0), ("prefixlen", u32, 16), ("flags", u32, 20), ("data", flexible, 24)]
+    b.compound("lpm_trie_node", 24, node)
+    b.compound("bpf_ringbuf_map", 72, [("map", bpf_map, 0), ("rb", u64, 64)])
+    names = ("mask", "consumer_pos", "producer_pos", "pending_pos")
+    ring = [(name, u64, 8 * k) for k, name in enumerate(names)]
+    b.compound("bpf_ringbuf", 32, [*ring, ("data", flexible, 32)])
+    arena = [("map", bpf_map, 0), ("user_vm_start", u64, 64), ("kern_vm", u64, 72)]
+    b.compound("bpf_arena", 80, arena)
+    b.compound("vm_struct", 8, [("addr", u64, 0)])
+    b.compound("cgroup", 8, [("kn", u64, 0)])
+    b.compound("kernfs_node", 8, [("id", u64, 0)])
+    b.compound("bpf_prog", 8, [("aux", u64, 0)])
+    b.compound("bpf_prog_aux", 8, [("id", u32, 0)])
+    b.compound("bpf_event_entry", 8, [("event", u64, 0)])
+    b.compound("perf_event", 16, [("cpu", u32, 0), ("rb", u64, 8)])
+    ring = [("nr_pages", u32, 0), ("head", u64, 8), ("lost", u64, 16), ("user_page", u64, 24)]
+    b.compound("perf_buffer", 32, ring)
+    b.compound("perf_event_mmap_page", 8, [("data_tail", u64, 0)])
 
 
 def _table_types(b: BlobBuilder, of: Basics) -> None:
