@@ -10,9 +10,6 @@ of a burst is noticed. This module and all it imports know nothing of trio.
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
-import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -25,16 +22,17 @@ import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
 from ktstr_tui.link import framing
+from ktstr_tui.link.catch_up import ANSWER_TIMEOUT_S, CatchUp, fetch_range
 from ktstr_tui.link.follower import Follower, Offer
+from ktstr_tui.link.operator import login_at_host
 from ktstr_tui.link.presence import Presence
 from ktstr_tui.link.requests import Requests
 from ktstr_tui.link.source import Connection, OnEvents
 from ktstr_tui.link.subscription import Subscription
+from ktstr_tui.link.viewer_statistics import ViewerStatistics
 from ktstr_tui.model.commands import (
     MAX_NAME_CHARACTERS,
     READING_REQUESTS,
-    GetRange,
-    GetSnapshot,
     Ping,
     Reply,
     Request,
@@ -43,53 +41,16 @@ from ktstr_tui.model.commands import (
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
-from ktstr_tui.wire.codec import CodecError, decode_event, decode_state
 
 TOO_LATE_MS = 5000.0
 """A viewer further behind than this skips what is queued and takes a new snapshot."""
 SILENCE_S = 3.0
 """A backend that says nothing for this long is gone; it sends a beat every second."""
-ANSWER_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 60.0
 _TICK_S = 1.0
 _RETRY_S = 0.25
 _POLL_MS = 250
 _MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-
-
-def login_at_host() -> str:
-    """Name the operator for logs: ``root@build-7``; the number of a user who has no name."""
-    try:
-        login = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        login = f"uid {os.getuid()}"
-    return f"{login}@{socket.gethostname()}"
-
-
-class ViewerStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What came over the link."""
-
-    received: int = 0
-    """Messages on the events socket."""
-    bytes: int = 0
-    folded: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    missing: int = 0
-    healed: int = 0
-    """Missing events that were fetched by range; the rest was covered by snapshots."""
-    skipped: int = 0
-    """Queued events thrown away unread because the viewer was too late."""
-    snapshots: int = 0
-    foreign: int = 0
-    """Events of another run."""
-    undecodable: int = 0
-    lag_ms: float | None = None
-    rtt_ms: float | None = None
-    """Of the newest ping."""
-    commands: int = 0
-    timeouts: int = 0
-    stray_replies: int = 0
 
 
 class _Wires(msgspec.Struct, frozen=True):
@@ -139,7 +100,7 @@ class Viewer:
         self._rtt_ms: float | None = None
         self._read_only = read_only
         self._may_control = True
-        self._healed = self._bad_answers = 0
+        self._catch_up = CatchUp(self._follower)
 
     @property
     def state(self) -> RunState:
@@ -242,19 +203,7 @@ class Viewer:
         Raises:
             KtstrError: The backend did not answer, or nonsense.
         """
-        wires = self._open()
-        events: list[Event] = []
-        oldest = first
-        while first <= last:
-            reply, frames = await wires.requests.ask(GetRange(first=first, last=last), ANSWER_TIMEOUT_S)
-            reply.raise_for_error()
-            if not events:
-                oldest = int(reply.result.get("oldest", first))
-            if not frames:
-                break
-            events.extend(decode_event(frame) for frame in frames)
-            first = events[-1].seq + 1
-        return oldest, events
+        return await fetch_range(self._open().requests, first, last)
 
     async def close(self) -> None:
         """Disconnect; may be called twice."""
@@ -284,11 +233,11 @@ class Viewer:
             duplicates=follower.duplicates,
             gaps=follower.gaps,
             missing=follower.missing,
-            healed=self._healed,
+            healed=self._catch_up.healed,
             skipped=wires.events.skipped,
             snapshots=follower.snapshots,
             foreign=follower.foreign,
-            undecodable=wires.events.undecodable + self._bad_answers,
+            undecodable=wires.events.undecodable + self._catch_up.bad_answers,
             lag_ms=wires.events.lag.lag_ms,
             rtt_ms=self._rtt_ms,
             commands=requests.sent,
@@ -354,31 +303,10 @@ class Viewer:
 
     async def _heal(self, wires: _Wires, last: int) -> list[Event]:
         """Fetch what is missing up to ``last``, or take a snapshot instead; the events that were fetched."""
-        healed: list[Event] = []
-        run_id = self._follower.run_id or ""
-        while self.state.seq < last:
-            wanted = GetRange(first=self.state.seq + 1, last=last)
-            reply, frames = await wires.requests.ask(wanted, ANSWER_TIMEOUT_S)
-            usable = self._fold_range(run_id, frames) if reply.ok and reply.run_id == run_id else []
-            if not usable:
-                await self._resync(wires)
-                break
-            healed += usable
-        self._healed += len(healed)
+        healed, whole = await self._catch_up.heal(wires.requests, last)
+        if not whole:
+            await self._resync(wires)
         return healed
-
-    def _fold_range(self, run_id: str, frames: list[bytes]) -> list[Event]:
-        folded: list[Event] = []
-        for frame in frames:
-            try:
-                event = decode_event(frame)
-            except CodecError:
-                self._bad_answers += 1
-                break
-            if self._follower.offer(run_id, event) is not Offer.FOLDED:
-                break
-            folded.append(event)
-        return folded
 
     async def _sync(self, wires: _Wires) -> None:
         while not self._presence.synced:
@@ -389,19 +317,14 @@ class Viewer:
     async def _resync(self, wires: _Wires) -> bool:
         """Take a snapshot; whether that worked."""
         self._presence.synced = False
-        reply, frames = await wires.requests.ask(GetSnapshot(), ANSWER_TIMEOUT_S)
-        if not reply.ok or len(frames) != 1:
+        snapshot = await self._catch_up.snapshot(wires.requests)
+        if snapshot is None:
             return False
-        try:
-            state = decode_state(frames[0])
-        except CodecError:
-            self._bad_answers += 1
-            return False
-        if reply.run_id != self._follower.run_id:
+        if snapshot.run_id != self._follower.run_id:
             wires.events.lag.reset()
             self._backend_seq = 0
-        self._follower.adopt(reply.run_id, state)
-        self._may_control = reply.may_control
+        self._follower.adopt(snapshot.run_id, snapshot.state)
+        self._may_control = snapshot.may_control
         self._presence.synced = True
         self._hear()
         self._notify([])

@@ -32,7 +32,7 @@ from ktstr_tui.model.errors import GuestError, HostError, KtstrError
 from ktstr_tui.model.events import Event, KernelOpDone, Logged
 from ktstr_tui.ops.audit import AuditStatistics, AuditTrail
 from ktstr_tui.ops.compile import MAX_WRITE_BYTES, check_sizes, compile_places
-from ktstr_tui.ops.memory import OpMemory
+from ktstr_tui.ops.memory import OpReader, OpWriter
 from ktstr_tui.ops.result import Located, OpResult, describe
 from ktstr_tui.ops.writable import WritableRam
 from ktstr_tui.wire import kernel_ops as wire
@@ -84,7 +84,8 @@ class KernelOps:
         self._writable = writable
         self._clock = clock
         self._typed = memory
-        self._opened: tuple[OpMemory, Targets] | None = None
+        self._targets: Targets | None = None
+        self._writer: OpWriter | None = None
         self._one = trio.CapacityLimiter(1)
         self._reads = self._writes = self._untold = 0
         self._refused: Counter[str] = Counter()
@@ -137,25 +138,29 @@ class KernelOps:
 
     async def _carry_out(self, result: OpResult, who: str, reply_bytes: int, suggest: bool) -> None:
         op, writing = result.op, result.op.direction == "write"
-        if writing and self._writable is None:
+        writable = self._writable
+        if writing and writable is None:
             raise WriteRefused(_NO_WRITES, "start it with: ktstr-tui run --allow-writes")
-        if self._typed.view is None:
+        view = self._typed.view
+        if view is None:
             raise GuestError("the kernel's BTF is not loaded yet", "try again when it is up")
-        memory, targets = self._open(self._typed.view)
+        targets = self._find_targets(view)
 
-        def prepare() -> None:
+        def prepare() -> Callable[[OpResult], None]:
             result.places = compile_places(targets, op, suggest=suggest)
             check_sizes(result.places, writing=writing, reply_bytes=reply_bytes)
-            if writing:
-                memory.prepare_writes()
-                memory.check_writes(result)
-                result.intent = self._audit.intend(who, result.intended(), _wall_time())
+            if not writing or writable is None:
+                return OpReader(view).read
+            writer = self._open_writer(view, writable)
+            writer.check(result)
+            result.intent = self._audit.intend(who, result.intended(), _wall_time())
+            return writer.write
 
-        await trio.to_thread.run_sync(prepare, limiter=self._one)
+        carry_out = await trio.to_thread.run_sync(prepare, limiter=self._one)
 
         def work() -> None:
             try:
-                memory.carry_out(result)
+                carry_out(result)
             except KtstrError as error:
                 result.error = error
             except (LookupError, ValueError, TypeError, OverflowError) as error:
@@ -202,11 +207,16 @@ class KernelOps:
                 "free some space; no further write is accepted before that",
             )
 
-    def _open(self, view: KernelView) -> tuple[OpMemory, Targets]:
-        if self._opened is None:
-            targets = Targets(view.btf, view.symbols, view.expressions, view.space)
-            self._opened = OpMemory(view, self._writable), targets
-        return self._opened
+    def _find_targets(self, view: KernelView) -> Targets:
+        if self._targets is None:
+            self._targets = Targets(view.btf, view.symbols, view.expressions, view.space)
+        return self._targets
+
+    def _open_writer(self, view: KernelView, writable: WritableRam) -> OpWriter:
+        # Once for all writes: to find out what must not be written to takes long.
+        if self._writer is None:
+            self._writer = OpWriter(view, writable)
+        return self._writer
 
 
 def _wall_time() -> str:

@@ -20,30 +20,48 @@ from ktstr_tui.ops.writable import WritableRam
 from ktstr_tui.wire import kernel_ops as wire
 
 
-class OpMemory:
-    """The memory that operations are carried out in.
+class OpReader:
+    """Reads the memory of a running or stopped guest.
 
     Args:
         view: The kernel.
-        writable: The guest's memory, writable; None when the run does not allow writes.
     """
 
-    def __init__(self, view: KernelView, writable: WritableRam | None) -> None:
+    def __init__(self, view: KernelView) -> None:
         self._view = view
-        self._writable = writable
-        self._guard: WriteGuard | None = None
 
-    def prepare_writes(self) -> None:
-        """Find out once what must not be written to; it takes too long to do it while the guest is stopped.
+    def read(self, result: OpResult) -> None:
+        """Read all entries.
 
         Raises:
-            KtstrError: It cannot be found out.
+            KtstrError: An entry cannot be read.
         """
-        if self._guard is None:
-            self._guard = WriteGuard(self._view.symbols, self._view.space)
+        space = self._view.fresh_space()
+        for place in result.places:
+            place.where = place.target.locate(space, writing=False, hot=result.op.mode == "hot")
+            place.before = space.read(place.where.address, place.size_bytes)
 
-    def check_writes(self, result: OpResult) -> None:
-        """Locate and check all entries of a write, after `prepare_writes`, and change nothing.
+
+class OpWriter:
+    """Changes the memory of a running or stopped guest.
+
+    To make one takes long, as it finds out what must not be written to: make it before the guest is stopped.
+
+    Args:
+        view: The kernel.
+        writable: The guest's memory, writable.
+
+    Raises:
+        KtstrError: It cannot be found out what must not be written to.
+    """
+
+    def __init__(self, view: KernelView, writable: WritableRam) -> None:
+        self._view = view
+        self._writable = writable
+        self._guard = WriteGuard(view.symbols, view.space)
+
+    def check(self, result: OpResult) -> None:
+        """Locate and check all entries of a write, and change nothing.
 
         Raises:
             KtstrError: An entry must not be written.
@@ -52,19 +70,13 @@ class OpMemory:
         for place in result.places:
             self._aim(place, space, hot=result.op.mode == "hot")
 
-    def carry_out(self, result: OpResult) -> None:
-        """Read or write all entries; a write, after `prepare_writes`, only when every entry passed every check.
+    def write(self, result: OpResult) -> None:
+        """Write all entries, but only when every entry passed every check.
 
         Raises:
-            KtstrError: An entry cannot be read or must not be written.
+            KtstrError: An entry must not be written.
         """
-        hot, writing = result.op.mode == "hot", result.op.direction == "write"
-        space = self._view.fresh_space()
-        if not writing:
-            for place in result.places:
-                place.where = place.target.locate(space, writing=False, hot=hot)
-                place.before = space.read(place.where.address, place.size_bytes)
-            return
+        hot, space = result.op.mode == "hot", self._view.fresh_space()
         for place in result.places:
             self._aim(place, space, hot)
         for place in result.places:
@@ -72,7 +84,6 @@ class OpMemory:
 
     def _aim(self, place: Located, space: AddressSpace, hot: bool) -> list[Run]:
         # Where a write goes, after all checks.
-        assert self._guard is not None
         place.where = place.target.locate(space, writing=True, hot=hot)
         address, size = place.where.address, place.size_bytes
         if address % size and isinstance(place.asked, wire.U32 | wire.U64 | wire.OrU32 | wire.Int):
@@ -82,7 +93,6 @@ class OpMemory:
         return self._guard.runs(space, address, size)
 
     def _write(self, place: Located, hot: bool) -> None:
-        assert self._writable is not None
         runs = self._aim(place, self._view.fresh_space(), hot)
         if isinstance(place.asked, wire.OrU32):
             place.before = self._writable.set_bits(runs[0], int.from_bytes(place.data, "little"))

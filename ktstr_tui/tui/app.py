@@ -11,7 +11,6 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
-import msgspec
 from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -23,18 +22,16 @@ from textual.worker import Worker, WorkerState
 from ktstr_tui.model.commands import (
     AddWatch,
     Capture,
-    Changed,
     Freeze,
     RemoveWatch,
-    Reply,
     Request,
     ResumeWatch,
     Thaw,
-    WatchAdded,
 )
 from ktstr_tui.model.state import AlertState, CaptureState
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import clean
+from ktstr_tui.text.replies import done_words
 from ktstr_tui.tui import files, themes
 from ktstr_tui.tui.actions import ACTIONS, bindings
 from ktstr_tui.tui.bars import VerdictBar
@@ -43,6 +40,7 @@ from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
 from ktstr_tui.tui.lists import CapturesPane
 from ktstr_tui.tui.logs import LogPane
 from ktstr_tui.tui.main_screen import MainScreen
+from ktstr_tui.tui.new_captures import NewCaptures
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.report_panes import TasksPane
 from ktstr_tui.tui.report_screen import ReportScreen
@@ -81,7 +79,7 @@ class KtstrApp(App[str], inherit_bindings=False):
         self.view.owner = owner
         self.view.paint_hz = paint_hz
         self._clock: Timer | None = None
-        self._announced: set[str] | None = None
+        self._new_captures = NewCaptures()
         self._theme_errors: list[str] = []
         self._add_themes()
         if os.environ.get("TERM") == "dumb" and not self.no_color:
@@ -140,18 +138,9 @@ class KtstrApp(App[str], inherit_bindings=False):
         self._announce()
 
     def _announce(self) -> None:
-        tags = {it.report.tag for it in self.view.source.state.captures}
-        if self._announced is None:
-            if not self.view.source.state.seq:
-                return
-            self._announced = tags
-        new = tags - self._announced
-        self._announced = tags
-        for capture in self.view.source.state.captures:
-            report = capture.report
-            if report.tag in new:
-                severity = "error" if report.is_placeholder else "information"
-                self.say(f"{report.tag}: {words.stalled_sentence(report)}", severity, title="Captured")
+        for report in self._new_captures.take(self.view.source.state):
+            severity = "error" if report.is_placeholder else "information"
+            self.say(f"{report.tag}: {words.stalled_sentence(report)}", severity, title="Captured")
 
     def say(self, text: str, severity: str = "information", *, title: str = "") -> None:
         """A short-lived message; ``text`` may come from the guest."""
@@ -180,7 +169,7 @@ class KtstrApp(App[str], inherit_bindings=False):
         if reply.error is not None:
             hint = f" {reply.error.hint}" if reply.error.hint else ""
             self.say(f"{reply.error.message}{hint}", "error", title=f"{request.name} failed")
-        elif done := _done_words(request, reply):
+        elif done := done_words(request, reply):
             self.say(done)
 
     def action_watch(self) -> None:
@@ -387,27 +376,3 @@ class KtstrApp(App[str], inherit_bindings=False):
             await (screen if here else self).run_action(run)
 
         return perform
-
-
-def _done_words(request: Request, reply: Reply) -> str:
-    match request:
-        case Freeze():
-            return "Guest frozen."
-        case Thaw():
-            return "Guest thawed."
-        case RemoveWatch():
-            return "Watch removed."
-        case AddWatch():
-            added = msgspec.convert(reply.result or {"slot": 0, "watch": {}}, WatchAdded)
-            detail = added.watch.get("detail", "")
-            return f"Slot {added.slot} is {added.watch.get('state', 'gone')}" + (
-                f": {detail}" if detail else "."
-            )
-        case ResumeWatch():
-            changed = msgspec.convert(reply.result or {"changed": False}, Changed)
-            return (
-                f"The watch is {changed.watch.get('state', 'gone')}."
-                if changed.changed
-                else "The watch was not paused."
-            )
-    return ""

@@ -57,7 +57,7 @@ class CpuPane(LinePane):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self._items: list[int | _Group] = []
-        self._state: RunState | None = None
+        self._state = RunState()
         self._stalled: set[int] = set()
         self._waited_on: int | None = None
         self._peak = 1
@@ -104,13 +104,11 @@ class CpuPane(LinePane):
 
     def row(self, index: int, width: int) -> Line:
         item = self._items[index]
-        assert self._state is not None
         if isinstance(item, _Group):
             return _group_line(item, self._state, width)
         return self._cpu_line(item, _Layout.of(width or 100))
 
     def _cpu_line(self, number: int, it: _Layout) -> Line:
-        assert self._state is not None
         cpu = self._state.cpus[number]
         latest = cpu.latest
         doubt = "dim" if latest.unreadable else ""
@@ -163,7 +161,7 @@ class CpuPane(LinePane):
 
     def row_text(self) -> str:
         item = self._items[self.cursor] if self._items else None
-        if isinstance(item, int) and self._state is not None:
+        if isinstance(item, int):
             why = self._state.cpus[item].latest.unreadable
             return super().row_text() + (f"  {why}" if why else "")
         return super().row_text()

@@ -67,7 +67,7 @@ ELSEWHERE: dict[str, str] = {
     "AptRoot": "told while packages are fetched",
     "LinkStatistics": "counted by the publisher, which is refused the message",
     "PeriodicCaptures._timeouts_in_a_row": "no counter of the run",
-    "Viewer._bad_answers": VIEWER,
+    "CatchUp": VIEWER,
     "GdbConnection.skipped": "no loss: answers to questions that were given up on purpose",
     "GdbStatistics.discarded_replies": "no loss: answers to questions that were given up on purpose",
     "EventLogTruncated": "an event of the bridge, told by BridgeNews",

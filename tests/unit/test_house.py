@@ -17,19 +17,13 @@ PACKAGE = ROOT / "ktstr_tui"
 MAX_LINES = 400
 MAX_ARGUMENTS = 7
 
-LONG_FILES = {
-    "ktstr_tui/link/viewer.py",  # one object with all that it may be asked; fetching ranges could leave it
-    "ktstr_tui/tui/app.py",  # the actions of all screens
-}
+LONG_FILES: frozenset[str] = frozenset()
 """Python and C files of more than `MAX_LINES` lines."""
 
 CROWDED: frozenset[str] = frozenset()
 """Classes whose constructor takes more than `MAX_ARGUMENTS` things."""
 
-LATE = {
-    "ktstr_tui.ops.memory.OpMemory._guard",  # costs too much for those who only read
-    "ktstr_tui.tui.cpus.CpuPane._state",  # Textual composes widgets before there is a state
-}
+LATE: frozenset[str] = frozenset()
 """Attributes that are None at first and asserted not to be afterwards, as ``module.Class.attribute``."""
 
 CIRCLES: frozenset[tuple[str, ...]] = frozenset()

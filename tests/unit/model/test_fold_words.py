@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ktstr_tui.link.viewer import login_at_host
+from ktstr_tui.link.operator import login_at_host
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState

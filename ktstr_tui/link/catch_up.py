@@ -1,0 +1,108 @@
+"""How a viewer gets what it did not receive: ranges of past events and whole states, by request.
+
+The backend keeps a bounded number of past events. What is older cannot be fetched by range; a snapshot of the whole
+state replaces it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ktstr_tui.link.follower import Follower, Offer
+from ktstr_tui.link.requests import Requests
+from ktstr_tui.model.commands import GetRange, GetSnapshot
+from ktstr_tui.model.events import Event
+from ktstr_tui.model.state import RunState
+from ktstr_tui.wire.codec import CodecError, decode_event, decode_state
+
+ANSWER_TIMEOUT_S = 5.0
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The state of a run at one event."""
+
+    run_id: str
+    state: RunState
+    may_control: bool
+    """Whether the run takes commands of this viewer."""
+
+
+class CatchUp:
+    """Fetches what a follower misses, and counts it.
+
+    Args:
+        follower: Folds the events.
+    """
+
+    def __init__(self, follower: Follower) -> None:
+        self.healed = 0
+        """Missing events that were fetched by range."""
+        self.bad_answers = 0
+        """Answers that could not be decoded."""
+        self._follower = follower
+
+    async def heal(self, requests: Requests, last: int) -> tuple[list[Event], bool]:
+        """Fetch and fold what is missing up to event number ``last``.
+
+        Returns:
+            The events that were folded, and whether that was all of them; if not, a snapshot is needed.
+        """
+        healed: list[Event] = []
+        run_id = self._follower.run_id or ""
+        whole = True
+        while whole and self._follower.state.seq < last:
+            wanted = GetRange(first=self._follower.state.seq + 1, last=last)
+            reply, frames = await requests.ask(wanted, ANSWER_TIMEOUT_S)
+            usable = self._fold_range(run_id, frames) if reply.ok and reply.run_id == run_id else []
+            healed += usable
+            self.healed += len(usable)
+            whole = bool(usable)
+        return healed, whole
+
+    async def snapshot(self, requests: Requests) -> Snapshot | None:
+        """Ask for the whole state; None when no usable answer came."""
+        reply, frames = await requests.ask(GetSnapshot(), ANSWER_TIMEOUT_S)
+        if not reply.ok or len(frames) != 1:
+            return None
+        try:
+            state = decode_state(frames[0])
+        except CodecError:
+            self.bad_answers += 1
+            return None
+        return Snapshot(reply.run_id, state, reply.may_control)
+
+    def _fold_range(self, run_id: str, frames: list[bytes]) -> list[Event]:
+        folded: list[Event] = []
+        for frame in frames:
+            try:
+                event = decode_event(frame)
+            except CodecError:
+                self.bad_answers += 1
+                break
+            if self._follower.offer(run_id, event) is not Offer.FOLDED:
+                break
+            folded.append(event)
+        return folded
+
+
+async def fetch_range(requests: Requests, first: int, last: int) -> tuple[int, list[Event]]:
+    """Fetch past events without folding them, as far as the backend still keeps them.
+
+    Returns:
+        The number of the oldest event that is kept, and the events.
+
+    Raises:
+        KtstrError: The backend did not answer, or nonsense.
+    """
+    events: list[Event] = []
+    oldest = first
+    while first <= last:
+        reply, frames = await requests.ask(GetRange(first=first, last=last), ANSWER_TIMEOUT_S)
+        reply.raise_for_error()
+        if not events:
+            oldest = int(reply.result.get("oldest", first))
+        if not frames:
+            break
+        events.extend(decode_event(frame) for frame in frames)
+        first = events[-1].seq + 1
+    return oldest, events

@@ -1,0 +1,42 @@
+"""The sentence for a request that was carried out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ktstr_tui.model.commands import (
+    AddWatch,
+    Changed,
+    Freeze,
+    RemoveWatch,
+    Reply,
+    Request,
+    ResumeWatch,
+    Thaw,
+    WatchAdded,
+)
+
+
+def done_words(request: Request, reply: Reply) -> str:
+    """Return what a successful request did; empty when its effect shows by itself."""
+    match request:
+        case Freeze():
+            return "Guest frozen."
+        case Thaw():
+            return "Guest thawed."
+        case RemoveWatch():
+            return "Watch removed."
+        case AddWatch():
+            added = msgspec.convert(reply.result or {"slot": 0, "watch": {}}, WatchAdded)
+            detail = added.watch.get("detail", "")
+            return f"Slot {added.slot} is {added.watch.get('state', 'gone')}" + (
+                f": {detail}" if detail else "."
+            )
+        case ResumeWatch():
+            changed = msgspec.convert(reply.result or {"changed": False}, Changed)
+            return (
+                f"The watch is {changed.watch.get('state', 'gone')}."
+                if changed.changed
+                else "The watch was not paused."
+            )
+    return ""
