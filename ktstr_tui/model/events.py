@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
-from ktstr_tui.model.facts import FrameCounters, RunInfo
+from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, WatchState
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
@@ -20,14 +20,6 @@ from ktstr_tui.model.sample import Sample
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
 Verdict: TypeAlias = Literal["ok", "degraded", "stalled", "inconclusive"]
-
-
-class WorkerProgress(msgspec.Struct, frozen=True):
-    """One worker of the scenario and how much it has done."""
-
-    pid: int
-    comm: str
-    iterations: int
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -54,3 +54,11 @@ class FrameCounters(msgspec.Struct, frozen=True, kw_only=True):
     """Reason to count."""
     by_type: dict[str, int] = {}
     """Tag name to count."""
+
+
+class WorkerProgress(msgspec.Struct, frozen=True):
+    """One worker of the scenario and how much it has done."""
+
+    pid: int
+    comm: str
+    iterations: int

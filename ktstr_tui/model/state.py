@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
-from ktstr_tui.model.events import RunConcluded, Severity, Verdict, WorkerProgress
-from ktstr_tui.model.facts import FrameCounters, RunInfo
+from ktstr_tui.model.events import RunConcluded, Severity, Verdict
+from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, RunPhase, WatchState
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome

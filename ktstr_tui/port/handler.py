@@ -11,6 +11,7 @@ import trio
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.errors import KtstrError, SchedulerRejectedError
+from ktstr_tui.model.facts import WorkerProgress
 from ktstr_tui.model.kinds import GuestPhase, OutputStream
 from ktstr_tui.model.text import printable
 from ktstr_tui.port import actions as act
@@ -177,7 +178,7 @@ class ActionHandler:
     @handle.register
     def _(self, action: act.WorkersSeen) -> None:
         workers = tuple(
-            ev.WorkerProgress(worker.pid, worker.comm, worker.iterations) for worker in action.report.workers
+            WorkerProgress(worker.pid, worker.comm, worker.iterations) for worker in action.report.workers
         )
         self._emit(ev.WorkersReported(workers=workers))
 

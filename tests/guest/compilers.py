@@ -40,8 +40,11 @@ def compile_bpf(checkout: Path, tmp_path: Path) -> Callable[[str, str], str]:
         path = tmp_path / f"{name}.bpf.o"
         flags = ["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-D__TARGET_ARCH_x86"]
         include_flags = [f"-I{checkout / 'native/schedulers'}", f"-I{include}"]
-        command = [clang, *flags, *include_flags, "-x", "c", "-c", "-", "-o", str(path)]
-        subprocess.run(command, input=text, text=True, check=True)
+        # From a file: the verifier's log quotes source lines only when clang could read them again.
+        source = tmp_path / f"{name}.bpf.c"
+        source.write_text(text)
+        command = [clang, *flags, *include_flags, "-c", str(source), "-o", str(path)]
+        subprocess.run(command, check=True)
         return str(path)
 
     return compile_one

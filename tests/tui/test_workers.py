@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ktstr_tui.model.events import WorkerProgress
+from ktstr_tui.model.facts import WorkerProgress
 from ktstr_tui.model.sample import SchedulerSample
 from ktstr_tui.model.state import RunState
 from ktstr_tui.tui.scheduler import scheduler_lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ktstr_tui.cli.status import status_lines
 from ktstr_tui.link.status import status_of
-from ktstr_tui.model.events import WorkerProgress
+from ktstr_tui.model.facts import WorkerProgress
 from ktstr_tui.model.state import RunState
 
 

@@ -13,7 +13,7 @@ from ktstr_tui.backend.summary import summarize
 from ktstr_tui.model import events as ev
 from ktstr_tui.model import fold as fold_module
 from ktstr_tui.model import fold_beats, fold_kernel, fold_run, fold_stops
-from ktstr_tui.model.facts import FrameCounters, RunInfo
+from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.kinds import GuestPhase
 from ktstr_tui.model.report import CaptureReport, Pause, exit_kind_name, placeholder
@@ -291,7 +291,7 @@ def test_old_captures_are_let_go_and_counted() -> None:
 
 def test_counters_replace() -> None:
     counters = FrameCounters(received=5, dropped={"slow": 1})
-    worker = ev.WorkerProgress(4, "spin", 99)
+    worker = WorkerProgress(4, "spin", 99)
     state = folded(
         ev.FramesCounted(counters=counters),
         ev.DropsCounted(drops={"publisher: full": 2}),
@@ -359,12 +359,12 @@ def test_an_alert_counts_by_its_kind_and_not_by_its_key() -> None:
 
 def test_workers_have_a_rate_between_two_reports() -> None:
     state = folded(
-        ev.WorkersReported(workers=(ev.WorkerProgress(4, "spin", 100), ev.WorkerProgress(5, "spin", 50))),
+        ev.WorkersReported(workers=(WorkerProgress(4, "spin", 100), WorkerProgress(5, "spin", 50))),
         ev.WorkersReported(
             workers=(
-                ev.WorkerProgress(4, "spin", 103),
-                ev.WorkerProgress(5, "spin", 1),
-                ev.WorkerProgress(6, "pipe", 9),
+                WorkerProgress(4, "spin", 103),
+                WorkerProgress(5, "spin", 1),
+                WorkerProgress(6, "pipe", 9),
             )
         ),
     )
