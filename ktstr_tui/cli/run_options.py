@@ -16,11 +16,20 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from ktstr_tui.backend.config import DEFAULT_FREEZE_LIMIT_S
+from ktstr_tui.backend.config import (
+    DEFAULT_BOOT_DEADLINE_S,
+    DEFAULT_FREEZE_LIMIT_S,
+    DEFAULT_MEMORY_MIB,
+    DEFAULT_SAMPLE_HZ,
+    DEFAULT_TOPOLOGY,
+    RunConfig,
+)
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig
+from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.topology import Topology
 
 if TYPE_CHECKING:
-    from ktstr_tui.cli.run import RunRequest
+    from ktstr_tui.backend.config import RunConfig
 
 _BEATS = "Heartbeats"
 _Options = TypeVar("_Options")
@@ -93,8 +102,10 @@ class RunOptions:
     ] = None
     topology: Annotated[
         str, typer.Option("--topology", "-t", help="NUMA nodes, LLCs, cores per LLC, threads per core.")
-    ] = "1n1l2c1t"
-    memory: Annotated[str, typer.Option("--memory", "-m", help="Guest memory, such as 512M or 2G.")] = "512M"
+    ] = DEFAULT_TOPOLOGY
+    memory: Annotated[str, typer.Option("--memory", "-m", help="Guest memory, such as 512M or 2G.")] = (
+        f"{DEFAULT_MEMORY_MIB}M"
+    )
     accel: Annotated[Accel, typer.Option("--accel", help="auto boots a probe to decide.")] = Accel.auto
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
         None
@@ -111,7 +122,7 @@ class RunOptions:
     ] = None
     sample_hz: Annotated[
         float, typer.Option("--hz", min=0, max=1000, help="Samples per second; 0 turns the sampler off.")
-    ] = 10.0
+    ] = DEFAULT_SAMPLE_HZ
     captures: Annotated[
         int,
         typer.Option(
@@ -124,7 +135,7 @@ class RunOptions:
     ] = True
     boot_deadline: Annotated[
         float, typer.Option("--boot-deadline", min=1, help="Seconds within which the guest must be up.")
-    ] = 90.0
+    ] = DEFAULT_BOOT_DEADLINE_S
     freeze_limit: Annotated[
         float,
         typer.Option(
@@ -215,30 +226,39 @@ class RunOptions:
     ] = 256
     as_json: Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")] = False
 
-    def request(self) -> RunRequest:
-        """What the command was asked for."""
-        from ktstr_tui.cli.run import RunRequest
+    def to_config(self) -> RunConfig:
+        """Return what is asked of the backend, after checking what needs no look at the machine.
 
-        return RunRequest(
+        Raises:
+            UsageError: An argument is wrong.
+        """
+        from ktstr_tui.cli.memory_size import parse_memory_mib
+
+        if self.scheduler_args and self.scheduler is None:
+            raise UsageError(
+                f"arguments {' '.join(self.scheduler_args)!r} for a scheduler, but none was given",
+                "name the program with --scheduler; its arguments follow after --",
+            )
+        return RunConfig(
+            name=self.name,
+            kernel=self.kernel,
             scheduler=self.scheduler,
             scheduler_args=tuple(self.scheduler_args or ()),
-            scenario=self.scenario,
-            kernel=self.kernel,
-            topology=self.topology,
-            memory=self.memory,
+            scenario=self.scenario or ("tour" if self.scheduler is None else "steady"),
+            topology=str(Topology.parse(self.topology)),
+            memory_mib=parse_memory_mib(self.memory),
             accelerator=self.accel.value,
-            name=self.name,
-            duration_s=self.duration,
-            record=str(self.record.absolute()) if self.record else None,
             sample_hz=self.sample_hz,
-            captures=self.captures,
-            early_capture=self.early_capture,
+            duration_s=self.duration,
             boot_deadline_s=self.boot_deadline,
             freeze_limit_s=self.freeze_limit,
-            allow_writes=self.allow_writes,
-            append=self.append,
-            viewers=self.viewers.value,
+            captures=self.captures,
+            early_capture=self.early_capture,
             beats=self.beats(),
+            allow_writes=self.allow_writes,
+            viewers=self.viewers.value,
+            record=str(self.record.absolute()) if self.record else None,
+            extra_kernel_args=self.append,
         )
 
     def beats(self) -> BeatsConfig:

@@ -1,0 +1,28 @@
+"""Read sizes of memory as people write them: ``512M``, ``2G``."""
+
+from __future__ import annotations
+
+import re
+
+from ktstr_tui.model.errors import UsageError
+
+_MEMORY = re.compile(r"(\d+)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_UNIT_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "": 1 << 20}
+MIN_MEMORY_MIB = 128
+
+
+def parse_memory_mib(text: str) -> int:
+    """``512M``, ``2G`` or a plain number of MiB, as MiB.
+
+    Raises:
+        UsageError: It is not a size, or too small to boot a kernel in.
+    """
+    match = _MEMORY.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"memory {text!r} is not a size", "write for example 512M or 2G")
+    mib = int(match[1]) * _UNIT_BYTES[match[2].upper()] >> 20
+    if mib < MIN_MEMORY_MIB:
+        raise UsageError(
+            f"memory {text!r} is too small to boot a kernel in", f"give at least {MIN_MEMORY_MIB}M"
+        )
+    return mib
