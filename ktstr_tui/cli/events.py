@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ktstr_tui.cli.attach import find_run
+from ktstr_tui.link.runs import is_killed, look_at_run
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.events import Event, WatchpointHit
 from ktstr_tui.model.fold import fold
@@ -18,8 +20,11 @@ from ktstr_tui.model.state import LogLine, RunState
 from ktstr_tui.model.text import printable
 from ktstr_tui.text.output import flush, print_json_line, print_line, say
 
-_LAST_WORDS_S = 1.0
-"""How long the last events may take after the connection has broken."""
+if TYPE_CHECKING:
+    from ktstr_tui.link.viewer import Viewer
+
+_LOOK_S = 1.0
+"""How often a backend that is gone is looked for; its last events may take as long."""
 
 
 class EventPrinter:
@@ -35,6 +40,10 @@ class EventPrinter:
         self._state = RunState(started_mono_ns=start_ns)
         self._last_seq = 0
         self._encoder = msgspec.json.Encoder()
+
+    def restart(self, start_ns: int) -> None:
+        """Begin with the events of another run, which has numbers and a start of its own."""
+        self._state, self._last_seq = RunState(started_mono_ns=start_ns), 0
 
     def print(self, events: Iterable[Event]) -> None:
         """Print ``events`` and flush; a hole in their numbers is told on standard error."""
@@ -117,23 +126,53 @@ async def _print_run(place: Path, follow: bool, as_json: bool) -> None:
         printer.print(past)
         if not follow:
             return
-        gone = asyncio.Event()
+        await _follow(viewer, printer)
 
-        def on_events(events: list[Event]) -> None:
-            printer.print(events)
-            if viewer.connection == "gone":
-                gone.set()
 
-        following = asyncio.create_task(viewer.run(on_events))
-        leaving = asyncio.create_task(gone.wait())
-        await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({following}, timeout=_LAST_WORDS_S)
-        leaving.cancel()
-        if following.done():
-            following.result()
-            return
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
-        raise HostError(
-            f"the backend is gone: {viewer.connection_reason}", "its recording has everything up to now"
-        )
+async def _follow(viewer: Viewer, printer: EventPrinter) -> None:
+    """Print what comes until the run has ended. A backend that is gone is waited for, unless its process has ended.
+
+    Raises:
+        HostError: The process of the run is gone, and the run did not end.
+    """
+    link = _Link(viewer)
+
+    def on_events(events: list[Event]) -> None:
+        link.look(printer)
+        printer.print(events)
+
+    following = asyncio.create_task(viewer.run(on_events))
+    looks = 0
+    while not (await asyncio.wait({following}, timeout=_LOOK_S))[0]:
+        looks = looks + 1 if viewer.connection == "gone" and is_killed(viewer.place) else 0
+        if looks > 1:
+            # The last events had the time to arrive.
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            recording = look_at_run(viewer.place).recording
+            hint = f"what it recorded: ktstr-tui events {recording}" if recording else ""
+            raise HostError(f"the backend is gone: {viewer.connection_reason}; the run was killed", hint)
+    following.result()
+
+
+class _Link:
+    """Says when a backend goes and when it is back."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._run_id = viewer.run_id
+        self._gone = False
+
+    def look(self, printer: EventPrinter) -> None:
+        """Say what has changed since the last look."""
+        viewer = self._viewer
+        if viewer.connection == "gone" and not self._gone:
+            self._gone = True
+            say(f"the backend is gone: {viewer.connection_reason}; waiting for it")
+        elif viewer.connection == "live" and self._gone:
+            self._gone = False
+            say("connected again")
+        if viewer.run_id != self._run_id:
+            self._run_id = viewer.run_id
+            say(f"another run responds here now; its events follow from number {viewer.state.seq + 1} on")
+            printer.restart(viewer.state.started_mono_ns)

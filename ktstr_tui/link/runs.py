@@ -97,6 +97,12 @@ def look_at_run(socket_dir: Path) -> FoundRun:
     )
 
 
+def is_killed(socket_dir: Path) -> bool:
+    """Whether the run's process, which is one of this host, is gone; False where nobody knows."""
+    record = _read_record((socket_dir if socket_dir.is_dir() else socket_dir.parent) / RUN_FILE)
+    return record is not None and record.pid > 0 and not _process_exists(record.pid)
+
+
 def choose_run(wanted: str | None, runtime_dir: Path) -> Path:
     """The directory of sockets of the run that is meant.
 

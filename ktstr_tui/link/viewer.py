@@ -108,6 +108,11 @@ class Viewer:
         return self._follower.state
 
     @property
+    def run_id(self) -> str | None:
+        """The run that responds; None before the first answer."""
+        return self._follower.run_id
+
+    @property
     def controllable(self) -> bool:
         """Whether the run may be touched from here: it gives viewers control, and this one was not made to read."""
         return self._may_control and not self._read_only

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ktstr_tui.cli import events
 from ktstr_tui.cli.events import EventPrinter, events_command
 from ktstr_tui.cli.screen import replay_command
 from ktstr_tui.link.recfile import RecordedEvent, header, pack_chunk
 from ktstr_tui.link.replay import Replay
+from ktstr_tui.link.runs import RunRecord
+from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.events import Event, Logged, OutputText, RunEnded, WatchpointHit
 from ktstr_tui.model.report import RunningTask
 from ktstr_tui.text.output import print_json
 from ktstr_tui.tui import app
 from ktstr_tui.wire.codec import encode_event
+from tests.unit.link.backend import PATIENCE_S, Backend, logs
 
 NASTY = "a\x1b[2J\x9b2J\x85\x7f b"
 
@@ -49,12 +56,10 @@ def test_a_hit_of_a_watch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def recording(path: Path, *seqs: int, end: bool = True) -> Path:
-    events: list[Event] = [
-        Logged(severity="info", source="t", text="t", seq=seq, mono_ns=seq) for seq in seqs
-    ]
+    made: list[Event] = [Logged(severity="info", source="t", text="t", seq=seq, mono_ns=seq) for seq in seqs]
     if end:
-        events.append(RunEnded(exit_code=0, reason="over", seq=seqs[-1] + 1, mono_ns=seqs[-1] + 1))
-    packed = [RecordedEvent(it.seq, it.mono_ns, encode_event(it)) for it in events]
+        made.append(RunEnded(exit_code=0, reason="over", seq=seqs[-1] + 1, mono_ns=seqs[-1] + 1))
+    packed = [RecordedEvent(it.seq, it.mono_ns, encode_event(it)) for it in made]
     path.write_bytes(header("run-1") + pack_chunk(packed))
     return path
 
@@ -84,7 +89,7 @@ def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_
 
         def run(self) -> None:
             told.append(self._source.connection_reason)
-            asyncio.run(self._source.run(lambda events: None))
+            asyncio.run(self._source.run(lambda _: None))
 
     monkeypatch.setattr(app, "KtstrApp", Screen)
     monkeypatch.setattr("ktstr_tui.cli.screen.require_terminal", lambda: None)
@@ -92,3 +97,82 @@ def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_
     with pytest.raises(HostError, match=r"cut is not whole: the end of the run is not in it"):
         replay_command(recording(tmp_path / "cut", 1, 2, end=False), 16.0)
     assert told == ["", "the end of the run is not in it"]
+
+
+class Said:
+    """What the command prints and says, and a way to wait for it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lines: list[str] = []
+        self._more = asyncio.Event()
+        monkeypatch.setattr(events, "say", self._say)
+        monkeypatch.setattr(events, "print_line", self._say)
+        monkeypatch.setattr(events, "_LOOK_S", 0.01)
+
+    def _say(self, text: str) -> None:
+        self.lines.append(text)
+        self._more.set()
+
+    async def until(self, words: str) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(words in line for line in self.lines):
+                self._more.clear()
+                await self._more.wait()
+
+
+def test_following_waits_for_a_backend_that_is_gone_and_ends_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        said = Said(monkeypatch)
+        stream = Stream(run_id="one")
+        with Backend(tmp_path, stream=stream) as backend:
+            backend.emit(*logs("first"))
+            following = asyncio.create_task(events._print_run(tmp_path, follow=True, as_json=False))
+            await said.until("first")
+            await backend.wait_viewers(1)
+            await asyncio.to_thread(backend.stop)
+        await said.until("the backend is gone")
+        assert not following.done()
+        with Backend(tmp_path, stream=stream) as backend:
+            await said.until("connected again")
+            backend.emit(*logs("second"))
+            await said.until("second")
+            await asyncio.to_thread(backend.stop)
+        with Backend(tmp_path, stream=Stream(run_id="two")) as backend:
+            await said.until("another run responds here now; its events follow from number 1 on")
+            backend.emit(*logs("third"), RunEnded(exit_code=0, reason="over"))
+            async with asyncio.timeout(PATIENCE_S):
+                await following
+
+        await said.until("third")
+        await said.until("ended with exit code 0: over")
+
+    asyncio.run(scenario())
+
+
+def test_following_a_run_that_was_killed_ends_and_names_its_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    record = RunRecord(name="x", pid=process.pid, data_dir=str(tmp_path))
+    (tmp_path / "run.json").write_bytes(msgspec.json.encode(record))
+    (tmp_path / "recording.ktstr").touch()
+
+    async def scenario() -> None:
+        said = Said(monkeypatch)
+        with Backend(tmp_path) as backend:
+            backend.emit(*logs("first"))
+            following = asyncio.create_task(events._print_run(tmp_path, follow=True, as_json=False))
+            await said.until("first")
+            await backend.wait_viewers(1)
+            await asyncio.to_thread(backend.stop)
+        await said.until("the backend is gone")
+        process.kill()
+        process.communicate()
+        with pytest.raises(HostError, match="the run was killed") as error:
+            async with asyncio.timeout(PATIENCE_S):
+                await following
+        assert str(tmp_path / "recording.ktstr") in error.value.hint
+
+    asyncio.run(scenario())
