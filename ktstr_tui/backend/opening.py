@@ -9,6 +9,7 @@ then begins unwatched. So a slot that is not armed in time is told, and the scen
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import Event, GuestReady, KernelTyped, Logged, Sampled
 from ktstr_tui.ops.kernel_ops import KernelOps
 from ktstr_tui.port.claims import KernelClaims
@@ -130,7 +132,14 @@ class Opening:
         ram = GuestRam.from_fds(
             [(machine.ram_fds[s.fd_index], s.offset, s.guest_phys, s.length) for s in machine.segments]
         )
-        view = await trio.to_thread.run_sync(KernelView.open, ram)
+        try:
+            view = await trio.to_thread.run_sync(KernelView.open, ram)
+        except (LookupError, TypeError, ValueError, ArithmeticError, struct.error) as error:
+            # Memory belongs to the guest, which may have overwritten its own types.
+            raise GuestError(
+                f"the kernel's types in the guest's memory are damaged: {type(error).__name__}: {error}",
+                "boot it again; if it fails every time, the kernel's BTF is not usable",
+            ) from error
         self._emit(
             KernelTyped(
                 release=view.release,

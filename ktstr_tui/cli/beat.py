@@ -72,13 +72,12 @@ def beat_command(
 
 def _client(run_name: str | None, path: Path | None, udp: str | None, key_file: Path | None) -> BeatClient:
     from ktstr_tui.heartbeat.client import BeatClient
+    from ktstr_tui.heartbeat.config import parse_address
 
     if udp is not None:
-        host, _, port = udp.rpartition(":")
-        if not host or not port.isdigit():
-            raise UsageError(f"{udp!r} is not of the form HOST:PORT", "write for example 127.0.0.1:7700")
+        host, port = parse_address(udp)
         if key_file is None:
-            return BeatClient.udp(host.strip("[]"), int(port))
+            return BeatClient.udp(host, port)
         from ktstr_tui.wire.user_file import read_user_text
         from ktstr_tui.wire.vlp_secure import Sealer
 
@@ -86,7 +85,7 @@ def _client(run_name: str | None, path: Path | None, udp: str | None, key_file: 
             key = bytes.fromhex(read_user_text(key_file, "key file", max_bytes=4096).strip())
         except ValueError as error:
             raise UsageError(f"no key in {key_file}: {error}", "write 64 hexadecimal digits") from error
-        return BeatClient.udp(host.strip("[]"), int(port), Sealer(key).seal)
+        return BeatClient.udp(host, port, Sealer(key).seal)
     if path is None:
         from ktstr_tui.cli.attach import find_run
 

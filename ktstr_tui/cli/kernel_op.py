@@ -40,11 +40,13 @@ RunName = Annotated[
 Cold = Annotated[bool, typer.Option("--cold", help="Freeze the guest for the access.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
-_SIZE = re.compile(r"(?P<place>.*):(?P<size>u32|u64|\d+)")
-_TASK = re.compile(r"task:(?P<pid>\d+)(@(?P<start>\d+))?\.(?P<field>.+)")
-_PER_CPU = re.compile(r"(?P<symbol>[^@.]+)@(?P<cpu>\d+)(\.(?P<field>.+))?")
+_SIZE = re.compile(r"(?P<place>.*):(?P<size>u32|u64|[0-9]{1,9})")
+_TASK = re.compile(r"task:(?P<pid>[0-9]{1,10})(@(?P<start>[0-9]{1,20}))?\.(?P<field>.+)")
+_PER_CPU = re.compile(r"(?P<symbol>[^@.]+)@(?P<cpu>[0-9]{1,9})(\.(?P<field>.+))?")
 _ADDRESS = re.compile(r"(?P<direct>direct:)?(?P<address>0[xX][0-9a-fA-F]{1,16})")
 _WRITE = re.compile(r"(?P<target>.*?)(?P<how>\|?=)(?P<value>.*)", re.DOTALL)
+MAX_DIGITS = 80
+"""Of a number in any notation; 64 bits in binary have fewer."""
 _GRAMMAR = "ktstr-tui op --help shows what targets look like"
 
 
@@ -152,6 +154,8 @@ def _entry(text: str, target: str, value: wire.Value | None) -> wire.Entry:
 
 def _number(text: str) -> int:
     try:
+        if len(text) > MAX_DIGITS:
+            raise ValueError
         return int(text, 0)
     except ValueError:
         raise UsageError(f"{text!r} is not a number", "write 10, 0xa, or hex:0a for bytes") from None

@@ -166,7 +166,9 @@ def beat(
     status: Annotated[str, typer.Option("--status", help="ok, degraded or critical.")] = "ok",
     payload: Annotated[int, typer.Option("--payload", help="32-bit payload.")] = 0,
     count: Annotated[int, typer.Option("--count", min=0, help="Number of heartbeats; 0 for no limit.")] = 1,
-    interval: Annotated[float, typer.Option("--interval", min=0, help="Interval in seconds.")] = 1.0,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0, max=86400, help="Interval in seconds.")
+    ] = 1.0,
     terminal: Annotated[
         bool, typer.Option("--terminal", help="Announce that the sender is exiting.")
     ] = False,

@@ -6,7 +6,7 @@ import re
 
 from ktstr_tui.model.errors import UsageError
 
-_MEMORY = re.compile(r"(\d+)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_MEMORY = re.compile(r"([0-9]{1,12})\s*([KMGT]?)i?B?", re.IGNORECASE)
 _UNIT_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "": 1 << 20}
 MIN_MEMORY_MIB = 128
 

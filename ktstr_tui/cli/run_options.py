@@ -24,7 +24,7 @@ from ktstr_tui.backend.config import (
     DEFAULT_TOPOLOGY,
     RunConfig,
 )
-from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig
+from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.topology import Topology
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ktstr_tui.backend.config import RunConfig
 
 _BEATS = "Heartbeats"
+MAX_S = 1e6
+"""The longest time that an option takes, in seconds; infinity is none."""
 _Options = TypeVar("_Options")
 
 
@@ -115,7 +117,9 @@ class RunOptions:
     ] = False
     duration: Annotated[
         float | None,
-        typer.Option("--duration", min=0.1, help="End the run this many seconds after the guest is up."),
+        typer.Option(
+            "--duration", min=0.1, max=MAX_S, help="End the run this many seconds after the guest is up."
+        ),
     ] = None
     record: Annotated[
         Path | None, typer.Option("--record", help="Recording file. [default: in the run's data]")
@@ -134,13 +138,15 @@ class RunOptions:
         typer.Option(help="Also capture when a task has waited for half of the watchdog timeout."),
     ] = True
     boot_deadline: Annotated[
-        float, typer.Option("--boot-deadline", min=1, help="Seconds within which the guest must be up.")
+        float,
+        typer.Option("--boot-deadline", min=1, max=MAX_S, help="Seconds within which the guest must be up."),
     ] = DEFAULT_BOOT_DEADLINE_S
     freeze_limit: Annotated[
         float,
         typer.Option(
             "--freeze-limit",
             min=0,
+            max=MAX_S,
             help="Seconds after which a frozen guest without a viewer is thawed; 0 for no limit.",
         ),
     ] = DEFAULT_FREEZE_LIMIT_S
@@ -156,6 +162,7 @@ class RunOptions:
         typer.Option(
             "--silent-ms",
             min=1,
+            max=MAX_S * 1e3,
             help="Silence after which a heartbeat sender counts as stalled.",
             rich_help_panel=_BEATS,
         ),
@@ -210,6 +217,7 @@ class RunOptions:
         typer.Option(
             "--observer-watchdog",
             min=1,
+            max=MAX_S,
             help="Abort when the observer hangs for this many seconds.",
             rich_help_panel=_BEATS,
         ),
@@ -262,7 +270,13 @@ class RunOptions:
         )
 
     def beats(self) -> BeatsConfig:
-        """What its heartbeat observers are asked for."""
+        """What its heartbeat observers are asked for.
+
+        Raises:
+            UsageError: ``--beats-udp`` is no address.
+        """
+        if self.beats_udp is not None:
+            parse_address(self.beats_udp)
         return BeatsConfig(
             threshold_ms=self.silent_ms,
             capacity=self.max_senders,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
+from ktstr_tui.model.errors import UsageError
+
 DEFAULT_STALL_MS = 2000.0
+MAX_PORT = 65535
 
 
 class BeatsConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,3 +38,17 @@ class BeatsConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Loopback port of the metrics; 0 for a free one, None for none."""
     watchdog_s: float | None = None
     """After how many seconds without a look of its observers the backend aborts; None for never."""
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Split HOST:PORT; an IPv6 host is in brackets.
+
+    Raises:
+        UsageError: It is not of that form, or the port is none.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise UsageError(f"{address!r} is not HOST:PORT", "write for example 127.0.0.1:7700")
+    if int(port) > MAX_PORT:
+        raise UsageError(f"{address!r}: a port is at most {MAX_PORT}", "write for example 127.0.0.1:7700")
+    return host.strip("[]"), int(port)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from ktstr_tui.heartbeat.clock import ObserverClock
-from ktstr_tui.heartbeat.config import BeatsConfig
+from ktstr_tui.heartbeat.config import BeatsConfig, parse_address
 from ktstr_tui.heartbeat.gate import Rules, own_namespace, read_pid_max
 from ktstr_tui.heartbeat.loop import Ingress
 from ktstr_tui.heartbeat.metrics import SecureCounts
@@ -25,7 +25,7 @@ from ktstr_tui.heartbeat.sockets import ObserverSocket, queue_length, udp_socket
 from ktstr_tui.heartbeat.tracked import Origin
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.beats import Domain
-from ktstr_tui.model.errors import KtstrError, UsageError
+from ktstr_tui.model.errors import KtstrError
 
 GUEST_MAX_RATE, GUEST_BURST = 20_000, 40_000
 SOCKET_NAME: Final = "beats.sock"
@@ -116,18 +116,6 @@ def open_intake(
             except KtstrError as error:
                 emit(_no_beats(error))
         yield Intake({"guest": guest, "host": host}, tuple(sockets), secure, clock)
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """Split HOST:PORT; an IPv6 host is in brackets.
-
-    Raises:
-        UsageError: It is not of that form.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"{address!r} is not HOST:PORT", "write for example 127.0.0.1:7700")
-    return host.strip("[]"), int(port)
 
 
 def _open_udp(

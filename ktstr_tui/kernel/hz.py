@@ -24,7 +24,8 @@ def find_hz(btf: Btf, symbols: Symbols, space: AddressSpace) -> tuple[int, str]:
     for source, look in (("clocksource_jiffies", _from_clocksource), ("lpj_fine", _from_delay_loop)):
         try:
             hz = look(btf, symbols, space)
-        except (BtfError, LookupError, MemoryReadError, ZeroDivisionError):
+        except (BtfError, LookupError, MemoryReadError, ArithmeticError, TypeError, ValueError):
+            # Of a type that is zeroed or has other members, values are bytes, None, or out of range.
             continue
         if 1 <= hz <= 10_000:
             return hz, source

@@ -18,6 +18,8 @@ from ktstr_tui.link.framing import CONTROL_SOCKET, EVENTS_SOCKET, socket_pair
 from ktstr_tui.model.errors import UsageError
 
 RUN_FILE = "run.json"
+MAX_PATH_BYTES = 1024
+"""Of the path of a run's directory; sockets in it must be shorter still."""
 RECORDING_FILE = "recording.ktstr"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
 _MAX_RUN_FILE_BYTES = 64 << 10
@@ -126,6 +128,8 @@ def choose_run(wanted: str | None, runtime_dir: Path) -> Path:
 
 
 def _named_run(wanted: str, runtime_dir: Path) -> Path:
+    if len(os.fsencode(wanted)) > MAX_PATH_BYTES or "\0" in wanted:
+        raise UsageError(f"{wanted[:40]!r}… is no path: it is too long, or has a zero in it")
     if "/" in wanted or wanted in (".", ".."):
         return _forwarded(Path(wanted))
     if not _NAME.fullmatch(wanted):

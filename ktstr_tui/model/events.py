@@ -201,9 +201,8 @@ class CaptureTaken(_Event, frozen=True, tag="capture"):
 
     report: CaptureReport
     path: str = ""
-    """The JSON file on the backend's host, of a stop that failed the degraded report; empty when not saved."""
+    """The JSON file on the backend's host, of a stop that failed the degraded report; empty when `unsaved` says why."""
     unsaved: str = ""
-    """Why it could not be saved, with the name of the file."""
     degraded: DegradedReport | None = None
     """What is known of the stop when not every vCPU was heard."""
 

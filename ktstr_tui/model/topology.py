@@ -14,7 +14,7 @@ from ktstr_tui.model.errors import UsageError
 
 MAX_CPUS = 255
 """QEMU's q35 machine takes this many vCPUs without x2APIC set-up."""
-_PATTERN = re.compile(r"(\d+)n(\d+)l(\d+)c(\d+)t")
+_PATTERN = re.compile(r"(\d{1,4})n(\d{1,4})l(\d{1,4})c(\d{1,4})t")
 
 
 class Topology(msgspec.Struct, frozen=True):

@@ -7,17 +7,33 @@ which strips them from text and writes them as escapes in JSON; a test refuses `
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn, TextIO
 
-from ktstr_tui.model.errors import EXIT_BUG, GuestError, KtstrError, root_cause
+from ktstr_tui.model.errors import EXIT_BUG, GuestError, HostError, KtstrError, root_cause
 from ktstr_tui.model.text import DIRECTIONS, SURROGATES, printable
 
 _CONTROLS = re.compile(f"[\x7f-\x9f{DIRECTIONS}{SURROGATES}]")
+EXIT_BROKEN_PIPE = 141
+"""Whoever read standard output left: what a shell reports of a program that SIGPIPE ended."""
+_HOST_ERRNOS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EAGAIN,
+}
+"""Errors that are limits of the host, wherever they come up."""
 _FAULT_WORDS = {
     "user": "usage",
     "host": "this host",
@@ -100,17 +116,50 @@ def guarded(function: Callable[[], None]) -> None:
     Raises:
         SystemExit: With the exit code of the error.
     """
+    _open_what_is_closed()
     try:
-        function()
+        try:
+            function()
+        finally:
+            sys.stdout.flush()
     except BaseException as error:
         cause = root_cause(error)
         if isinstance(cause, KtstrError):
             fail(cause)
         if isinstance(cause, KeyboardInterrupt):
             raise SystemExit(130) from None
-        if isinstance(cause, SystemExit | BrokenPipeError) or not isinstance(cause, Exception):
+        # click makes an exit with 1 of a broken pipe, and that means an ejection here.
+        if isinstance(cause, BrokenPipeError) or isinstance(cause.__context__, BrokenPipeError):
+            _give_up_stdout()
+            raise SystemExit(EXIT_BROKEN_PIPE) from None
+        if isinstance(cause, SystemExit) or not isinstance(cause, Exception):
             raise
+        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) in _HOST_ERRNOS:
+            _give_up_stdout()
+            fail(
+                HostError(
+                    f"this host lacks a resource: {str(cause) or 'memory'}", "see ulimit -a, df and free"
+                )
+            )
         traceback.print_exception(error)
         say("error (bug in ktstr-tui): the traceback above should not have happened")
         say("next: please report it, with the command and the traceback")
         raise SystemExit(EXIT_BUG) from error
+
+
+def _open_what_is_closed() -> None:
+    """Let a stream that the caller closed (``>&-``) take everything and keep nothing, as /dev/null does."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the life of the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _give_up_stdout() -> None:
+    """Keep Python from flushing at its end into a stream that takes nothing any more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ktstr_tui.heartbeat.config import BeatsConfig
-from ktstr_tui.heartbeat.intake import open_intake, parse_address
+from ktstr_tui.heartbeat.config import BeatsConfig, parse_address
+from ktstr_tui.heartbeat.intake import open_intake
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import Event, Logged
 

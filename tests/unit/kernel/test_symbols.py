@@ -6,6 +6,7 @@ import pytest
 
 from ktstr_tui.kernel.btf import Btf
 from ktstr_tui.kernel.hz import find_hz
+from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.symbols import BpfSymbols, describe_bpf
 from tests.unit.kernel.blob import IMAGE, PAGE_OFFSET, BlobBuilder, FakeMemory, symbols
 
@@ -103,3 +104,10 @@ def test_without_any_clue_the_tick_is_assumed_and_said_so() -> None:
     memory = FakeMemory()
     named = symbols(tsc_khz=IMAGE + 0x3000, lpj_fine=IMAGE + 0x3008)
     assert find_hz(hz_btf(), named, memory.space()) == (250, "assumed")
+
+
+def test_a_clock_whose_type_is_damaged_is_no_clue(monkeypatch: pytest.MonkeyPatch) -> None:
+    for row in ({"mult": b"\0" * 12, "shift": 8}, {"mult": None, "shift": 8}, {"mult": 1, "shift": -1}):
+        monkeypatch.setattr(Layout, "read", lambda *_, row=row: row)
+        found = find_hz(hz_btf(), symbols(clocksource_jiffies=IMAGE + 0x3000), FakeMemory().space())
+        assert found == (250, "assumed")

@@ -1,0 +1,113 @@
+"""Mistakes of the user and limits of the host become a sentence and an exit code, never the report of a bug."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ktstr_tui.cli import main as program
+from ktstr_tui.model.errors import EXIT_BUG, EXIT_HOST, EXIT_USAGE
+from ktstr_tui.text.output import EXIT_BROKEN_PIPE, guarded
+
+NINES = "9" * 5000
+"""More digits than Python converts."""
+PROGRAM = (sys.executable, "-m", "ktstr_tui.cli.main")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("op", "read", f"a:{NINES}"),
+        ("op", "write", f"a:{NINES}=1"),
+        ("op", "write", f"a={NINES}"),
+        ("op", "write", "a:u64=0x1ffffffffffffffff"),
+        ("op", "read", f"task:{NINES}.x"),
+        ("op", "read", f"rq@{NINES}.x"),
+        ("beat", "--udp", "127.0.0.1:99999"),
+        ("beat", "--udp", f"127.0.0.1:{NINES}"),
+        ("beat", "--udp", "127.0.0.1:x"),
+        ("beat", "--udp", "127.0.0.1:77", "--interval", "inf"),
+        ("beat", "--udp", "127.0.0.1:77", "--interval", "1e308"),
+        ("status", "a/" * 3000),
+        ("status", "a" * 300),
+        ("run", "--headless", "--topology", f"{NINES}n1l1c1t"),
+        ("run", "--headless", "--memory", f"{NINES}G"),
+        ("run", "--headless", "--duration", "inf"),
+        ("run", "--headless", "--boot-deadline", "inf"),
+        ("run", "--headless", "--freeze-limit", "inf"),
+        ("run", "--headless", "--silent-ms", "inf"),
+        ("run", "--headless", "--observer-watchdog", "inf"),
+        ("run", "--headless", "--beats-udp", "127.0.0.1:99999"),
+        ("run", "--headless", "--scheduler", "it's"),
+        ("run", "--headless", "--scheduler", 'a"b', "--", "it's"),
+        ("watch", "remove", NINES),
+    ],
+)
+def test_a_mistake_of_the_user_is_named_as_one(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ktstr-tui", *arguments])
+    with pytest.raises(SystemExit) as left:
+        program.main()
+    told = capsys.readouterr()
+    assert left.value.code == EXIT_USAGE
+    assert told.out == ""
+    assert told.err
+    assert "bug in ktstr-tui" not in told.err
+
+
+def test_a_scheduler_with_a_quote_in_its_file_name_is_named_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "it's.bpf.o"
+    path.write_text("no ELF")
+    done = subprocess.run(
+        [*PROGRAM, "run", "--headless", "--scheduler", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == EXIT_USAGE
+    assert "is not an ELF file" in done.stderr or "quote it as for a shell" in done.stderr
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC, errno.ENOMEM, errno.EFBIG])
+def test_a_limit_of_the_host_is_named_as_one(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def limited() -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(SystemExit) as left:
+        guarded(limited)
+    assert left.value.code == EXIT_HOST
+    assert os.strerror(number) in capsys.readouterr().err
+
+
+def test_a_defect_is_still_reported_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def defective() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(SystemExit) as left:
+        guarded(defective)
+    assert left.value.code == EXIT_BUG
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("shell", "code"),
+    [
+        ('"$@" >/dev/full', EXIT_HOST),
+        ('"$@" >&-', 0),
+        ('"$@" >&- 2>&- <&-', 0),
+        ('"$@" | true; exit ${PIPESTATUS[0]}', EXIT_BROKEN_PIPE),
+    ],
+)
+def test_standard_output_that_takes_nothing_is_not_a_defect(shell: str, code: int) -> None:
+    done = subprocess.run(
+        ["bash", "-c", shell, "bash", *PROGRAM, "locate"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
