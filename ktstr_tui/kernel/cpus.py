@@ -29,6 +29,8 @@ _RQ: Paths = {
     # Set while a higher class (RT, deadline) has the CPU; there in all kernels tried (6.19.14 and 7.2.12).
     "cpu_released": "scx.cpu_released",
     "ops_qseq": "scx.ops_qseq",
+    "nr_immed": "scx.nr_immed",
+    "nohz_tick_stopped": "nohz_tick_stopped",
     # Since Linux kernel commit 987e00035c0e ("sched_ext: Rename pnt_seq to kick_sync") (in v6.19) it is named
     # "kick_sync". Before that, it is named "pnt_seq".
     "kick_sync": ("scx.kick_sync", "scx.pnt_seq"),

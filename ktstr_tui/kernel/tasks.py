@@ -11,15 +11,15 @@ HZ=250). In a frozen guest all of it is one moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.btf import Btf, Kind
 from ktstr_tui.kernel.cpus import Cpus
+from ktstr_tui.kernel.flag_words import FlagWords
 from ktstr_tui.kernel.layout import Layout, Paths
 from ktstr_tui.kernel.torn import Torn, plausible_pid, text
-from ktstr_tui.model.report import TaskReport
+from ktstr_tui.model.report import RunningTask, TaskReport
 
 MAX_RUNNABLE = 4096
 _RUNNABLE = {
@@ -59,15 +59,16 @@ _FULL: Paths = {
     "slice_ns": "scx.slice",
     "sticky_cpu": "scx.sticky_cpu",
     "holding_cpu": "scx.holding_cpu",
+    "ddsp_dsq_id": "scx.ddsp_dsq_id",
+    # Only kernels with core scheduling have a cookie.
+    "core_cookie": "core_cookie",
+    "no_mig": "migration_disabled",
     "stack": "stack",
     "sp": "thread.sp",
 }
 _POLICIES = {0: "NORMAL", 1: "FIFO", 2: "RR", 3: "BATCH", 5: "IDLE", 6: "DEADLINE", 7: "EXT"}
 _STATES = ((1, "S"), (2, "D"), (4, "T"), (8, "t"), (0x10, "X"), (0x20, "Z"), (0x40, "P"))
 _TASK_IDLE = 0x402
-_STATE_FLAGS = tuple(
-    f"SCX_TASK_{name}" for name in ("NONE", "INIT_BEGIN", "INIT", "READY", "ENABLED", "DEAD")
-)
 _DEFAULT_PRIO = 120
 _DEFAULT_STACK_BYTES = 16384
 _RESET_ON_FORK = 0x40000000
@@ -104,7 +105,8 @@ class Tasks:
         self.stack_bytes = btf.size_of(stack) if stack is not None else _DEFAULT_STACK_BYTES
         """``THREAD_SIZE``."""
         self.full = Layout(btf, "task_struct", _FULL)
-        self.scx_state: Callable[[int], str | None] = _state_decoder(btf)
+        self.words = FlagWords(btf)
+        """Names of flags."""
 
     def runnable(
         self, space: AddressSpace, cpu: int, limit: int = MAX_RUNNABLE, *, frozen: bool = False
@@ -171,13 +173,15 @@ class Tasks:
             mask: Its allowed CPUs.
             cpu: The runqueue it was found on.
         """
+        flags, ops = row["scx_flags"], row["ops_state"]
+        ops_name, qseq = (None, None) if ops is None else self.words.ops_state(ops)
         return TaskReport(
             pid=row["pid"],
             tgid=row["tgid"],
             comm=text(row["comm"]),
             state=_state_letter(row["state"], row["exit_state"]),
-            sched_class=self._cpus.class_name(row["sched_class"]) or f"{row['sched_class']:#x}",
-            policy=_POLICIES.get(row["policy"] & ~_RESET_ON_FORK, str(row["policy"])),
+            sched_class=self._class(row),
+            policy=_policy(row),
             nice=row["static_prio"] - _DEFAULT_PRIO,
             weight=row["weight"],
             cpu=cpu,
@@ -185,15 +189,41 @@ class Tasks:
             nr_cpus_allowed=row["nr_cpus_allowed"],
             on_cpu=bool(row["on_cpu"]),
             dsq_seq=row["dsq_seq"],
-            scx_state=self.scx_state(row["scx_flags"]),
-            scx_flags=row["scx_flags"],
-            ops_state=row["ops_state"],
+            scx_state=None if flags is None else self.words.task_state(flags),
+            scx_flags=None if flags is None else self.words.plain_flags(flags),
+            scx_flag_names=() if flags is None else self.words.task_flags(flags),
+            ops_state=ops,
+            ops_state_name=ops_name,
+            ops_qseq=qseq,
             dsq_flags=row["dsq_flags"],
             dsq_vtime=row["dsq_vtime"],
             slice_ns=row["slice_ns"],
             sticky_cpu=row["sticky_cpu"],
             holding_cpu=row["holding_cpu"],
+            ddsp_dsq_id=row["ddsp_dsq_id"],
+            core_cookie=row["core_cookie"],
+            no_mig=row["no_mig"],
         )
+
+    def running(self, row: dict[str, Any], cpu: int, *, online: bool = True) -> RunningTask:
+        """Say what a CPU runs, from a look at its current task with the layout ``full``."""
+        return RunningTask(
+            cpu=cpu,
+            pid=row["pid"],
+            comm=text(row["comm"]),
+            sched_class=self._class(row),
+            policy=_policy(row),
+            weight=row["weight"],
+            slice_ns=row["slice_ns"],
+            offline=not online,
+        )
+
+    def _class(self, row: dict[str, Any]) -> str:
+        return self._cpus.class_name(row["sched_class"]) or f"{row['sched_class']:#x}"
+
+
+def _policy(row: dict[str, Any]) -> str:
+    return _POLICIES.get(row["policy"] & ~_RESET_ON_FORK, str(row["policy"]))
 
 
 def cpu_list(mask: int) -> str:
@@ -216,26 +246,3 @@ def _state_letter(state: int, exit_state: int) -> str:
     if state & _TASK_IDLE == _TASK_IDLE:
         return "I"
     return next((letter for bit, letter in _STATES if both & bit), "R")
-
-
-def _state_decoder(btf: Btf) -> Callable[[int], str | None]:
-    """Return what decodes a task's sched_ext state out of ``p->scx.flags``."""
-    # Since Linux kernel commit 7203d77d6e04 ("sched_ext: Simplify task state handling") (in v7.1) the states are
-    # enumerators of enum scx_ent_flags, already shifted into place. Before that, enum scx_task_state names the small
-    # number that is left after a shift. INIT_BEGIN and DEAD came with commits c941d7391f25 ("sched_ext: Close
-    # root-enable vs sched_ext_dead() race with SCX_TASK_INIT_BEGIN") and cceb8fa9cb2c ("sched_ext: Replace
-    # SCX_TASK_OFF_TASKS flag with SCX_TASK_DEAD state") and moved the others; so values are asked of BTF, never known.
-    flags = btf.find("scx_ent_flags", Kind.ENUM, Kind.ENUM64)
-    rows = {} if flags is None else dict(btf.enumerators(flags))
-    mask, shift = rows.get("SCX_TASK_STATE_MASK", 0), rows.get("SCX_TASK_STATE_SHIFT", 0)
-    own = btf.find("scx_task_state", Kind.ENUM)
-    if own is not None:
-        names = {value << shift: name for name, value in btf.enumerators(own)}
-    else:
-        names = {rows[name]: name for name in _STATE_FLAGS if name in rows}
-
-    def decode(flags: int) -> str | None:
-        name = names.get(flags & mask) if mask else None
-        return None if name is None else name.removeprefix("SCX_TASK_")
-
-    return decode

@@ -32,6 +32,9 @@ EXIT_KIND_NAMES = {
 }
 """``enum scx_exit_kind`` without its prefix, for readers without the kernel's BTF at hand."""
 
+SLICE_INF = (1 << 64) - 1
+"""``SCX_SLICE_INF``: a slice that never ends."""
+
 EXIT_KIND_ERROR = 1024
 """``SCX_EXIT_ERROR``: this and everything above means that the scheduler was ejected."""
 
@@ -82,6 +85,13 @@ class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     comm: str
     sched_class: str
+    policy: str | None = None
+    weight: int | None = None
+    """``p->scx.weight``."""
+    slice_ns: int | None = None
+    """What is left of its slice; `SLICE_INF` when it never ends."""
+    offline: bool = False
+    """The CPU is not online: what it seems to run is what it ran last."""
 
 
 class VcpuReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,25 +102,6 @@ class VcpuReport(msgspec.Struct, frozen=True, kw_only=True):
     """Register name to value, including rip, rsp, cr3, fs_base, gs_base."""
     curr: RunningTask | None = None
     stack: Stack | None = None
-    unavailable: str | None = None
-
-
-class RunqueueReport(msgspec.Struct, frozen=True, kw_only=True):
-    """``struct rq`` and ``rq->scx`` of one CPU."""
-
-    cpu: int
-    nr_running: int | None = None
-    scx_nr_running: int | None = None
-    flags: int | None = None
-    cpu_released: bool | None = None
-    ops_qseq: int | None = None
-    kick_sync: int | None = None
-    """``kick_sync``, on older kernels ``pnt_seq``."""
-    local_dsq_nr: int | None = None
-    rq_clock_ns: int | None = None
-    curr: RunningTask | None = None
-    runnable_pids: tuple[int, ...] = ()
-    runnable_truncated: bool = False
     unavailable: str | None = None
 
 
@@ -143,16 +134,58 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     scx_state: str | None = None
     """``NONE``, ``INIT``, ``READY`` or ``ENABLED``."""
     scx_flags: int | None = None
+    """``p->scx.flags`` without the bits of ``scx_state``, as the kernel's dump prints it."""
+    scx_flag_names: tuple[str, ...] = ()
+    """Those that are set, as ``enum scx_ent_flags`` names them, without the prefix."""
     ops_state: int | None = None
     """``p->scx.ops_state``."""
+    ops_state_name: str | None = None
+    """``NONE``, ``QUEUEING``, ``QUEUED`` (the BPF scheduler holds the task) or ``DISPATCHING``."""
+    ops_qseq: int | None = None
+    """The number of that queueing, out of ``ops_state``."""
     dsq_flags: int | None = None
     dsq_vtime: int | None = None
     slice_ns: int | None = None
+    """What is left of its slice; `SLICE_INF` when it never ends."""
     sticky_cpu: int | None = None
     holding_cpu: int | None = None
+    ddsp_dsq_id: int | None = None
+    """The queue that ``ops.select_cpu()`` or ``ops.enqueue()`` chose for it directly."""
+    core_cookie: int | None = None
+    """Only of kernels with core scheduling."""
+    no_mig: int | None = None
+    """``p->migration_disabled``: how often migration was disabled and not yet enabled."""
     running_there: tuple[RunningTask, ...] = ()
     """What runs on the CPUs that this task may use."""
     stack: Stack | None = None
+
+
+class RunqueueReport(msgspec.Struct, frozen=True, kw_only=True):
+    """``struct rq`` and ``rq->scx`` of one CPU."""
+
+    cpu: int
+    nr_running: int | None = None
+    scx_nr_running: int | None = None
+    flags: int | None = None
+    """``rq->scx.flags``."""
+    flag_names: tuple[str, ...] = ()
+    """Those that are set, as ``enum scx_rq_flags`` names them, without the prefix."""
+    online: bool | None = None
+    tick_stopped: bool | None = None
+    """``rq->nohz_tick_stopped``: the CPU runs without a tick."""
+    nr_immed: int | None = None
+    cpu_released: bool | None = None
+    ops_qseq: int | None = None
+    kick_sync: int | None = None
+    """``kick_sync``, on older kernels ``pnt_seq``."""
+    local_dsq_nr: int | None = None
+    rq_clock_ns: int | None = None
+    curr: RunningTask | None = None
+    running: TaskReport | None = None
+    """Everything of the task on this CPU, unless that is the idle task."""
+    runnable_pids: tuple[int, ...] = ()
+    runnable_truncated: bool = False
+    unavailable: str | None = None
 
 
 class DsqReport(msgspec.Struct, frozen=True, kw_only=True):

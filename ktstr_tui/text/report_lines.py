@@ -99,32 +99,48 @@ def _rows(width: int, *pairs: tuple[str, str]) -> list[Line]:
 
 def task_detail(task: TaskReport, width: int) -> list[Line]:
     """One task as the debug dump prints it, with what its users ask for besides."""
-    number = words.number
     head: Line = [
         (_INDENT, ""),
         (f"{task.state} {words.task(task.comm, task.pid)}", "strong"),
         (f" -{task.age_ms:.0f}ms" if task.age_ms is not None else " age –", "bad" if task.age_ms else ""),
-        ("  on CPU now" if task.on_cpu else f"  {words.queue(task.dsq)}, rq of cpu {task.cpu}", ""),
+        ("  on CPU now" if task.on_cpu else f"  {words.where(task)}, rq of cpu {task.cpu}", ""),
     ]
-    rows = _rows(
-        width,
+    rows = _rows(width, *_task_pairs(task))
+    there = [(f"{_INDENT}running there  ", "dim"), (words.running(task.running_there), "strong")]
+    return [head, *rows, there, *stack_lines(task.stack, width)]
+
+
+def _task_pairs(task: TaskReport) -> list[tuple[str, str]]:
+    """What is known of a task; members that this kernel does not have are left out."""
+    number, hexadecimal = words.number, words.hexadecimal
+    known: list[tuple[str, object, str]] = [
+        ("weight", task.weight, number(task.weight)),
+        ("slice", task.slice_ns, words.slice_left(task.slice_ns)),
+        ("scx_state/flags", task.scx_flags, f"{task.scx_state or ABSENT}/{hexadecimal(task.scx_flags)}"),
+        ("flags", task.scx_flag_names or None, "|".join(task.scx_flag_names)),
+        ("dsq_flags", task.dsq_flags, hexadecimal(task.dsq_flags)),
+        ("ops_state/qseq", task.ops_state, _ops_state(task)),
+        ("sticky/holding_cpu", task.sticky_cpu, f"{number(task.sticky_cpu)}/{number(task.holding_cpu)}"),
+        ("dsq_id", task.dsq_id, hexadecimal(task.dsq_id)),
+        ("ddsp_dsq_id", task.ddsp_dsq_id, hexadecimal(task.ddsp_dsq_id)),
+        ("dsq_seq", task.dsq_seq, number(task.dsq_seq)),
+        ("dsq_vtime", task.dsq_vtime, number(task.dsq_vtime)),
+        ("no_mig", task.no_mig, number(task.no_mig)),
+        ("core_cookie", task.core_cookie, hexadecimal(task.core_cookie)),
+    ]
+    return [
         ("tgid", str(task.tgid)),
         ("class", clean(task.sched_class)),
         ("policy", clean(task.policy)),
         ("nice", str(task.nice)),
-        ("weight", number(task.weight)),
-        ("slice", ABSENT if task.slice_ns is None else words.milliseconds(task.slice_ns / 1e6)),
-        ("scx_state/flags", f"{task.scx_state or ABSENT}/{words.hexadecimal(task.scx_flags)}"),
-        ("dsq_flags", words.hexadecimal(task.dsq_flags)),
-        ("ops_state", words.hexadecimal(task.ops_state)),
-        ("sticky/holding_cpu", f"{number(task.sticky_cpu)}/{number(task.holding_cpu)}"),
-        ("dsq_id", words.hexadecimal(task.dsq_id)),
-        ("dsq_seq", number(task.dsq_seq)),
-        ("dsq_vtime", number(task.dsq_vtime)),
+        *((name, clean(text)) for name, value, text in known if value is not None),
         ("cpus", f"{clean(task.cpus_allowed)} ({task.nr_cpus_allowed})"),
-    )
-    there = [(f"{_INDENT}running there  ", "dim"), (words.running(task.running_there), "strong")]
-    return [head, *rows, there, *stack_lines(task.stack, width)]
+    ]
+
+
+def _ops_state(task: TaskReport) -> str:
+    name = task.ops_state_name or words.hexadecimal(task.ops_state)
+    return name if task.ops_qseq is None else f"{name}/{task.ops_qseq}"
 
 
 def stack_lines(stack: Stack | None, width: int) -> list[Line]:
@@ -162,14 +178,15 @@ def scheduler_info(report: CaptureReport, width: int) -> list[Line]:
             lines.append([(f"{_INDENT}{name:<8}", "dim"), (first, "strong")])
             lines += [[(" " * 10 + more, "strong")] for more in rest]
     pairs = [
-        ("exit_code", words.number(it.exit_code)),
-        ("aborting", ABSENT if it.aborting is None else str(it.aborting).lower()),
-        ("bypass_depth", words.number(it.bypass_depth)),
-        ("watchdog_timeout", words.milliseconds(it.watchdog_timeout_ms)),
-        ("enable_seq", words.number(it.enable_seq)),
-        ("ops_flags", words.hexadecimal(it.ops_flags)),
+        ("exit_code", it.exit_code, words.number(it.exit_code)),
+        ("aborting", it.aborting, str(it.aborting).lower()),
+        ("bypass_depth", it.bypass_depth, words.number(it.bypass_depth)),
+        ("watchdog_timeout", it.watchdog_timeout_ms, words.milliseconds(it.watchdog_timeout_ms)),
+        ("enable_seq", it.enable_seq, words.number(it.enable_seq)),
+        ("ops_flags", it.ops_flags, words.hexadecimal(it.ops_flags)),
     ]
-    lines += _rows(width, *pairs)
+    # A member that this kernel does not have is left out.
+    lines += _rows(width, *((name, text) for name, value, text in pairs if value is not None))
     if it.event_counters:
         lines += _rows(width, *((clean(name), str(value)) for name, value in it.event_counters.items()))
     return lines
@@ -189,10 +206,11 @@ def _cpus_brief(report: CaptureReport, width: int) -> list[Line]:
         curr = (queue.curr if queue else None) or (vcpu.curr if vcpu else None)
         top = vcpu.stack.frames[0].symbol if vcpu and vcpu.stack and vcpu.stack.frames else None
         role = words.CLASS_ROLES.get(curr.sched_class, "") if curr else ""
-        line: Line = [
-            (f"{_INDENT}cpu {number:<3} ", "dim"),
-            (f"{words.task(curr.comm, curr.pid) if curr else ABSENT:<22} ", "strong"),
-        ]
+        line: Line = [(f"{_INDENT}cpu {number:<3} ", "dim")]
+        if queue is not None and queue.online is False:
+            lines.append([*line, ("offline", "warn")])
+            continue
+        line.append((f"{words.task(curr.comm, curr.pid) if curr else ABSENT:<22} ", "strong"))
         line += [(f"{curr.sched_class if curr else ABSENT:<5} ", role)]
         line += [("nr_run=", "dim"), (f"{words.number(queue.nr_running if queue else None):<4}", "")]
         lines.append([*line, (cut(f" at {clean(top)}" if top else "", width - 49), "")])
@@ -284,15 +302,13 @@ def _runqueue(it: RunqueueReport, names: dict[int, str], width: int) -> list[Lin
     head: Line = [(f"CPU {it.cpu:<4}: ", "head")]
     if it.unavailable:
         return [[*head, (f"unavailable: {clean(it.unavailable)}", "warn")]]
-    released = ABSENT if it.cpu_released is None else str(int(it.cpu_released))
-    pairs = [
-        ("nr_run", words.number(it.nr_running)), ("scx", words.number(it.scx_nr_running)),
-        ("flags", words.hexadecimal(it.flags)), ("cpu_rel", released), ("ops_qseq", words.number(it.ops_qseq)),
-        ("kick_sync", words.number(it.kick_sync)), ("local_dsq", words.number(it.local_dsq_nr)),
-    ]  # fmt: skip
-    first, *more = _rows(width - 8, *pairs)
+    if it.online is False:
+        head.append(("offline ", "warn"))
+    first, *more = _rows(width - 8, *_runqueue_pairs(it))
     lines = [[*head, *first[1:]], *([(" " * 10, ""), *line[1:]] for line in more)]
     lines.append([(" " * 10, ""), *_curr(it.curr)])
+    if it.running is not None:
+        lines += [[(" " * 8, ""), *line] for line in _rows(width - 8, *_task_pairs(it.running))]
     waiting = " ".join(words.task(names.get(pid), pid) for pid in it.runnable_pids)
     if waiting:
         text = wrap(f"runnable_list: {waiting}", max(20, width - 10))
@@ -300,6 +316,24 @@ def _runqueue(it: RunqueueReport, names: dict[int, str], width: int) -> list[Lin
     if it.runnable_truncated:
         lines.append([(" " * 10 + "… more (limit reached)", "warn")])
     return lines
+
+
+def _runqueue_pairs(it: RunqueueReport) -> list[tuple[str, str]]:
+    """What is known of a runqueue; members that this kernel does not have are left out."""
+    flags = words.hexadecimal(it.flags)
+    named = f"{flags} {'|'.join(it.flag_names)}" if it.flag_names else flags
+    pairs = (
+        ("nr_run", it.nr_running, words.number(it.nr_running)),
+        ("scx", it.scx_nr_running, words.number(it.scx_nr_running)),
+        ("flags", it.flags, clean(named)),
+        ("cpu_rel", it.cpu_released, str(int(it.cpu_released or 0))),
+        ("ops_qseq", it.ops_qseq, words.number(it.ops_qseq)),
+        ("kick_sync", it.kick_sync, words.number(it.kick_sync)),
+        ("nr_immed", it.nr_immed, words.number(it.nr_immed)),
+        ("local_dsq", it.local_dsq_nr, words.number(it.local_dsq_nr)),
+        ("tick", it.tick_stopped, "stopped" if it.tick_stopped else "on"),
+    )
+    return [(name, text) for name, value, text in pairs if value is not None]
 
 
 def _dsq_head(it: DsqReport) -> Line:

@@ -5,7 +5,7 @@ The vocabulary is that of the kernel's own debug dump. None is always ``–``, n
 
 from __future__ import annotations
 
-from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, TaskReport
+from ktstr_tui.model.report import SLICE_INF, CaptureReport, Pause, RunningTask, TaskReport
 from ktstr_tui.model.sample import CpuSample, RunnableTask
 from ktstr_tui.model.text import runnable_for
 from ktstr_tui.text.lines import ABSENT, clean
@@ -105,16 +105,33 @@ def clock_age_ms(cpu: CpuSample, newest_ns: int | None) -> float | None:
     return max(0, newest_ns - cpu.rq_clock_ns) / 1e6
 
 
+def slice_left(slice_ns: int | None) -> str:
+    """What is left of a slice."""
+    if slice_ns is None:
+        return ABSENT
+    return "infinite" if slice_ns == SLICE_INF else milliseconds(slice_ns / 1e6)
+
+
 def running(where: tuple[RunningTask, ...]) -> str:
     """What runs on some CPUs: ``cpu 0 kworker/0:1[11] (fair), cpu 1 idle``."""
-    if not where:
-        return "not known"
-    return ", ".join(
-        f"cpu {it.cpu} idle"
-        if it.sched_class == "idle"
-        else f"cpu {it.cpu} {task(it.comm, it.pid)} ({it.sched_class})"
-        for it in where
-    )
+    return ", ".join(_running(it) for it in where) if where else "not known"
+
+
+def _running(it: RunningTask) -> str:
+    if it.offline:
+        return f"cpu {it.cpu} offline"
+    if it.sched_class == "idle":
+        return f"cpu {it.cpu} idle"
+    endless = ", infinite slice" if it.sched_class == "ext" and it.slice_ns == SLICE_INF else ""
+    return f"cpu {it.cpu} {task(it.comm, it.pid)} ({it.sched_class}{endless})"
+
+
+def where(it: TaskReport) -> str:
+    """Where a task waits, as a phrase: in a DSQ, or with the BPF scheduler."""
+    if it.dsq is None and it.ops_state_name == "QUEUED":
+        number = "" if it.ops_qseq is None else f" (qseq {it.ops_qseq})"
+        return f"held by the BPF scheduler{number}, in no DSQ"
+    return queue(it.dsq)
 
 
 def waiting(oldest: RunnableTask) -> str:
@@ -141,10 +158,11 @@ def stalled_sentence(report: CaptureReport) -> str:
             return f"The runnable tasks could not be read: {clean(report.unavailable['tasks'])}"
         return "No runnable task was waiting."
     full = stalled_task(report)
-    parts = [waiting(stalled)]
-    if full is not None:
-        parts.append(f"allowed CPUs {full.cpus_allowed}")
-        parts.append(f"running there: {running(full.running_there)}")
+    if full is None:
+        return waiting(stalled)
+    parts = [f"{runnable_for(stalled.comm, stalled.pid, stalled.age_ms)} {where(full)}"]
+    parts.append(f"allowed CPUs {full.cpus_allowed}")
+    parts.append(f"running there: {running(full.running_there)}")
     return ", ".join(parts)
 
 

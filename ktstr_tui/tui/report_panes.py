@@ -89,7 +89,7 @@ COLUMNS: tuple[_Column, ...] = (
         7,
         "right",
         lambda it: it.slice_ns or 0,
-        lambda it: ABSENT if it.slice_ns is None else words.milliseconds(it.slice_ns / 1e6),
+        lambda it: words.slice_left(it.slice_ns),
     ),
     ("dsq_vtime", 10, "right", lambda it: it.dsq_vtime or 0, lambda it: words.number(it.dsq_vtime)),
 )

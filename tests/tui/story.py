@@ -389,6 +389,8 @@ class Story:
             dsq_seq=40200 + number,
             scx_state="ENABLED",
             scx_flags=0xD,
+            ops_state_name="NONE",
+            ops_qseq=0,
             ops_state=0,
             dsq_flags=0,
             dsq_vtime=0,

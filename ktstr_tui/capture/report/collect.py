@@ -137,8 +137,9 @@ class _Collector:
             found.exit_text = scx.exit_text(space, raw.sched)
 
     def _cpus(self) -> None:
+        online = self._view.cpus.online(self._space)
         for cpu in range(self._view.nr_cpus):
-            one = RawCpu(cpu)
+            one = RawCpu(cpu, online=bool(online >> cpu & 1))
             self._raw.cpus.append(one)
             try:
                 self._one_cpu(one)
@@ -150,6 +151,8 @@ class _Collector:
         one.rq = view.cpus.rq.read(space, view.cpus.rq_address(one.cpu))
         view.cpus.running(space, one.rq["curr"])
         one.curr = view.tasks.full.read(space, one.rq["curr"])
+        if one.rq["curr"] != one.rq["idle"]:
+            one.allowed = view.tasks.cpus_allowed(space, one.curr["cpus_ptr"])
         one.runnable, one.runnable_cut = view.tasks.runnable(space, one.cpu, frozen=True)
         self._pids[one.rq["curr"]] = one.curr["pid"]
         self._pids.update((task.address, task.pid) for task in one.runnable)

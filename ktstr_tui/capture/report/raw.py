@@ -28,6 +28,9 @@ class RawCpu:
     registers: dict[str, int] = field(default_factory=dict)
     rq: dict[str, Any] | None = None
     curr: dict[str, Any] | None = None
+    allowed: int = 0
+    """The CPUs that the current task may use."""
+    online: bool = True
     stack: StackCopy | None = None
     runnable: list[Runnable] = field(default_factory=list)
     runnable_cut: bool = False

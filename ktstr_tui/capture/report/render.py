@@ -13,7 +13,7 @@ from ktstr_tui.kernel.dmesg import DmesgUnreadable, dmesg_tail
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.sampler import timeout_ms
 from ktstr_tui.kernel.scx import ExitText
-from ktstr_tui.kernel.torn import Torn, text
+from ktstr_tui.kernel.torn import Torn
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.report import (
     CaptureReport,
@@ -57,7 +57,7 @@ def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
         scheduler=scheduler,
         stalled=_stalled(tasks),
         vcpus=tuple(_vcpu(raw, view, one, running[one.cpu]) for one in raw.cpus),
-        runqueues=tuple(_runqueue(one, running[one.cpu]) for one in raw.cpus),
+        runqueues=tuple(_runqueue(view, one, running[one.cpu]) for one in raw.cpus),
         tasks=tasks,
         dsqs=_dsqs(raw),
         maps=view.maps.render_all(raw.maps),
@@ -140,10 +140,7 @@ def _scheduler(raw: RawCapture, view: KernelView) -> SchedulerReport | None:
 
 
 def _running(view: KernelView, one: RawCpu) -> RunningTask | None:
-    if one.curr is None:
-        return None
-    kind = view.cpus.class_name(one.curr["sched_class"]) or f"{one.curr['sched_class']:#x}"
-    return RunningTask(cpu=one.cpu, pid=one.curr["pid"], comm=text(one.curr["comm"]), sched_class=kind)
+    return None if one.curr is None else view.tasks.running(one.curr, one.cpu, online=one.online)
 
 
 def _vcpu(raw: RawCapture, view: KernelView, one: RawCpu, running: RunningTask | None) -> VcpuReport:
@@ -156,26 +153,37 @@ def _vcpu(raw: RawCapture, view: KernelView, one: RawCpu, running: RunningTask |
     )
 
 
-def _runqueue(one: RawCpu, running: RunningTask | None) -> RunqueueReport:
+def _runqueue(view: KernelView, one: RawCpu, running: RunningTask | None) -> RunqueueReport:
     if one.rq is None:
-        return RunqueueReport(cpu=one.cpu, unavailable=one.unavailable)
+        return RunqueueReport(cpu=one.cpu, online=one.online, unavailable=one.unavailable)
     rq: dict[str, Any] = one.rq
-    released = rq["cpu_released"]
+    released, flags, stopped = rq["cpu_released"], rq["flags"], rq["nohz_tick_stopped"]
     return RunqueueReport(
         cpu=one.cpu,
         nr_running=rq["nr_running"],
         scx_nr_running=rq["scx_nr_running"],
-        flags=rq["flags"],
+        flags=flags,
+        flag_names=() if flags is None else view.tasks.words.rq_flags(flags),
+        online=one.online,
+        tick_stopped=None if stopped is None else bool(stopped),
+        nr_immed=rq["nr_immed"],
         cpu_released=None if released is None else bool(released),
         ops_qseq=rq["ops_qseq"],
         kick_sync=rq["kick_sync"],
         local_dsq_nr=rq["local_dsq_nr"],
         rq_clock_ns=rq["clock"],
         curr=running,
+        running=_on_cpu(view, one),
         runnable_pids=tuple(task.pid for task in one.runnable),
         runnable_truncated=one.runnable_cut,
         unavailable=one.unavailable,
     )
+
+
+def _on_cpu(view: KernelView, one: RawCpu) -> TaskReport | None:
+    if one.rq is None or one.curr is None or one.rq["curr"] == one.rq["idle"]:
+        return None
+    return view.tasks.report(one.curr, one.allowed, one.cpu)
 
 
 def _task(

@@ -12,7 +12,9 @@ from ktstr_tui.capture.report.collect import MAX_TASKS, collect, warm_up
 from ktstr_tui.capture.report.stacks import StackCopy, copy_stack
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.view import KernelView
-from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.report import SLICE_INF, CaptureReport
+from ktstr_tui.text import report_lines, words
+from ktstr_tui.text.lines import text_of
 from tests.unit.kernel.blob import IMAGE, PAGE_OFFSET
 from tests.unit.kernel.tiny import NODE, RUNNABLE, SCHED, SP, STACK, STACK_BYTES
 from tests.unit.kernel.whole import (
@@ -283,3 +285,42 @@ def test_a_cpu_on_an_interrupt_stack_has_both_copied(stopped: Stopped) -> None:
     assert isinstance(copy, StackCopy)
     assert [(start, len(data)) for start, data in copy.runs] == [(other, 0x800), (STACKS, STACK_BYTES)]
     assert SCHEDULE < WORKER
+
+
+def test_what_a_cpu_runs_is_whole(stopped: Stopped) -> None:
+    put, task = stopped.kernel.memory.put, stopped.running
+    put(task + 0x80 + 0x70, (1 << 64) - 1)
+    put(task + 0x80 + 28, 100, 4)
+    put(task + 0x80 + 16, 0x301, 4)
+    put(stopped.kernel.rq(1) + 0x100 + 0x94, 3, 4)
+    report = stopped.report()
+    queue = report.runqueues[1]
+    assert queue.flag_names == ("ONLINE", "CAN_STOP_TICK")
+    assert queue.curr is not None
+    assert (queue.curr.weight, queue.curr.policy, queue.curr.slice_ns) == (100, "NORMAL", SLICE_INF)
+    assert queue.running is not None
+    assert (queue.running.scx_state, queue.running.scx_flags) == ("ENABLED", 1)
+    assert queue.running.cpus_allowed == "0-1"
+    assert report.runqueues[0].running is None, "the idle task"
+    assert "cpu 1 hog[44] (ext, infinite slice)" in words.stalled_sentence(report)
+    shown = "\n".join(text_of(line) for line in report_lines.runqueues(report, 120))
+    assert "flags=0x3 ONLINE|CAN_STOP_TICK" in shown
+    assert "slice=infinite" in shown
+    assert "ops_qseq=" not in shown, "this kernel's runqueue has no such member"
+
+
+def test_a_task_in_no_queue_is_with_the_bpf_scheduler(stopped: Stopped) -> None:
+    stopped.kernel.memory.put(stopped.tasks[0] + 0x80, 0)
+    stopped.kernel.memory.put(stopped.tasks[0] + 0x80 + 0x60, 2 | 77 << 2)
+    report = stopped.report()
+    assert (report.tasks[0].ops_state_name, report.tasks[0].ops_qseq) == ("QUEUED", 77)
+    assert "held by the BPF scheduler (qseq 77), in no DSQ" in words.stalled_sentence(report)
+
+
+def test_a_cpu_that_is_offline_is_not_idle(stopped: Stopped) -> None:
+    stopped.kernel.memory.put(IMAGE + 0x1200, 0b10)
+    report = stopped.report()
+    assert [queue.online for queue in report.runqueues] == [False, True]
+    assert "running there: cpu 0 offline, cpu 1 hog[44] (ext)" in words.stalled_sentence(report)
+    shown = "\n".join(text_of(line) for line in report_lines.overview(report, 120))
+    assert "cpu 0   offline" in shown

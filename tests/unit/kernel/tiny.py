@@ -48,7 +48,10 @@ def tiny_blob(more: Callable[[BlobBuilder, Basics], None] = lambda _b, _of: None
     _scheduler(b, basics)
     b.enum("scx_enable_state", [("SCX_ENABLING", 0), ("SCX_ENABLED", 1)])
     b.enum("scx_exit_kind", [("SCX_EXIT_NONE", 0), ("SCX_EXIT_ERROR_STALL", 1026)])
-    b.enum("scx_ent_flags", [("SCX_TASK_STATE_SHIFT", 8), ("SCX_TASK_STATE_MASK", 0x300)])
+    entity = [("SCX_TASK_QUEUED", 1), ("SCX_TASK_DEQD_FOR_SLEEP", 8)]
+    b.enum("scx_ent_flags", [*entity, ("SCX_TASK_STATE_SHIFT", 8), ("SCX_TASK_STATE_MASK", 0x300)])
+    b.enum("scx_ops_state", [("SCX_OPSS_NONE", 0), ("SCX_OPSS_QUEUED", 2), ("SCX_OPSS_QSEQ_SHIFT", 2)])
+    b.enum("scx_rq_flags", [("SCX_RQ_ONLINE", 1), ("SCX_RQ_CAN_STOP_TICK", 2)])
     b.enum("scx_task_state", [("SCX_TASK_NONE", 0), ("SCX_TASK_ENABLED", 3)])
     b.compound("thread_union", STACK_BYTES, [], Kind.UNION)
     more(b, basics)
