@@ -8,7 +8,7 @@ import msgspec
 
 from ktstr_tui.model.outputs import Conclusion, Summary, SummaryCapture
 from ktstr_tui.model.state import CaptureState, RunState
-from ktstr_tui.model.summary import capture_line
+from ktstr_tui.text.summary import capture_line
 
 
 def capture_summary(entry: CaptureState) -> SummaryCapture:

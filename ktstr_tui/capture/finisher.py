@@ -20,6 +20,7 @@ from ktstr_tui.capture.job import Job, Label
 from ktstr_tui.capture.report.degraded import degraded_report
 from ktstr_tui.capture.report.pairs import Departure, Pairs
 from ktstr_tui.capture.stop.seams import Saved, Store
+from ktstr_tui.model.cause import cause_of
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event
 from ktstr_tui.model.report import (
@@ -201,7 +202,10 @@ class Finisher:
             task = report.stalled
             why = runnable_for(task.comm, task.pid, task.age_ms)
         text = f"{label.scheduler or 'scheduler'} ejected: {word}" + (f", {why}" if why else "")
-        pid = report.stalled.pid if report.stalled else None
+        cause = cause_of(report)
+        pid = cause.pid if cause is not None else None
+        if pid is None and (cause is None or cause.stall) and report.stalled is not None:
+            pid = report.stalled.pid
         self._emit(
             AlertRaised(
                 key=EJECTED_ALERT,

@@ -6,7 +6,6 @@ from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.outputs import SummaryCapture
 from ktstr_tui.model.state import RunState
-from ktstr_tui.model.text import runnable_for
 from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.output import print_json, print_line, say
 
@@ -51,10 +50,9 @@ def _run_here(config: RunConfig) -> RunState:
 def _in_words(capture: SummaryCapture) -> str:
     if capture["is_placeholder"]:
         return capture["degraded_reason"] or "failed; see the file"
-    task = capture["first_stalled"]
-    if task is None:
-        return "no runnable task"
-    return f"{runnable_for(task['comm'], task['pid'], task['age_ms'])} in {task['dsq']}"
+    # The kernel's own words are first; a headline that begins with the task that waits does not repeat them.
+    message, text = capture["message"], capture["headline"]
+    return text if message is None or message in text else f"{message}; {text}"
 
 
 def _print_summary(state: RunState) -> None:
@@ -72,9 +70,9 @@ def _print_summary(state: RunState) -> None:
     )
     for entry in summary["captures"]:
         pause = f"{entry['pause_us'] / 1000:.1f} ms" if entry["pause_us"] is not None else "unknown"
-        kind = entry["exit_kind"]
+        kind = f"exit_kind {entry['exit_kind_name'] or entry['exit_kind']}"
         print_line(
-            f"capture   {entry['tag']} ({entry['trigger']}, exit_kind {kind}, pause {pause}): {_in_words(entry)}"
+            f"capture   {entry['tag']} ({entry['trigger']}, {kind}, pause {pause}): {_in_words(entry)}"
         )
     # Both captures of a pair name its file.
     for path, outcome in {it["dual_path"]: it["dual_outcome"] for it in summary["captures"]}.items():

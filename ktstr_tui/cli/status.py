@@ -99,6 +99,4 @@ def _capture_line(capture: CaptureLine) -> str:
     if capture["is_placeholder"]:
         why = f": {capture['degraded_reason']}  {capture['path']}" if capture["degraded_reason"] else ""
         return f"capture    {capture['tag']} ({capture['trigger']}): failed{why}"
-    task = capture["first_stalled"]
-    who = runnable_for(task["comm"], task["pid"], task["age_ms"]) if task else "no runnable task"
-    return f"capture    {capture['tag']} ({capture['trigger']}): {who}  {capture['path']}"
+    return f"capture    {capture['tag']} ({capture['trigger']}): {capture['headline']}  {capture['path']}"

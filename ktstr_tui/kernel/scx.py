@@ -35,7 +35,7 @@ _SCHED = {
     "pcpu": "pcpu",
     "event_stats_cpu": "event_stats_cpu",
 }
-_EXIT = {"kind": "kind", "exit_code": "exit_code", "reason": "reason", "msg": "msg"}
+_EXIT = {"kind": "kind", "exit_code": "exit_code", "cpu": "exit_cpu", "reason": "reason", "msg": "msg"}
 _MAX_TEXT_BYTES = 1024
 
 
@@ -61,6 +61,8 @@ class ExitText(NamedTuple):
     exit_code: int
     reason: str | None
     message: str | None
+    cpu: int | None = None
+    """The CPU that wrote the exit kind, where this kernel keeps it."""
 
 
 class Scx:
@@ -189,7 +191,8 @@ class Scx:
         row = self._exit.read(space, info)
         reason = space.string(row["reason"], _MAX_TEXT_BYTES) if row["reason"] else None
         message = space.string(row["msg"], _MAX_TEXT_BYTES) if row["msg"] else None
-        return ExitText(row["kind"], row["exit_code"], reason, message or None)
+        cpu = row["cpu"] if row["cpu"] is not None and row["cpu"] >= 0 else None
+        return ExitText(row["kind"], row["exit_code"], reason, message or None, cpu)
 
 
 def _names(btf: Btf, enum: str, prefix: str) -> dict[int, str]:

@@ -32,6 +32,8 @@ class BpfSymbol(NamedTuple):
     start: int
     end: int
     name: str
+    ksym: int = 0
+    """Address of the ``struct bpf_ksym`` of a program; 0 for other code."""
 
 
 class Symbols:
@@ -101,7 +103,7 @@ class BpfSymbols:
 
     def __init__(self, btf: Btf, symbols: Symbols) -> None:
         self._head = symbols.find("bpf_kallsyms")
-        paths = {"start": "start", "end": "end", "name": "name", "next": "lnode.next"}
+        paths = {"start": "start", "end": "end", "name": "name", "next": "lnode.next", "prog": "prog"}
         self._layout = Layout(btf, "bpf_ksym", paths)
         self._node = self._layout.offset("lnode")
 
@@ -115,16 +117,21 @@ class BpfSymbols:
             while node != self._head and node >= KERNEL_HALF and len(found) < MAX_BPF_SYMBOLS:
                 row = self._layout.read(space, node - self._node)
                 name = row["name"].partition(b"\0")[0].decode("ascii", "replace")
-                found.append(BpfSymbol(row["start"], row["end"], name))
+                ksym = node - self._node if row["prog"] else 0
+                found.append(BpfSymbol(row["start"], row["end"], name, ksym))
                 node = row["next"]
         except MemoryReadError:
             pass
         return tuple(sorted(found))
 
 
+def find_bpf(symbols: tuple[BpfSymbol, ...], address: int) -> BpfSymbol | None:
+    """Return the JIT-compiled code that holds an address, or None."""
+    at = bisect_right(symbols, (address, 1 << 64, "")) - 1
+    return symbols[at] if at >= 0 and symbols[at].start <= address < symbols[at].end else None
+
+
 def describe_bpf(symbols: tuple[BpfSymbol, ...], address: int) -> str | None:
     """``name+0xoffset`` of JIT-compiled code, or None when the address is in none of it."""
-    at = bisect_right(symbols, (address, 1 << 64, "")) - 1
-    if at < 0 or not symbols[at].start <= address < symbols[at].end:
-        return None
-    return f"{symbols[at].name}+{address - symbols[at].start:#x}"
+    found = find_bpf(symbols, address)
+    return None if found is None else f"{found.name}+{address - found.start:#x}"

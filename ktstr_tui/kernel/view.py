@@ -13,6 +13,7 @@ from functools import cached_property
 from drgn import BadDataError, FaultError, MissingDebugInfoError, ObjectAbsentError, OutOfBoundsError, Program
 
 from ktstr_tui.kernel.address import MASK64, AddressSpace
+from ktstr_tui.kernel.bpf_lines import BpfLines
 from ktstr_tui.kernel.bpf_maps import BpfMaps
 from ktstr_tui.kernel.btf import Btf, BtfError
 from ktstr_tui.kernel.cpus import Cpus
@@ -62,6 +63,7 @@ class KernelView:
         except BtfError as problem:
             self.scx, self.scx_missing = None, problem.message
         self.bpf_symbols = BpfSymbols(self.btf, self.symbols)
+        self.bpf_lines = BpfLines(self.btf)
         self._builtin: tuple[tuple[int, ...], BuiltinDsqs] | None = None
         self.typed_ms: float = typed_ms
 

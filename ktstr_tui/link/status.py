@@ -5,7 +5,7 @@ from __future__ import annotations
 from ktstr_tui.model.outputs import Status, StatusCpu, StatusScheduler
 from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import RunState
-from ktstr_tui.model.summary import capture_line
+from ktstr_tui.text.summary import capture_line
 
 
 def status_of(state: RunState) -> Status:

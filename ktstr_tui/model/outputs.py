@@ -91,6 +91,9 @@ class CaptureLine(TypedDict):
     tag: str
     trigger: str
     exit_kind: int | None
+    exit_kind_name: str | None
+    message: str | None
+    headline: str
     pause_us: float | None
     tasks: int
     first_stalled: StalledTask | None

@@ -68,6 +68,8 @@ class StackFrame(msgspec.Struct, frozen=True):
     """``name+0xoffset``; None when no symbol covers the address."""
     guess: bool = False
     """True when found by frame pointer (JIT-compiled BPF has no ORC), so it may be wrong."""
+    source: str | None = None
+    """Of a BPF program with line information: ``stall.bpf.c:41  source text``."""
 
 
 class Stack(msgspec.Struct, frozen=True):
@@ -209,6 +211,8 @@ class SchedulerReport(msgspec.Struct, frozen=True, kw_only=True):
     exit_kind: int | None = None
     exit_kind_name: str | None = None
     exit_code: int | None = None
+    exit_cpu: int | None = None
+    """The CPU that wrote the exit kind; only of kernels that keep it."""
     reason: str | None = None
     """``ei->reason``; the kernel fills it after the stop, so it is read late."""
     message: str | None = None

@@ -17,6 +17,7 @@ from ktstr_tui.model.report import (
     is_ejection,
 )
 from ktstr_tui.text import words
+from ktstr_tui.text.cause import cause_lines, headline, subject
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, wrap
 
 _REGISTERS = (
@@ -53,13 +54,14 @@ def note_role(kind: str) -> str:
 
 
 def overview(report: CaptureReport, width: int) -> list[Line]:
-    """The stalled task, the scheduler's exit info, the pause, notes, and each CPU in brief."""
+    """The cause of an ejection, the task it is about, the scheduler, the pause, notes, each CPU in brief."""
     lines: list[Line] = []
     if report.is_placeholder:
-        lines += [[(text, "bad")] for text in wrap(words.stalled_sentence(report), width)] + [[]]
-    full = words.stalled_task(report)
+        lines += [[(text, "bad")] for text in wrap(headline(report), width)] + [[]]
+    lines += cause_lines(report, width)
+    title, full = subject(report)
     if full is not None:
-        lines += [_title("stalled task"), *task_detail(full, width), []]
+        lines += [_title(title), *task_detail(full, width), []]
     lines += [_title("scheduler"), *scheduler_info(report, width), []]
     lines += [_title("CPUs"), *_cpus_brief(report, width), []]
     if report.dsqs:
@@ -155,6 +157,10 @@ def stack_lines(stack: Stack | None, width: int) -> list[Line]:
         ]
         if frame.guess:
             line.append((" ?", "warn"))
+        if frame.source:
+            line.append(
+                (cut(f"  {clean(frame.source)}", max(0, width - 26 - len(frame.symbol or "?"))), "key")
+            )
         lines.append(line)
     return [*lines, [(f"    ({clean(stack.end)})", "dim")]]
 

@@ -147,25 +147,6 @@ def stalled_task(report: CaptureReport) -> TaskReport | None:
     return next((it for it in report.tasks if it.pid == stalled.pid), None)
 
 
-def stalled_sentence(report: CaptureReport) -> str:
-    """What is stuck, in one sentence, with the answers that maintainers ask for first."""
-    if report.is_placeholder:
-        reason = next(iter(report.unavailable.values()), "reason unknown")
-        return f"Nothing was captured: {clean(reason)}"
-    stalled = report.stalled
-    if stalled is None:
-        if "tasks" in report.unavailable:
-            return f"The runnable tasks could not be read: {clean(report.unavailable['tasks'])}"
-        return "No runnable task was waiting."
-    full = stalled_task(report)
-    if full is None:
-        return waiting(stalled)
-    parts = [f"{runnable_for(stalled.comm, stalled.pid, stalled.age_ms)} {where(full)}"]
-    parts.append(f"allowed CPUs {full.cpus_allowed}")
-    parts.append(f"running there: {running(full.running_there)}")
-    return ", ".join(parts)
-
-
 def pause_parts(pause: Pause | None) -> str:
     """How long the guest stood still, and where the time went."""
     if pause is None:

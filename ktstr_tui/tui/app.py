@@ -29,7 +29,7 @@ from ktstr_tui.model.commands import (
     Thaw,
 )
 from ktstr_tui.model.state import AlertState, CaptureState
-from ktstr_tui.text import words
+from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.replies import done_words
 from ktstr_tui.tui import files, themes
@@ -140,7 +140,7 @@ class KtstrApp(App[str], inherit_bindings=False):
     def _announce(self) -> None:
         for report in self._new_captures.take(self.view.source.state):
             severity = "error" if report.is_placeholder else "information"
-            self.say(f"{report.tag}: {words.stalled_sentence(report)}", severity, title="Captured")
+            self.say(f"{report.tag}: {headline(report)}", severity, title="Captured")
 
     def say(self, text: str, severity: str = "information", *, title: str = "") -> None:
         """A short-lived message; ``text`` may come from the guest."""

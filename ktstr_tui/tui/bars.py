@@ -10,6 +10,7 @@ from ktstr_tui.model.report import exit_kind_name
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
+from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, fit, gauge, spread, width_of, wrap
 from ktstr_tui.tui.pane import LineBar
 from ktstr_tui.tui.view import View
@@ -144,7 +145,7 @@ class VerdictBar(LineBar):
         lines += [[(" " * indent, ""), (part, "strong")] for part in parts[1:]]
         captured = view.capture(alert.capture) if alert is not None and alert.capture else None
         if captured is not None and captured.stalled is not None:
-            stuck = wrap(words.stalled_sentence(captured), max(20, width - indent - 1))[:3]
+            stuck = wrap(headline(captured), max(20, width - indent - 1))[:3]
             lines += [[(" " * indent, ""), (part, "")] for part in stuck]
         return [*lines, *_notices(view, width)]
 

@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher, Footer
 from ktstr_tui.model.report import CaptureReport, exit_kind_name, is_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text import report_diff, report_files, report_lines, words
+from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import Line, clean, cut, spread, width_of, wrap
 from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import TabBar, badges
@@ -49,7 +50,7 @@ class ReportBar(LineBar):
         kernel = f"  {clean(report.kernel)}  {words.pause_parts(report.pause)}"
         left.append((cut(kernel, room), "dim"))
         lines = [spread(left, right, width)]
-        sentence = words.stalled_sentence(report)
+        sentence = headline(report)
         lines += [[(f" {part}", "strong")] for part in wrap(sentence, width - 2)[:4]]
         missing = report_lines.notes(report)
         if missing and not report.is_placeholder:

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 
 from ktstr_tui.model.report import Pause, RunningTask, placeholder
 from ktstr_tui.text import words
+from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import cut, fit, gauge, sparkline, spread, width_of, wrap
 from tests.tui.story import Story
 
@@ -86,7 +87,7 @@ def test_numbers_and_sizes_stay_short() -> None:
 
 
 def test_the_stalled_sentence_answers_what_maintainers_ask() -> None:
-    sentence = words.stalled_sentence(Story().report())
+    sentence = headline(Story().report())
     assert sentence == (
         "spin-1[201] runnable for 4.100 s in DSQ 0x7, allowed CPUs 0-1, running there: cpu 0 idle, cpu 1 idle"
     )
@@ -97,7 +98,7 @@ def test_the_class_that_occupies_the_cpu_is_named() -> None:
 
 
 def test_a_placeholder_says_why_nothing_is_there() -> None:
-    assert words.stalled_sentence(placeholder("key-001", "on-demand", "no answer in 3 s")) == (
+    assert headline(placeholder("key-001", "on-demand", "no answer in 3 s")) == (
         "Nothing was captured: no answer in 3 s"
     )
 

@@ -29,6 +29,7 @@ from ktstr_tui.capture.stop.rendezvous import collector_off
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.dsq import DsqRef
 from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.kernel.symbols import find_bpf
 from ktstr_tui.kernel.tasks import Runnable
 from ktstr_tui.kernel.torn import Torn
 from ktstr_tui.kernel.view import KernelView
@@ -166,6 +167,23 @@ class _Collector:
             )
         except MemoryReadError as problem:
             one.unavailable = problem.message
+            return
+        self._source_lines(one)
+
+    def _source_lines(self, one: RawCpu) -> None:
+        """Note where the BPF programs on a CPU's stack are in their source: they may be freed after the thaw."""
+        programs = self._raw.bpf_symbols
+        if not programs:
+            return
+        rip = one.registers.get("rip", 0)
+        words = one.stack.words_between(programs[0].start, programs[-1].end) if one.stack else []
+        for address in (rip, *words):
+            symbol = find_bpf(programs, address)
+            if symbol is None or address in self._raw.bpf_lines:
+                continue
+            line = self._view.bpf_lines.find(self._space, symbol, address, exact=address == rip)
+            if line is not None:
+                self._raw.bpf_lines[address] = line
 
     def _tasks(self, max_tasks: int) -> None:
         raw, view = self._raw, self._view

@@ -90,6 +90,8 @@ class RawCapture:
     dsqs: list[RawDsq] = field(default_factory=list)
     maps: list[RawMap] = field(default_factory=list)
     bpf_symbols: tuple[BpfSymbol, ...] = ()
+    bpf_lines: dict[int, str] = field(default_factory=dict)
+    """Source lines of addresses in BPF programs that are on the stacks of CPUs."""
     dmesg_lines: int = DMESG_LINES
     unavailable: dict[str, str] = field(default_factory=dict)
     truncated: dict[str, str] = field(default_factory=dict)

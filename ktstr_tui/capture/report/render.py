@@ -107,6 +107,7 @@ def refresh_exit_info(view: KernelView, report: CaptureReport, sched: int | None
     new = msgspec.structs.replace(
         old,
         exit_code=found.exit_code,
+        exit_cpu=found.cpu,
         reason=found.reason or old.reason,
         message=found.message or old.message,
     )
@@ -148,7 +149,7 @@ def _vcpu(raw: RawCapture, view: KernelView, one: RawCpu, running: RunningTask |
         cpu=one.cpu,
         registers=one.registers,
         curr=running,
-        stack=cpu_stack(view, one.stack, one.registers, raw.bpf_symbols),
+        stack=cpu_stack(view, one.stack, one.registers, raw.bpf_symbols, raw.bpf_lines),
         unavailable=one.unavailable if one.registers else "no registers were read for this CPU",
     )
 
@@ -202,7 +203,7 @@ def _task(
 
 def _stalled(tasks: tuple[TaskReport, ...]) -> RunnableTask | None:
     first = tasks[0] if tasks else None
-    if first is None or first.on_cpu or first.age_ms is None:
+    if first is None or first.on_cpu or not first.age_ms:
         return None
     return RunnableTask(pid=first.pid, comm=first.comm, age_ms=first.age_ms, cpu=first.cpu, dsq=first.dsq)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.memory import PAGE_BYTES, MemoryReadError
@@ -34,6 +36,13 @@ class StackCopy:
             if start <= address and address + 8 <= start + len(data):
                 return int(_U64.unpack_from(data, address - start)[0])
         raise MemoryReadError(f"stack word at {address:#x} was not copied at the stop", address)
+
+    def words_between(self, low: int, high: int) -> list[int]:
+        """The words that may be addresses from ``low`` up to ``high``, which is excluded."""
+        found = []
+        for _, data in self.runs:
+            found += [word for word in memoryview(data[: len(data) & ~7]).cast("Q") if low <= word < high]
+        return found
 
 
 def copy_stack(space: AddressSpace, sp: int, stack: int, size: int) -> StackCopy | None:
@@ -69,9 +78,21 @@ def _mapped(space: AddressSpace, start: int, size: int) -> bytes:
 
 
 def cpu_stack(
-    view: KernelView, copy: StackCopy | None, registers: dict[str, int], bpf: tuple[BpfSymbol, ...]
+    view: KernelView,
+    copy: StackCopy | None,
+    registers: dict[str, int],
+    bpf: tuple[BpfSymbol, ...],
+    lines: Mapping[int, str] = MappingProxyType({}),
 ) -> Stack:
-    """The stack of a vCPU from its registers and the copy taken at the stop."""
+    """The stack of a vCPU from its registers and the copy taken at the stop.
+
+    Args:
+        view: The kernel.
+        copy: Its stack.
+        registers: Its registers.
+        bpf: BPF programs.
+        lines: Source lines of addresses in them.
+    """
     unwinder = view.unwinder
     if isinstance(unwinder, OrcRefused):
         return Stack((), unwinder.message)
@@ -83,7 +104,7 @@ def cpu_stack(
     frames, end = unwinder.unwind_registers(
         registers["rip"], registers["rsp"], registers["rbp"], registers, read
     )
-    return _named(view.symbols, frames, end, bpf)
+    return _named(view.symbols, frames, end, bpf, lines)
 
 
 def task_stack(view: KernelView, copy: StackCopy | None, bpf: tuple[BpfSymbol, ...]) -> Stack | None:
@@ -94,12 +115,18 @@ def task_stack(view: KernelView, copy: StackCopy | None, bpf: tuple[BpfSymbol, .
     if isinstance(unwinder, OrcRefused):
         return Stack((), unwinder.message)
     frames, end = unwinder.unwind_task(copy.sp, copy.u64)
-    return _named(view.symbols, frames, end, bpf)
+    return _named(view.symbols, frames, end, bpf, {})
 
 
-def _named(symbols: Symbols, frames: list[RawFrame], end: str, bpf: tuple[BpfSymbol, ...]) -> Stack:
+def _named(
+    symbols: Symbols,
+    frames: list[RawFrame],
+    end: str,
+    bpf: tuple[BpfSymbol, ...],
+    lines: Mapping[int, str],
+) -> Stack:
     named = []
     for frame in frames:
         name = symbols.describe(frame.address, exact=frame.exact) or describe_bpf(bpf, frame.address)
-        named.append(StackFrame(frame.address, name, frame.guess))
+        named.append(StackFrame(frame.address, name, frame.guess, lines.get(frame.address)))
     return Stack(tuple(named), end)

@@ -13,7 +13,8 @@ from ktstr_tui.capture.report.stacks import StackCopy, copy_stack
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.report import SLICE_INF, CaptureReport
-from ktstr_tui.text import report_lines, words
+from ktstr_tui.text import report_lines
+from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import text_of
 from tests.unit.kernel.blob import IMAGE, PAGE_OFFSET
 from tests.unit.kernel.tiny import NODE, RUNNABLE, SCHED, SP, STACK, STACK_BYTES
@@ -302,7 +303,7 @@ def test_what_a_cpu_runs_is_whole(stopped: Stopped) -> None:
     assert (queue.running.scx_state, queue.running.scx_flags) == ("ENABLED", 1)
     assert queue.running.cpus_allowed == "0-1"
     assert report.runqueues[0].running is None, "the idle task"
-    assert "cpu 1 hog[44] (ext, infinite slice)" in words.stalled_sentence(report)
+    assert "cpu 1 hog[44] (ext, infinite slice)" in headline(report)
     shown = "\n".join(text_of(line) for line in report_lines.runqueues(report, 120))
     assert "flags=0x3 ONLINE|CAN_STOP_TICK" in shown
     assert "slice=infinite" in shown
@@ -314,13 +315,46 @@ def test_a_task_in_no_queue_is_with_the_bpf_scheduler(stopped: Stopped) -> None:
     stopped.kernel.memory.put(stopped.tasks[0] + 0x80 + 0x60, 2 | 77 << 2)
     report = stopped.report()
     assert (report.tasks[0].ops_state_name, report.tasks[0].ops_qseq) == ("QUEUED", 77)
-    assert "held by the BPF scheduler (qseq 77), in no DSQ" in words.stalled_sentence(report)
+    assert "held by the BPF scheduler (qseq 77), in no DSQ" in headline(report)
 
 
 def test_a_cpu_that_is_offline_is_not_idle(stopped: Stopped) -> None:
     stopped.kernel.memory.put(IMAGE + 0x1200, 0b10)
     report = stopped.report()
     assert [queue.online for queue in report.runqueues] == [False, True]
-    assert "running there: cpu 0 offline, cpu 1 hog[44] (ext)" in words.stalled_sentence(report)
+    assert "running there: cpu 0 offline, cpu 1 hog[44] (ext)" in headline(report)
     shown = "\n".join(text_of(line) for line in report_lines.overview(report, 120))
     assert "cpu 0   offline" in shown
+
+
+def test_code_of_bpf_has_its_source_line(stopped: Stopped) -> None:
+    jit, entry, table = WORKER + 0x800, PAGE_OFFSET + 0xEF000, PAGE_OFFSET + 0xEF100
+    put, text = stopped.kernel.memory.put, stopped.kernel.memory.put_bytes
+    put(BPF_KALLSYMS, entry + 32)
+    for offset, word in ((0, jit), (8, jit + 0x40), (32, BPF_KALLSYMS), (64, table), (72, table + 0x40)):
+        put(entry + offset, word)
+    text(entry + 16, b"bpf_prog_made_up")
+    put(entry + 48, 1, 1)
+    put(entry + 80, table + 0x80)
+    put(entry + 88, 3, 4)
+    put(table + 32, table + 0x100)
+    text(table + 0x100, b"\0/src/made_up.bpf.c\0\tfirst();\0\tsecond();\0")
+    # The first record is that of another function of the same program.
+    for k, (start, line_at, number) in enumerate(((jit - 0x100, 30, 7), (jit, 20, 41), (jit + 0x10, 30, 42))):
+        put(table + 0x80 + 8 * k, start)
+        for offset, word in ((4, 1), (8, line_at), (12, number << 10 | 3)):
+            put(table + 0x40 + 16 * k + offset, word, 4)
+    lines = stopped.kernel.open().bpf_lines
+    symbol = stopped.kernel.open().bpf_symbols.read(stopped.kernel.space)[0]
+    found = [lines.find(stopped.kernel.space, symbol, jit + at, exact=True) for at in (0, 0xF, 0x10)]
+    assert found == ["made_up.bpf.c:41  first();"] * 2 + ["made_up.bpf.c:42  second();"]
+    back = lines.find(stopped.kernel.space, symbol, jit + 0x10, exact=False)
+    assert back == "made_up.bpf.c:41  first();", "a return address belongs to the call before it"
+    stopped.registers[1]["rip"] = jit + 0x12
+    stack = stopped.report().vcpus[1].stack
+    assert stack is not None
+    assert stack.frames[0].source == "made_up.bpf.c:42  second();"
+    put(entry + 48, 0, 1)
+    stack = stopped.report().vcpus[1].stack
+    assert stack is not None
+    assert stack.frames[0].source is None, "a trampoline has no line information"

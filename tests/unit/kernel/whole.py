@@ -80,6 +80,7 @@ def _bpf_types(b: BlobBuilder, of: Basics) -> None:
             ("id", of.u32, 12),
             ("base_btf", of.u64, 16),
             ("kernel_btf", of.boolean, 24),
+            ("strings", of.u64, 32),
         ],
     )
     flexible = b.array(of.char, 0)
@@ -104,9 +105,17 @@ def _bpf_types(b: BlobBuilder, of: Basics) -> None:
         [("map_node", node, 0), ("local_storage", of.u64, 16), ("sdata", data, 24)],
     )
     b.compound("bpf_local_storage", 8, [("owner", of.u64, 0)])
-    b.compound(
-        "bpf_ksym", 64, [("start", of.u64, 0), ("end", of.u64, 8), ("name", name, 16), ("lnode", of.node, 32)]
-    )
+    bounds = [("start", of.u64, 0), ("end", of.u64, 8), ("name", name, 16), ("lnode", of.node, 32)]
+    ksym = b.compound("bpf_ksym", 64, [*bounds, ("prog", of.boolean, 48)])
+    lines = [
+        ("btf", of.u64, 72),
+        ("linfo", of.u64, 80),
+        ("jited_linfo", of.u64, 88),
+        ("nr_linfo", of.u32, 96),
+    ]
+    b.compound("bpf_prog_aux", 104, [("id", of.u32, 0), ("ksym", ksym, 8), *lines])
+    offsets = ("insn_off", "file_name_off", "line_off", "line_col")
+    b.compound("bpf_line_info", 16, [(member, of.u32, 4 * k) for k, member in enumerate(offsets)])
     _more_bpf_types(b, of, bpf_map, flexible)
     b.enum("bpf_map_type", [(f"BPF_MAP_TYPE_{key}", value) for key, value in MAP_TYPES.items()])
 
@@ -130,7 +139,6 @@ def _more_bpf_types(b: BlobBuilder, of: Basics, bpf_map: int, flexible: int) -> 
     b.compound("cgroup", 8, [("kn", u64, 0)])
     b.compound("kernfs_node", 8, [("id", u64, 0)])
     b.compound("bpf_prog", 8, [("aux", u64, 0)])
-    b.compound("bpf_prog_aux", 8, [("id", u32, 0)])
     b.compound("bpf_event_entry", 8, [("event", u64, 0)])
     b.compound("perf_event", 16, [("cpu", u32, 0), ("rb", u64, 8)])
     ring = [("nr_pages", u32, 0), ("head", u64, 8), ("lost", u64, 16), ("user_page", u64, 24)]

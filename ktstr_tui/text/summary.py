@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ktstr_tui.model.outputs import CaptureLine, StalledTask
-from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.report import CaptureReport, exit_kind_name
 from ktstr_tui.model.state import CaptureState
+from ktstr_tui.text.cause import headline
 
 
 def first_stalled(report: CaptureReport) -> StalledTask | None:
@@ -18,10 +19,14 @@ def first_stalled(report: CaptureReport) -> StalledTask | None:
 def capture_line(entry: CaptureState) -> CaptureLine:
     """Return what ``status`` prints of a capture; times in microseconds and milliseconds."""
     report = entry.report
+    scheduler = report.scheduler
     return {
         "tag": report.tag,
         "trigger": report.trigger,
         "exit_kind": report.exit_kind,
+        "exit_kind_name": exit_kind_name(report.exit_kind) if report.exit_kind else None,
+        "message": scheduler.message if scheduler else None,
+        "headline": headline(report),
         "pause_us": report.pause.total_us if report.pause else None,
         "tasks": len(report.tasks),
         "first_stalled": first_stalled(report),
