@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ktstr_tui.backend.live import LiveGuest
+from ktstr_tui.capture.job import SavedCapture
 from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.model import commands as cmd
 from ktstr_tui.model.commands import Command, Reply
@@ -36,8 +37,8 @@ async def run_command(command: Command, guest: LiveGuest | None, state: RunState
     coordinator = guest.coordinator
     match command.request:
         case cmd.Capture(tag=tag):
-            report = await coordinator.capture("on-demand", command.viewer, tag)
-            return command.done(_captured(report.tag, state))
+            capture = await coordinator.capture_and_save("on-demand", command.viewer, tag)
+            return command.done(_captured(capture))
         case cmd.Freeze():
             return command.done(cmd.Changed(changed=await coordinator.freeze(command.who)))
         case cmd.Thaw():
@@ -71,15 +72,12 @@ def _spec(asked: cmd.AddWatch) -> WatchSpec:
     )
 
 
-def _captured(tag: str, state: RunState) -> cmd.Captured:
-    entry = next((it for it in reversed(state.captures) if it.report.tag == tag), None)
-    if entry is None:
-        raise GuestError(f"capture {tag} was taken but is not kept any more", "its file is in the run's data")
-    report = entry.report
+def _captured(capture: SavedCapture) -> cmd.Captured:
+    report = capture.report
     return cmd.Captured(
-        tag=tag,
-        path=entry.path,
-        unsaved=entry.unsaved,
+        tag=report.tag,
+        path=capture.path,
+        unsaved=capture.unsaved,
         tasks=len(report.tasks),
         pause_us=report.pause.total_us if report.pause else None,
         step=report.step,

@@ -27,7 +27,7 @@ import trio
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.ejection import Ejection, FreezeState
 from ktstr_tui.capture.finisher import Finisher, FinisherStatistics
-from ktstr_tui.capture.job import Answer, Job, Label
+from ktstr_tui.capture.job import Answer, Job, Label, SavedCapture
 from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.capture.stamp import NO_EARLY, NO_SCENARIO, EarlyRecords, Moment, Stamp
 from ktstr_tui.capture.stop.follow import SchedulerWatch
@@ -137,7 +137,7 @@ class Coordinator:
     ) -> None:
         self._clock = clock = frozen.now_ns
         self._copiers = copiers
-        self._memory = memory = TypedMemory()
+        memory = TypedMemory()
         self._ejection = ejection = Ejection()
         self._requests = requests = RequestQueue()
         outbox, table = Outbox(), WatchTable()
@@ -152,6 +152,8 @@ class Coordinator:
         self._guest_stop = guest_stop = GuestStop(rendezvous, inspector, finisher, outbox, emit)
         self._poller = Poller(guest_stop, requests, inspector, clock)
         self._owner = Owner(rendezvous, requests, guest_stop, inspector, finisher, emit)
+        self.memory = memory
+        """The guest's memory, once it is readable by type."""
         self.watches = UserWatches(table, stops, memory, requests, guest_stop)
         """The user's watchpoints."""
 
@@ -197,14 +199,9 @@ class Coordinator:
         """How long the guest was stopped within a stretch of host monotonic time."""
         return self._rendezvous.log.between_ns(start_ns, end_ns)
 
-    @property
-    def memory(self) -> TypedMemory:
-        """The guest's memory, once it is readable by type."""
-        return self._memory
-
     def memory_typed(self, view: KernelView) -> None:
         """Look for a scheduler and arm slot 0, now that memory is readable by type."""
-        self._memory.publish(view)
+        self.memory.publish(view)
         self.watches.memory_typed(view)
         self._poller.submit()
 
@@ -219,6 +216,18 @@ class Coordinator:
         *,
         keep: bool = True,
     ) -> CaptureReport:
+        """Capture the guest as `capture_and_save` does, and return the report alone."""
+        return (await self.capture_and_save(trigger, detail, tag, stamp, keep=keep)).report
+
+    async def capture_and_save(
+        self,
+        trigger: Trigger,
+        detail: str = "",
+        tag: str | None = None,
+        stamp: Stamp | None = None,
+        *,
+        keep: bool = True,
+    ) -> SavedCapture:
         """Capture the guest, stopped or running, and leave it as it was; returns when the report is saved.
 
         Args:
@@ -244,9 +253,9 @@ class Coordinator:
         await answer.done.wait()
         if answer.error is not None:
             raise answer.error
-        if answer.report is None:
+        if answer.capture is None:
             raise InternalError("a capture ended without a report")
-        return answer.report
+        return answer.capture
 
     async def freeze(self, reason: str) -> bool:
         """Stop the guest until `thaw`. False when it was frozen already.
@@ -359,7 +368,7 @@ class Coordinator:
         )
 
     async def _do_capture(self, answer: Answer, label: Label, stamp: Stamp) -> None:
-        taker, view = self._taker, self._memory.view
+        taker, view = self._taker, self.memory.view
         if view is not None and not self._rendezvous.stopped:
             self._copiers.warm_up(view)
         timer = Stopwatch()

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.job import Job, Label
+from ktstr_tui.capture.job import Job, Label, SavedCapture
 from ktstr_tui.capture.report.degraded import degraded_report
 from ktstr_tui.capture.report.pairs import Departure, Pairs
 from ktstr_tui.capture.stop.seams import Saved, Store
@@ -150,7 +150,7 @@ class Finisher:
             if report.is_placeholder:
                 failed = CaptureTimedOutError if job.timed_out else CaptureFailedError
                 job.answer.error = failed(f"capture {report.tag} failed: {job.failure}")
-            job.answer.report = report
+            job.answer.capture = SavedCapture(report, saved.path, saved.problem)
             job.answer.done.set()
         self._pairs.finished(job.label, report, degraded)
 

@@ -15,12 +15,23 @@ from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport, Pause
 
 
+@dataclass(frozen=True, slots=True)
+class SavedCapture:
+    """A capture and what became of its file."""
+
+    report: CaptureReport
+    path: str
+    """The file; empty when there is none."""
+    unsaved: str
+    """Why there is no file; empty when there is one."""
+
+
 @dataclass(eq=False, slots=True)
 class Answer:
     """Where a requester waits for its capture."""
 
     done: trio.Event
-    report: CaptureReport | None = None
+    capture: SavedCapture | None = None
     error: GuestError | None = None
 
 

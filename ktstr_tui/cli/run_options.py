@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -27,9 +27,6 @@ from ktstr_tui.backend.config import (
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.topology import Topology
-
-if TYPE_CHECKING:
-    from ktstr_tui.backend.config import RunConfig
 
 _BEATS = "Heartbeats"
 MAX_S = 1e6

@@ -12,6 +12,7 @@ import trio
 
 from ktstr_tui.backend.commands import run_command
 from ktstr_tui.backend.live import LiveGuest
+from ktstr_tui.capture.job import SavedCapture
 from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Command, Freeze, ListWatches, Reply, Request
@@ -101,12 +102,11 @@ def test_odd_requests_do_not_get_past_the_codec(name: str, args: dict[str, Any])
 async def test_the_answer_to_a_capture_says_where_it_is_and_leaves_the_report_to_the_stream(run: Run) -> None:
     report = CaptureReport(tag="mine", trigger="on-demand", step="stall", elapsed_ms=5.0)
 
-    async def capture(trigger: str, detail: str, tag: str | None) -> CaptureReport:
+    async def capture(trigger: str, detail: str, tag: str | None) -> SavedCapture:
         await trio.lowlevel.checkpoint()
-        fold(run.state, ev.CaptureTaken(report=report, path="/d/001-mine.json"))
-        return report
+        return SavedCapture(report, "/d/001-mine.json", "")
 
-    run.guest.coordinator.capture = capture  # type: ignore[assignment, method-assign]
+    run.guest.coordinator.capture_and_save = capture  # type: ignore[assignment, method-assign]
     assert (await run.ask("capture", tag="mine")).result == {
         "tag": "mine",
         "unsaved": "",
