@@ -53,12 +53,12 @@ def beats_lines(beats: BeatsState) -> list[str]:
         f"{counted(beats.tracked, 'sender')}{more}; stalled after {beats.threshold_ms / 1000:g} s; "
         f"{counted(beats.stalls, 'stall')}, {counted(beats.recoveries, 'recovery', 'recoveries')}, "
         f"{counted(beats.refused, 'datagram')} refused",
-        f"{'sender':24} {'world':6} {'state':9} {'age':>9} {'beats':>9} {'missed':>7} {'stalls':>6}  origin",
+        f"{'sender':24} {'world':7} {'state':9} {'age':>9} {'beats':>9} {'missed':>7} {'stalls':>6}  origin",
     ]
     for row in beats.rows:
         state = "STALLED" if row.stalled else "last word" if row.terminal else row.status
         lines.append(
-            f"{f'{row.comm}[{row.pid}]':24} {row.domain:6} {state:9} {row.age_ms / 1000:7.1f} s "
+            f"{f'{row.comm}[{row.pid}]':24} {row.domain:7} {state:9} {row.age_ms / 1000:7.1f} s "
             f"{row.beats:9} {row.missed:7} {row.stalls:6}  {row.origin}"
         )
     lines += [f"silent now: {it.text}" for it in beats.silences if not it.over]

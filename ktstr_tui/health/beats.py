@@ -40,7 +40,8 @@ from ktstr_tui.heartbeat.news import (
     Refusals,
     row_of,
 )
-from ktstr_tui.heartbeat.sockets import ObserverSocket
+from ktstr_tui.heartbeat.observer import Observer
+from ktstr_tui.heartbeat.sockets import DatagramStatistics, ObserverSocket
 from ktstr_tui.heartbeat.tracked import Origin
 from ktstr_tui.heartbeat.watchdog import HeartbeatFile, SelfWatchdog
 from ktstr_tui.kernel.view import KernelView
@@ -177,7 +178,9 @@ class RunBeats:
             self._silences.refresh()
         if now_ns - self._pid_max_ns >= PID_MAX_NS:
             self._pid_max_ns = now_ns
-            self.host.set_pid_max(read_pid_max() or 0)
+            for domain, observer in self._observers.items():
+                if domain != "guest":
+                    observer.set_pid_max(read_pid_max() or 0)
 
     def _on_event(self, domain: Domain, event: ob.ObserverEvent) -> None:
         if isinstance(event, ob.SenderStalled):
@@ -207,7 +210,8 @@ class RunBeats:
             rows += [
                 row_of(domain, row, self._comm(domain, row.pid), now_ns) for row in observer.rows(MAX_ROWS)
             ]
-        rows.sort(key=lambda row: (not row.stalled, -row.age_ms))
+        # Those that nobody vouches for come last: there may be any number of them.
+        rows.sort(key=lambda row: (row.domain == "network", not row.stalled, -row.age_ms))
         return tuple(rows[:MAX_ROWS])
 
     def _comm(self, domain: Domain, pid: int) -> str:
@@ -216,12 +220,18 @@ class RunBeats:
     # -- metrics ---------------------------------------------------------------------------------------
 
     def _values(self) -> list[Value]:
-        unix = [one.statistics() for one in self._intake.sockets if isinstance(one, ObserverSocket)]
         secure = self._intake.secure() if self._intake.secure else None
         values = observer_values("guest", self.guest.statistics())
-        values += observer_values("host", self.host.statistics(), unix, secure)
+        for domain, observer in self._observers.items():
+            if domain != "guest":
+                sealed = secure if domain == "network" else None
+                values += observer_values(domain, observer.statistics(), self._received(observer), sealed)
         values.append(Value("varta_observer_iteration_budget_exceeded_total", (), self._loop.over_budget))
         return values
+
+    def _received(self, observer: Observer) -> list[DatagramStatistics]:
+        sockets = (one for one in self._intake.sockets if isinstance(one, ObserverSocket))
+        return [one.statistics() for one in sockets if one.observer is observer]
 
     def render_metrics(self) -> str:
         """The exposition of everything."""

@@ -157,12 +157,12 @@ class Silences:
                 for (domain, pid), silent_ns in zip(senders, silences, strict=True)
             ]
 
-        if isinstance(self._explainer, Unexplained) or all(domain == "host" for domain, _ in senders):
+        if isinstance(self._explainer, Unexplained) or all(domain != "guest" for domain, _ in senders):
             return ask()  # there is nothing to read
         return await trio.to_thread.run_sync(ask)
 
     def _explain_one(self, domain: Domain, pid: int, silent_ns: int) -> StallCause | None:
-        if domain == "host":
+        if domain != "guest":
             return None
         return self._explainer.explain(shown_pid(pid), silent_ns / 1e6, self._vcpu_ms_in(silent_ns))
 

@@ -101,6 +101,7 @@ def open_intake(
         ),
         capacity=config.capacity,
     )
+    observers: dict[Domain, Observer] = {"guest": guest, "host": host}
     sockets: list[Ingress] = []
     secure = None
     if host_socket is not None:
@@ -111,20 +112,32 @@ def open_intake(
     with ExitStack() as stack:
         if config.udp is not None:
             try:
-                ingress, secure = _open_udp(stack, config, config.udp, host)
+                network = _network_observer(config, clock)
+                ingress, secure = _open_udp(stack, config, config.udp, network)
                 sockets.append(ingress)
+                observers["network"] = network
             except KtstrError as error:
                 emit(_no_beats(error))
-        yield Intake({"guest": guest, "host": host}, tuple(sockets), secure, clock)
+        yield Intake(observers, tuple(sockets), secure, clock)
+
+
+def _network_observer(config: BeatsConfig, clock: Callable[[], int]) -> Observer:
+    """Make the observer of UDP, apart from the host's: made-up pids cannot fill its table or use up its rate."""
+    return Observer(
+        ObserverClock(clock),
+        int(config.threshold_ms * 1e6),
+        Rules(max_rate_per_pid=config.max_rate_per_pid, max_rate=config.max_rate, pid_max=read_pid_max()),
+        capacity=config.capacity,
+    )
 
 
 def _open_udp(
-    stack: ExitStack, config: BeatsConfig, address: str, host: Observer
+    stack: ExitStack, config: BeatsConfig, address: str, network: Observer
 ) -> tuple[Ingress, Callable[[], SecureCounts] | None]:
     sock = stack.enter_context(udp_socket(parse_address(address), loopback_only=not config.accept_network))
     if config.shared_key_file is None and config.master_key_file is None:
-        return ObserverSocket(sock, host, Origin.NETWORK_UNVERIFIED, credentials=False), None
+        return ObserverSocket(sock, network, Origin.NETWORK_UNVERIFIED, credentials=False), None
     from ktstr_tui.heartbeat.sealed import open_sealed  # noqa: PLC0415 - loads a cryptographic library
 
-    sealed = open_sealed(sock, host, config.shared_key_file, config.master_key_file, host.threshold_ns)
+    sealed = open_sealed(sock, network, config.shared_key_file, config.master_key_file, network.threshold_ns)
     return sealed, sealed.counts

@@ -69,7 +69,8 @@ class ObserverSocket:
     ) -> None:
         self.sock = sock
         self.queue_length = queue_length
-        self._observer = observer
+        self.observer = observer
+        """Who takes the datagrams."""
         self._origin = origin
         self._credentials = credentials
         self._datagrams = DatagramArray(BATCH)
@@ -98,15 +99,15 @@ class ObserverSocket:
         self._taken += taken
         self._anonymous += received.without_credentials
         self._descriptors += received.closed_descriptors
-        self._observer.take(datagrams)
+        self.observer.take(datagrams)
         if received.control_truncated:
             self._truncated += received.control_truncated
-            now_ns, count = self._observer.clock.now_ns(), int(received.control_truncated)
-            self._observer.notice(ob.ControlTruncated(observer_ns=now_ns, count=count))
+            now_ns, count = self.observer.clock.now_ns(), int(received.control_truncated)
+            self.observer.notice(ob.ControlTruncated(observer_ns=now_ns, count=count))
         if received.error:
             self._io_errors += 1
-            now_ns, error = self._observer.clock.now_ns(), int(received.error)
-            self._observer.notice(ob.ReceiveFailed(observer_ns=now_ns, error=error))
+            now_ns, error = self.observer.clock.now_ns(), int(received.error)
+            self.observer.notice(ob.ReceiveFailed(observer_ns=now_ns, error=error))
         return taken
 
     def statistics(self) -> DatagramStatistics:

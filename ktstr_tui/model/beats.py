@@ -1,8 +1,9 @@
 """Heartbeats as everybody sees them: one row for each sender, and for each silence its cause.
 
-Senders live in two worlds that share no pids: those of the guest, whose beats come through its own port, and
-those of the host, which send datagrams. ``domain`` tells which. Silence is counted on the observer's clock,
-which stands while the guest is frozen and while the observer itself did not run.
+Senders live in worlds that share no pids: those of the guest, whose beats come through its own port, and those of
+the host, which send datagrams. ``domain`` says which. ``network`` are senders over UDP, for whose pids nobody
+vouches: they have slots and a rate of their own, and take none from senders that the kernel vouches for. Silence is
+counted on the observer's clock, which stands while the guest is frozen and while the observer itself did not run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 
 from ktstr_tui.model.report import RunningTask, Stack
 
-Domain: TypeAlias = Literal["guest", "host"]
+Domain: TypeAlias = Literal["guest", "host", "network"]
 CauseKind: TypeAlias = Literal["runnable", "running", "blocked", "exited", "no-host-cpu", "unknown"]
 
 MAX_ROWS = 64

@@ -76,7 +76,7 @@ class BeatsPane(LinePane):
         filled, rest = gauge(share, BAR_WIDTH)
         mark = "■" if row.stalled else "†" if row.terminal else "●" if row.status == "ok" else "▲"
         name = words.task(row.comm, row.pid) if row.comm else f"[{row.pid}]"
-        place = "" if row.domain == "guest" else " host"
+        place = "" if row.domain == "guest" else f" {row.domain}"
         line: Line = [
             (f"{mark} ", role),
             (fit(f"{clean(name)}{place}", self._name_width(width) - 2), "strong" if row.stalled else ""),
