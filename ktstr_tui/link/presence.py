@@ -24,6 +24,8 @@ class Presence:
         """Whether our state is one of the backend's."""
         self.connected = False
         """Whether ZeroMQ has a connection with a handshake done."""
+        self.refusal = ""
+        """Why nothing that the backend says can be used; empty when it can."""
         self.finished = False
         """Whether the run has ended."""
         self.connection: Connection = "connecting"
@@ -47,6 +49,8 @@ class Presence:
         silent = quiet_ns > self._silence_ns
         if self.finished:
             return "ended", ""
+        if self.refusal:
+            return "connecting", self.refusal
         if not self._was_live and not (self.synced and self.connected and not silent):
             return "connecting", ""
         if not self.connected:

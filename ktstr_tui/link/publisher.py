@@ -41,6 +41,7 @@ from ktstr_tui.model.text import shorten
 from ktstr_tui.wire.codec import (
     MAX_COMMAND_BYTES,
     CodecError,
+    VersionError,
     decode_command,
     decode_command_id,
     encode_reply,
@@ -258,7 +259,12 @@ class Publisher:
 
     def _refuse(self, peer: bytes, data: bytes, error: CodecError) -> None:
         id_ = decode_command_id(data)
-        self._bad["undecodable" if id_ is None else "no such request"] += 1
+        skewed = isinstance(error, VersionError) and id_ is not None
+        kind = "undecodable" if id_ is None else "another version" if skewed else "no such request"
+        self._bad[kind] += 1
+        if skewed and self._bad[kind] == 1:
+            text = f"a viewer of another version of ktstr-tui cannot attach: {error.message}"
+            self._stream.emit(Logged(severity="warning", source="link", text=text))
         if id_ is not None:
             self._reply(peer, failed_reply(id_, UsageError(error.message, error.hint)))
 

@@ -13,8 +13,8 @@ import zmq
 import zmq.asyncio
 
 from ktstr_tui.model.commands import Command, Reply, Request
-from ktstr_tui.model.errors import HostError, KtstrError
-from ktstr_tui.wire.codec import MAX_STATE_BYTES, CodecError, decode_reply, encode_command
+from ktstr_tui.model.errors import HostError, KtstrError, UsageError
+from ktstr_tui.wire.codec import MAX_STATE_BYTES, CodecError, VersionError, decode_reply, encode_command
 
 CONNECT_WAIT_MS = 1000
 """How long a request waits for a connection that is being made."""
@@ -49,6 +49,8 @@ class Requests:
         self.socket.set(zmq.MAXMSGSIZE, MAX_STATE_BYTES + 4096)
         self._waiting: dict[int, asyncio.Future[tuple[Reply, list[bytes]]]] = {}
         self._next_id = 1
+        self.skew: UsageError | None = None
+        """Set when the backend turned out to be of another version, until a reply can be read."""
         self._sent = self._answered = self._timeouts = self._lost = self._stray = 0
 
     async def receive(self) -> None:
@@ -57,9 +59,12 @@ class Requests:
             first, *attachments = await self.socket.recv_multipart()
             try:
                 reply = decode_reply(first)
-            except CodecError:
+            except CodecError as error:
                 self._stray += 1
+                if isinstance(error, VersionError):
+                    self._refuse(error)
                 continue
+            self.skew = None
             future = self._waiting.pop(reply.id, None)
             if future is None or future.done():
                 self._stray += 1
@@ -90,6 +95,14 @@ class Requests:
             self._waiting.pop(command.id, None)
         self._answered += 1
         return reply, attachments
+
+    def _refuse(self, error: VersionError) -> None:
+        """Fail everything that waits: nothing from a backend of another version can be read."""
+        self.skew = UsageError(f"the run is of another version of ktstr-tui: {error.message}", error.hint)
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(self.skew)
 
     def connection_lost(self) -> None:
         """Fail everything that waits: the answer cannot come any more."""

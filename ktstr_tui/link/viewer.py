@@ -156,11 +156,15 @@ class Viewer:
 
         Raises:
             HostError: Nobody answered within ``timeout_s``.
+            UsageError: The backend is of another version.
         """
         wires = self._open()
         try:
             async with asyncio.timeout(timeout_s):
-                await self._sync(wires)
+                while not await self._resync(wires):
+                    if wires.requests.skew is not None:
+                        raise wires.requests.skew
+                    await asyncio.sleep(_RETRY_S)
         except TimeoutError:
             raise HostError(
                 f"no run responds at {self.place}",
@@ -323,6 +327,11 @@ class Viewer:
         """Take a snapshot; whether that worked."""
         self._presence.synced = False
         snapshot = await self._catch_up.snapshot(wires.requests)
+        skew, refusal = wires.requests.skew, self._presence.refusal
+        self._presence.refusal = f"{skew.message}; {skew.hint}" if skew is not None else ""
+        self._judge()
+        if self._presence.refusal != refusal:
+            self._notify([])
         if snapshot is None:
             return False
         if snapshot.run_id != self._follower.run_id:

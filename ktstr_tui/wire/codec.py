@@ -34,6 +34,22 @@ class CodecError(KtstrError):
     """Bytes that are not a message of this version, or a value that cannot become one."""
 
 
+class VersionError(CodecError):
+    """A message of another version of the format.
+
+    Args:
+        what: The message.
+        version: Its first byte.
+    """
+
+    def __init__(self, what: str, version: int) -> None:
+        super().__init__(
+            f"{what} is in version {version} of the format; this program reads version {VERSION}",
+            "use the same version of ktstr-tui on both sides",
+        )
+        self.version = version
+
+
 class _Codec(Generic[_T]):
     def __init__(self, what: str, decoder: msgspec.msgpack.Decoder[_T], max_bytes: int) -> None:
         self._what = what
@@ -58,10 +74,7 @@ class _Codec(Generic[_T]):
         if not view:
             raise CodecError(f"{self._what} is empty")
         if view[0] != VERSION:
-            raise CodecError(
-                f"{self._what} is in version {view[0]} of the format; this program reads version {VERSION}",
-                "use the same version of ktstr-tui on both sides",
-            )
+            raise VersionError(self._what, view[0])
         try:
             return self._decoder.decode(view[1:])
         except _DECODE_ERRORS as error:
@@ -136,9 +149,10 @@ _NUMBERED: _Codec[_Numbered] = _Codec("a command", msgspec.msgpack.Decoder(_Numb
 
 
 def decode_command_id(data: bytes | memoryview) -> int | None:
-    """Return the number of a command that is otherwise not one; None when it has none."""
+    """Return the number of a command of any version that is otherwise not one; None when it has none."""
     try:
-        return _NUMBERED.decode(data).id
+        # Not by its version: somebody of another one is told too.
+        return _NUMBERED.decode(bytes([VERSION]) + bytes(data[1:])).id
     except CodecError:
         return None
 
