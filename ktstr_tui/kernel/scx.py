@@ -35,8 +35,19 @@ _SCHED = {
     "pcpu": "pcpu",
     "event_stats_cpu": "event_stats_cpu",
 }
-_EXIT = {"kind": "kind", "exit_code": "exit_code", "cpu": "exit_cpu", "reason": "reason", "msg": "msg"}
+_EXIT = {
+    "kind": "kind",
+    "exit_code": "exit_code",
+    "cpu": "exit_cpu",
+    "reason": "reason",
+    "msg": "msg",
+    "dump": "dump",
+}
 _MAX_TEXT_BYTES = 1024
+MAX_DUMP_BYTES = 1 << 16
+"""Of ``ei->dump`` that are read; the kernel's default size is half of it (``SCX_EXIT_DUMP_DFL_LEN``)."""
+_DUMP_CUT = "~~~~ TRUNCATED ~~~~"
+"""What the kernel writes at the end of a dump that did not fit into its buffer."""
 
 
 class SchedState(NamedTuple):
@@ -182,6 +193,25 @@ class Scx:
             for name, value in row.items():
                 sums[name] = sums.get(name, 0) + value
         return sums
+
+    def dump(self, space: AddressSpace, sched: int) -> tuple[str, str | None]:
+        """Read the debug dump that the kernel makes of an error, with what ``ops.dump()`` wrote; empty before.
+
+        Args:
+            space: Where to read.
+            sched: The scheduler.
+
+        Returns:
+            The text, and why it is not the whole dump; None when it is.
+        """
+        info = self._sched.read(space, sched)["exit_info"]
+        address = self._exit.read(space, info)["dump"] if info else 0
+        if not address:
+            return "", None
+        found = space.string(address, MAX_DUMP_BYTES)
+        if _DUMP_CUT in found[-64:]:
+            return found, "the kernel's buffer was too small: ops.exit_dump_len sets its size"
+        return found, f"the first {MAX_DUMP_BYTES} bytes" if len(found) >= MAX_DUMP_BYTES else None
 
     def exit_text(self, space: AddressSpace, sched: int) -> ExitText | None:
         """Read the exit info; None when there is none. Its texts are None until the kernel has set them."""

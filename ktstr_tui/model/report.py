@@ -217,6 +217,8 @@ class SchedulerReport(msgspec.Struct, frozen=True, kw_only=True):
     """``ei->reason``; the kernel fills it after the stop, so it is read late."""
     message: str | None = None
     """``ei->msg``: what failed, such as ``yes[1632] failed to run for 5.314s``."""
+    dump: tuple[str, ...] = ()
+    """``ei->dump`` by lines: the kernel's own dump, with what the scheduler's ``ops.dump()`` wrote. Read late."""
     ops_flags: int | None = None
     aborting: bool | None = None
     bypass_depth: int | None = None

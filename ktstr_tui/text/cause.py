@@ -6,10 +6,9 @@ from ktstr_tui.model.cause import Cause, bpf_frame, cause_of
 from ktstr_tui.model.report import CaptureReport, TaskReport
 from ktstr_tui.model.text import counted, runnable_for
 from ktstr_tui.text import words
-from ktstr_tui.text.lines import Line, clean, cut, wrap
+from ktstr_tui.text.plain import clean
 from ktstr_tui.text.words import stalled_task
 
-_INDENT = "  "
 _FIRST_MET = "the kernel reports the first task over its limit that it meets, CPU by CPU"
 
 
@@ -81,6 +80,13 @@ def _place(task: TaskReport) -> str:
     return f"{on}, allowed CPUs {clean(task.cpus_allowed)}"
 
 
+def aside(report: CaptureReport, cause: Cause) -> str:
+    """What is worth knowing beside the kernel's message of a stall; empty when nothing."""
+    if cause.watchdog:
+        return _workers(cause)
+    return _other(report, cause) if cause.stall else ""
+
+
 def _other(report: CaptureReport, cause: Cause) -> str:
     """The task that waited longest, when the kernel names another one."""
     stalled = report.stalled
@@ -93,27 +99,6 @@ def _workers(cause: Cause) -> str:
     if not cause.workers:
         return "no unbound kworker, which would run it, is waiting"
     return f"of the unbound kworkers that run it, waiting: {_waits(cause.workers[0])}"
-
-
-def cause_lines(report: CaptureReport, width: int) -> list[Line]:
-    """Kind and message, the stack of the CPU that wrote them, and what else is known of the cause."""
-    cause = cause_of(report)
-    if cause is None:
-        return []
-    text = f"{cause.kind}: {cause.text}" if cause.text else cause.kind
-    lines: list[Line] = [[("cause", "head")]]
-    lines += [[(_INDENT, ""), (part, "bad")] for part in wrap(clean(text), max(20, width - 2))]
-    more = _workers(cause) if cause.watchdog else _other(report, cause) if cause.stall else ""
-    lines += [[(_INDENT, ""), (part, "")] for part in wrap(more, max(20, width - 2)) if part]
-    if cause.vcpu is not None and not cause.stall and cause.vcpu.stack is not None:
-        lines.append([(f"{_INDENT}cpu {cause.vcpu.cpu} wrote it, called from", "dim")])
-        for frame in cause.vcpu.stack.frames:
-            name = clean(frame.symbol or "?")
-            source = f"  {clean(frame.source)}" if frame.source else ""
-            lines.append([(cut(f"    {name}", width), "strong" if source else "")])
-            if source:
-                lines[-1].append((cut(source, max(0, width - len(name) - 4)), "key"))
-    return [*lines, []]
 
 
 def subject(report: CaptureReport) -> tuple[str, TaskReport | None]:

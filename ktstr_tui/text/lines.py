@@ -13,24 +13,18 @@ from typing import Literal, TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 
-from ktstr_tui.model.text import printable
+from ktstr_tui.text.plain import ABSENT as ABSENT  # noqa: PLC0414 - is part of this module too
+from ktstr_tui.text.plain import clean as clean  # noqa: PLC0414
 
 Span: TypeAlias = tuple[str, str]
 Line: TypeAlias = list[Span]
 Align: TypeAlias = Literal["left", "right"]
 
-ABSENT = "–"
-"""Shown for a value that could not be read; zero is shown as 0."""
 _LEVELS = "▁▂▃▄▅▆▇"
 """Without the full block, so that sparklines in rows below each other stay apart."""
 _UNITS = re.compile(r"(?<=\d) (?=(?:s|ms|µs|min|h|%|B|KiB|MiB|GiB)\b)|(?<=\bcpu) (?=\d)|(?<=\bDSQ) (?=0x)")
 """Spaces at which no line is broken."""
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-
-
-def clean(text: str) -> str:
-    """Text of the guest as one safe line."""
-    return printable(text).replace("\n", " ")
 
 
 def cut(text: str, width: int) -> str:

@@ -17,7 +17,8 @@ from ktstr_tui.model.report import (
     is_ejection,
 )
 from ktstr_tui.text import words
-from ktstr_tui.text.cause import cause_lines, headline, subject
+from ktstr_tui.text.cause import headline, subject
+from ktstr_tui.text.cause_lines import cause_lines, dump_brief, hard_wrap, kernel_dump
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, wrap
 
 _REGISTERS = (
@@ -183,6 +184,7 @@ def scheduler_info(report: CaptureReport, width: int) -> list[Line]:
             first, *rest = wrap(f"{clean(value)}{note}", max(20, width - 10))
             lines.append([(f"{_INDENT}{name:<8}", "dim"), (first, "strong")])
             lines += [[(" " * 10 + more, "strong")] for more in rest]
+    lines += dump_brief(it.dump, width)
     pairs = [
         ("exit_code", it.exit_code, words.number(it.exit_code)),
         ("aborting", it.aborting, str(it.aborting).lower()),
@@ -362,13 +364,12 @@ def dsqs(report: CaptureReport, width: int) -> list[Line]:
 
 
 def dmesg(report: CaptureReport, width: int) -> list[Line]:
-    """The end of the kernel's log."""
+    """The end of the kernel's log, and the kernel's debug dump."""
     lines = section_note(report, "dmesg_tail")
     for text in report.dmesg_tail:
         loud = "sched_ext" in text or "BUG" in text or "Call Trace" in text
-        lines += [[(part, "warn" if loud else "")] for part in _hard_wrap(clean(text), width)]
+        lines += [[(part, "warn" if loud else "")] for part in hard_wrap(clean(text), width)]
+    if report.scheduler is not None and report.scheduler.dump:
+        notes_of_it = section_note(report, "scheduler.dump")
+        lines += kernel_dump(report.scheduler.dump, notes_of_it, width)
     return lines
-
-
-def _hard_wrap(text: str, width: int) -> list[str]:
-    return [text[begin : begin + width] for begin in range(0, len(text), max(20, width))] or [""]

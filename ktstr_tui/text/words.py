@@ -8,7 +8,7 @@ from __future__ import annotations
 from ktstr_tui.model.report import SLICE_INF, CaptureReport, Pause, RunningTask, TaskReport
 from ktstr_tui.model.sample import CpuSample, RunnableTask
 from ktstr_tui.model.text import runnable_for
-from ktstr_tui.text.lines import ABSENT, clean
+from ktstr_tui.text.plain import ABSENT, clean
 
 CLASS_ROLES = {"ext": "ext", "fair": "fair", "rt": "rt", "dl": "dl", "stop": "stop", "idle": "dim"}
 """The role that colours a scheduling class."""

@@ -77,6 +77,8 @@ struct scx_exit_info {
 
 #pragma clang attribute pop
 
+struct scx_dump_ctx;
+
 struct sched_ext_ops {
 	s32 (*select_cpu)(struct task_struct *p, s32 prev_cpu, u64 wake_flags);
 	void (*enqueue)(struct task_struct *p, u64 enq_flags);
@@ -85,6 +87,7 @@ struct sched_ext_ops {
 	void (*stopping)(struct task_struct *p, bool runnable);
 	s32 (*init)(void);
 	void (*exit)(struct scx_exit_info *info);
+	void (*dump)(struct scx_dump_ctx *ctx);
 	u64 flags;
 	u32 timeout_ms;
 	char name[128];

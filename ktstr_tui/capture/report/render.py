@@ -23,12 +23,14 @@ from ktstr_tui.model.report import (
     SchedulerReport,
     TaskReport,
     VcpuReport,
+    is_ejection,
 )
 from ktstr_tui.model.sample import RunnableTask
 
 _EXIT_DONE = 1
 """``SCX_EXIT_DONE``: what the kernel sets when it has finished disabling a scheduler."""
 _EXIT_WAIT_S, _EXIT_POLL_S = 2.0, 0.005
+_EXIT_INFO, _DUMP = "scheduler.exit_info", "scheduler.dump"
 _EXIT_LATE = "the kernel writes the reason and the message after the write that stopped it"
 
 
@@ -70,50 +72,50 @@ def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
 
 
 def _with_exit_info(view: KernelView, report: CaptureReport, sched: int | None) -> CaptureReport:
-    """Wait, briefly, for the kernel to write why it ejected the scheduler."""
+    """Wait, briefly, for the kernel to write why it ejected the scheduler, and its dump.
+
+    The dump is made before ``exit_kind`` moves on to DONE.
+    """
     deadline_s = time.monotonic() + _EXIT_WAIT_S
     while True:
-        found = refresh_exit_info(view, report, sched)
-        kind = report.exit_kind or 0
-        if kind <= _EXIT_DONE or found is not report or time.monotonic() >= deadline_s:
-            return found
+        report, done = _refresh(view, report, sched)
+        if done or (report.exit_kind or 0) <= _EXIT_DONE or time.monotonic() >= deadline_s:
+            return report
         time.sleep(_EXIT_POLL_S)
 
 
-def refresh_exit_info(view: KernelView, report: CaptureReport, sched: int | None = None) -> CaptureReport:
-    """The report with the exit info as it is now, or unchanged when there is none (any more).
+def _refresh(view: KernelView, report: CaptureReport, sched: int | None) -> tuple[CaptureReport, bool]:
+    """Complete a report with the exit info as it is now; also return whether more can no longer come.
 
-    Args:
-        view: The kernel, running again.
-        report: What to complete.
-        sched: The captured scheduler (``RawCapture.sched``); the loaded one when None. A struct that no
-            longer says the captured name and exit kind is another one and is left alone.
+    A struct that no longer says the captured name and exit kind is another one and is left alone.
     """
-    old = report.scheduler
-    if view.scx is None or old is None or not old.exit_kind or old.message:
-        return report
+    old, scx = report.scheduler, view.scx
+    if scx is None or old is None or not old.exit_kind or sched is None:
+        return report, True
     try:
-        address = sched if sched is not None else view.scx_root()
-        if address is None:
-            return report
-        now = view.scx.read(view.fresh_space(), address)
-        found = view.scx.exit_text(view.fresh_space(), address)
+        space = view.fresh_space()
+        now, found = scx.read(space, sched), scx.exit_text(space, sched)
+        dump, cut = scx.dump(space, sched) if is_ejection(old.exit_kind) else ("", None)
     except (MemoryReadError, Torn):
-        return report
+        return report, True
     if found is None or now.name != old.name or now.exit_kind not in (old.exit_kind, _EXIT_DONE):
-        return report
+        return report, True
+    done = now.exit_kind == _EXIT_DONE
     if not found.reason and not found.message:
-        return report
+        return report, done
     new = msgspec.structs.replace(
         old,
         exit_code=found.exit_code,
         exit_cpu=found.cpu,
         reason=found.reason or old.reason,
         message=found.message or old.message,
+        dump=tuple(dump.splitlines()),
     )
-    return msgspec.structs.replace(
-        report, scheduler=new, read_late={**report.read_late, "scheduler.exit_info": _EXIT_LATE}
-    )
+    late, truncated = {**report.read_late, _EXIT_INFO: _EXIT_LATE}, dict(report.truncated)
+    truncated.pop(_DUMP, None)
+    if cut or (dump and not done):
+        truncated[_DUMP] = cut or "the kernel may not have finished writing it"
+    return msgspec.structs.replace(report, scheduler=new, read_late=late, truncated=truncated), done
 
 
 def _scheduler(raw: RawCapture, view: KernelView) -> SchedulerReport | None:

@@ -358,3 +358,25 @@ def test_code_of_bpf_has_its_source_line(stopped: Stopped) -> None:
     stack = stopped.report().vcpus[1].stack
     assert stack is not None
     assert stack.frames[0].source is None, "a trampoline has no line information"
+
+
+def test_the_kernels_dump_is_in_the_report(stopped: Stopped) -> None:
+    stopped.say_why()
+    put, text = stopped.kernel.memory.put, stopped.kernel.memory.put_bytes
+    dump = b"made_up[7] triggered exit kind 1026:\n\nBacktrace:\n  check+0x1\n\nbudget is spent\n\nCPU states\n----"
+    put(INFO + 32, INFO + 0x200)
+    text(INFO + 0x200, dump + b"\0")
+    view = stopped.kernel.open()
+    raw = collect(view, stopped.registers, tag="error-001", trigger="error")
+    put(SCHED + 64, 1, 4)
+    report = raw.render(view)
+    assert report.scheduler is not None
+    assert report.scheduler.dump == tuple(dump.decode().splitlines())
+    assert "scheduler.dump" not in report.truncated
+    shown = [text_of(line).strip() for line in report_lines.overview(report, 120)]
+    assert "ops.dump budget is spent" in shown
+    assert "budget is spent" in [text_of(line) for line in report_lines.dmesg(report, 120)]
+    put(SCHED + 64, ERROR_STALL, 4)
+    assert "may not have finished" in raw.render(view).truncated["scheduler.dump"]
+    text(INFO + 0x200 + len(dump), b"\n~~~~ TRUNCATED ~~~~\n\0")
+    assert "ops.exit_dump_len" in raw.render(view).truncated["scheduler.dump"]

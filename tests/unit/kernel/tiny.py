@@ -180,8 +180,14 @@ def _scheduler(b: BlobBuilder, of: Basics) -> None:
     )
     b.compound(
         "scx_exit_info",
-        32,
-        [("kind", of.u32, 0), ("exit_code", of.u64, 8), ("reason", of.u64, 16), ("msg", of.u64, 24)],
+        40,
+        [
+            ("kind", of.u32, 0),
+            ("exit_code", of.u64, 8),
+            ("reason", of.u64, 16),
+            ("msg", of.u64, 24),
+            ("dump", of.u64, 32),
+        ],
     )
 
 
