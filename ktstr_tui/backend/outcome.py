@@ -15,7 +15,7 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     error: KtstrError | None = None
 
     def exit_code(self, ejections: int) -> int:
-        """The process's exit code, given how many schedulers the kernel ejected."""
+        """The process's exit code, given how many ejections were not made good by a restart."""
         if self.error is not None:
             return self.error.exit_code
         return EXIT_EJECTED if ejections else EXIT_OK

@@ -38,6 +38,7 @@ from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedE
 from ktstr_tui.model.events import RunEnded, RunStarted
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.state import RunState
+from ktstr_tui.model.text import counted
 
 LOG_TAIL_LINES = 40
 """Of a rejected scheduler's log, in the run's last event; all of it is in the output."""
@@ -191,11 +192,14 @@ class Session:
 
     def _say_goodbye(self, outcome: RunOutcome) -> None:
         error, state = outcome.error, self.stream.state
-        ejection = state.last_ejection
+        failed = state.ejections - state.restarts
+        ejected = f"; {state.last_ejection}" if failed else ""
+        if state.restarts:
+            ejected += f"; {counted(state.restarts, 'restart')} that the kernel had asked for"
         self.stream.emit(
             RunEnded(
-                exit_code=outcome.exit_code(state.ejections),
-                reason=f"{ejection} ({outcome.reason})" if ejection else outcome.reason,
+                exit_code=outcome.exit_code(failed),
+                reason=outcome.reason + ejected,
                 fault=error.fault if error else "",
                 hint=error.hint if error else "",
                 console_tail=self._last_words(outcome),

@@ -53,6 +53,7 @@ def summarize(state: RunState) -> Summary:
         "samples_unreadable": state.samples_unreadable,
         "stalls": state.stalls,
         "ejections": state.ejections,
+        "restarts": state.restarts,
         "verdict": state.verdict,
         "total_iterations": state.total_iterations,
         "captures": [capture_summary(entry) for entry in state.captures],

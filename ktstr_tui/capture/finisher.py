@@ -35,6 +35,8 @@ from ktstr_tui.model.text import runnable_for
 MAX_UNFINISHED = 8
 """Captures that may wait for rendering; each holds the raw state of one stop."""
 EJECTED_ALERT = "ejected"
+STALL = "ERROR_STALL"
+"""The one kind that is about a task that waited."""
 
 
 class CaptureFailedError(GuestError):
@@ -194,11 +196,11 @@ class Finisher:
             bridge.store_with_stats_and_step(report.tag, report, stamp.stats, elapsed_ms, stamp.step_index)
 
     def _alert(self, report: CaptureReport, label: Label) -> None:
-        word = exit_kind_name(label.exit_kind)
+        word = label.exit_kind_name or exit_kind_name(label.exit_kind)
         why = ""
         if report.scheduler is not None:
             why = report.scheduler.message or report.scheduler.reason or ""
-        if not why and report.stalled is not None:
+        if not why and word == STALL and report.stalled is not None:
             task = report.stalled
             why = runnable_for(task.comm, task.pid, task.age_ms)
         text = f"{label.scheduler or 'scheduler'} ejected: {word}" + (f", {why}" if why else "")

@@ -53,6 +53,8 @@ class Label:
     """Who was ejected, for the capture of an ejection."""
     exit_kind: int | None = None
     """And how; None for all other captures."""
+    exit_kind_name: str = ""
+    """The same in the words of the guest's kernel."""
     watchpoint_hit: bool = False
     """A watchpoint stopped the guest for this capture."""
     life: int = 0

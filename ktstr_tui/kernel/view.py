@@ -20,10 +20,11 @@ from ktstr_tui.kernel.cpus import Cpus
 from ktstr_tui.kernel.dsq import BuiltinDsqs, Dsqs
 from ktstr_tui.kernel.expressions import Expressions
 from ktstr_tui.kernel.hz import find_hz
+from ktstr_tui.kernel.init_program import InitProgram
 from ktstr_tui.kernel.memory import GuestRam, MemoryReadError
 from ktstr_tui.kernel.orc import OrcRefused, Unwinder
 from ktstr_tui.kernel.program import KernelNotFound, KernelParts, open_parts
-from ktstr_tui.kernel.scx import Scx
+from ktstr_tui.kernel.scx import ExitText, Scx
 from ktstr_tui.kernel.symbols import BpfSymbols, Symbols
 from ktstr_tui.kernel.tasks import Tasks
 from ktstr_tui.kernel.torn import Torn
@@ -57,6 +58,7 @@ class KernelView:
         self.scx_missing: str | None = None
         """Why there is no ``scx``."""
         self.tasks = Tasks(self.btf, self.cpus)
+        self._init = InitProgram(self.btf, self.symbols)
         try:
             self.scx = Scx(self.btf, self.symbols, self.cpus)
             self.dsqs = Dsqs(self.btf, self.symbols, self.cpus, self.space)
@@ -133,13 +135,23 @@ class KernelView:
         """Read ``sch->exit_kind``; raises ``MemoryReadError``."""
         return self._need_scx().exit_kind(self.space, sch)
 
-    def exit_info_kind(self, sch: int) -> int | None:
-        """Read ``sch->exit_info->kind``, which stays when ``exit_kind`` moves on to DONE; None when unreadable."""
+    def exit_info(self, sch: int) -> ExitText | None:
+        """Read ``sch->exit_info``, which stays when ``exit_kind`` moves on to DONE; None when unreadable."""
         try:
-            found = self._need_scx().exit_text(self.space, sch)
+            return self._need_scx().exit_text(self.space, sch)
         except (MemoryReadError, Torn):
             return None
-        return None if found is None else found.kind
+
+    def exit_kind_name(self, kind: int) -> str:
+        """Return ``ERROR_STALL`` for 1026, in this kernel's words; the number for an unknown one."""
+        return self._need_scx().exit_kind_name(kind)
+
+    def init_comm(self) -> str | None:
+        """Read the comm of process 1; None when it cannot be read."""
+        try:
+            return self._init.comm(self.fresh_space())
+        except MemoryReadError:
+            return None
 
     def read_scheduler_name(self, sch: int) -> str | None:
         """Read ``sch->ops.name``; None when it cannot be read."""

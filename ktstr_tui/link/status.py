@@ -46,6 +46,7 @@ def status_of(state: RunState) -> Status:
         ],
         "stalls": state.stalls,
         "ejections": state.ejections,
+        "restarts": state.restarts,
         "frozen": state.frozen,
         "scheduler": _scheduler(state),
         "cpus": [_cpu(cpu.latest) for _, cpu in sorted(state.cpus.items())],

@@ -87,8 +87,15 @@ class SchedulerChanged(_Event, frozen=True, tag="scheduler"):
     """A scheduler came, went or was ejected, seen at the very write."""
 
     change: Literal["attached", "exiting", "ejected", "detached", "process-exit"]
+    """``exiting`` is an end that the scenario asked for, ``ejected`` every other one."""
     name: str | None = None
     exit_kind: int | None = None
+    exit_kind_name: str = ""
+    """In the words of the guest's kernel, without ``SCX_EXIT_``; empty where it was not read."""
+    exit_code: int | None = None
+    """``exit_info->exit_code``, which the kernel keeps after the write of ``exit_kind``: known when it is detached."""
+    message: str | None = None
+    """``exit_info->msg``, known at the same time."""
     detail: str = ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, ring
-from ktstr_tui.model.report import exit_kind_name
+from ktstr_tui.model.report import EXIT_CODE_RESTART, exit_kind_name
 from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import AlertState, CpuState, RunState
 from ktstr_tui.model.text import printable
@@ -53,7 +53,8 @@ def _sampled(state: RunState, event: ev.Sampled) -> None:
 
 
 def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
-    kind = f": {exit_kind_name(event.exit_kind)}" if event.exit_kind is not None else ""
+    word = event.exit_kind_name or exit_kind_name(event.exit_kind)
+    kind = f": {word}" if event.exit_kind is not None else ""
     detail = f" ({event.detail})" if event.detail else ""
     change = f"{event.name or 'scheduler'} {CHANGE_WORDS.get(event.change, event.change)}{kind}"
     # What follows an exit only completes it; the reason is what stays of interest.
@@ -64,6 +65,25 @@ def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
         state.last_ejection = f'scheduler "{event.name or "?"}" was ejected{kind}'
     severity: ev.Severity = "error" if event.change == "ejected" else "info"
     log(state, event, severity, "scheduler", change + detail)
+    _restart(state, event)
+
+
+def _restart(state: RunState, event: ev.SchedulerChanged) -> None:
+    """Follow a scheduler that the kernel ejects and asks to attach again."""
+    if event.change == "attached":
+        if state.restart_due and state.restart_due == event.name:
+            state.restarts += 1
+            text = f"{event.name} attached again, as the kernel had asked"
+            log(state, event, "info", "scheduler", text)
+        state.restart_due = ""
+    elif event.change == "detached" and state.last_change == state.last_ejection:
+        code = event.exit_code or 0
+        told = [event.message] if event.message else []
+        told += [f"exit code {code:#x}"] if code else []
+        if told:
+            state.last_change = state.last_ejection = f"{state.last_ejection}: {printable(', '.join(told))}"
+        if code & EXIT_CODE_RESTART:
+            state.restart_due = event.name or ""
 
 
 def _health(state: RunState, event: ev.HealthChanged) -> None:

@@ -47,6 +47,8 @@ def _kernel_typed(state: RunState, event: ev.KernelTyped) -> None:
 def _lifecycle(state: RunState, event: ev.LifecycleChanged) -> None:
     state.lifecycle = event.phase
     state.lifecycle_reason = event.reason
+    if event.phase == "SchedulerDied":
+        state.restart_due = ""  # the guest program waited, and it did not attach again
     bad = event.phase in ("SchedulerDied", "SchedulerNotAttached")
     name = PHASE_WORDS[event.phase]
     text = f"{name}: {event.reason}" if event.reason else name

@@ -10,7 +10,7 @@ import msgspec
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push
-from ktstr_tui.model.report import is_ejection
+from ktstr_tui.model.report import of_ejection
 from ktstr_tui.model.state import MAX_CAPTURES, MAX_HITS, CaptureState, Hit, RunState, WatchpointState
 from ktstr_tui.model.text import counted
 
@@ -108,7 +108,7 @@ def _capture(state: RunState, event: ev.CaptureTaken) -> None:
         return
     pause = f", paused {report.pause.total_us / 1000:.1f} ms" if report.pause else ""
     text = f"{report.tag} ({report.trigger}): {counted(len(report.tasks), 'runnable task')}{pause}"
-    log(state, event, "error" if is_ejection(report.exit_kind) else "info", "capture", text)
+    log(state, event, "error" if of_ejection(report) else "info", "capture", text)
     if event.degraded is not None:
         log(state, event, "warning", "capture", f"{report.tag} is incomplete: {event.degraded.reason}")
 

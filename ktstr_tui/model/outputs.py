@@ -172,6 +172,7 @@ class Status(TypedDict):
     alerts: list[StatusAlert]
     stalls: int
     ejections: int
+    restarts: int
     frozen: str | None
     scheduler: StatusScheduler | None
     cpus: list[StatusCpu]
@@ -218,6 +219,7 @@ class Summary(TypedDict):
     samples_unreadable: int
     stalls: int
     ejections: int
+    restarts: int
     verdict: Verdict
     total_iterations: int
     captures: list[SummaryCapture]

@@ -36,12 +36,19 @@ SLICE_INF = (1 << 64) - 1
 """``SCX_SLICE_INF``: a slice that never ends."""
 
 EXIT_KIND_ERROR = 1024
-"""``SCX_EXIT_ERROR``: this and everything above means that the scheduler was ejected."""
+"""``SCX_EXIT_ERROR``: this and everything above is an error, and so an ejection whatever the scenario asked for."""
+EXIT_CODE_RESTART = 1 << 48
+"""``SCX_ECODE_ACT_RESTART`` in an exit code: the kernel asks the scheduler to attach again."""
 
 
 def is_ejection(kind: int | None) -> bool:
-    """Whether an exit kind means that the kernel threw the scheduler out."""
+    """Whether an exit kind is an error; what else is an ejection depends on what the scenario asked for."""
     return kind is not None and kind >= EXIT_KIND_ERROR
+
+
+def of_ejection(report: CaptureReport) -> bool:
+    """Whether a capture was taken of an ejection, or shows an error."""
+    return report.trigger == "error" or is_ejection(report.exit_kind)
 
 
 def exit_kind_name(kind: int | None) -> str:

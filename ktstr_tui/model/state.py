@@ -203,7 +203,12 @@ class RunState(msgspec.Struct, kw_only=True):
     last_ejection: str = ""
     """The newest ejection in words; empty while no scheduler was ejected."""
     ejections: int = 0
-    """Schedulers that the kernel threw out in this run."""
+    """How often a scheduler left without having been asked to."""
+    restarts: int = 0
+    """Ejections after which the kernel asked the scheduler to attach again (as it does when a CPU comes or goes), and
+    it did; they are no failure."""
+    restart_due: str = ""
+    """The scheduler that the kernel asked to attach again and that has not yet; empty for none."""
     samples: int = 0
     samples_unreadable: int = 0
     """Samples in which at least one CPU or the scheduler could not be read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ktstr_tui.model.report import exit_kind_name, is_ejection
+from ktstr_tui.model.report import exit_kind_name, of_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
@@ -76,7 +76,7 @@ class CapturesPane(LinePane):
                 (cut(text, max(20, width - 24)), "bad"),
                 (f" {at:>8}", "dim"),
             ]
-        error = is_ejection(report.exit_kind)
+        error = of_ejection(report)
         kind = exit_kind_name(report.exit_kind) if report.exit_kind else clean(report.trigger)
         stalled = report.stalled
         who = words.task(stalled.comm, stalled.pid) if stalled else "no runnable task"

@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer
 
-from ktstr_tui.model.report import CaptureReport, exit_kind_name, is_ejection
+from ktstr_tui.model.report import CaptureReport, exit_kind_name, of_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text import report_diff, report_files, report_lines, words
 from ktstr_tui.text.cause import headline
@@ -37,7 +37,7 @@ class ReportBar(LineBar):
 
     def lines(self, view: View, width: int) -> list[Line]:
         report = self.capture.report
-        error = is_ejection(report.exit_kind)
+        error = of_ejection(report)
         bad = error or report.is_placeholder
         kind = exit_kind_name(report.exit_kind) if report.exit_kind else clean(report.trigger).upper()
         tags = [it.report.tag for it in view.state.captures]

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import pytest
-
-from ktstr_tui.guest import libbpf
 from ktstr_tui.guest.initramfs import GuestArtifacts
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.scenario import Step
 from ktstr_tui.wire.messages import MsgType
 from ktstr_tui.wire.payloads import LifecyclePhase, Stimulus
 from tests.guest.agents import SPINNER, run
+from tests.guest.programs import program  # noqa: F401 (a fixture)
 from tests.guest.test_agent import artifacts, prepare  # noqa: F401 (fixtures)
 
-RESTARTS = Path(__file__).parent / "failures" / "program.c"
 EJECTS_ITSELF = """
 #include "demo.bpf.h"
 extern void scx_bpf_error_bstr(char *fmt, unsigned long long *data, u32 data__sz) __ksym;
@@ -34,23 +30,10 @@ struct sched_ext_ops hasty_ops = { .enqueue = (void *)hasty_enqueue, .name = "ha
 """
 
 
-@pytest.fixture
-def program(compile_c: Callable[..., str]) -> Callable[[str, str], str]:
-    """Compiles the program around a BPF object and gives its command line."""
-
-    def compiled(object_path: str, act: str) -> str:
-        prefix = libbpf.find(lambda message: None)
-        library = next(prefix.glob("lib*/**/libbpf.a"))
-        flags = (f"-I{prefix / 'include'}", f'-DOBJECT="{object_path}"', str(library), "-lelf", "-lz")
-        return f"{compile_c(act, RESTARTS.read_text(), *flags)} {act}"
-
-    return compiled
-
-
 async def test_a_program_that_restarts_itself_goes_on(
     prepare: Callable[..., MachineSpec],  # noqa: F811
     artifacts: GuestArtifacts,  # noqa: F811
-    program: Callable[[str, str], str],
+    program: Callable[[str, str], str],  # noqa: F811
 ) -> None:
     command = program(str(artifacts.demos["fifo"]), "restart")
     outcome = await run(prepare(Step("x", 12_000, scheduler=command, workers=SPINNER)))
@@ -66,7 +49,7 @@ async def test_a_program_that_restarts_itself_goes_on(
 async def test_a_program_that_crashes_is_an_ejection_with_its_signal(
     prepare: Callable[..., MachineSpec],  # noqa: F811
     artifacts: GuestArtifacts,  # noqa: F811
-    program: Callable[[str, str], str],
+    program: Callable[[str, str], str],  # noqa: F811
 ) -> None:
     command = program(str(artifacts.demos["fifo"]), "crash")
     outcome = await run(prepare(Step("x", 30_000, "ejected", command, workers=SPINNER)))
@@ -79,7 +62,7 @@ async def test_a_program_that_crashes_is_an_ejection_with_its_signal(
 async def test_a_scheduler_ejected_at_once_has_attached_and_a_program_that_stays_costs_no_minute(
     prepare: Callable[..., MachineSpec],  # noqa: F811
     compile_bpf: Callable[[str, str], str],
-    program: Callable[[str, str], str],
+    program: Callable[[str, str], str],  # noqa: F811
 ) -> None:
     command = program(compile_bpf("hasty", EJECTS_ITSELF), "linger")
     outcome = await run(prepare(Step("x", 60_000, "ejected", command, workers=SPINNER)))

@@ -13,13 +13,14 @@ import trio
 
 from ktstr_tui.capture.stop.rendezvous import Rendezvous
 from ktstr_tui.capture.stop.seams import SchedulerMemory
+from ktstr_tui.capture.watch.leaving import was_asked_for
 from ktstr_tui.capture.watch.slots import EXIT_DONE, EXIT_EXPRESSION, Change, SlotZero, WatchTarget
 from ktstr_tui.guest.engine import Stop
+from ktstr_tui.kernel.scx import ExitText
 from ktstr_tui.model.budget import HitBudget
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged, SchedulerChanged, WatchpointChanged, WatchpointHit
 from ktstr_tui.model.kinds import WatchState
-from ktstr_tui.model.report import EXIT_KIND_ERROR
 
 HITS_PER_S = 20
 """Hits per second above which the watch is paused."""
@@ -55,6 +56,7 @@ class SchedulerWatch:
         self._rest_since_ns: int | None = None
         self._gave_up = False
         self._unread = False
+        self._left_with: int | None = None
 
     @property
     def is_armed(self) -> bool:
@@ -83,7 +85,7 @@ class SchedulerWatch:
             return None
         if root is None or root != self._slot.scheduler or self._slot.exited:
             return None
-        return exit_kind if exit_kind is not None and exit_kind >= EXIT_KIND_ERROR else None
+        return exit_kind if exit_kind and not _asked(view, exit_kind) else None
 
     def look(self, view: SchedulerMemory, stop: Stop) -> list[Change]:
         """Compare memory with what is known; returns what happened."""
@@ -99,7 +101,7 @@ class SchedulerWatch:
             self.read_failures += 1
             return []
         self._unread = False
-        changes = self._slot.look(root, exit_kind)
+        changes = self._slot.look(root, exit_kind, asked=exit_kind is not None and _asked(view, exit_kind))
         if hit and not changes:
             if self._slot.exited:
                 self.repeat_hits += 1
@@ -111,11 +113,22 @@ class SchedulerWatch:
                 self.name = view.read_scheduler_name(change.scheduler)
         return changes
 
-    def tell(self, change: Change, stop: Stop, capture: str | None) -> None:
+    def tell(self, view: SchedulerMemory, change: Change, stop: Stop, capture: str | None) -> None:
         """Say what happened to the scheduler, and that a watch saw it."""
-        detail = f"capture {capture}" if capture else ""
+        kind = change.exit_kind
+        if kind is not None:
+            self._left_with = kind
+        info = self._last_words(view, change.scheduler) if change.kind == "detached" else None
         self._say(
-            SchedulerChanged(change=change.kind, name=self.name, exit_kind=change.exit_kind, detail=detail)
+            SchedulerChanged(
+                change=change.kind,
+                name=self.name,
+                exit_kind=kind,
+                exit_kind_name="" if kind is None else view.exit_kind_name(kind),
+                exit_code=info.exit_code if info else None,
+                message=info.message if info else None,
+                detail=f"capture {capture}" if capture else "",
+            )
         )
         watched = self._watched
         if stop.watch_address is None or watched is None:
@@ -132,6 +145,12 @@ class SchedulerWatch:
                 capture=capture,
             )
         )
+
+    def _last_words(self, view: SchedulerMemory, scheduler: int) -> ExitText | None:
+        # At the write of scx_root the old struct is whole. Who looks late may find other things in its memory.
+        kind, self._left_with = self._left_with, None
+        info = None if kind is None else view.exit_info(scheduler)
+        return info if info is not None and info.kind == kind else None
 
     async def settle(self, view: SchedulerMemory, stop: Stop) -> None:
         """Put the watch where it belongs now, or away when it was hit too often."""
@@ -204,11 +223,16 @@ class SchedulerWatch:
         )
 
 
+def _asked(view: SchedulerMemory, exit_kind: int) -> bool:
+    return was_asked_for(view.exit_kind_name(exit_kind), view.init_comm())
+
+
 def _read(view: SchedulerMemory) -> tuple[int | None, int | None]:
     root = view.scx_root() or None
     if root is None:
         return None, None
     exit_kind = view.exit_kind(root)
     if exit_kind == EXIT_DONE:
-        exit_kind = view.exit_info_kind(root) or EXIT_DONE
+        info = view.exit_info(root)
+        exit_kind = (info.kind if info else 0) or EXIT_DONE
     return root, exit_kind

@@ -21,13 +21,13 @@ from ktstr_tui.capture.stamp import EarlyRecords, Stamp
 from ktstr_tui.capture.stop.follow import SchedulerWatch
 from ktstr_tui.capture.stop.outbox import Outbox
 from ktstr_tui.capture.stop.rendezvous import Stopwatch
+from ktstr_tui.capture.stop.seams import SchedulerMemory
 from ktstr_tui.capture.taker import CaptureTaker
 from ktstr_tui.capture.watch.slots import Change
 from ktstr_tui.capture.watch.watch_stops import WatchStops
 from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertCleared, Event
-from ktstr_tui.model.report import exit_kind_name
 
 NO_STOP = Stop("other")
 """For a look at a guest that was stopped already."""
@@ -107,9 +107,9 @@ class StopInspector:
         if self._watches.claims(stop) and not self._scheduler.made(stop):
             stop = Stop("other", stop.vcpu)
         for change in self._scheduler.look(view, stop):
-            job = await self._follow(change, stop, timer)
+            job = await self._follow(view, change, stop, timer)
             jobs += [job] if job else []
-            self._scheduler.tell(change, stop, job.label.tag if job else None)
+            self._scheduler.tell(view, change, stop, job.label.tag if job else None)
         await self._scheduler.settle(view, stop)
         return jobs
 
@@ -132,8 +132,10 @@ class StopInspector:
             return False
         if not ejection.missed_one:
             ejection.missed()
-            detail = f"{_kind(exit_kind)}, seen in memory: the guest could not be stopped"
-            label = replace(self._error_label(detail), exit_kind=exit_kind)
+            detail = f"{_kind(view, exit_kind)}, seen in memory: the guest could not be stopped"
+            label = replace(
+                self._error_label(detail), exit_kind=exit_kind, exit_kind_name=view.exit_kind_name(exit_kind)
+            )
             self._finisher.submit(self._taker.failed(label, error, since_ns))
         return True
 
@@ -147,7 +149,9 @@ class StopInspector:
         if lost is None or not self.missed(lost, now_ns):
             self._depart("the run ended before an ejection")
 
-    async def _follow(self, change: Change, stop: Stop, timer: Stopwatch) -> Job | None:
+    async def _follow(
+        self, view: SchedulerMemory, change: Change, stop: Stop, timer: Stopwatch
+    ) -> Job | None:
         ejection = self._ejection
         if change.kind == "attached":
             self._depart(ejection.left or "another scheduler was attached before an ejection")
@@ -156,15 +160,18 @@ class StopInspector:
         elif change.kind == "detached":
             self._depart(ejection.left or "the scheduler went away, and no stop caught the reason")
         elif change.kind == "ejected" and ejection.state is not FreezeState.DONE:
-            return await self._take_ejection(change, stop, timer)
+            return await self._take_ejection(view, change, stop, timer)
         elif change.kind == "exiting":
-            ejection.left = f"the scheduler was not ejected: it left with {_kind(change.exit_kind)}"
+            ejection.left = f"the scheduler was not ejected: it left with {_kind(view, change.exit_kind)}"
         return None
 
-    async def _take_ejection(self, change: Change, stop: Stop, timer: Stopwatch) -> Job:
+    async def _take_ejection(
+        self, view: SchedulerMemory, change: Change, stop: Stop, timer: Stopwatch
+    ) -> Job:
         label = replace(
-            self._error_label(_error_detail(change, stop)),
+            self._error_label(_error_detail(view, change, stop)),
             exit_kind=change.exit_kind,
+            exit_kind_name="" if change.exit_kind is None else view.exit_kind_name(change.exit_kind),
             watchpoint_hit=stop.watch_address is not None,
         )
         job = await self._taker.take(label, timer)
@@ -183,11 +190,12 @@ class StopInspector:
             self._finisher.departed(Departure(tag, why, self._early.record(tag)))
 
 
-def _error_detail(change: Change, stop: Stop) -> str:
+def _error_detail(view: SchedulerMemory, change: Change, stop: Stop) -> str:
     if stop.watch_address is None:
-        return f"{_kind(change.exit_kind)}, late: noticed after the write"
-    return f"{_kind(change.exit_kind)}, at the write by vCPU {stop.vcpu}"
+        return f"{_kind(view, change.exit_kind)}, late: noticed after the write"
+    return f"{_kind(view, change.exit_kind)}, at the write by vCPU {stop.vcpu}"
 
 
-def _kind(exit_kind: int | None) -> str:
-    return f"exit_kind {exit_kind} ({exit_kind_name(exit_kind)})"
+def _kind(view: SchedulerMemory, exit_kind: int | None) -> str:
+    word = "unknown" if exit_kind is None else view.exit_kind_name(exit_kind)
+    return f"exit_kind {exit_kind} ({word})"

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from ktstr_tui.kernel.scx import ExitText
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
@@ -45,8 +46,16 @@ class SchedulerMemory(Protocol):
         """Value of ``sch->exit_kind``."""
         ...
 
-    def exit_info_kind(self, sch: int) -> int | None:
-        """``sch->exit_info->kind``; None when it cannot be read."""
+    def exit_info(self, sch: int) -> ExitText | None:
+        """``sch->exit_info``; None when it cannot be read."""
+        ...
+
+    def exit_kind_name(self, kind: int) -> str:
+        """An exit kind in the kernel's words: ``ERROR_STALL``."""
+        ...
+
+    def init_comm(self) -> str | None:
+        """The comm of process 1; None when it cannot be read."""
         ...
 
     def read_scheduler_name(self, sch: int) -> str | None:

@@ -1,6 +1,6 @@
 """Watch slot 0: following schedulers through their lives with one hardware watchpoint.
 
-What is wanted is the very write that ejects a scheduler: ``scx_root->exit_kind`` becoming 1024 or more.
+What is wanted is the very write that ejects a scheduler: ``scx_root->exit_kind`` ceasing to be NONE.
 That word lives in a ``struct scx_sched`` that is allocated when a scheduler comes and freed after it went,
 so the watch has to travel:
 
@@ -12,7 +12,7 @@ so the watch has to travel:
         ▼
     loaded: watches ``exit_kind`` of that scheduler (4 bytes)
         │
-        │ exit_kind leaves NONE: 1 to 1023 "exiting", from 1024 on "ejected" and a capture
+        │ exit_kind leaves NONE: "exiting" when the scenario asked for it (see `leaving`), else "ejected" and a capture
         ▼
     exiting: watches ``scx_root`` again at once, because the struct will be freed and its memory reused
         │
@@ -36,8 +36,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import msgspec
-
-from ktstr_tui.model.report import EXIT_KIND_ERROR
 
 ROOT_EXPRESSION = "scx_root"
 EXIT_EXPRESSION = "scx_root->exit_kind"
@@ -73,12 +71,13 @@ class SlotZero:
         self.exited = False
         """Whether its exit was seen."""
 
-    def look(self, root: int | None, exit_kind: int | None) -> list[Change]:
+    def look(self, root: int | None, exit_kind: int | None, *, asked: bool = False) -> list[Change]:
         """Compare memory with what is known, and know it from now on.
 
         Args:
             root: Value of ``scx_root``; None or 0 for NULL.
             exit_kind: ``exit_kind`` of that scheduler, None without one.
+            asked: Whether the scenario asked for an end of that kind.
 
         Returns:
             What happened since the last look, in order.
@@ -94,8 +93,7 @@ class SlotZero:
             self.scheduler, self.exited = root, False
         if root is not None and exit_kind and not self.exited:
             self.exited = True
-            kind: Literal["ejected", "exiting"] = "ejected" if exit_kind >= EXIT_KIND_ERROR else "exiting"
-            changes.append(Change(kind, root, exit_kind))
+            changes.append(Change("exiting" if asked else "ejected", root, exit_kind))
         return changes
 
     def differs(self, root: int | None, exit_kind: int | None) -> bool:

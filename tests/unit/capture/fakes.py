@@ -10,10 +10,12 @@ from typing import Any
 
 import trio
 
+from ktstr_tui.capture.watch.leaving import NAME_RUNNING
 from ktstr_tui.guest.engine import EngineLostError, EngineStatistics, Registers, Stop, WatchLimits
+from ktstr_tui.kernel.scx import ExitText
 from ktstr_tui.model.errors import HostError, InternalError
 from ktstr_tui.model.kinds import Trigger
-from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.report import CaptureReport, exit_kind_name
 
 ROOT_SLOT = 0xFFFF_FFFF_8000_1000
 SCHED_A = 0xFFFF_8880_0000_2000
@@ -35,7 +37,8 @@ class FakeView:
     def __init__(self) -> None:
         self.root: int | None = None
         self.exit_kinds: dict[int, int] = {SCHED_A: 0, SCHED_B: 0}
-        self.exit_infos: dict[int, int] = {}
+        self.exit_infos: dict[int, ExitText] = {}
+        self.comm: str | None = NAME_RUNNING
         self.names: dict[int, str] = {SCHED_A: "alpha", SCHED_B: "beta"}
         self.error: Exception | None = None
 
@@ -53,8 +56,14 @@ class FakeView:
     def exit_kind(self, sch: int) -> int:
         return self.exit_kinds[sch]
 
-    def exit_info_kind(self, sch: int) -> int | None:
+    def exit_info(self, sch: int) -> ExitText | None:
         return self.exit_infos.get(sch)
+
+    def exit_kind_name(self, kind: int) -> str:
+        return exit_kind_name(kind)
+
+    def init_comm(self) -> str | None:
+        return self.comm
 
     def read_scheduler_name(self, sch: int) -> str | None:
         return self.names.get(sch)

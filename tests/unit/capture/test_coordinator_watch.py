@@ -8,12 +8,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.capture.coordinator import FreezeState
 from ktstr_tui.capture.stop.follow import HITS_PER_S, REARM_AFTER_NS
+from ktstr_tui.capture.watch.leaving import NAME_RUNNING, NAME_STOPPING
 from ktstr_tui.guest.engine import Stop
+from ktstr_tui.kernel.scx import ExitText
 from ktstr_tui.model.events import (
     AlertCleared,
     AlertRaised,
     CaptureTaken,
     Logged,
+    SchedulerChanged,
     WatchpointChanged,
     WatchpointHit,
 )
@@ -128,9 +131,14 @@ async def test_a_write_that_leaves_none_is_counted_and_ignored(autojump_clock: M
         assert rig.changes() == [("attached", "alpha", None)]
 
 
-@pytest.mark.parametrize("exit_kind", [1, 64, 1023])
-async def test_an_orderly_exit_is_not_captured(autojump_clock: MockClock, exit_kind: int) -> None:
+@pytest.mark.parametrize(
+    ("exit_kind", "comm"), [(64, NAME_STOPPING), (65, NAME_STOPPING), (1, NAME_STOPPING), (64, "init")]
+)
+async def test_an_end_that_was_asked_for_is_not_captured(
+    autojump_clock: MockClock, exit_kind: int, comm: str
+) -> None:
     async with running() as rig:
+        rig.view.comm = comm
         rig.view.root = SCHED_A
         await rig.attach()
         rig.engine.write_exit(SCHED_A, exit_kind)
@@ -144,6 +152,55 @@ async def test_an_orderly_exit_is_not_captured(autojump_clock: MockClock, exit_k
         assert (hit.value, hit.old) == (0, SCHED_A)
         assert rig.collect.calls == []
         assert rig.freeze_state() is FreezeState.IDLE
+
+
+@pytest.mark.parametrize(
+    ("exit_kind", "comm", "word"),
+    [
+        (64, NAME_RUNNING, "UNREG"),
+        (65, NAME_RUNNING, "UNREG_BPF"),
+        (66, NAME_STOPPING, "UNREG_KERN"),
+        (66, "init", "UNREG_KERN"),
+        (67, NAME_RUNNING, "SYSRQ"),
+        (68, NAME_RUNNING, "PARENT"),
+        (1024, NAME_STOPPING, "ERROR"),
+    ],
+)
+async def test_every_other_end_is_an_ejection_captured_at_the_write(
+    autojump_clock: MockClock, exit_kind: int, comm: str, word: str
+) -> None:
+    async with running() as rig:
+        rig.view.comm = comm
+        rig.view.root = SCHED_A
+        await rig.attach()
+        rig.engine.write_exit(SCHED_A, exit_kind, vcpu=1)
+        await rig.settle()
+        (taken,) = rig.of(CaptureTaken)
+        assert taken.report.exit_kind == exit_kind
+        assert taken.report.trigger_detail == f"exit_kind {exit_kind} ({word}), at the write by vCPU 1"
+        assert rig.of(AlertRaised)[-1].text == f"alpha ejected: {word}"
+        rig.view.exit_infos[SCHED_A] = ExitText(exit_kind, 5, "reason", "cpu 1 going offline")
+        rig.engine.write_root(None)
+        await rig.settle()
+        ejected, detached = rig.of(SchedulerChanged)[-2:]
+        assert (ejected.change, ejected.exit_kind_name) == ("ejected", word)
+        assert (detached.change, detached.exit_code) == ("detached", 5)
+        assert detached.message == "cpu 1 going offline"
+
+
+async def test_the_memory_of_a_freed_scheduler_is_not_taken_for_its_last_words(
+    autojump_clock: MockClock,
+) -> None:
+    async with running() as rig:
+        rig.view.root = SCHED_A
+        await rig.attach()
+        rig.engine.write_exit(SCHED_A, 66)
+        await rig.settle()
+        rig.view.exit_infos[SCHED_A] = ExitText(1234, 5, "reason", "another struct")
+        rig.engine.write_root(None)
+        await rig.settle()
+        detached = rig.of(SchedulerChanged)[-1]
+        assert (detached.exit_code, detached.message) == (None, None)
 
 
 async def test_the_next_scheduler_starts_over(autojump_clock: MockClock) -> None:
@@ -239,7 +296,7 @@ async def test_an_ejection_found_when_the_kernel_has_moved_on_keeps_its_kind(
         rig.view.root = SCHED_A
         await rig.attach()
         rig.view.exit_kinds[SCHED_A] = 1
-        rig.view.exit_infos[SCHED_A] = 1026
+        rig.view.exit_infos[SCHED_A] = ExitText(1026, 0, None, None)
         rig.coordinator.poll()
         await rig.settle()
         assert rig.of(CaptureTaken) == [], "the hit may be on its way"
@@ -323,6 +380,7 @@ async def test_polling_a_quiet_guest_does_not_stop_it(autojump_clock: MockClock)
 
 async def test_a_struct_reused_at_the_same_address_is_another_scheduler(autojump_clock: MockClock) -> None:
     async with running() as rig:
+        rig.view.comm = NAME_STOPPING
         rig.view.root = SCHED_A
         await rig.attach()
         rig.engine.write_exit(SCHED_A, 64)

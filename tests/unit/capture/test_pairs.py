@@ -15,6 +15,7 @@ from ktstr_tui.capture.report import pairs
 from ktstr_tui.capture.report.pairs import MAX_WAITING, Departure, Pairs
 from ktstr_tui.capture.stamp import EarlyRecord, Stamp
 from ktstr_tui.capture.stop.seams import Saved as SaveResult
+from ktstr_tui.capture.watch.leaving import NAME_STOPPING
 from ktstr_tui.guest.engine import Stop
 from ktstr_tui.model.errors import root_cause
 from ktstr_tui.model.events import CaptureTaken, DualSaved, Event, Logged
@@ -142,6 +143,7 @@ async def test_a_late_capture_that_is_degraded_and_comes_whole_after_all(autojum
 
 async def test_a_scheduler_that_leaves_in_good_order(autojump_clock: MockClock) -> None:
     async with taken_early() as run:
+        run.rig.view.comm = NAME_STOPPING
         run.rig.engine.write_exit(SCHED_A, 64)
         await run.rig.settle()
         assert duals(run) == []
@@ -193,6 +195,7 @@ async def test_an_early_capture_that_is_still_rendered_when_its_scheduler_leaves
         monkeypatch.setattr(trio.to_thread, "run_sync", in_place(gate.wait))
         run.early.observe(sample(1600.0))
         await wait_all_tasks_blocked()
+        run.rig.view.comm = NAME_STOPPING
         run.rig.engine.write_exit(SCHED_A, 64)
         await wait_all_tasks_blocked()
         run.rig.engine.write_root(None)

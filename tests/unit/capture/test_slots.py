@@ -28,13 +28,11 @@ def test_one_life_of_a_scheduler() -> None:
     assert slot.look(None, None) == []
 
 
-@pytest.mark.parametrize(
-    ("exit_kind", "kind"),
-    [(1, "exiting"), (64, "exiting"), (1023, "exiting"), (1024, "ejected"), (1026, "ejected")],
-)
-def test_errors_begin_at_1024(exit_kind: int, kind: str) -> None:
+@pytest.mark.parametrize("exit_kind", [1, 64, 65, 1024, 1026])
+@pytest.mark.parametrize(("asked", "kind"), [(True, "exiting"), (False, "ejected")])
+def test_every_end_that_was_not_asked_for_is_an_ejection(exit_kind: int, asked: bool, kind: str) -> None:
     slot = SlotZero()
-    assert [change.kind for change in slot.look(0x100, exit_kind)] == ["attached", kind]
+    assert [change.kind for change in slot.look(0x100, exit_kind, asked=asked)] == ["attached", kind]
 
 
 def test_a_replacement_seen_in_one_look() -> None:

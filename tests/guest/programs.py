@@ -1,0 +1,25 @@
+"""Compiles the scheduler program of the tests around a BPF object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ktstr_tui.guest import libbpf
+
+SOURCE = Path(__file__).parent / "failures" / "program.c"
+
+
+@pytest.fixture
+def program(compile_c: Callable[..., str]) -> Callable[[str, str], str]:
+    """Compiles the program around a BPF object and gives its command line."""
+
+    def compiled(object_path: str, act: str) -> str:
+        prefix = libbpf.find(lambda message: None)
+        library = next(prefix.glob("lib*/**/libbpf.a"))
+        flags = (f"-I{prefix / 'include'}", f'-DOBJECT="{object_path}"', str(library), "-lelf", "-lz")
+        return f"{compile_c(act, SOURCE.read_text(), *flags)} {act}"
+
+    return compiled
