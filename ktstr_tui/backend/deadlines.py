@@ -29,7 +29,7 @@ async def watch_duration(
         if left_s <= 0:
             break
         await trio.sleep(max(left_s, FROZEN_LOOK_S))
-    ending.set(f"duration of {duration_s:g} s reached")
+    ending.set(f"duration of {duration_s:g} s reached", out_of_time=True)
 
 
 def available_ms(scenario_ms: float, duration_s: float | None, ready_ns: int | None) -> float:

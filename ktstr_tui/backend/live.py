@@ -257,6 +257,7 @@ class LiveGuest:
         nursery.start_soon(counting.run)
         self._watch_for_the_end(nursery)
         await self._ending.wait()
+        self._opening.stop_watching()
         self.stats.close()
         await self._end_guest()
         await conclude(

@@ -23,6 +23,7 @@ from ktstr_tui.guest.machine import Machine
 from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import Sampler
+from ktstr_tui.health.standstill import HostProcess, Standstill, Unobservable
 from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
@@ -86,6 +87,7 @@ class Opening:
         self.view: KernelView | None = None
         """The guest's memory by type, once it can be read."""
         self.sampler: Sampler | None = None
+        self._standstill: Standstill | None = None
         self.typed = trio.Event()
         """Set when `view` is there, slot 0 is armed and the sampler, if asked for, is about to start."""
         self._machine = machine
@@ -121,11 +123,24 @@ class Opening:
         threads = await self._machine.vcpu_threads()
         vcpu_times = VcpuTimes(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])
         self._watchers.beats.explain_with(view, vcpu_times)
+        process = HostProcess(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])
+        standstill = self._standstill = Standstill(process, self._emit, time.monotonic_ns)
+        nursery.start_soon(standstill.run)
         self._outbox.reply(MsgType.AccessorReady)
         if self._sample_hz > 0:
-            self.sampler = self._make_sampler(view, vcpu_times)
+            self.sampler = self._make_sampler(view, vcpu_times, standstill)
             nursery.start_soon(self.sampler.run)
         self.typed.set()
+        await self._machine.wait_exit()
+        self.stop_watching()
+
+    def stop_watching(self) -> None:
+        """Take no more samples: from here on the guest is ended, or its memory is all that is left of it."""
+        if self.sampler is not None:
+            self.sampler.set_hz(0)
+        if self._standstill is not None:
+            self._standstill.look()
+            self._standstill.finish()
 
     async def _type_memory(self, ready_ns: int) -> KernelView:
         machine = self._machine
@@ -151,12 +166,12 @@ class Opening:
         )
         return view
 
-    def _make_sampler(self, view: KernelView, vcpu_times: VcpuTimes) -> Sampler:
+    def _make_sampler(self, view: KernelView, vcpu_times: VcpuTimes, host: Standstill) -> Sampler:
         return Sampler(
             SampleReader(view),
             self._on_sampler,
             vcpu_times=vcpu_times,
-            freezer=self._watchers.coordinator,
+            freezer=Unobservable(self._watchers.coordinator, host),
             monitor=Monitor(view.hz, no_evidence=vcpu_times.obstacle),
             hz=self._sample_hz,
         )

@@ -1,11 +1,16 @@
-"""How a run ends: the first cause wins, and the kernel's ejections decide between 0 and 1."""
+"""How a run ends: the first cause wins. What that makes of the run is in `model.verdict`."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 import trio
 
-from ktstr_tui.model.errors import EXIT_EJECTED, EXIT_OK, GuestError, KtstrError
+from ktstr_tui.guest.guest_files import NO_SCHEDULER
+from ktstr_tui.guest.scenario import Step
+from ktstr_tui.model.errors import GuestError, KtstrError
+from ktstr_tui.model.state import RunState
 
 
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,17 +18,32 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: str
     error: KtstrError | None = None
-
-    def exit_code(self, ejections: int) -> int:
-        """The process's exit code, given how many ejections were not made good by a restart."""
-        if self.error is not None:
-            return self.error.exit_code
-        return EXIT_EJECTED if ejections else EXIT_OK
+    out_of_time: bool = False
+    """The duration of the run was over before its scenario."""
 
     @property
     def console_tail(self) -> tuple[str, ...]:
         """The guest's last console lines, when the guest is at fault."""
         return self.error.console_tail if isinstance(self.error, GuestError) else ()
+
+
+def being_loaded(state: RunState, steps: Sequence[Step], mono_ns: int) -> str:
+    """The scheduler that the scenario waits for; empty for none.
+
+    Args:
+        state: The run so far. The guest says that a step begins when its scheduler is attached.
+        steps: The scenario.
+        mono_ns: Now, on the host's monotonic clock.
+    """
+    began = state.step
+    index = 0 if began is None else began.index + 1
+    if index >= len(steps) or state.phase in ("finished", "ended"):
+        return ""
+    if began is not None:
+        ran_ms = (mono_ns - began.started_mono_ns) / 1e6 - state.frozen_total_ms
+        if ran_ms < steps[began.index].duration_ms or steps[index].scheduler == began.scheduler:
+            return ""
+    return "" if steps[index].scheduler == NO_SCHEDULER else steps[index].scheduler
 
 
 class RunEnd:
@@ -33,10 +53,10 @@ class RunEnd:
         self._event = trio.Event()
         self.outcome: RunOutcome | None = None
 
-    def set(self, reason: str, error: KtstrError | None = None) -> None:
+    def set(self, reason: str, error: KtstrError | None = None, *, out_of_time: bool = False) -> None:
         """End the run; only the first call counts."""
         if self.outcome is None:
-            self.outcome = RunOutcome(reason=reason, error=error)
+            self.outcome = RunOutcome(reason=reason, error=error, out_of_time=out_of_time)
             self._event.set()
 
     async def wait(self) -> RunOutcome:

@@ -21,7 +21,7 @@ from ktstr_tui.backend.commands import run_command
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.dir_watch import watch_directories
 from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
-from ktstr_tui.backend.outcome import RunEnd, RunOutcome
+from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.signals import watch_signals
@@ -38,7 +38,7 @@ from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedE
 from ktstr_tui.model.events import RunEnded, RunStarted
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.state import RunState
-from ktstr_tui.model.text import counted
+from ktstr_tui.model.verdict import end_reason, exit_code
 
 LOG_TAIL_LINES = 40
 """Of a rejected scheduler's log, in the run's last event; all of it is in the output."""
@@ -192,14 +192,14 @@ class Session:
 
     def _say_goodbye(self, outcome: RunOutcome) -> None:
         error, state = outcome.error, self.stream.state
-        failed = state.ejections - state.restarts
-        ejected = f"; {state.last_ejection}" if failed else ""
-        if state.restarts:
-            ejected += f"; {counted(state.restarts, 'restart')} that the kernel had asked for"
+        waits_for = ""
+        if outcome.out_of_time:
+            waits_for = being_loaded(state, self._prepared.scenario.steps, time.monotonic_ns())
         self.stream.emit(
             RunEnded(
-                exit_code=outcome.exit_code(failed),
-                reason=outcome.reason + ejected,
+                exit_code=exit_code(state, error.exit_code if error else None, waits_for),
+                reason=end_reason(state, outcome.reason, waits_for),
+                not_attached=waits_for,
                 fault=error.fault if error else "",
                 hint=error.hint if error else "",
                 console_tail=self._last_words(outcome),

@@ -8,6 +8,7 @@ import msgspec
 
 from ktstr_tui.model.outputs import Conclusion, Summary, SummaryCapture
 from ktstr_tui.model.state import CaptureState, RunState
+from ktstr_tui.model.verdict import run_verdict
 from ktstr_tui.text.summary import capture_line
 
 
@@ -54,7 +55,7 @@ def summarize(state: RunState) -> Summary:
         "stalls": state.stalls,
         "ejections": state.ejections,
         "restarts": state.restarts,
-        "verdict": state.verdict,
+        "verdict": run_verdict(state),
         "total_iterations": state.total_iterations,
         "captures": [capture_summary(entry) for entry in state.captures],
         "conclusion": _conclusion(state),

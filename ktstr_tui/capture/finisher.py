@@ -82,6 +82,7 @@ class Finisher:
         self._bridge = bridge
         self._pairs = Pairs(emit, store)
         self._jobs: list[Job] = []
+        self._life = 0
         self._wake = trio.Event()
         self._idle = trio.Event()
         self._idle.set()
@@ -101,6 +102,10 @@ class Finisher:
     def departed(self, departure: Departure) -> None:
         """A scheduler went away after its early capture and was not ejected."""
         self._pairs.departed(departure)
+
+    def attached(self, life: int) -> None:
+        """Another scheduler was attached: what is still to be said of the one before is no alert any more."""
+        self._life = life
 
     @property
     def idle(self) -> bool:
@@ -145,7 +150,7 @@ class Finisher:
         saved = await self._save(job.label.number, report, degraded)
         self._keep(job, report)
         self._emit(CaptureTaken(report=report, path=saved.path, unsaved=saved.problem, degraded=degraded))
-        if job.label.exit_kind is not None:
+        if job.label.exit_kind is not None and job.label.life >= self._life:
             self._alert(report, job.label)
         self._finished += 1
         if job.answer is not None:

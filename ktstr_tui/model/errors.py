@@ -13,13 +13,15 @@ from typing import ClassVar
 EXIT_OK = 0
 """The run ended as asked."""
 EXIT_EJECTED = 1
-"""The kernel ejected a scheduler (``exit_kind`` of 1024 or more)."""
+"""A scheduler was ejected: it left, and the scenario had not asked for it. Nothing else has this code."""
 EXIT_USAGE = 2
 """The request was wrong: arguments, files, names."""
 EXIT_HOST = 3
 """This host cannot run guests: a program, a permission or memory is missing."""
 EXIT_GUEST = 4
 """The guest failed: it never came up, panicked, hung, rebooted or was killed."""
+EXIT_INCONCLUSIVE = 5
+"""Nothing can be said of the scheduler: the host stood still while the task waited, or it was still being loaded."""
 EXIT_BUG = 70
 """A defect of this program (EX_SOFTWARE of sysexits.h)."""
 

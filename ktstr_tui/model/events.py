@@ -12,13 +12,14 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
-from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
+from ktstr_tui.model.facts import FrameCounters, KernelOpPlace, RunInfo, WorkerProgress
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, WatchState
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
+SchedulerChange: TypeAlias = Literal["attached", "exiting", "ejected", "detached", "process-exit"]
 Verdict: TypeAlias = Literal["ok", "degraded", "stalled", "inconclusive"]
 
 
@@ -86,7 +87,7 @@ class Sampled(_Event, frozen=True, tag="sample"):
 class SchedulerChanged(_Event, frozen=True, tag="scheduler"):
     """A scheduler came, went or was ejected, seen at the very write."""
 
-    change: Literal["attached", "exiting", "ejected", "detached", "process-exit"]
+    change: SchedulerChange
     """``exiting`` is an end that the scenario asked for, ``ejected`` every other one."""
     name: str | None = None
     exit_kind: int | None = None
@@ -104,6 +105,16 @@ class HealthChanged(_Event, frozen=True, tag="health"):
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
+
+
+class HostStood(_Event, frozen=True, tag="host-stood"):
+    """The host gave the guest no CPU for a while, so that nothing can be said of who waited meanwhile."""
+
+    start_ns: int
+    """On the host's monotonic clock."""
+    end_ns: int
+    reason: str
+    """``QEMU was stopped``, …"""
 
 
 class AlertRaised(_Event, frozen=True, tag="alert"):
@@ -157,22 +168,6 @@ class WatchpointHit(_Event, frozen=True, tag="watchpoint-hit"):
     """The task of that vCPU, which in an interrupt is the one that was interrupted."""
     stack: Stack | None = None
     """Its kernel stack, beginning behind the instruction that wrote."""
-
-
-class KernelOpPlace(msgspec.Struct, frozen=True, kw_only=True):
-    """One place that a kernel operation read or wrote, or meant to."""
-
-    target: str
-    address: int | None = None
-    """None when it was not found."""
-    size_bytes: int | None = None
-    before: int | str | None = None
-    """What was there: a number up to eight bytes, else hexadecimal digits. None for what was not reached."""
-    after: int | str | None = None
-    """What was read back after a write."""
-    start_time_ns: int | None = None
-    """Of the task whose member it is."""
-    comm: str | None = None
 
 
 class KernelOpDone(_Event, frozen=True, tag="kernel-op"):
@@ -362,6 +357,8 @@ class RunEnded(_Event, frozen=True, tag="run-ended"):
     fault: str = ""
     hint: str = ""
     console_tail: tuple[str, ...] = ()
+    not_attached: str = ""
+    """The scheduler that was still being loaded when the duration was over; empty for none."""
 
 
 Event: TypeAlias = (
@@ -374,6 +371,7 @@ Event: TypeAlias = (
     | Sampled
     | SchedulerChanged
     | HealthChanged
+    | HostStood
     | AlertRaised
     | AlertCleared
     | WatchpointChanged

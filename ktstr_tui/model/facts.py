@@ -56,6 +56,22 @@ class FrameCounters(msgspec.Struct, frozen=True, kw_only=True):
     """Tag name to count."""
 
 
+class KernelOpPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """One place that a kernel operation read or wrote, or meant to."""
+
+    target: str
+    address: int | None = None
+    """None when it was not found."""
+    size_bytes: int | None = None
+    before: int | str | None = None
+    """What was there: a number up to eight bytes, else hexadecimal digits. None for what was not reached."""
+    after: int | str | None = None
+    """What was read back after a write."""
+    start_time_ns: int | None = None
+    """Of the task whose member it is."""
+    comm: str | None = None
+
+
 class WorkerProgress(msgspec.Struct, frozen=True):
     """One worker of the scenario and how much it has done."""
 

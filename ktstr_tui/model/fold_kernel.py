@@ -7,12 +7,14 @@ that a gap is drawn as a gap. How busy a vCPU was takes two samples to know, so 
 from __future__ import annotations
 
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.fold_keep import Arms, log, ring
+from ktstr_tui.model.fold_keep import Arms, log, push, ring
 from ktstr_tui.model.report import EXIT_CODE_RESTART, exit_kind_name
 from ktstr_tui.model.sample import CpuSample
-from ktstr_tui.model.state import AlertState, CpuState, RunState
+from ktstr_tui.model.state import MAX_STRETCHES, AlertState, CpuState, RunState, Stretch
 from ktstr_tui.model.text import printable
 
+STALL = "ERROR_STALL"
+"""The exit kind that is about a task that waited."""
 CHANGE_WORDS = {"process-exit": "process exited"}
 """Changes of a scheduler whose name is not a word."""
 
@@ -62,6 +64,7 @@ def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
         state.last_change = change
     if event.change == "ejected":
         state.ejections += 1
+        state.stalls += word == STALL
         state.last_ejection = f'scheduler "{event.name or "?"}" was ejected{kind}'
     severity: ev.Severity = "error" if event.change == "ejected" else "info"
     log(state, event, severity, "scheduler", change + detail)
@@ -76,22 +79,36 @@ def _restart(state: RunState, event: ev.SchedulerChanged) -> None:
             text = f"{event.name} attached again, as the kernel had asked"
             log(state, event, "info", "scheduler", text)
         state.restart_due = ""
-    elif event.change == "detached" and state.last_change == state.last_ejection:
+        state.left_unasked = False
+    elif event.change in ("exiting", "ejected"):
+        state.left_unasked = event.change == "ejected"
+    elif event.change == "detached" and state.left_unasked:
         code = event.exit_code or 0
         told = [event.message] if event.message else []
         told += [f"exit code {code:#x}"] if code else []
         if told:
-            state.last_change = state.last_ejection = f"{state.last_ejection}: {printable(', '.join(told))}"
+            state.last_ejection = f"{state.last_ejection}: {printable(', '.join(told))}"
         if code & EXIT_CODE_RESTART:
             state.restart_due = event.name or ""
 
 
 def _health(state: RunState, event: ev.HealthChanged) -> None:
+    if state.verdict_since_mono_ns:
+        spent_ns = event.mono_ns - state.verdict_since_mono_ns
+        state.verdict_ns[state.verdict] = state.verdict_ns.get(state.verdict, 0) + spent_ns
+    state.verdict_since_mono_ns = event.mono_ns
     state.verdict = event.verdict
     state.verdict_reasons = event.reasons
     severity: ev.Severity = {"ok": "info", "stalled": "error"}.get(event.verdict, "warning")  # type: ignore[assignment]
     because = f": {'; '.join(event.reasons)}" if event.reasons else ""
     log(state, event, severity, "health", event.verdict + because)
+
+
+def _stood(state: RunState, event: ev.HostStood) -> None:
+    stretch = Stretch(start_ns=event.start_ns, end_ns=event.end_ns, reason=event.reason)
+    push(state, "host_stood", state.host_stood, stretch, MAX_STRETCHES)
+    length = f"{(event.end_ns - event.start_ns) / 1e9:.1f} s"
+    log(state, event, "warning", "host", f"the guest got no CPU for {length}: {event.reason}")
 
 
 def _alert(state: RunState, event: ev.AlertRaised) -> None:
@@ -123,6 +140,7 @@ ARMS: Arms = {
     ev.Sampled: _sampled,
     ev.SchedulerChanged: _scheduler,
     ev.HealthChanged: _health,
+    ev.HostStood: _stood,
     ev.AlertRaised: _alert,
     ev.AlertCleared: _alert_cleared,
 }

@@ -129,6 +129,7 @@ def _concluded(state: RunState, event: ev.RunConcluded) -> None:
 
 
 def _ended(state: RunState, event: ev.RunEnded) -> None:
+    state.not_attached = event.not_attached
     state.phase = "ended"
     state.frozen = None
     state.ended = Ending(

@@ -20,6 +20,9 @@ GuestPhase: TypeAlias = Literal["InitStarted", "PayloadStarting", "SchedulerDied
 RunPhase: TypeAlias = Literal["booting", "up", "running", "finished", "ended"]
 """How far a run has come: ``running`` is a scenario that goes on, ``finished`` one that is over."""
 
+RunVerdict: TypeAlias = Literal["ok", "degraded", "ejected", "failed", "inconclusive"]
+"""What is said of a run as a whole: see `model.verdict`."""
+
 WatchState: TypeAlias = Literal["pending", "armed", "paused", "removed", "failed"]
 """What became of a watch slot."""
 
@@ -32,6 +35,7 @@ AlertKind: TypeAlias = Literal[
     "ejected",
     "silence",
     "sampler",
+    "host",
     "recording",
     "frozen",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 from ktstr_tui.model.events import Severity, Verdict
-from ktstr_tui.model.kinds import GuestPhase
+from ktstr_tui.model.kinds import GuestPhase, RunVerdict
 from ktstr_tui.model.report_files import DualOutcome
 
 
@@ -220,7 +220,7 @@ class Summary(TypedDict):
     stalls: int
     ejections: int
     restarts: int
-    verdict: Verdict
+    verdict: RunVerdict
     total_iterations: int
     captures: list[SummaryCapture]
     conclusion: Conclusion | None

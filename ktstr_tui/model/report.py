@@ -37,6 +37,8 @@ SLICE_INF = (1 << 64) - 1
 
 EXIT_KIND_ERROR = 1024
 """``SCX_EXIT_ERROR``: this and everything above is an error, and so an ejection whatever the scenario asked for."""
+EXIT_KIND_STALL = 1026
+"""``SCX_EXIT_ERROR_STALL``: a task waited for longer than the watchdog allows."""
 EXIT_CODE_RESTART = 1 << 48
 """``SCX_ECODE_ACT_RESTART`` in an exit code: the kernel asks the scheduler to attach again."""
 

@@ -26,6 +26,8 @@ MAX_LINE_CHARS = 4096
 """Of such a line; a longer one of output is broken, one of the log is cut and says so."""
 MAX_HITS = 256
 """Watchpoint hits kept."""
+MAX_STRETCHES = 256
+"""Stretches of time kept in each list."""
 MAX_SILENCES = 64
 """Silences kept, standing and over."""
 
@@ -138,6 +140,14 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     over: bool = False
 
 
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of the host's monotonic time."""
+
+    start_ns: int
+    end_ns: int
+    reason: str = ""
+
+
 class BeatsState(msgspec.Struct, frozen=True, kw_only=True):
     """Heartbeats. Replaced as a whole by the fold."""
 
@@ -207,6 +217,8 @@ class RunState(msgspec.Struct, kw_only=True):
     restarts: int = 0
     """Ejections after which the kernel asked the scheduler to attach again (as it does when a CPU comes or goes), and
     it did; they are no failure."""
+    left_unasked: bool = False
+    """Whether the scheduler that was attached last was ejected."""
     restart_due: str = ""
     """The scheduler that the kernel asked to attach again and that has not yet; empty for none."""
     samples: int = 0
@@ -220,10 +232,20 @@ class RunState(msgspec.Struct, kw_only=True):
 
     verdict: Verdict = "inconclusive"
     verdict_reasons: tuple[str, ...] = ()
+    verdict_since_mono_ns: int = 0
+    """Since when it is that; 0 before the first one."""
+    verdict_ns: dict[str, int] = {}
+    """How long it was what, without the one that lasts."""
     alerts: dict[str, AlertState] = {}
     """Standing alerts by key, oldest first."""
     stalls: int = 0
-    """Alerts of kind ``stall`` that were raised so far."""
+    """CPUs that did not advance (alerts of kind ``stall``) and tasks that the kernel ejected a scheduler for."""
+    stall_waits: list[Stretch] = []
+    """From when to when the tasks waited for which the kernel ejected schedulers; at most `MAX_STRETCHES`."""
+    host_stood: list[Stretch] = []
+    """When the host gave the guest no CPU; at most `MAX_STRETCHES`."""
+    not_attached: str = ""
+    """The scheduler that was still being loaded when the duration of the run was over; empty for none."""
 
     watchpoints: dict[int, WatchpointState] = {}
     hits: list[Hit] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ktstr_tui.kernel.targets import Target, Where
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError
-from ktstr_tui.model.events import KernelOpPlace
+from ktstr_tui.model.facts import KernelOpPlace
 from ktstr_tui.model.report import Pause
 from ktstr_tui.wire import kernel_ops as wire
 

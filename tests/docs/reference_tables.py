@@ -14,6 +14,7 @@ from ktstr_tui.guest import scenario
 from ktstr_tui.heartbeat.metric_table import all_metrics
 from ktstr_tui.model import errors
 from tests.docs.markdown import code, table
+from tests.docs.outcomes import outcomes
 from tests.docs.source import constant_docs, one_line
 
 SCENARIO_NOTES: Final = {
@@ -58,6 +59,7 @@ def reference_blocks() -> dict[str, str]:
         "scenarios": table(("name", "what it shows"), _packaged()),
         "scenario-keys": _scenario(),
         "exit-codes": _exit_codes(),
+        "outcomes": outcomes(),
         "commands": "\n".join(_commands()),
         "metrics": _metrics(),
     }

@@ -46,8 +46,8 @@ def test_leaving_unasked_is_an_ejection_with_its_words_and_a_stop_that_was_asked
     scenario.write_text(
         SCENARIO
         + step("asked", "demo:fifo", duration_ms=1500, until="duration")
-        + step("exits", exits)
         + step("crash", crash)
+        + step("exits", exits)
     )
     env = private_environment(tmp_path)
     done = call("run", "--headless", "--json", "--scenario", str(scenario), env=env)
@@ -55,13 +55,13 @@ def test_leaving_unasked_is_an_ejection_with_its_words_and_a_stop_that_was_asked
     summary = json.loads(done.stdout)
     assert (summary["ejections"], summary["restarts"]) == (2, 0)
     errors = [entry for entry in summary["captures"] if entry["trigger"] == "error"]
-    assert [entry["exit_kind"] for entry in errors] == [65, 64]
+    assert [entry["exit_kind"] for entry in errors] == [64, 65]
     reports = [json.loads(Path(entry["path"]).read_text()) for entry in errors]
-    assert [it["scheduler"]["exit_kind_name"] for it in reports] == ["UNREG_BPF", "UNREG"]
+    assert [it["scheduler"]["exit_kind_name"] for it in reports] == ["UNREG", "UNREG_BPF"]
     assert ["at the write" in it["trigger_detail"] for it in reports] == [True, True]
-    left = reports[0]["scheduler"]
-    assert (left["exit_code"], left["message"]) == (0x42, "topology changed under 7")
-    assert "UNREG" in summary["end_reason"]
+    assert summary["verdict"] == "ejected"
+    # The kernel keeps them after the write; the stop at which it takes the scheduler down finds them.
+    assert "UNREG_BPF: topology changed under 7, exit code 0x42" in summary["end_reason"]
 
 
 def test_a_restart_that_the_kernel_asked_for_is_captured_and_no_failure(
@@ -79,5 +79,4 @@ def test_a_restart_that_the_kernel_asked_for_is_captured_and_no_failure(
     (entry,) = [entry for entry in summary["captures"] if entry["trigger"] == "error"]
     report = json.loads(Path(entry["path"]).read_text())
     assert report["scheduler"]["exit_kind_name"] == "UNREG_KERN"
-    assert "offline" in report["scheduler"]["message"]
     assert "1 restart that the kernel had asked for" in summary["end_reason"]

@@ -157,6 +157,7 @@ class StopInspector:
             self._depart(ejection.left or "another scheduler was attached before an ejection")
             if ejection.begin():
                 self._outbox.add(AlertCleared(key=EJECTED_ALERT, kind="ejected"))
+            self._finisher.attached(ejection.life)
         elif change.kind == "detached":
             self._depart(ejection.left or "the scheduler went away, and no stop caught the reason")
         elif change.kind == "ejected" and ejection.state is not FreezeState.DONE:

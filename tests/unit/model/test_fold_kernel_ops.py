@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ktstr_tui.model.events import KernelOpDone, KernelOpPlace
+from ktstr_tui.model.events import KernelOpDone
+from ktstr_tui.model.facts import KernelOpPlace
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
 

@@ -1,0 +1,89 @@
+"""What is said of a run when it is over: one verdict and one exit code, from the state alone.
+
+The health of the guest changes all the time, and its last word may come from a guest that is just going away. So what
+counts of it is for how long it was what. An ejection outweighs it, and a failure of anybody outweighs both. Nothing is
+said of the scheduler where the host is to blame: an ejection whose task waited while the host gave the guest no CPU,
+or a scheduler that was still being loaded when the time was over, is inconclusive, with an exit code of its own.
+"""
+
+from __future__ import annotations
+
+from ktstr_tui.model.errors import EXIT_EJECTED, EXIT_INCONCLUSIVE, EXIT_OK
+from ktstr_tui.model.kinds import RunVerdict
+from ktstr_tui.model.state import RunState
+from ktstr_tui.model.text import counted
+
+
+def exit_code(state: RunState, error_code: int | None, not_attached: str = "") -> int:
+    """The exit code of a run that ends now.
+
+    Args:
+        state: All that happened.
+        error_code: Exit code of the error that ended the run; None when it ended as asked.
+        not_attached: The scheduler that was still being loaded when the time was over; empty for none.
+    """
+    if error_code is not None:
+        return error_code
+    if failed_ejections(state):
+        return EXIT_INCONCLUSIVE if not clear_ejections(state) else EXIT_EJECTED
+    return EXIT_INCONCLUSIVE if not_attached else EXIT_OK
+
+
+def end_reason(state: RunState, reason: str, not_attached: str = "") -> str:
+    """How a run ended in one line, what matters most first; the reason itself last, when there is more to say."""
+    said = doubts(state)
+    if failed_ejections(state):
+        said.append(state.last_ejection)
+    if not_attached:
+        said.append(f"inconclusive: {not_attached} was still being loaded and had not attached")
+    if state.restarts:
+        said.append(f"{counted(state.restarts, 'restart')} that the kernel had asked for")
+    return f"{'; '.join(said)} ({reason})" if said else reason
+
+
+def failed_ejections(state: RunState) -> int:
+    """Ejections that were not made good by the restart that the kernel had asked for."""
+    return state.ejections - state.restarts
+
+
+def clear_ejections(state: RunState) -> int:
+    """Those of them that the host has no part in."""
+    return failed_ejections(state) - len(doubts(state))
+
+
+def doubts(state: RunState) -> list[str]:
+    """For every ejection during whose wait the host stood still for at least half of it: a sentence about that."""
+    found = []
+    for wait in state.stall_waits:
+        stood = [
+            (min(wait.end_ns, it.end_ns) - max(wait.start_ns, it.start_ns), it.reason)
+            for it in state.host_stood
+        ]
+        inside = [(length, reason) for length, reason in stood if length > 0]
+        total = sum(length for length, _ in inside)
+        if 2 * total >= wait.end_ns - wait.start_ns > 0:
+            reason = max(inside)[1]
+            found.append(
+                f"inconclusive: during {total / 1e9:.1f} s of the {(wait.end_ns - wait.start_ns) / 1e9:.1f} s "
+                f"that the task waited, {reason}"
+            )
+    return found
+
+
+def run_verdict(state: RunState) -> RunVerdict:
+    """The verdict on a run; `inconclusive` also where the guest was never sampled."""
+    ended = state.ended
+    if ended is not None and ended.fault:
+        return "failed"
+    if ended is not None and ended.exit_code == EXIT_INCONCLUSIVE:
+        return "inconclusive"
+    if failed_ejections(state):
+        return "ejected"
+    spent = dict(state.verdict_ns)
+    if state.verdict_since_mono_ns:
+        now = ended.mono_ns if ended is not None else state.mono_ns
+        spent[state.verdict] = spent.get(state.verdict, 0) + now - state.verdict_since_mono_ns
+    good, bad = spent.get("ok", 0), spent.get("degraded", 0) + spent.get("stalled", 0)
+    if not good and not bad:
+        return "inconclusive"
+    return "degraded" if bad > good else "ok"

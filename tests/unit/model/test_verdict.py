@@ -1,0 +1,121 @@
+"""Exit code, verdict and last words of every kind of run: the table of docs/reference.md is made from these."""
+
+from __future__ import annotations
+
+import pytest
+
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.report import EXIT_CODE_RESTART, CaptureReport
+from ktstr_tui.model.sample import RunnableTask
+from ktstr_tui.model.state import RunState
+from ktstr_tui.model.verdict import end_reason, exit_code, run_verdict
+from tests.docs.outcomes import OUTCOMES, Case, ended
+
+S = 1_000_000_000
+
+
+@pytest.mark.parametrize("case", OUTCOMES, ids=lambda case: case.kind)
+def test_every_kind_of_run_has_its_exit_code_verdict_and_words(case: Case) -> None:
+    state = ended(case)
+    assert state.ended is not None
+    assert (state.ended.exit_code, run_verdict(state)) == (case.exit_code, case.verdict)
+    assert case.words in state.ended.reason
+
+
+def test_only_ejections_have_exit_code_1() -> None:
+    assert {case.verdict for case in OUTCOMES if case.exit_code == 1} == {"ejected"}
+    assert {case.exit_code for case in OUTCOMES} == {0, 1, 2, 3, 4, 5, 70}
+
+
+def health(*said: tuple[int, ev.Verdict]) -> RunState:
+    state = RunState()
+    for at_s, verdict in said:
+        fold(state, ev.HealthChanged(verdict=verdict, mono_ns=at_s * S))
+    return state
+
+
+def test_the_last_word_of_a_guest_that_goes_away_is_not_the_verdict() -> None:
+    state = health((1, "ok"), (60, "stalled"))
+    fold(state, ev.RunEnded(exit_code=0, reason="x", mono_ns=61 * S))
+    assert state.verdict == "stalled"
+    assert run_verdict(state) == "ok"
+
+
+def test_a_run_that_was_degraded_for_most_of_the_time_is_degraded() -> None:
+    state = health((1, "ok"), (10, "degraded"), (40, "ok"))
+    fold(state, ev.RunEnded(exit_code=0, reason="x", mono_ns=50 * S))
+    assert run_verdict(state) == "degraded"
+
+
+def ejected_after(wait_s: float, *stood: tuple[float, float]) -> RunState:
+    state = RunState()
+    for start_s, end_s in stood:
+        fold(state, ev.HostStood(start_ns=int(start_s * S), end_ns=int(end_s * S), reason="QEMU was stopped"))
+    fold(state, ev.SchedulerChanged(change="ejected", name="x", exit_kind=1026, exit_kind_name="ERROR_STALL"))
+    task = RunnableTask(pid=7, comm="spin", age_ms=wait_s * 1e3, cpu=0)
+    report = CaptureReport(tag="error-001", trigger="error", exit_kind=1026, mono_ns=100 * S, stalled=task)
+    fold(state, ev.CaptureTaken(report=report))
+    return state
+
+
+@pytest.mark.parametrize(
+    ("stood", "code"),
+    [
+        ((), 1),
+        (((96.0, 99.0),), 5),
+        (((97.0, 98.0), (99.0, 99.9)), 1),
+        (((90.0, 98.5),), 5),
+        (((10.0, 60.0),), 1),
+        (((99.9, 130.0),), 1),
+    ],
+)
+def test_a_wait_in_which_the_host_stood_still_says_nothing_of_the_scheduler(
+    stood: tuple[tuple[float, float], ...], code: int
+) -> None:
+    state = ejected_after(4.0, *stood)
+    assert exit_code(state, None) == code
+    words = end_reason(state, "scenario finished")
+    ejected = 'scheduler "x" was ejected: ERROR_STALL'
+    assert words.startswith("inconclusive: during " if code == 5 else ejected)
+    assert words.endswith(f"{ejected} (scenario finished)")
+    assert state.stalls == 1
+
+
+def left(code: int, *then: ev.Event) -> RunState:
+    state = RunState()
+    life = (
+        ev.SchedulerChanged(change="attached", name="x"),
+        ev.SchedulerChanged(change="ejected", name="x", exit_kind=66, exit_kind_name="UNREG_KERN"),
+        ev.SchedulerChanged(change="detached", name="x", exit_code=code, message="cpu 1 going offline"),
+    )
+    for event in (*life, *then):
+        fold(state, event)
+    return state
+
+
+AGAIN = ev.SchedulerChanged(change="attached", name="x")
+
+
+def test_a_restart_that_the_kernel_asked_for_is_counted_and_no_failure() -> None:
+    state = left(EXIT_CODE_RESTART | 1 << 32, AGAIN)
+    assert (state.ejections, state.restarts, exit_code(state, None)) == (1, 1, 0)
+    assert state.last_ejection == (
+        'scheduler "x" was ejected: UNREG_KERN: cpu 1 going offline, exit code 0x1000100000000'
+    )
+    assert end_reason(state, "done") == "1 restart that the kernel had asked for (done)"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        left(0, AGAIN),
+        left(EXIT_CODE_RESTART),
+        left(EXIT_CODE_RESTART, ev.SchedulerChanged(change="attached", name="y")),
+        left(EXIT_CODE_RESTART, ev.LifecycleChanged(phase="SchedulerDied"), AGAIN),
+    ],
+    ids=["not asked for", "did not come back", "another one", "started by the scenario"],
+)
+def test_other_ejections_are_failures(state: RunState) -> None:
+    assert (state.ejections, state.restarts, exit_code(state, None)) == (1, 0, 1)
+    assert "cpu 1 going offline" in end_reason(state, "done")
