@@ -1,0 +1,44 @@
+"""What a run waits for when its time is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from ktstr_tui.backend.outcome import being_loaded
+from ktstr_tui.guest.scenario import Step
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.state import RunState
+
+STEPS = (Step("own", 1000), Step("a", 1000, scheduler="demo:fifo"), Step("b", 1000, scheduler="demo:fifo"))
+MS = 1_000_000
+
+
+def began(index: int) -> RunState:
+    step = STEPS[index]
+    return fold(RunState(), ev.StepStarted(index=index, name=step.name, scheduler=step.scheduler, mono_ns=MS))
+
+
+def test_the_first_scheduler_that_never_attached() -> None:
+    assert being_loaded(RunState(), STEPS[1:], 5) == "demo:fifo"
+    assert being_loaded(RunState(), STEPS, 5) == "", "the first step needs none"
+
+
+@pytest.mark.parametrize(
+    ("index", "at_ms", "scheduler"),
+    [(0, 500, ""), (0, 1500, "demo:fifo"), (1, 1500, ""), (2, 1500, "")],
+)
+def test_the_scheduler_of_the_next_step(index: int, at_ms: int, scheduler: str) -> None:
+    assert being_loaded(began(index), STEPS, at_ms * MS) == scheduler
+
+
+def test_frozen_time_is_no_time_of_the_step() -> None:
+    state = began(0)
+    fold(state, ev.BackendBeat(frozen_total_ms=1000.0))
+    assert being_loaded(state, STEPS, 1500 * MS) == ""
+
+
+def test_nothing_is_waited_for_after_the_end() -> None:
+    state = began(0)
+    fold(state, ev.ScenarioChanged(state="ended"))
+    assert being_loaded(state, STEPS, 9999 * MS) == ""
