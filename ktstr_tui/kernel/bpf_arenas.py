@@ -53,7 +53,8 @@ class Arenas:
 
     def _copy(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
         row = self._arena.read(space, address)
-        start, base = row["start"], self._area.read(space, row["area"])["addr"] + _GUARD_BYTES // 2
+        start, area = row["start"], self._area.read(space, row["area"])["addr"]
+        base = area + _GUARD_BYTES // 2 + (start & _LOW)
         pages = min(raw.row["max_entries"], 1 << 20)
         raw.state = {"user_vm_start": f"{start:#x}", "pages_in_use": 0}
         scratch = self._scratch(space, row["scratch"])
@@ -66,8 +67,7 @@ class Arenas:
                 raw.truncated = True
                 continue
             bytes_left -= PAGE_BYTES
-            user = (start & ~_LOW) + ((start + at - base) & _LOW) if start else at - base
-            raw.pages[user] = space.memory.read(frame, PAGE_BYTES)
+            raw.pages[start + at - base] = space.memory.read(frame, PAGE_BYTES)
 
     def _scratch(self, space: AddressSpace, page: int | None) -> int | None:
         """The frame of the page that stands in for pages that were not allocated."""

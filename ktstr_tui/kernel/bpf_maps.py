@@ -143,7 +143,9 @@ class BpfMaps:
             if folds.takes(raw):
                 continue
             if raw.error is None:
-                self._fill(space, address, raw, seen, min(max_entries, self._fitting(raw, left)))
+                fitting = self._fitting(raw, left)
+                limit = fitting if raw.type_name == "ARENA" else min(max_entries, fitting)
+                self._fill(space, address, raw, seen, limit)
             left -= _copied_bytes(raw)
             found.append(raw)
         return found, False
