@@ -334,11 +334,18 @@ class LiveGuest:
             self._setup.config.silence_s,
         )
 
+    async def _hurry(self, waiting: trio.CancelScope) -> None:
+        await self._ending.hurry.wait()
+        waiting.cancel()
+
     async def _end_guest(self) -> None:
         if self._machine.exit is None:
-            with trio.move_on_after(ORDERLY_END_S), suppress(GuestError):
-                await self.coordinator.thaw("the run ends")
-                self._outbox.reply(MsgType.Shutdown)
-                await self._machine.wait_exit()
-                await self.port.ended.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._hurry, nursery.cancel_scope)
+                with trio.move_on_after(ORDERLY_END_S), suppress(GuestError):
+                    await self.coordinator.thaw("the run ends")
+                    self._outbox.reply(MsgType.Shutdown)
+                    await self._machine.wait_exit()
+                    await self.port.ended.wait()
+                nursery.cancel_scope.cancel()
         await self.coordinator.wait_captures_finished()

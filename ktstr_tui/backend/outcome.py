@@ -52,6 +52,8 @@ class RunEnd:
     def __init__(self) -> None:
         self._event = trio.Event()
         self.outcome: RunOutcome | None = None
+        self.hurry = trio.Event()
+        """Set when nothing is to be waited for any more."""
 
     def set(self, reason: str, error: KtstrError | None = None, *, out_of_time: bool = False) -> None:
         """End the run; only the first call counts."""

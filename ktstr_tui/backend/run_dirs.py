@@ -21,7 +21,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,11 @@ def take_place(name: str | None, fallback: str) -> Iterator[RunDirs]:
         )
         try:
             yield dirs
+        except BaseException:
+            # A run that did not begin leaves nothing; a directory that holds something stays.
+            with suppress(OSError):
+                dirs.data_dir.rmdir()
+            raise
         finally:
             if dirs.is_intact():
                 shutil.rmtree(socket_dir, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: the first in good order, the second at once."""
+"""Signals that ask a run to end: the first in order, the second without waiting for the guest, the third at once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,20 @@ SCREEN_END = signal.SIGUSR1
 
 
 async def watch_signals(ending: RunEnd) -> None:
-    """End the run on SIGINT, SIGTERM, SIGHUP or `SCREEN_END`; a second one cancels whatever still delays it."""
+    """End the run on SIGINT, SIGTERM, SIGHUP or `SCREEN_END`.
+
+    A second one ends it without waiting for the guest to leave; the last event, the recording and the summary are
+    written all the same. A third one raises.
+
+    Raises:
+        KeyboardInterrupt: At the third.
+    """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, SCREEN_END) as signals:
         async for number in signals:
-            if ending.outcome is not None:
+            if ending.hurry.is_set():
                 raise KeyboardInterrupt
+            if ending.outcome is not None:
+                ending.hurry.set()
+                continue
             by = "from the screen" if number == SCREEN_END else f"by {signal.Signals(number).name}"
             ending.set(f"ended {by}")

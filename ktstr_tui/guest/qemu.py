@@ -190,6 +190,7 @@ def spawn(spec: MachineSpec, ram_fds: tuple[int, ...]) -> Process:
             stderr=stderr_write,
             pass_fds=inherited,
             start_new_session=True,
+            umask=0o077,
         )
     except OSError as error:
         for fd in (console_read, stderr_read):

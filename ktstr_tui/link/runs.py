@@ -16,8 +16,11 @@ import msgspec
 
 from ktstr_tui.link.framing import CONTROL_SOCKET, EVENTS_SOCKET, socket_pair
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.text import counted
 
 RUN_FILE = "run.json"
+MAX_DEAD_LISTED = 3
+"""Runs that are no longer in progress, in a hint without one that is."""
 MAX_PATH_BYTES = 1024
 """Of the path of a run's directory; sockets in it must be shorter still."""
 RECORDING_FILE = "recording.ktstr"
@@ -162,7 +165,13 @@ def _forwarded(path: Path) -> Path:
 
 
 def _listing(runs: list[FoundRun]) -> str:
-    lines = "\n".join(f"  {run.describe()}" for run in runs)
+    alive = [run for run in runs if run.alive]
+    shown = alive + [run for run in runs if not run.alive][: 0 if alive else MAX_DEAD_LISTED]
+    lines = "\n".join(f"  {run.describe()}" for run in shown)
+    hidden = len(runs) - len(shown)
+    if hidden:
+        theirs = "its" if hidden == 1 else "their"
+        lines += f"\n  and {counted(hidden, 'run')} that ended without removing {theirs} sockets"
     return f"runs here:\n{lines}" if runs else "no runs found; start one with `ktstr-tui run`"
 
 

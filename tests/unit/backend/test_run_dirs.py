@@ -171,3 +171,22 @@ async def test_a_directory_removed_under_a_run_is_said_once(autojump_clock: Mock
             await trio.sleep(10)
             nursery.cancel_scope.cancel()
     assert [str(place.socket_dir) in said[0], str(place.data_dir) in said[1], len(said)] == [True, True, 2]
+
+
+def test_a_start_that_fails_leaves_no_data_directory() -> None:
+    with pytest.raises(HostError), take_place("failing", "x") as failed:
+        raise HostError("nothing was written yet")
+    assert not failed.data_dir.exists()
+
+
+def test_a_start_that_wrote_something_leaves_it() -> None:
+    def begin() -> None:
+        with take_place("failing", "x") as place:
+            begun.append(place.data_dir)
+            (place.data_dir / "console.log").write_text("a word")
+            raise HostError("later")
+
+    begun: list[Path] = []
+    with pytest.raises(HostError):
+        begin()
+    assert (begun[0] / "console.log").is_file()

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ktstr_tui.link.runs import RunRecord, choose_run, list_runs, look_at_run
+from ktstr_tui.link.runs import MAX_DEAD_LISTED, RunRecord, choose_run, list_runs, look_at_run
 from ktstr_tui.model.errors import UsageError
 
 
@@ -100,6 +100,20 @@ def test_stale_runs_say_why(runs: Runs) -> None:
     assert next(iter(found)) == "zlive"
     with pytest.raises(UsageError, match="run deaf is not in progress: no response"):
         choose_run("deaf", runs.path)
+
+
+def test_dead_runs_do_not_crowd_a_hint(runs: Runs) -> None:
+    for number in range(9):
+        runs.add(f"dead-{number}", listen=False)
+    with pytest.raises(UsageError, match="no run is in progress") as caught:
+        choose_run(None, runs.path)
+    assert caught.value.hint.count("no response on its socket") == MAX_DEAD_LISTED
+    assert "and 6 runs that ended without removing their sockets" in caught.value.hint
+    runs.add("live")
+    with pytest.raises(UsageError, match="no run named lvie") as caught:
+        choose_run("lvie", runs.path)
+    assert "live: " in caught.value.hint
+    assert "no response" not in caught.value.hint
 
 
 def test_a_run_without_a_process_id_is_known_by_its_socket(runs: Runs) -> None:
