@@ -101,7 +101,10 @@ async def test_the_guest_and_the_stub_see_what_was_written(
         for cold in (False, True):
             assert await it.read(PANIC, U32(), cold=cold) == 777
         lines = [json.loads(line) for line in it.trail.path.read_text().splitlines()]
-        assert [line["entries"][0]["after"] for line in lines] == 2 * [
+        assert [(line["what"], line["number"]) for line in lines] == [
+            (what, number + 1) for number in range(2 * len(writes)) for what in ("intent", "result")
+        ]
+        assert [line["entries"][0]["after"] for line in lines[1::2]] == 2 * [
             after & 0xFFFFFFFF for _, _, after in writes
         ]
 
@@ -341,4 +344,7 @@ def check_told(it: Operating, guest: Asking) -> None:
     assert all(event.who == "guest" for event in it.told())
     assert [event.ok for event in it.told()] == [True, True, False, False, False]
     lines = [json.loads(line) for line in it.trail.path.read_text().splitlines()]
-    assert [line["ok"] for line in lines] == [event.ok for event in it.told()]
+    outcomes = [line for line in lines if line["what"] != "intent"]
+    assert [line["ok"] for line in outcomes] == [event.ok for event in it.told()]
+    intents = [line["number"] for line in lines if line["what"] == "intent"]
+    assert intents == [line["number"] for line in lines if line["what"] == "result"]
