@@ -152,6 +152,8 @@ class Coordinator:
         self._guest_stop = guest_stop = GuestStop(rendezvous, inspector, finisher, outbox, emit)
         self._poller = Poller(guest_stop, requests, inspector, clock)
         self._owner = Owner(rendezvous, requests, guest_stop, inspector, finisher, emit)
+        self.armed = self._scheduler.armed
+        """Set when slot 0 is armed for the first time, or the host refused it for good."""
         self.memory = memory
         """The guest's memory, once it is readable by type."""
         self.watches = UserWatches(table, stops, memory, requests, guest_stop)
@@ -170,11 +172,6 @@ class Coordinator:
     def freeze_state(self) -> FreezeState:
         """How far the capturing of the loaded scheduler's end has come."""
         return self._ejection.state
-
-    @property
-    def armed(self) -> trio.Event:
-        """Set when slot 0 is armed for the first time, or the host refused it for good."""
-        return self._scheduler.armed
 
     @property
     def frozen(self) -> bool:
@@ -235,8 +232,7 @@ class Coordinator:
             detail: Who asked and why.
             tag: The report's name; made from the trigger when None.
             stamp: What else belongs to the report; step and time are filled in at the stop.
-            keep: Whether the report goes onto the bridge; not for a bridge that asks, which stores it itself.
-                A placeholder goes there in any case.
+            keep: Whether the report goes onto the bridge; a placeholder does in any case.
 
         Raises:
             CaptureFailedError: No capture could be made; a placeholder says why. `CaptureTimedOutError` when
