@@ -20,8 +20,7 @@ START_NS = 5_000_000_000_000
 BOOT_S = 2.4
 FIFO_S = 12.0
 STALL_S = 22.0
-STOPS_S = 26.0
-"""From here on the scheduler dispatches nothing."""
+STOPS_S = 26.0  # from here on the scheduler dispatches nothing
 EJECTED_S = 30.1
 END_S = 34.0
 TIMEOUT_MS = 4000.0
@@ -44,8 +43,7 @@ class Story:
 
     def until(self, t_s: float) -> list[ev.Event]:
         """All events up to ``t_s`` seconds, numbered from 1."""
-        found = [(at, event) for at, event in self._all() if at <= t_s]
-        found.sort(key=lambda it: it[0])
+        found = sorted((it for it in self._all() if it[0] <= t_s), key=lambda it: it[0])
         return [
             replace(event, seq=number, mono_ns=START_NS + int(at * 1e9))
             for number, (at, event) in enumerate(found, 1)
