@@ -18,6 +18,7 @@ from ktstr_tui.kernel.btf import Btf, Kind
 from ktstr_tui.kernel.cpus import Cpus
 from ktstr_tui.kernel.flag_words import FlagWords
 from ktstr_tui.kernel.layout import Layout, Paths
+from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.torn import Torn, plausible_pid, text
 from ktstr_tui.model.report import RunningTask, TaskReport
 
@@ -133,7 +134,12 @@ class Tasks:
         while node != head:
             if len(found) >= limit:
                 return found, True
-            row = self._runnable.read(space, node - self._node) if node >= KERNEL_HALF else None
+            try:
+                row = self._runnable.read(space, node - self._node) if node >= KERNEL_HALF else None
+            except MemoryReadError:
+                if not frozen:
+                    raise
+                return found, True
             if row is None or row["prev"] != last:
                 if frozen:
                     return found, True

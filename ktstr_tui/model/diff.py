@@ -10,7 +10,7 @@ cut off; ``notes`` says so in either case. Nothing here ever means "unchanged" f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -25,7 +25,8 @@ _STARVED_SHARE = 0.9
 _SEQ_MODULUS = 1 << 32
 """``dsq->seq`` is a u32."""
 
-Presence: TypeAlias = Literal["both", "new", "gone"]
+Presence: TypeAlias = Literal["both", "new", "gone", "unknown"]
+"""``unknown``: in one of the two, and the other one's list was cut, so it may have been there as well."""
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -180,8 +181,9 @@ def _pairs(
 def _tasks(before: CaptureReport, after: CaptureReport) -> tuple[TaskDiff, ...]:
     old, new = ({task.pid: task for task in report.tasks} for report in (before, after))
     elapsed_ms = _guest_ms(before, after)
-    found = [_task(pid, a, b, presence, elapsed_ms) for pid, a, b, presence in _pairs(old, new)]
-    order = {"both": 0, "new": 1, "gone": 2}
+    sure = _sure(before, after, "tasks")
+    found = [_task(pid, a, b, sure(presence), elapsed_ms) for pid, a, b, presence in _pairs(old, new)]
+    order = {"both": 0, "new": 1, "gone": 2, "unknown": 3}
     return tuple(
         sorted(found, key=lambda it: (order[it.presence], -(it.age_after_ms or it.age_before_ms or 0.0)))
     )
@@ -219,8 +221,15 @@ def _task(
 
 def _queues(before: CaptureReport, after: CaptureReport) -> tuple[QueueDiff, ...]:
     old, new = ({(dsq.id, dsq.label): dsq for dsq in report.dsqs} for report in (before, after))
-    found = (_queue(a, b, presence) for _, a, b, presence in _pairs(old, new))
+    sure = _sure(before, after, "dsqs")
+    found = (_queue(a, b, sure(presence)) for _, a, b, presence in _pairs(old, new))
     return tuple(it for it in found if it is not None)
+
+
+def _sure(before: CaptureReport, after: CaptureReport, section: str) -> Callable[[Presence], Presence]:
+    """Return what turns ``new`` and ``gone`` into ``unknown`` where the other capture's list was cut."""
+    cut = {"new": section in before.truncated, "gone": section in after.truncated}
+    return lambda presence: "unknown" if cut.get(presence) else presence
 
 
 def _queue(before: DsqReport | None, after: DsqReport | None, presence: Presence) -> QueueDiff | None:
@@ -297,19 +306,24 @@ def _stats(before: CaptureReport, after: CaptureReport) -> tuple[ValueDiff, ...]
 
 def _maps(before: CaptureReport, after: CaptureReport) -> tuple[MapDiff, ...]:
     old, new = ({(it.id, it.name): it for it in report.maps} for report in (before, after))
-    found = (_map(a, b, presence) for _, a, b, presence in _pairs(old, new))
+    sure = _sure(before, after, "maps")
+    found = (_map(a, b, sure(presence)) for _, a, b, presence in _pairs(old, new))
     return tuple(it for it in found if it is not None)
 
 
 def _map(before: MapReport | None, after: MapReport | None, presence: Presence) -> MapDiff | None:
     latest = after or before
-    if latest is None:
+    if latest is None or presence == "unknown":
         return None
     values: list[ValueDiff] = []
     if before is not None and after is not None:
         if before.error is not None or after.error is not None:
             return None
-        for value in _values("", _by_key(before), _by_key(after)):
+        old, new = _by_key(before), _by_key(after)
+        if before.truncated or after.truncated:
+            # An entry of only one of them may have been cut off in the other.
+            old, new = {k: v for k, v in old.items() if k in new}, {k: v for k, v in new.items() if k in old}
+        for value in _values("", old, new):
             values.append(value)
             if len(values) > MAX_VALUES:
                 break

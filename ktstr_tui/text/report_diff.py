@@ -11,7 +11,7 @@ from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, wrap
 
 _INDENT = "  "
-_PRESENCE = {"both": ("", ""), "new": ("+ ", "ok"), "gone": ("- ", "dim")}
+_PRESENCE = {"both": ("", ""), "new": ("+ ", "ok"), "gone": ("- ", "dim"), "unknown": ("? ", "warn")}
 MAX_SHOWN = 40
 """Changed values of one map on the screen; the command has them all."""
 
@@ -77,7 +77,8 @@ _TITLES = {"dsqs": "DSQs", "runqueues": "CPUs"}
 def _section(name: str, lines: list[Line], diff: ReportDiff, empty: str) -> list[Line]:
     if not lines and diff.notes.get(name, "").startswith("not compared"):
         return []
-    return [[], [(_TITLES.get(name, name), "head")], *(lines or [[(_INDENT + empty, "dim")]])]
+    text = "nothing in what could be read" if name in diff.notes else empty
+    return [[], [(_TITLES.get(name, name), "head")], *(lines or [[(_INDENT + text, "dim")]])]
 
 
 def _task(it: TaskDiff, width: int) -> Line:
@@ -90,11 +91,13 @@ def _task(it: TaskDiff, width: int) -> Line:
         ages = f"{words.milliseconds(it.age_before_ms)} → {words.milliseconds(it.age_after_ms)}"
         line.append((f"{ages:<20} ", ""))
     else:
-        age = it.age_after_ms if it.presence == "new" else it.age_before_ms
+        age = it.age_after_ms if it.age_after_ms is not None else it.age_before_ms
         line.append((f"{words.milliseconds(age):<20} ", ""))
     line.append((f"{_moved(it.dsq_before, it.dsq_after, it.presence)}", "dim"))
     if it.starved:
         line.append(("  did not run in between", "bad"))
+    elif it.presence == "unknown":
+        line.append(("  in one capture only; the other's list was cut", "warn"))
     elif it.presence != "both":
         line.append(("  new" if it.presence == "new" else "  no longer runnable", "dim"))
     return _cut_line(line, width)
@@ -103,8 +106,10 @@ def _task(it: TaskDiff, width: int) -> Line:
 def _moved(before: str | None, after: str | None, presence: str) -> str:
     if presence == "new":
         return words.queue(after)
-    if presence == "gone":
+    if presence == "gone" or (presence == "unknown" and after is None):
         return words.queue(before)
+    if presence == "unknown":
+        return words.queue(after)
     if before == after:
         return words.queue(after)
     names = [ABSENT if it is None else clean(it) for it in (before, after)]
@@ -116,7 +121,9 @@ def _queue(it: QueueDiff) -> Line:
     depth = f"nr {words.number(it.nr_before)} → {words.number(it.nr_after)}"
     waiting = (it.nr_after or 0) - (it.nr_before or 0)
     # What was inserted and is not there any more; a queue caught in the middle of a change gives no number.
-    removed = it.moved - waiting if it.moved is not None and it.moved >= waiting else None
+    # A move to a local DSQ does not count in its seq, so only users' queues are balanced.
+    counted_all = it.origin == "user" and it.presence == "both" and it.moved is not None
+    removed = it.moved - waiting if counted_all and it.moved is not None and it.moved >= waiting else None
     stuck = it.presence == "both" and bool(it.nr_before) and removed == 0
     line: Line = [
         (_INDENT + mark, role),
@@ -128,6 +135,8 @@ def _queue(it: QueueDiff) -> Line:
         line.append((f", {it.moved} inserted, {removed} removed", "dim"))
     if stuck:
         line.append(("  no task left it", "bad"))
+    if it.presence == "unknown":
+        line.append(("  in one capture only; the other's list was cut", "warn"))
     return line
 
 
@@ -137,7 +146,8 @@ def _cpu(it: CpuDiff, width: int) -> Line:
     line.append((_change(it.local_dsq_before, it.local_dsq_after, "local_dsq"), ""))
     before, after = clean(it.curr_before or ABSENT), clean(it.curr_after or ABSENT)
     line.append((f"curr {after}" if before == after else f"curr {before} → {after}", "strong"))
-    if it.clock_ns == 0:
+    # The clock of an idle CPU is brought up to date only when something happens there.
+    if it.clock_ns == 0 and it.nr_running_after:
         line.append(("  clock not advancing", "warn"))
     return _cut_line(line, width)
 

@@ -40,6 +40,8 @@ from ktstr_tui.model.report import CaptureReport
 MAX_TASKS = 256
 MAX_DSQS = 1024
 MAX_DSQ_MEMBERS = 4096
+MAX_NAMED_CUTS = 3
+"""Reasons that are named of one section that lacks something."""
 MAX_MAPS_S = 0.02
 """Frozen time that copying maps may take."""
 
@@ -146,6 +148,19 @@ class _Collector:
                 self._one_cpu(one)
             except (MemoryReadError, Torn) as problem:
                 one.unavailable = problem.message
+                self._cut("tasks", f"the runqueue of CPU {cpu}: {problem.message}")
+            if one.runnable_cut:
+                self._cut("tasks", f"the runnable list of CPU {cpu} after {len(one.runnable)} tasks")
+
+    def _cut(self, section: str, what: str) -> None:
+        """Note what a section lacks; the first few are named, the others counted by an ellipsis."""
+        known = self._raw.truncated.get(section)
+        if known is None:
+            self._raw.truncated[section] = what
+        elif known.count("; ") + 1 < MAX_NAMED_CUTS:
+            self._raw.truncated[section] = f"{known}; {what}"
+        elif not known.endswith("…"):
+            self._raw.truncated[section] = f"{known}; …"
 
     def _one_cpu(self, one: RawCpu) -> None:
         view, space = self._view, self._space
@@ -193,12 +208,12 @@ class _Collector:
         # Stable, so tasks of equal age stay in the order of their lists; what runs right now comes last.
         waiting.sort(key=lambda pair: (pair[1].on_cpu, -pair[0]))
         if len(waiting) > max_tasks:
-            raw.truncated["tasks"] = f"the {max_tasks} that wait longest of {len(waiting)}"
+            self._cut("tasks", f"the {max_tasks} that wait longest of {len(waiting)}")
         for age_ms, task in waiting[:max_tasks]:
             try:
                 raw.tasks.append(self._one_task(task, age_ms))
             except MemoryReadError as problem:
-                raw.truncated["tasks"] = f"pid {task.pid}: {problem.message}"
+                self._cut("tasks", f"pid {task.pid}: {problem.message}")
 
     def _one_task(self, task: Runnable, age_ms: float) -> RawTask:
         view, space = self._view, self._space
@@ -210,7 +225,7 @@ class _Collector:
                 stack = copy_stack(space, row["sp"], row["stack"], view.tasks.stack_bytes)
             except MemoryReadError as problem:
                 # The rest of the task is worth as much without it.
-                self._raw.truncated["stacks"] = f"pid {task.pid}: {problem.message}"
+                self._cut("stacks", f"pid {task.pid}: {problem.message}")
         return RawTask(
             task, row, view.tasks.cpus_allowed(space, row["cpus_ptr"]), age_ms, label, number, stack
         )
@@ -231,17 +246,27 @@ class _Collector:
             for address, row in rows:
                 self._one_dsq(DsqRef(address, f"{row['id']:#x}", "user"), row)
             if cut:
-                raw.truncated["dsqs"] = f"the first {len(rows)} of the scheduler's queues"
+                self._cut("dsqs", f"the first {len(rows)} of the scheduler's queues")
         for ref in (*builtin.local, *builtin.listed):
-            self._one_dsq(ref, view.dsqs.layout.read(space, ref.address))
+            try:
+                row = view.dsqs.layout.read(space, ref.address)
+            except MemoryReadError as problem:
+                self._cut("dsqs", f"{ref.label}: {problem.message}")
+            else:
+                self._one_dsq(ref, row)
 
     def _one_dsq(self, ref: DsqRef, row: dict[str, Any]) -> None:
-        members, cut = self._view.dsqs.members(self._space, ref.address, MAX_DSQ_MEMBERS)
-        pids = []
-        for address in members:
-            if address not in self._pids:
-                self._pids[address] = self._view.tasks.pid(self._space, address)
-            pids.append(self._pids[address])
+        pids, cut = list[int](), False
+        try:
+            members, cut = self._view.dsqs.members(self._space, ref.address, MAX_DSQ_MEMBERS)
+            for address in members:
+                if address not in self._pids:
+                    self._pids[address] = self._view.tasks.pid(self._space, address)
+                pids.append(self._pids[address])
+        except (MemoryReadError, Torn):
+            cut = True
+        if cut:
+            self._cut("dsqs", f"{ref.label} after {len(pids)} of {row['nr']} tasks")
         self._raw.dsqs.append(RawDsq(ref, row, pids, cut))
 
     def _maps(self) -> None:

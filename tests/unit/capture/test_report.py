@@ -12,8 +12,9 @@ from ktstr_tui.capture.report.collect import MAX_TASKS, collect, warm_up
 from ktstr_tui.capture.report.stacks import StackCopy, copy_stack
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.diff import diff_reports
 from ktstr_tui.model.report import SLICE_INF, CaptureReport
-from ktstr_tui.text import report_lines
+from ktstr_tui.text import report_diff, report_lines
 from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import text_of
 from tests.unit.kernel.blob import IMAGE, PAGE_OFFSET
@@ -380,3 +381,18 @@ def test_the_kernels_dump_is_in_the_report(stopped: Stopped) -> None:
     assert "may not have finished" in raw.render(view).truncated["scheduler.dump"]
     text(INFO + 0x200 + len(dump), b"\n~~~~ TRUNCATED ~~~~\n\0")
     assert "ops.exit_dump_len" in raw.render(view).truncated["scheduler.dump"]
+
+
+def test_a_broken_list_is_missing_and_not_empty(stopped: Stopped) -> None:
+    whole = stopped.report()
+    stopped.kernel.memory.put(stopped.kernel.rq(0) + RUNNABLE, WILD)
+    stopped.kernel.memory.put(QUEUE, WILD)
+    report = stopped.report()
+    assert report.truncated["tasks"] == "the runnable list of CPU 0 after 0 tasks"
+    assert report.truncated["dsqs"] == "0x7 after 0 of 2 tasks"
+    assert "the runnable list of CPU 0 after 0 tasks" in headline(report)
+    gone = {task.pid: task.presence for task in diff_reports(whole, report).tasks}
+    assert gone == {42: "unknown", 43: "unknown", 44: "both"}
+    shown = [text_of(line) for line in report_diff.diff_lines(diff_reports(whole, report), 120)]
+    assert not any("no longer runnable" in line for line in shown)
+    assert any("w/0[42]" in line and "the other's list was cut" in line for line in shown)
