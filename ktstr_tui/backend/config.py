@@ -18,6 +18,8 @@ DEFAULT_BOOT_DEADLINE_S = 90.0
 DEFAULT_SILENCE_S = 30.0
 DEFAULT_FREEZE_LIMIT_S = 600.0
 
+OnExit: TypeAlias = Literal["end", "keep"]
+
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One run as asked for; nothing in it has been looked up yet."""
@@ -51,6 +53,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the guest's kernel memory may be written to."""
     viewers: Viewers = "control"
     """Whether viewers may touch the run, or only observe it."""
+    owner_pid: int = 0
+    """The process of the screen that started the run; 0 when there is none."""
+    on_exit: OnExit = "keep"
+    """What to do when that process ends and nobody chose: end the run, or keep it and say that nobody looks."""
     record: str | None = None
     """Recording file; None for one in the run's data directory."""
     extra_kernel_args: str = ""

@@ -11,6 +11,9 @@ from ktstr_tui.backend.outcome import RunEnd
 SCREEN_END = signal.SIGUSR1
 """Sent by the screen that started the run when its user chose to end it."""
 
+SCREEN_LEFT = signal.SIGUSR2
+"""Sent by that screen when its user chose to leave the run going."""
+
 
 async def watch_signals(ending: RunEnd) -> None:
     """End the run on SIGINT, SIGTERM, SIGHUP or `SCREEN_END`.

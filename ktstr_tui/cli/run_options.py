@@ -49,6 +49,13 @@ class ViewersMay(StrEnum):
     observe = "observe"
 
 
+class OnExitChoice(StrEnum):
+    """Choices of ``--on-exit``."""
+
+    end = "end"
+    keep = "keep"
+
+
 def from_options(
     options: Callable[..., _Options],
 ) -> Callable[[Callable[[_Options], None]], Callable[..., None]]:
@@ -153,6 +160,13 @@ class RunOptions:
     viewers: Annotated[
         ViewersMay, typer.Option("--viewers", help="What viewers may do: control the run, or observe it.")
     ] = ViewersMay.control
+    on_exit: Annotated[
+        OnExitChoice,
+        typer.Option(
+            "--on-exit",
+            help="When the screen is killed or its terminal closed: end the run, or keep it going.",
+        ),
+    ] = OnExitChoice.keep
     append: Annotated[str, typer.Option("--append", help="Extra kernel command-line arguments.")] = ""
     silent_ms: Annotated[
         float,
@@ -262,6 +276,7 @@ class RunOptions:
             beats=self.beats(),
             allow_writes=self.allow_writes,
             viewers=self.viewers.value,
+            on_exit=self.on_exit.value,
             record=str(self.record.absolute()) if self.record else None,
             extra_kernel_args=self.append,
         )

@@ -13,7 +13,7 @@ from typing import IO, Any
 import msgspec
 
 from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.backend.signals import SCREEN_END
+from ktstr_tui.backend.signals import SCREEN_END, SCREEN_LEFT
 from ktstr_tui.model.commands import FAULTS
 from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
 from ktstr_tui.text.output import say
@@ -86,13 +86,14 @@ def run_with_screen(config: RunConfig) -> int:
         KtstrError: The run could not begin, or there is no terminal.
     """
     require_terminal()
-    process, ready = start_backend(config)
+    process, ready = start_backend(msgspec.structs.replace(config, owner_pid=os.getpid()))
     try:
         wish = _show(Path(ready["socket_dir"]), owner=True)
     except BaseException:
         process.terminate()
         raise
     if wish == "leave" and process.poll() is None:
+        process.send_signal(SCREEN_LEFT)
         say(f"run {ready['name']} is still in progress; attach with: ktstr-tui attach {ready['name']}")
         return EXIT_OK
     if process.poll() is None:

@@ -38,5 +38,6 @@ AlertKind: TypeAlias = Literal[
     "host",
     "recording",
     "frozen",
+    "unseen",
 ]
 """What an alert is about: ``stall`` is a CPU that does not advance, ``silence`` a sender without heartbeats."""

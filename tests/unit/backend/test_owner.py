@@ -1,0 +1,59 @@
+"""The screen that started a run is gone: the run ends, or says that nobody looks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import trio
+import trio.testing
+
+from ktstr_tui.backend.config import OnExit
+from ktstr_tui.backend.outcome import RunEnd
+from ktstr_tui.backend.owner import Owner, watch_owner
+from ktstr_tui.backend.signals import SCREEN_LEFT
+from ktstr_tui.model.events import AlertRaised, Event
+
+
+async def watched(on_exit: OnExit, killed_by: signal.Signals | None) -> tuple[RunEnd, list[Event]]:
+    """What comes of it when a screen is killed, or leaves when there is no signal."""
+    ending, told = RunEnd(), list[Event]()
+    screen = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # noqa: ASYNC220 - takes no time
+    try:
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(watch_owner, Owner(screen.pid, on_exit, "tour"), ending, told.append)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not told
+                if killed_by is None:
+                    os.kill(os.getpid(), SCREEN_LEFT)
+                else:
+                    screen.send_signal(killed_by)
+    finally:
+        screen.kill()
+        screen.communicate()
+    return ending, told
+
+
+async def test_a_run_is_kept_and_says_that_nobody_looks() -> None:
+    for number in (signal.SIGHUP, signal.SIGKILL):
+        ending, told = await watched("keep", number)
+        assert ending.outcome is None
+        (alert,) = told
+        assert isinstance(alert, AlertRaised)
+        assert alert.text.startswith("the screen that started this run is gone, and the run goes on")
+        assert "ktstr-tui end tour" in alert.text
+
+
+async def test_a_run_is_ended_when_that_was_asked_for() -> None:
+    ending, told = await watched("end", signal.SIGKILL)
+    assert ending.outcome is not None
+    assert (ending.outcome.reason, told) == ("ended because its screen is gone", [])
+
+
+async def test_a_screen_that_was_left_on_purpose_is_not_missed() -> None:
+    for on_exit in ("keep", "end"):
+        ending, told = await watched(on_exit, None)
+        assert (ending.outcome, told) == (None, [])
