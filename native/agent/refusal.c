@@ -113,7 +113,7 @@ static void read_log_line(const char *line)
 	if (strstr(line, "END PROG LOAD LOG"))
 		end_of_log();
 	else if (!strncmp(line, "; ", 2))
-		keep(seen.source, sizeof(seen.source), line + 2);
+		keep(seen.source, sizeof(seen.source), line + 2 + strspn(line + 2, " @"));
 	else if (strncmp(line, "processed ", 10) && strncmp(line, "verification time", 17) &&
 		 strncmp(line, "stack depth", 11))
 		keep(seen.verifier, sizeof(seen.verifier), line);

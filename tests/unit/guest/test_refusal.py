@@ -99,6 +99,11 @@ def test_a_verifiers_log_that_is_cut_still_has_its_last_line(reason_of: Callable
     assert reason_of(VERIFIER[: VERIFIER.index("processed")]) == reason_of(VERIFIER)
 
 
+def test_a_line_of_source_without_its_text_is_still_a_place(reason_of: Callable[..., str | None]) -> None:
+    text = VERIFIER.replace("; *slot = 1; // not checked for NULL @ mine.bpf.c:9", ";  @ <stdin>:9")
+    assert (reason_of(text) or "").endswith("'map_value_or_null', at: <stdin>:9")
+
+
 def test_the_first_to_refuse_is_named(reason_of: Callable[..., str | None]) -> None:
     text = "libbpf: extern 'CONFIG_HZ' (strong): not resolved\n" + VERIFIER
     assert "CONFIG_HZ" in (reason_of(text) or "")
