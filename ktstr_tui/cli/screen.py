@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,6 +18,9 @@ from ktstr_tui.backend.signals import SCREEN_END, SCREEN_LEFT
 from ktstr_tui.model.commands import FAULTS
 from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
 from ktstr_tui.text.output import say
+
+if TYPE_CHECKING:
+    from ktstr_tui.tui.app import KtstrApp
 
 
 def require_terminal() -> None:
@@ -122,7 +126,7 @@ def replay_command(recording: Path, speed: float) -> None:
 
     source = Replay(recording, speed)
     require_terminal()
-    KtstrApp(source, owner=False).run()
+    asyncio.run(until_left(KtstrApp(source, owner=False)))
     if source.connection_reason:
         raise HostError(f"{recording} is not whole: {source.connection_reason}")
 
@@ -131,7 +135,15 @@ def _show(sockets: Path, *, owner: bool, read_only: bool = False) -> str:
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
 
-    async def main() -> str:
-        return await KtstrApp(Viewer(sockets, read_only=read_only), owner=owner).run_async() or "detach"
+    return asyncio.run(until_left(KtstrApp(Viewer(sockets, read_only=read_only), owner=owner)))
 
-    return asyncio.run(main())
+
+async def until_left(app: KtstrApp, *, headless: bool = False) -> str:
+    """Show the screen until it is left; a signal leaves it as a key does, so the terminal is restored.
+
+    A run that this screen started is left running: whoever closes a terminal has not said that the run shall end.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        loop.add_signal_handler(number, app.exit, "leave")
+    return await app.run_async(headless=headless) or "detach"

@@ -255,6 +255,14 @@ def bindings(place: Place) -> list[BindingType]:
     ]
 
 
+def window_bindings() -> list[BindingType]:
+    """The keys that a window keeps from the app: a modal screen hides the app's own bindings from Textual."""
+    return [
+        Binding(it.keys, f"app.{it.run}", it.label, show=False, id=it.id)
+        for it in map(action, ("app.quit", "app.interrupt"))
+    ]
+
+
 def action(id_: str) -> Action:
     """The action of an id.
 

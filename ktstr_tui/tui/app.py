@@ -42,7 +42,7 @@ from ktstr_tui.tui.logs import LogPane
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.new_captures import NewCaptures
 from ktstr_tui.tui.pane import LinePane
-from ktstr_tui.tui.report_panes import TasksPane
+from ktstr_tui.tui.report_panes import DocumentPane, TasksPane
 from ktstr_tui.tui.report_screen import ReportScreen
 from ktstr_tui.tui.view import View
 from ktstr_tui.tui.watch_dialog import WatchDialog
@@ -85,6 +85,8 @@ class KtstrApp(App[str], inherit_bindings=False):
         if os.environ.get("TERM") == "dumb" and not self.no_color:
             self.no_color = True
             self._filters.append(Monochrome())
+            # Rich takes a dumb terminal for one of 80x25, which would fight with the size that the driver reports.
+            self.console._environ = {**os.environ, "TERM": "vt100"}
 
     def _add_themes(self) -> None:
         loaded, errors = themes.load_all()
@@ -317,10 +319,10 @@ class KtstrApp(App[str], inherit_bindings=False):
         if isinstance(screen, MainScreen):
             self._open_filter(screen.filter_target(), "lines")
         elif isinstance(screen, ReportScreen):
-            screen.action_section("tasks")
-            self._open_filter(screen.tasks, "tasks")
+            pane = screen.filtered_pane()
+            self._open_filter(pane, "tasks" if isinstance(pane, TasksPane) else "lines")
 
-    def _open_filter(self, pane: LogPane | TasksPane, what: str) -> None:
+    def _open_filter(self, pane: LogPane | TasksPane | DocumentPane, what: str) -> None:
         def apply(text: str) -> None:
             pane.filter = text
             pane.sync(self.view)
@@ -353,6 +355,17 @@ class KtstrApp(App[str], inherit_bindings=False):
         path = files.export_capture(capture, run)
         self.copy_to_clipboard(str(path))
         return f"{capture.report.tag} is in {path}; the path is copied."
+
+    def deliver_screenshot(
+        self, filename: str | None = None, path: str | None = None, time_format: str | None = None
+    ) -> str | None:
+        """Save a picture of the screen under the state directory, and show where or why not."""
+        self._keep(lambda: f"Screenshot saved as {self._shoot(filename, path, time_format)}")
+        return None
+
+    def _shoot(self, filename: str | None, path: str | None, time_format: str | None) -> str:
+        directory = path or str(files.screenshots_dir())
+        return self.save_screenshot(filename, directory, time_format)
 
     def _keep(self, write: Callable[[], str]) -> None:
         try:

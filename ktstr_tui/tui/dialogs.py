@@ -14,7 +14,7 @@ from textual.widgets import Button, Input, Static
 
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, clean
-from ktstr_tui.tui.actions import ACTIONS, GROUP_TITLES
+from ktstr_tui.tui.actions import ACTIONS, GROUP_TITLES, window_bindings
 from ktstr_tui.tui.view import View
 
 
@@ -23,6 +23,7 @@ class DialogPage(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,f1,i,enter", "dismiss", "Close", show=False, id="window.close"),
+        *window_bindings(),
     ]
     title_text: ClassVar[str] = ""
 
@@ -178,6 +179,7 @@ class LeaveDialog(ModalScreen[str]):
         Binding("escape,s", "answer('stay')", "Stay", id="leave.stay"),
         Binding("left,up", "app.focus_previous", show=False),
         Binding("right,down", "app.focus_next", show=False),
+        *window_bindings(),
     ]
 
     def __init__(self, run: str) -> None:
@@ -210,7 +212,10 @@ class FilterDialog(ModalScreen[None]):
         apply: Takes the filter at every change.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "clear", "Show all", id="filter.clear")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "clear", "Show all", id="filter.clear"),
+        *window_bindings(),
+    ]
 
     def __init__(self, what: str, text: str, apply: Callable[[str], None]) -> None:
         super().__init__()

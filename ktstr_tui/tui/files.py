@@ -19,6 +19,13 @@ def state_dir() -> Path:
     return path
 
 
+def screenshots_dir() -> Path:
+    """Where pictures of the screen are saved, created if missing."""
+    path = state_dir() / "screenshots"
+    path.mkdir(exist_ok=True)
+    return path
+
+
 def write_copied(text: str) -> Path:
     """Keep copied text in a file, because many terminals refuse programs their clipboard."""
     path = state_dir() / "copied.txt"

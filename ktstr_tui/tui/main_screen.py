@@ -14,6 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer
 
 from ktstr_tui.tui.actions import bindings
@@ -120,6 +121,11 @@ class MainScreen(Screen[None]):
             pane = self.query_one(f"#{name}", LinePane)
             beside = f" ─ {other}" if mode == "normal" else ""
             pane.border_title = f"{pane.number} {pane.label}{beside}"
+
+    @property
+    def focus_chain(self) -> list[Widget]:
+        """The panes in the order of their numbers, which is the order of the tab key."""
+        return sorted(super().focus_chain, key=lambda it: it.number if isinstance(it, LinePane) else "")
 
     def show_panel(self, name: str) -> None:
         """Bring a pane forward and focus it."""

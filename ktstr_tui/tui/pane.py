@@ -114,6 +114,9 @@ class LineBar(_StyledLines):
 class LinePane(_StyledLines, ScrollView, can_focus=True):
     """A scrolling list of lines with a cursor, an optional heading that stays, and words for when it is empty."""
 
+    # Textual gives a widget the style sheets of its first base only, here `_StyledLines`; without these lines of
+    # `ScrollView` nothing would scroll with the mouse wheel, and no bar would show that rows are hidden.
+    DEFAULT_CSS = "LinePane { overflow-x: auto; overflow-y: auto; }"
     BINDINGS: ClassVar[list[BindingType]] = bindings("pane")
     label: ClassVar[str] = ""
     """Title on the border and on the tab."""
@@ -176,7 +179,7 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
     def sync(self, view: View, force: bool = False) -> None:
         """Repaint when what the pane depends on has changed."""
         self._view = view
-        key = (self.key(view), self.size)
+        key = (self.key(view), self.size, self._width())
         if key == self._key and not force:
             return
         self._key = key
@@ -205,6 +208,10 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
     def on_resize(self) -> None:
         if self._view is not None:
             self.sync(self._view)
+
+    def watch_show_vertical_scrollbar(self) -> None:
+        """Compose the rows for the width that the scroll bar leaves."""
+        self.call_after_refresh(self.on_resize)
 
     def render_line(self, y: int) -> Strip:
         width = self._width()

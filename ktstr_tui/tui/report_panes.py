@@ -10,7 +10,7 @@ from textual.message import Message
 from ktstr_tui.model.report import CaptureReport, MapReport, TaskReport
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
-from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut
+from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, text_of
 from ktstr_tui.text.report_lines import section_note, task_detail
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
@@ -47,16 +47,44 @@ class ReportPane(LinePane):
 
 
 class DocumentPane(ReportPane):
-    """A section that is just read."""
+    """A section that is just read; a filter leaves the lines that contain its text.
 
-    def __init__(self, name: str, report: CaptureReport, section: str, compose: Compose) -> None:
+    Args:
+        compose: Makes the lines of a report for a width.
+        at_end: Whether the section opens at its last line, as a log does.
+    """
+
+    def __init__(
+        self, name: str, report: CaptureReport, section: str, compose: Compose, *, at_end: bool = False
+    ) -> None:
         super().__init__(name, report=report, section=section)
+        self.filter = ""
         self._compose_section = compose
+        self._at_end = at_end
+        self._opened: CaptureReport | None = None
         self._lines: list[Line] = []
 
+    def key(self, view: View) -> Hashable:
+        return super().key(view), self.filter
+
     def load(self, view: View, width: int) -> int:
-        self._lines = self._compose_section(self.report, max(20, width))
+        lines = self._compose_section(self.report, max(20, width))
+        wanted = self.filter.lower()
+        self._lines = [it for it in lines if wanted in text_of(it).lower()] if wanted else lines
         return len(self._lines)
+
+    def after_load(self, rows_before: int) -> None:
+        if self._at_end and self._opened is not self.report:
+            self._opened = self.report
+            self.call_after_refresh(self.move_to, self.rows - 1)
+
+    def caption(self, view: View) -> str:
+        return f"filter: {self.filter} ({counted(len(self._lines), 'line')})" if self.filter else ""
+
+    def empty(self, view: View) -> str:
+        if self.filter:
+            return f"No line contains {self.filter!r}. Clear the filter to show all."
+        return super().empty(view)
 
     def row(self, index: int, width: int) -> Line:
         return self._lines[index]
@@ -76,14 +104,14 @@ COLUMNS: tuple[_Column, ...] = (
     ("age", 7, "right", lambda it: -(it.age_ms or 0.0), lambda it: words.milliseconds(it.age_ms)),
     ("task", 24, "left", lambda it: it.comm, lambda it: words.task(it.comm, it.pid)),
     ("pid", 6, "right", lambda it: it.pid, lambda it: str(it.pid)),
-    ("S", 1, "left", lambda it: it.state, lambda it: clean(it.state)),
-    ("class", 5, "left", lambda it: it.sched_class, lambda it: clean(it.sched_class)),
-    ("cpu", 3, "right", lambda it: it.cpu, lambda it: str(it.cpu)),
+    ("S", 2, "left", lambda it: it.state, lambda it: clean(it.state)),
+    ("class", 6, "left", lambda it: it.sched_class, lambda it: clean(it.sched_class)),
+    ("cpu", 4, "right", lambda it: it.cpu, lambda it: str(it.cpu)),
     ("allowed", 8, "left", lambda it: it.cpus_allowed, lambda it: clean(it.cpus_allowed)),
     ("dsq", 10, "left", lambda it: it.dsq or "", lambda it: ABSENT if it.dsq is None else clean(it.dsq)),
-    ("weight", 6, "right", lambda it: it.weight or 0, lambda it: words.number(it.weight)),
+    ("weight", 7, "right", lambda it: it.weight or 0, lambda it: words.number(it.weight)),
     ("policy", 8, "left", lambda it: it.policy, lambda it: clean(it.policy)),
-    ("nice", 4, "right", lambda it: it.nice, lambda it: str(it.nice)),
+    ("nice", 5, "right", lambda it: it.nice, lambda it: str(it.nice)),
     (
         "slice",
         7,
@@ -94,6 +122,9 @@ COLUMNS: tuple[_Column, ...] = (
     ("dsq_vtime", 10, "right", lambda it: it.dsq_vtime or 0, lambda it: words.number(it.dsq_vtime)),
 )
 """Heading, width, alignment, sort key and text of each column; the narrow screen shows the first ones."""
+
+
+_PID = next(index for index, column in enumerate(COLUMNS) if column[0] == "pid")
 
 
 class TasksPane(ReportPane):
@@ -126,6 +157,9 @@ class TasksPane(ReportPane):
         parts = (
             [f"filter: {self.filter} ({len(self._tasks)} of {len(self.report.tasks)})"] if self.filter else []
         )
+        name = COLUMNS[self.sort_column][0]
+        if name != "pid" and name not in [it[0] for it in self._columns(self._width())]:
+            parts.append(f"sorted by {name} {'▲' if self.reverse else '▼'}")
         if "tasks" in self.report.truncated:
             parts.append(f"truncated: {clean(self.report.truncated['tasks'])}")
         return " · ".join(parts)
@@ -156,17 +190,15 @@ class TasksPane(ReportPane):
             return None
         sorted_by = COLUMNS[self.sort_column][0]
         mark = "▲" if self.reverse else "▼"
-        if sorted_by == "pid":
-            sorted_by = "task"
-        return columns(
-            (
-                f"{name}{mark}" if name == sorted_by and span > len(name) else name,
-                "key" if name == sorted_by else "head",
-                span,
-                align,
-            )
-            for name, span, align, _key, _text in self._columns(width)
-        )
+        cells: list[tuple[str, str, int, Align]] = []
+        for name, span, align, _key, _text in self._columns(width):
+            if name == "task" and sorted_by == "pid":
+                cells.append((f"task, by pid{mark}", "key", span, align))
+            elif name == sorted_by:
+                cells.append((f"{name}{mark}", "key", span, align))
+            else:
+                cells.append((name, "head", span, align))
+        return columns(cells)
 
     def row(self, index: int, width: int) -> Line:
         task = self._tasks[index]
@@ -184,8 +216,10 @@ class TasksPane(ReportPane):
         return "strong" if name == "task" else ""
 
     def sort_next(self) -> None:
-        """Sort by the next column, after the last by the first."""
-        self.sort_column = (self.sort_column + 1) % len(COLUMNS)
+        """Sort by the next column that is shown, or by pid, which the task column shows; then by the first again."""
+        shown = [COLUMNS.index(it) for it in self._columns(self._width())]
+        after = sorted(index for index in (*shown, _PID) if index > self.sort_column)
+        self.sort_column = after[0] if after else 0
         self._resort()
 
     def flip(self) -> None:

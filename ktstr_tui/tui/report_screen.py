@@ -107,7 +107,8 @@ class ReportScreen(Screen[None]):
                 yield TasksPane("task-table", report=report)
                 yield TaskDetail("task-detail", report=report)
             for name, section, compose in documents:
-                yield DocumentPane(name, report=report, section=section, compose=compose)
+                at_end = name == "dmesg"
+                yield DocumentPane(name, report=report, section=section, compose=compose, at_end=at_end)
             yield MapsPane("maps", report=report)
             yield DocumentPane("changes", report=report, section="", compose=self._changes)
         yield Footer(show_command_palette=False)
@@ -163,6 +164,14 @@ class ReportScreen(Screen[None]):
     def action_reverse(self) -> None:
         self.action_section("tasks")
         self.tasks.flip()
+
+    def filtered_pane(self) -> DocumentPane | TasksPane:
+        """The pane that a filter applies to: that of the shown tab; the tasks where a tab has no lines to filter."""
+        pane = self.query_one(f"#{self.query_one(ContentSwitcher).current}")
+        if isinstance(pane, DocumentPane):
+            return pane
+        self.action_section("tasks")
+        return self.tasks
 
     @property
     def tasks(self) -> TasksPane:

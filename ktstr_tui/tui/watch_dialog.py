@@ -17,6 +17,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Checkbox, Input
 
 from ktstr_tui.model.commands import AddWatch
+from ktstr_tui.tui.actions import window_bindings
 from ktstr_tui.tui.files import state_dir
 
 MAX_HISTORY = 50
@@ -60,6 +61,7 @@ class WatchDialog(ModalScreen[AddWatch | None]):
         Binding("escape", "close", "Close", id="watch.close"),
         Binding("up", "history(-1)", "Older", id="watch.older"),
         Binding("down", "history(1)", "Newer", id="watch.newer"),
+        *window_bindings(),
     ]
 
     def __init__(self) -> None:

@@ -1,0 +1,175 @@
+"""What a hand expects of any screen: the wheel scrolls, bars show that more is there, quitting works everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from textual import events
+from textual.pilot import Pilot
+
+from ktstr_tui.cli.screen import until_left
+from ktstr_tui.tui.app import KtstrApp
+from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, LeaveDialog
+from ktstr_tui.tui.logs import LogPane
+from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.report_panes import COLUMNS, DocumentPane, TasksPane
+from ktstr_tui.tui.report_screen import ReportScreen
+from ktstr_tui.tui.watch_dialog import WatchDialog
+from tests.tui.fakes import FakeSource, drive, leave, press, rows, settle, until
+from tests.tui.story import Story
+
+
+def test_the_wheel_scrolls_and_a_bar_shows_that_rows_are_hidden() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[bool, float, float, bool]:
+        await press(app, pilot, "4")
+        pane = app.screen.query_one("#log", LogPane)
+        before = pane.scroll_offset.y
+        pane.post_message(events.MouseScrollUp(pane, 5, 5, 0, -1, 0, shift=False, meta=False, ctrl=False))
+        await settle(app, pilot)
+        cpus = app.screen.query_one("#cpus", LinePane)
+        return pane.show_vertical_scrollbar, before, pane.scroll_offset.y, cpus.show_vertical_scrollbar
+
+    bar, before, after, bar_of_two_cpus = drive(FakeSource(Story().until(33)), steps, (80, 24))[1]
+    assert bar
+    assert 0 <= after < before
+    assert not bar_of_two_cpus
+
+
+@pytest.mark.parametrize(
+    ("keys", "window"),
+    [(("question_mark",), HelpPage), (("slash",), FilterDialog), (("w",), WatchDialog)],
+)
+def test_ctrl_q_asks_in_every_window(keys: tuple[str, ...], window: type) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[bool, bool, bool]:
+        await press(app, pilot, *keys)
+        there = isinstance(app.screen, window)
+        await press(app, pilot, "ctrl+c")
+        told = len(app._notifications) > 0
+        await press(app, pilot, "ctrl+q")
+        return there, told or window is not HelpPage, isinstance(app.screen, LeaveDialog)
+
+    assert drive(FakeSource(Story().until(20)), steps, owner=True)[1] == (True, True, True)
+
+
+def test_ctrl_q_quits_from_a_window_of_a_viewer() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+        await press(app, pilot, "question_mark")
+        await leave(app, pilot, "ctrl+q")
+
+    assert drive(FakeSource(Story().until(20)), steps)[0].return_value is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_the_screen_as_a_key_does(number: signal.Signals) -> None:
+    async def main() -> str:
+        app = KtstrApp(FakeSource(Story().until(20)), owner=True)
+
+        async def soon() -> None:
+            while not app.is_running:  # noqa: ASYNC110 - Textual rings no bell
+                await asyncio.sleep(0.01)
+            os.kill(os.getpid(), number)
+
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            group.create_task(soon())
+            return await until_left(app, headless=True)
+        raise AssertionError
+
+    assert asyncio.run(main()) == "leave"
+
+
+def test_a_dumb_terminal_has_the_size_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    app = KtstrApp(FakeSource([]))
+    assert app.no_color
+    assert not app.console.is_dumb_terminal
+
+
+def test_tab_goes_in_the_order_of_the_numbers() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+        found = []
+        for _ in range(7):
+            found.append(app.focused.number if isinstance(app.focused, LinePane) else "?")
+            await press(app, pilot, "tab")
+        return found
+
+    assert drive(FakeSource(Story().until(20)), steps, (120, 40))[1] == ["1", "2", "3", "4", "6", "7", "8"]
+
+
+def test_a_filter_applies_to_the_tab_that_it_was_asked_in() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[list[str], str]:
+        await press(app, pilot, "3", "enter", "5", "slash", *"global", "enter")
+        assert isinstance(app.screen, ReportScreen)
+        pane = app.focused
+        assert isinstance(pane, DocumentPane)
+        return [pane.row_text()], "\n".join(rows(app))
+
+    shown, text = drive(FakeSource(Story().until(33)), steps)[1]
+    assert "global node 0" in shown[0]
+    assert "filter: global (1 line)" in text
+
+
+def test_the_kernel_log_opens_at_its_end() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[int, int]:
+        await press(app, pilot, "3", "enter", "7")
+        assert isinstance(app.focused, DocumentPane)
+        return app.focused.cursor, app.focused.rows
+
+    cursor, count = drive(FakeSource(Story().until(33)), steps, (80, 24))[1]
+    assert count > 1
+    assert cursor == count - 1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+def test_the_column_that_tasks_are_sorted_by_is_marked(size: tuple[int, int]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+        await press(app, pilot, "3", "enter", "2")
+        found = []
+        for _ in range(len(COLUMNS)):
+            pane = app.screen.query_one(TasksPane)
+            heading = pane.heading(pane._width())
+            assert heading is not None
+            found.append("".join(text for text, _role in heading))
+            await press(app, pilot, "s")
+        return found
+
+    headings = drive(FakeSource(Story().until(33)), steps, size)[1]
+    assert all(text.count("▼") == 1 for text in headings)
+    assert "by pid▼" in "".join(headings)
+    assert any("cpu▼" in text for text in headings)
+
+
+def test_a_screenshot_says_where_it_is_or_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+        app.deliver_screenshot()
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+        app.deliver_screenshot()
+        await settle(app, pilot)
+        return [it.message for it in app._notifications]
+
+    messages = drive(FakeSource(Story().until(20)), steps)[1]
+    (picture,) = (tmp_path / "ktstr-tui" / "screenshots").glob("*.svg")
+    assert messages[0] == f"Screenshot saved as {picture}"
+    assert messages[1].startswith("The file could not be written:")
+
+
+def test_a_message_does_not_cover_the_input() -> None:
+    async def main() -> list[str]:
+        app = KtstrApp(FakeSource(Story().until(20)), paint_hz=0)
+        async with app.run_test(size=(80, 24), notifications=True) as pilot:
+            await settle(app, pilot)
+            await press(app, pilot, "slash")
+            app.say("a message of the program")
+            await until(app, pilot, lambda: any("a message of" in row for row in rows(app)))
+            return rows(app)
+
+    shown = asyncio.run(main())
+    (message,) = (y for y, row in enumerate(shown) if "a message of the program" in row)
+    (field,) = (y for y, row in enumerate(shown) if "Show only lines" in row)
+    assert message < field - 3
