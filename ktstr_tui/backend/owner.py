@@ -39,7 +39,7 @@ async def watch_owner(owner: Owner, ending: RunEnd, emit: Callable[[Event], obje
             ending.set("ended because its screen is gone")
             return
         text = (
-            f"the screen that started this run is gone, and the run goes on: ktstr-tui attach {owner.run_name} "
+            f"the screen that started this run is gone, and the run continues: ktstr-tui attach {owner.run_name} "
             f"to see it, ktstr-tui end {owner.run_name} to end it"
         )
         emit(AlertRaised(key=ALERT_KEY, kind="unseen", severity="warning", text=text))

@@ -132,7 +132,7 @@ def choose_run(wanted: str | None, runtime_dir: Path) -> Path:
 
 def _named_run(wanted: str, runtime_dir: Path) -> Path:
     if len(os.fsencode(wanted)) > MAX_PATH_BYTES or "\0" in wanted:
-        raise UsageError(f"{wanted[:40]!r}… is no path: it is too long, or has a zero in it")
+        raise UsageError(f"{wanted[:40]!r}… is not a path: it is too long, or has a zero in it")
     if "/" in wanted or wanted in (".", ".."):
         return _forwarded(Path(wanted))
     if not _NAME.fullmatch(wanted):

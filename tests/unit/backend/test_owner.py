@@ -43,7 +43,7 @@ async def test_a_run_is_kept_and_says_that_nobody_looks() -> None:
         assert ending.outcome is None
         (alert,) = told
         assert isinstance(alert, AlertRaised)
-        assert alert.text.startswith("the screen that started this run is gone, and the run goes on")
+        assert alert.text.startswith("the screen that started this run is gone, and the run continues")
         assert "ktstr-tui end tour" in alert.text
 
 
