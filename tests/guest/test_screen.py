@@ -45,7 +45,7 @@ def test_f_freezes_and_thaws(steady: Terminal, env: dict[str, str]) -> None:
     steady.wait_for("(?i)frozen")
     assert call_json("status", "seen", env=env)["frozen"]
     steady.press("f")
-    steady.wait_for(r"guest runs again")
+    steady.wait_for(r"Guest thawed")
     assert not call_json("status", "seen", env=env)["frozen"]
 
 

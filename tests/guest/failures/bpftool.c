@@ -11,8 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define INCLUDE(name, file) \
-	__asm__(".section .rodata\n.balign 8\n" #name ":\n.incbin \"" file "\"\n" #name "_end:\n.byte 0\n.previous\n"); \
+#define INCLUDE(name, file)                                                             \
+	__asm__(".section .rodata\n.balign 8\n" #name ":\n.incbin \"" file "\"\n" #name \
+		"_end:\n.byte 0\n.previous\n");                                         \
 	extern const char name[], name##_end[]
 INCLUDE(object, OBJECT);
 INCLUDE(tool, BPFTOOL);

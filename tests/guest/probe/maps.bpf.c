@@ -234,11 +234,11 @@ static void fill_group(void)
 }
 
 /* addr_space_cast of r1 from user (1) to kernel (0), which this compiler does not know: code 0xbf, offset 1. */
-#define TO_KERNEL(pointer) \
-	({ \
-		register void *_p __asm__("r1") = (pointer); \
+#define TO_KERNEL(pointer)                                                          \
+	({                                                                          \
+		register void *_p __asm__("r1") = (pointer);                        \
 		__asm__ volatile(".byte 0xbf, 0x11; .short 1; .long 1" : "+r"(_p)); \
-		_p; \
+		_p;                                                                 \
 	})
 
 static void fill_arena(void)
