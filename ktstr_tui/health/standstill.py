@@ -45,15 +45,13 @@ class HostProcess:
         self._threads = {
             thread: proc / str(pid) / "task" / str(thread) / "schedstat" for thread in thread_ids
         }
-        self.failures = 0
-        """Reads that failed; nothing is concluded from them."""
 
     def stopped(self) -> bool:
         """Whether the process is stopped by a signal or a tracer."""
         try:
             return self._stat.read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t")
         except (OSError, IndexError):
-            self.failures += 1
+            # It has just ended, or is not ours to read: nothing is concluded.
             return False
 
     def waited_ns(self) -> dict[int, int]:
@@ -63,7 +61,7 @@ class HostProcess:
             try:
                 waited[thread] = int(path.read_bytes().split()[1])
             except (OSError, ValueError, IndexError):
-                self.failures += 1
+                continue  # the thread has ended: absent, not zero
         return waited
 
 

@@ -117,7 +117,7 @@ def test_a_click_on_a_heading_sorts() -> None:
 
 
 def test_tasks_are_filtered() -> None:
-    text = screen(with_report(Story().report()), *OPEN, "slash", *"kworker", "enter")
+    text = screen(with_report(Story().report()), *OPEN, "2", "slash", *"kworker", "enter")
     assert "filter: kworker (1 of 6)" in text
     assert "rcu_preempt" not in text
 

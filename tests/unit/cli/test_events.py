@@ -87,9 +87,13 @@ def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_
         def __init__(self, source: Replay, **_: object) -> None:
             self._source = source
 
-        def run(self) -> None:
+        def exit(self, _: str) -> None:
+            """Nobody sends a signal."""
+
+        async def run_async(self, *, headless: bool = False) -> str:
             told.append(self._source.connection_reason)
-            asyncio.run(self._source.run(lambda _: None))
+            await self._source.run(lambda _: None)
+            return "leave"
 
     monkeypatch.setattr(app, "KtstrApp", Screen)
     monkeypatch.setattr("ktstr_tui.cli.screen.require_terminal", lambda: None)

@@ -167,7 +167,7 @@ def test_lines_in_multiline_text_are_no_keys() -> None:
 
 
 def test_unknown_names_and_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="did you mean 'tour'") as error:
+    with pytest.raises(UsageError, match="Did you mean 'tour'") as error:
         load_scenario("tuor")
     assert "tour" in error.value.hint
     with pytest.raises(UsageError, match="cannot read the"):

@@ -98,4 +98,4 @@ def test_names_of_members_are_listed_once_however_often_a_struct_holds_itself() 
     blob.compound("twins", 8, [("", 2, 0)] * 8 + [("last", number, 0)])
     with pytest.raises(ExpressionError) as caught:
         CTypes(Btf(blob.build())).member(CType(2), "lost")
-    assert caught.value.hint == "did you mean last?"
+    assert caught.value.hint == "Did you mean last?"

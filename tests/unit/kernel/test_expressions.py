@@ -142,7 +142,7 @@ def test_where_expressions_point(kernel: Kernel, text: str, address: int, size_b
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("countr", "no symbol 'countr'", "did you mean counter"),
+        ("countr", "no symbol 'countr'", "Did you mean counter"),
         ("zzzzqq", "no symbol 'zzzzqq'", "/proc/kallsyms"),
         ("twice", "2 symbols are called twice", f"{IMAGE + 0x2000:#x}"),
         ("load", "is a per-CPU variable", "load@0"),
@@ -193,7 +193,7 @@ def test_a_location_follows_its_pointers(kernel: Kernel) -> None:
 def test_names_are_not_looked_for_when_that_is_not_wanted(kernel: Kernel) -> None:
     with pytest.raises(ExpressionError) as caught:
         kernel.expressions.compile("countr", suggest=False)
-    assert "did you mean" not in caught.value.hint
+    assert "Did you mean" not in caught.value.hint
 
 
 @pytest.mark.parametrize(
