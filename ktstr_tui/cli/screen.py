@@ -21,6 +21,7 @@ from ktstr_tui.text.output import say
 
 if TYPE_CHECKING:
     from ktstr_tui.tui.app import KtstrApp
+    from ktstr_tui.tui.leaving import Leaving
 
 
 def require_terminal() -> None:
@@ -96,7 +97,9 @@ def run_with_screen(config: RunConfig) -> int:
     except BaseException:
         process.terminate()
         raise
-    if wish == "leave" and process.poll() is None:
+    from ktstr_tui.tui.leaving import Leaving
+
+    if wish is Leaving.LEAVE and process.poll() is None:
         process.send_signal(SCREEN_LEFT)
         say(f"run {ready['name']} is still in progress; attach with: ktstr-tui attach {ready['name']}")
         return EXIT_OK
@@ -131,19 +134,21 @@ def replay_command(recording: Path, speed: float) -> None:
         raise HostError(f"{recording} is not whole: {source.connection_reason}")
 
 
-def _show(sockets: Path, *, owner: bool, read_only: bool = False) -> str:
+def _show(sockets: Path, *, owner: bool, read_only: bool = False) -> Leaving:
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
 
     return asyncio.run(until_left(KtstrApp(Viewer(sockets, read_only=read_only), owner=owner)))
 
 
-async def until_left(app: KtstrApp, *, headless: bool = False) -> str:
+async def until_left(app: KtstrApp, *, headless: bool = False) -> Leaving:
     """Show the screen until it is left; a signal leaves it as a key does, so the terminal is restored.
 
     A run that this screen started is left running: whoever closes a terminal has not said that the run shall end.
     """
+    from ktstr_tui.tui.leaving import Leaving
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        loop.add_signal_handler(number, app.exit, "leave")
-    return await app.run_async(headless=headless) or "detach"
+        loop.add_signal_handler(number, app.exit, Leaving.LEAVE)
+    return await app.run_async(headless=headless) or Leaving.DETACH

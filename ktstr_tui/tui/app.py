@@ -37,6 +37,7 @@ from ktstr_tui.tui.actions import ACTIONS, bindings
 from ktstr_tui.tui.bars import VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
+from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.lists import CapturesPane
 from ktstr_tui.tui.logs import LogPane
 from ktstr_tui.tui.main_screen import MainScreen
@@ -58,7 +59,7 @@ NOTICE_S = 6.0
 """How long a short-lived message is shown."""
 
 
-class KtstrApp(App[str], inherit_bindings=False):
+class KtstrApp(App[Leaving], inherit_bindings=False):
     """The screen of one run.
 
     The exit value says what becomes of the run: ``end`` or ``leave`` (the owner's choice) or ``detach``.
@@ -223,16 +224,16 @@ class KtstrApp(App[str], inherit_bindings=False):
         view = self.view
         over = view.source.state.ended is not None or view.connection in ("gone", "ended")
         if not view.owner:
-            self.exit("detach")
+            self.exit(Leaving.DETACH)
         elif over:
-            self.exit("end")
+            self.exit(Leaving.END)
         elif not isinstance(self.screen, LeaveDialog):
             info = view.source.state.info
             self.push_screen(LeaveDialog(clean(info.name) if info else "?"), self._leave)
 
     def _leave(self, answer: str | None) -> None:
-        if answer in ("end", "leave"):
-            self.exit(answer)
+        if answer in (Leaving.END, Leaving.LEAVE):
+            self.exit(Leaving(answer))
 
     # Actions on the view.
 

@@ -23,6 +23,7 @@ from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
 from ktstr_tui.tui import app as app_module
 from ktstr_tui.tui.app import KtstrApp
+from ktstr_tui.tui.leaving import Leaving
 
 _T = TypeVar("_T")
 PATIENCE_S = 120
@@ -74,7 +75,7 @@ class FakeSource:
         return FakeStatistics(events=self.state.seq)
 
 
-Drive = Callable[[KtstrApp, Pilot[str]], Awaitable[_T]]
+Drive = Callable[[KtstrApp, Pilot[Leaving]], Awaitable[_T]]
 
 
 def drive(
@@ -85,7 +86,7 @@ def drive(
     async def main() -> tuple[KtstrApp, _T]:
         app = KtstrApp(source, owner=owner, paint_hz=0)
         app.animation_level = "none"
-        context: AbstractAsyncContextManager[Pilot[str]] = app.run_test(size=size)
+        context: AbstractAsyncContextManager[Pilot[Leaving]] = app.run_test(size=size)
         with patch.object(app_module, "NOTICE_S", 3600.0):
             async with context as pilot:
                 await settle(app, pilot)
@@ -95,7 +96,7 @@ def drive(
     return asyncio.run(coroutine)
 
 
-async def rest(app: KtstrApp, pilot: Pilot[str]) -> None:
+async def rest(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
     """Let messages and layouts come to rest: nothing is ready to run, also after an update of the screen."""
     await pilot.pause()
     ready: Sized = vars(asyncio.get_running_loop())["_ready"]
@@ -108,7 +109,7 @@ async def rest(app: KtstrApp, pilot: Pilot[str]) -> None:
                 calm = not ready
 
 
-async def until(app: KtstrApp, pilot: Pilot[str], condition: Callable[[], bool]) -> None:
+async def until(app: KtstrApp, pilot: Pilot[Leaving], condition: Callable[[], bool]) -> None:
     """Wait for what takes time of its own."""
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - Textual rings no bell
@@ -116,7 +117,7 @@ async def until(app: KtstrApp, pilot: Pilot[str], condition: Callable[[], bool])
     await rest(app, pilot)
 
 
-async def leave(app: KtstrApp, pilot: Pilot[str], *keys: str) -> None:
+async def leave(app: KtstrApp, pilot: Pilot[Leaving], *keys: str) -> None:
     """Press keys of which the last ends the app, and wait until it has taken that to heart."""
     await pilot.press(*keys)
     async with asyncio.timeout(PATIENCE_S):
@@ -124,7 +125,7 @@ async def leave(app: KtstrApp, pilot: Pilot[str], *keys: str) -> None:
             await asyncio.sleep(0.01)
 
 
-async def settle(app: KtstrApp, pilot: Pilot[str]) -> None:
+async def settle(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
     """Let everything come to rest, painting in between."""
     for _ in range(2):
         await rest(app, pilot)
@@ -132,7 +133,7 @@ async def settle(app: KtstrApp, pilot: Pilot[str]) -> None:
     await rest(app, pilot)
 
 
-async def press(app: KtstrApp, pilot: Pilot[str], *keys: str) -> None:
+async def press(app: KtstrApp, pilot: Pilot[Leaving], *keys: str) -> None:
     """Press keys and let the screen settle after each."""
     for key in keys:
         await pilot.press(key)
@@ -142,7 +143,7 @@ async def press(app: KtstrApp, pilot: Pilot[str], *keys: str) -> None:
 def screen(source: FakeSource, *keys: str, size: tuple[int, int] = (120, 40)) -> str:
     """What the terminal shows after some keys, as one text."""
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         await press(app, pilot, *keys)
         return "\n".join(rows(app))
 

@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 from ktstr_tui.tui.actions import ACTIONS, GROUP_TITLES, action, bindings
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.dialogs import active_keys
+from ktstr_tui.tui.leaving import Leaving
 from tests.tui.fakes import FakeSource, drive, press, screen, until
 from tests.tui.story import Story
 
@@ -35,7 +36,7 @@ def test_every_binding_has_an_id_and_a_tooltip() -> None:
 
 
 def test_every_action_exists_where_it_is_bound() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> set[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> set[str]:
         found = set(active_keys(app.screen))
         await press(app, pilot, "3", "enter", "6")
         return found | set(active_keys(app.screen))
@@ -56,7 +57,7 @@ def test_help_lists_the_keys_of_the_screen_it_was_asked_on() -> None:
 
 
 def test_help_follows_a_key_map() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         app.set_keymap({"run.capture": "x"})
         await press(app, pilot, "x")
         return active_keys(app.screen)["run.capture"]
@@ -67,7 +68,7 @@ def test_help_follows_a_key_map() -> None:
 
 
 def test_the_palette_offers_every_action_of_the_screen() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         await press(app, pilot, "ctrl+p")
         await press(app, pilot, *"pause")
         palette = app.screen

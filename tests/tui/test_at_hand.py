@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from ktstr_tui.cli.screen import until_left
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, LeaveDialog
+from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.logs import LogPane
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.report_panes import COLUMNS, DocumentPane, TasksPane
@@ -24,7 +25,7 @@ from tests.tui.story import Story
 
 
 def test_the_wheel_scrolls_and_a_bar_shows_that_rows_are_hidden() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[bool, float, float, bool]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[bool, float, float, bool]:
         await press(app, pilot, "4")
         pane = app.screen.query_one("#log", LogPane)
         before = pane.scroll_offset.y
@@ -44,7 +45,7 @@ def test_the_wheel_scrolls_and_a_bar_shows_that_rows_are_hidden() -> None:
     [(("question_mark",), HelpPage), (("slash",), FilterDialog), (("w",), WatchDialog)],
 )
 def test_ctrl_q_asks_in_every_window(keys: tuple[str, ...], window: type) -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[bool, bool, bool]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[bool, bool, bool]:
         await press(app, pilot, *keys)
         there = isinstance(app.screen, window)
         await press(app, pilot, "ctrl+c")
@@ -56,7 +57,7 @@ def test_ctrl_q_asks_in_every_window(keys: tuple[str, ...], window: type) -> Non
 
 
 def test_ctrl_q_quits_from_a_window_of_a_viewer() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
         await press(app, pilot, "question_mark")
         await leave(app, pilot, "ctrl+q")
 
@@ -89,7 +90,7 @@ def test_a_dumb_terminal_has_the_size_that_it_has(monkeypatch: pytest.MonkeyPatc
 
 
 def test_tab_goes_in_the_order_of_the_numbers() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         found = []
         for _ in range(7):
             found.append(app.focused.number if isinstance(app.focused, LinePane) else "?")
@@ -100,7 +101,7 @@ def test_tab_goes_in_the_order_of_the_numbers() -> None:
 
 
 def test_a_filter_applies_to_the_tab_that_it_was_asked_in() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[list[str], str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[list[str], str]:
         await press(app, pilot, "3", "enter", "5", "slash", *"global", "enter")
         assert isinstance(app.screen, ReportScreen)
         pane = app.focused
@@ -113,7 +114,7 @@ def test_a_filter_applies_to_the_tab_that_it_was_asked_in() -> None:
 
 
 def test_the_kernel_log_opens_at_its_end() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[int, int]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[int, int]:
         await press(app, pilot, "3", "enter", "7")
         assert isinstance(app.focused, DocumentPane)
         return app.focused.cursor, app.focused.rows
@@ -125,7 +126,7 @@ def test_the_kernel_log_opens_at_its_end() -> None:
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
 def test_the_column_that_tasks_are_sorted_by_is_marked(size: tuple[int, int]) -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         await press(app, pilot, "3", "enter", "2")
         found = []
         for _ in range(len(COLUMNS)):
@@ -145,7 +146,7 @@ def test_the_column_that_tasks_are_sorted_by_is_marked(size: tuple[int, int]) ->
 def test_a_screenshot_says_where_it_is_or_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         app.deliver_screenshot()
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))

@@ -8,6 +8,7 @@ from ktstr_tui.model import events as ev
 from ktstr_tui.model.beats import BeatRow
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.beats import BeatsPane
+from ktstr_tui.tui.leaving import Leaving
 from tests.tui.fakes import FakeSource, drive, press, screen
 
 SENTENCE = (
@@ -74,7 +75,7 @@ def test_the_sentence_stands_in_the_bar() -> None:
 
 
 def test_enter_on_a_sender_leads_to_its_cpu() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str]:
         await press(app, pilot, "8", "enter")
         first = app.focused.id if app.focused else ""
         await press(app, pilot, "8", "down", "enter")
@@ -91,7 +92,7 @@ def test_a_hostile_name_is_no_markup() -> None:
 
 
 def test_the_row_is_copied_in_full() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         await press(app, pilot, "8", "down")
         return app.screen.query_one(BeatsPane).row_text()
 

@@ -14,6 +14,7 @@ from ktstr_tui.model.commands import Failure
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.cpus import CpuPane
 from ktstr_tui.tui.dialogs import HelpPage, InfoPage, LeaveDialog
+from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.logs import LogPane
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.pane import LinePane
@@ -38,7 +39,7 @@ def notes(app: KtstrApp) -> list[str]:
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
 def test_numbers_focus_panels_and_bring_them_forward(size: tuple[int, int]) -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> dict[str, tuple[str | None, bool]]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> dict[str, tuple[str | None, bool]]:
         found = {}
         for key in PANELS:
             await press(app, pilot, key)
@@ -58,7 +59,7 @@ def test_pause_stops_the_display_and_resuming_catches_up() -> None:
     cut = next(number for number, event in enumerate(events) if event.mono_ns > START_NS + 20 * 10**9)
     source = FakeSource(events[:cut])
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str, str]:
         await press(app, pilot, "space")
         before = "\n".join(rows(app))
         source.feed(events[cut:])
@@ -81,7 +82,7 @@ def test_pause_stops_the_display_and_resuming_catches_up() -> None:
 def test_capture_and_freeze_ask_the_run() -> None:
     source = ended_story()
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
         await press(app, pilot, "c", "f")
         source.feed(
             [ev.Frozen(seq=source.state.seq + 1, mono_ns=source.state.mono_ns, reason="asked by a viewer")]
@@ -98,7 +99,7 @@ def test_a_failed_command_shows_message_and_hint() -> None:
     source = ended_story()
     source.failure = Failure(message="no answer in 3 s", hint="look at the log", fault="guest")
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         await press(app, pilot, "c")
         return notes(app)
 
@@ -110,7 +111,7 @@ def test_a_new_capture_is_announced_once() -> None:
     at = next(number for number, event in enumerate(events) if isinstance(event, ev.CaptureTaken))
     source = FakeSource(events[:at])
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         source.feed(events[at:])
         await settle(app, pilot)
         return notes(app)
@@ -136,7 +137,7 @@ def test_alerts_are_stepped_through_and_opened() -> None:
         ]
     )
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, str, int]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str, int]:
         await press(app, pilot, "right_curly_bracket")
         second = "\n".join(rows(app))
         await press(app, pilot, "a")
@@ -156,7 +157,7 @@ def test_captures_are_stepped_through_in_the_list_and_in_the_report() -> None:
     later = Story().report("key-002")
     source.feed([ev.CaptureTaken(seq=source.state.seq + 1, mono_ns=source.state.mono_ns, report=later)])
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         assert isinstance(app.screen, MainScreen)
         await press(app, pilot, "left_square_bracket")
         assert app.screen.captures.cursor == 1
@@ -172,7 +173,7 @@ def test_captures_are_stepped_through_in_the_list_and_in_the_report() -> None:
 
 
 def test_filtering_the_log_while_typing() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str]:
         await press(app, pilot, "4", "slash", *"fifo", "enter")
         filtered = "\n".join(rows(app))
         await press(app, pilot, "slash", "escape")
@@ -188,7 +189,7 @@ def test_filtering_the_log_while_typing() -> None:
 def test_the_log_follows_its_end_until_the_reader_leaves_it() -> None:
     source = ended_story()
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str, str]:
         await press(app, pilot, "4", "g")
         seq = source.state.seq
         source.feed(
@@ -220,7 +221,7 @@ def test_the_log_follows_its_end_until_the_reader_leaves_it() -> None:
 
 
 def test_keys_typed_in_one_breath_reach_the_panel_just_chosen() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         for key in ("3", "enter"):
             app.post_message(events.Key(key, key if len(key) == 1 else None))
         await settle(app, pilot)
@@ -230,7 +231,7 @@ def test_keys_typed_in_one_breath_reach_the_panel_just_chosen() -> None:
 
 
 def test_moving_in_a_pane() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[int]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[int]:
         pane = app.focused
         assert isinstance(pane, LinePane)
         found = []
@@ -246,7 +247,7 @@ def test_moving_in_a_pane() -> None:
 
 
 def test_copying_a_row_fills_clipboard_and_file(tmp_path: Path) -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, list[str]]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, list[str]]:
         await press(app, pilot, "3", "y")
         return app.clipboard, notes(app)
 
@@ -264,7 +265,7 @@ def test_copying_where_nothing_can_be_written_says_so(
     blocked.write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(blocked))
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         await press(app, pilot, "3", "y")
         return notes(app)
 
@@ -272,7 +273,7 @@ def test_copying_where_nothing_can_be_written_says_so(
 
 
 def test_exporting_writes_the_report_as_json(tmp_path: Path) -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         await press(app, pilot, "e")
         return app.clipboard
 
@@ -288,7 +289,7 @@ def test_exporting_names_the_backends_own_file_when_it_is_here(tmp_path: Path) -
     event = ev.CaptureTaken(seq=source.state.seq + 1, report=Story().report("key-002"), path=str(saved))
     source.feed([event])
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         await press(app, pilot, "e")
         return app.clipboard
 
@@ -296,7 +297,7 @@ def test_exporting_names_the_backends_own_file_when_it_is_here(tmp_path: Path) -
 
 
 def test_paint_rate_and_theme() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[float, float, str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[float, float, str, str]:
         app.view.paint_hz = 10.0
         await press(app, pilot, "plus")
         fast = app.view.paint_hz
@@ -310,7 +311,7 @@ def test_paint_rate_and_theme() -> None:
 
 
 def test_windows_open_and_close() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[type]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[type]:
         found: list[type] = []
         for key in ("question_mark", "escape", "i", "escape"):
             await press(app, pilot, key)
@@ -327,7 +328,7 @@ def test_the_accelerator_and_its_reason_are_one_key_away() -> None:
 
 
 def test_a_viewer_just_detaches() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
         await leave(app, pilot, "ctrl+q")
 
     assert drive(ended_story(), steps)[0].return_value == "detach"
@@ -338,7 +339,7 @@ def test_a_viewer_just_detaches() -> None:
     [(("e",), "end"), (("l",), "leave"), (("enter",), "end"), (("right", "enter"), "leave")],
 )
 def test_the_owner_is_asked(keys: tuple[str, ...], answer: str) -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
         await press(app, pilot, "ctrl+q")
         assert isinstance(app.screen, LeaveDialog)
         await leave(app, pilot, *keys)
@@ -347,7 +348,7 @@ def test_the_owner_is_asked(keys: tuple[str, ...], answer: str) -> None:
 
 
 def test_the_owner_may_stay() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
         await press(app, pilot, "ctrl+q", "ctrl+q", "escape")
         assert isinstance(app.screen, MainScreen)
 
@@ -355,7 +356,7 @@ def test_the_owner_may_stay() -> None:
 
 
 def test_tabs_and_rows_take_the_mouse() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str | None, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str | None, str]:
         x = next(row for row in rows(app) if "4 log" in row).index("4 log")
         await pilot.click("#tabs", offset=(x + 1, 0))
         await settle(app, pilot)
@@ -378,7 +379,7 @@ def test_a_hidden_pane_is_not_loaded() -> None:
 
     source = ended_story()
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
         pane = app.screen.query_one("#log", LogPane)
         pane.__class__ = Counting
         await press(app, pilot, "5")

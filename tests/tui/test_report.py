@@ -11,6 +11,7 @@ from ktstr_tui.model.report import CaptureReport, MapReport, placeholder
 from ktstr_tui.text import report_lines
 from ktstr_tui.text.lines import text_of
 from ktstr_tui.tui.app import KtstrApp
+from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.report_panes import COLUMNS
 from ktstr_tui.tui.report_screen import ReportScreen
@@ -30,7 +31,7 @@ def with_report(report: CaptureReport) -> FakeSource:
 def every_section(source: FakeSource, size: tuple[int, int]) -> list[str]:
     """The newest report's sections, one text each."""
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         await press(app, pilot, *OPEN)
         found = []
         for key in "1234567":
@@ -69,7 +70,7 @@ def test_sections() -> None:
 
 
 def test_tasks_are_sorted_by_any_column_both_ways() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[tuple[str, list[int]]]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[tuple[str, list[int]]]:
         await press(app, pilot, *OPEN, "2")
         assert isinstance(app.screen, ReportScreen)
         table = app.screen.tasks
@@ -90,7 +91,7 @@ def test_tasks_are_sorted_by_any_column_both_ways() -> None:
 
 
 def test_the_cursor_stays_on_its_task_when_the_order_changes() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[int, int, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[int, int, str]:
         await press(app, pilot, *OPEN, "2", "down", "down")
         assert isinstance(app.screen, ReportScreen)
         before = app.screen.tasks.chosen()
@@ -106,7 +107,7 @@ def test_the_cursor_stays_on_its_task_when_the_order_changes() -> None:
 
 
 def test_a_click_on_a_heading_sorts() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         await press(app, pilot, *OPEN, "2")
         await pilot.click("#task-table", offset=(14, 1))
         await settle(app, pilot)
@@ -134,7 +135,7 @@ def test_folded_maps_are_one_line_and_a_ring_says_what_is_unread() -> None:
 
 
 def test_maps_open_and_close() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str]:
         await press(app, pilot, *OPEN, "6", "down", "enter")
         closed = "\n".join(rows(app))
         await press(app, pilot, "down", "enter", "down", "enter")
@@ -147,7 +148,7 @@ def test_maps_open_and_close() -> None:
 
 
 def test_escape_goes_back() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> type:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> type:
         await press(app, pilot, *OPEN, "escape")
         return type(app.screen)
 

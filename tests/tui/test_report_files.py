@@ -11,6 +11,7 @@ from ktstr_tui.model.report_files import DegradedReport, DualReport
 from ktstr_tui.text.lines import text_of
 from ktstr_tui.text.report_files import degraded_lines, dual_lines
 from ktstr_tui.tui.app import KtstrApp
+from ktstr_tui.tui.leaving import Leaving
 from tests.tui.fakes import FakeSource, drive, press, rows, screen
 from tests.tui.story import Story
 
@@ -55,7 +56,7 @@ def test_a_degraded_capture_shows_why_and_the_registers_that_came() -> None:
 def test_the_path_of_the_dual_report_appears_while_the_report_is_open() -> None:
     source = fed(ev.CaptureTaken(report=Story().report(), path="/runs/tour/captures/001-error-001.json"))
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str]:
         await press(app, pilot, "3", "enter", "end")
         before = "\n".join(rows(app))
         seq, mono_ns = source.state.seq + 1, source.state.mono_ns

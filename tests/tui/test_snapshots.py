@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 
 from ktstr_tui.link.source import Connection
 from ktstr_tui.tui.app import KtstrApp
+from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.report_screen import SECTIONS
 from tests.tui.fakes import FakeSource, drive, press, rows, screen
 from tests.tui.story import Story
@@ -53,7 +54,7 @@ def test_main_screen(
 
 @pytest.mark.parametrize("size", SIZES)
 def test_report(size: str) -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> dict[str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> dict[str, str]:
         await press(app, pilot, "3", "enter")
         found = {}
         for key, (name, _key, _label) in zip("12345678", SECTIONS, strict=True):
@@ -67,7 +68,7 @@ def test_report(size: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_windows(size: str) -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> dict[str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> dict[str, str]:
         found = {}
         for name, key in (("help", "question_mark"), ("info", "i"), ("filter", "slash"), ("leave", "ctrl+q")):
             await press(app, pilot, key)

@@ -13,6 +13,7 @@ from ktstr_tui.link.source import OnEvents
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.sample import CpuSample, Sample, SchedulerSample
 from ktstr_tui.tui.app import KtstrApp
+from ktstr_tui.tui.leaving import Leaving
 from tests.tui.fakes import FakeSource, drive, leave, press, rows, screen, settle
 from tests.tui.story import START_NS, Story
 
@@ -30,7 +31,7 @@ def test_before_the_first_event_every_pane_says_what_will_appear() -> None:
 def test_a_dead_backend_is_a_state_and_the_screen_stays_usable() -> None:
     source = FakeSource(Story().until(33))
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, str, list[str]]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str, list[str]]:
         source.connection = "gone"
         source.connection_reason = "no beat for 5 s"
         source.controllable = False
@@ -55,7 +56,7 @@ def test_a_source_that_breaks_is_shown_as_gone() -> None:
             await asyncio.sleep(0)
             raise OSError("socket [vanished]")
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         await settle(app, pilot)
         return "\n".join(rows(app))
 
@@ -94,7 +95,7 @@ def test_the_owner_of_an_ended_run_is_not_asked() -> None:
     source = FakeSource(Story().until(33))
     source.feed([ending(source)])
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
         await leave(app, pilot, "ctrl+q")
 
     assert drive(source, steps, owner=True)[0].return_value == "end"
@@ -103,7 +104,7 @@ def test_the_owner_of_an_ended_run_is_not_asked() -> None:
 def test_a_replay_refuses_politely() -> None:
     source = FakeSource(Story().until(33), "replay")
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, list[str]]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, list[str]]:
         await press(app, pilot, "c", "f")
         return "\n".join(rows(app)), [it.message for it in app._notifications]
 
@@ -139,7 +140,7 @@ def hostile_source() -> FakeSource:
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
 def test_text_of_the_guest_is_never_markup(size: tuple[int, int]) -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         shown = []
         for keys in (
             ("1",),
@@ -196,7 +197,7 @@ def test_a_torn_row_is_copied_with_its_reason() -> None:
     )
     source.feed([ev.Sampled(seq=source.state.seq + 1, mono_ns=source.state.mono_ns + 1, sample=sample)])
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> str:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
         await press(app, pilot, "1", "y")
         return app.clipboard
 
@@ -207,7 +208,7 @@ def test_a_torn_row_is_copied_with_its_reason() -> None:
 def test_state_is_told_without_colour(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[bool, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[bool, str]:
         strips = app.screen._compositor.render_strips(app.size)
         styles = [segment.style for strip in strips for segment in strip if segment.style is not None]
         filtered = [line for line in app._filters if type(line).__name__ == "Monochrome"]
@@ -226,7 +227,7 @@ def test_tiny_terminals_do_not_break() -> None:
 
 
 def test_resizing_rearranges() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[bool]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[bool]:
         found = []
         for width, height in ((80, 24), (200, 60), (120, 40)):
             await pilot.resize_terminal(width, height)
@@ -241,7 +242,7 @@ def test_resizing_rearranges() -> None:
 def test_posting_from_a_thread_is_safe() -> None:
     source = FakeSource(Story().until(20))
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         def tell() -> None:
             app.notify("from a thread", markup=False)
 
@@ -256,7 +257,7 @@ def test_a_flood_of_events_is_painted_once() -> None:
     source = FakeSource(Story().until(20))
     painted: list[int] = []
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
         original: Any = app.screen.sync  # type: ignore[attr-defined]
 
         def counted() -> None:

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.tui import themes
 from ktstr_tui.tui.app import KtstrApp
+from ktstr_tui.tui.leaving import Leaving
 from tests.tui.fakes import FakeSource, drive, settle
 from tests.tui.story import Story
 
@@ -56,7 +57,7 @@ def test_a_theme_of_the_user_is_offered(tmp_path: Path) -> None:
     (directory / "mine.toml").write_text('name = "mine"\nprimary = "#ff00ff"\n')
     (directory / "broken.toml").write_text("name = ")
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[bool, list[str]]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[bool, list[str]]:
         for name in ("mine", "textual-dark", "ansi-dark", "ktstr-light"):
             app.theme = name
             await settle(app, pilot)

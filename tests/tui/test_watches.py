@@ -11,6 +11,7 @@ from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Failure
 from ktstr_tui.model.report import RunningTask, Stack, StackFrame
 from ktstr_tui.tui.app import KtstrApp
+from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.watch_dialog import MAX_HISTORY, WatchDialog, load_history, remember
 from ktstr_tui.tui.watch_pane import HitPage, change
 from tests.tui.fakes import FakeSource, drive, press, rows, screen
@@ -82,7 +83,7 @@ def test_a_paused_watch_says_why() -> None:
 
 
 def test_enter_on_a_hit_shows_its_stack() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> tuple[str, str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str]:
         await press(app, pilot, "7", "G", "enter")
         assert isinstance(app.screen, HitPage)
         first = "\n".join(rows(app))
@@ -101,7 +102,7 @@ def test_enter_on_a_hit_shows_its_stack() -> None:
 def test_w_asks_for_an_expression_and_sends_it() -> None:
     source = watched()
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
         await press(
             app, pilot, "w", *"scx_root", "enter", "w", "up", "tab", "space", "tab", "space", "shift+tab"
         )
@@ -127,7 +128,7 @@ def test_the_dialog_walks_through_the_history_and_closes_without_asking() -> Non
     remember("scx_root")
     source = watched()
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         await press(app, pilot, "w")
         seen = []
         for key in ("up", "up", "up", "down", "down"):
@@ -154,7 +155,7 @@ def test_the_history_is_bounded_and_survives_a_broken_file(tmp_path: Path) -> No
 def test_delete_removes_and_r_resumes_the_watch_under_the_cursor() -> None:
     source = watched("paused")
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         await press(app, pilot, "delete")
         assert source.commands == []
         await press(app, pilot, "g", "delete")
@@ -173,7 +174,7 @@ def test_a_refused_watch_is_told() -> None:
         message="this kernel has no symbol 'jifies'", hint="did you mean jiffies?", fault="user"
     )
 
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         await press(app, pilot, "w", *"jifies", "enter")
         return notes(app)
 
@@ -181,7 +182,7 @@ def test_a_refused_watch_is_told() -> None:
 
 
 def test_a_replay_sets_no_watches() -> None:
-    async def steps(app: KtstrApp, pilot: Pilot[str]) -> list[str]:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         await press(app, pilot, "w", "delete")
         return notes(app)
 
