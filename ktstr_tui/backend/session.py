@@ -33,7 +33,7 @@ from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.link.stream import Stream
-from ktstr_tui.model.commands import Command, End, Reply
+from ktstr_tui.model.commands import Changed, Command, End, Reply
 from ktstr_tui.model.drops import Drops
 from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedError, root_cause, sole_error
 from ktstr_tui.model.events import RunEnded, RunStarted
@@ -218,6 +218,7 @@ class Session:
 
     async def _command(self, command: Command) -> Reply:
         if isinstance(command.request, End):
+            ending = self.ending.outcome is None
             self.ending.set(f"ended by {command.who} (ktstr-tui end)")
-            return command.done()
+            return command.done(Changed(changed=ending))
         return await run_command(command, self._guest, self.stream.state)

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 from ktstr_tui.cli.attach import find_run
-from ktstr_tui.model.commands import Capture, Captured, End, Freeze, Request, Thaw
+from ktstr_tui.model.commands import Capture, Captured, Changed, End, Freeze, Request, Thaw
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json, print_line
 
+_Answer = TypeVar("_Answer")
 
-def ask_run(run_name: str | None, request: Request) -> dict[str, Any]:
-    """Make a request of a run and return the result.
+
+def ask_run(run_name: str | None, request: Request, kind: type[_Answer]) -> _Answer:
+    """Make a request of a run and return the answer.
+
+    Args:
+        run_name: The run; None for the only one that is in progress.
+        request: What to ask.
+        kind: The type that answers this request.
 
     Raises:
-        KtstrError: There is no such run, it does not answer, or it refuses.
+        KtstrError: There is no such run, it does not answer, it refuses, or it answers with something else.
     """
     from ktstr_tui.link.viewer import Viewer
 
-    async def ask(place: Path) -> dict[str, Any]:
+    async def ask(place: Path) -> _Answer:
         async with Viewer(place) as viewer:
-            return (await viewer.command(request)).raise_for_error().result
+            return (await viewer.command(request)).answer(kind)
 
     return asyncio.run(ask(find_run(run_name)))
 
@@ -42,8 +49,7 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
 
     async def ask(place: Path) -> tuple[Captured, CaptureReport | None]:
         async with Viewer(place) as viewer:
-            reply = (await viewer.command(Capture(tag=tag))).raise_for_error()
-            captured = msgspec.convert(reply.result, Captured)
+            captured = (await viewer.command(Capture(tag=tag))).answer(Captured)
             if as_json:
                 await viewer.connect()
             kept = (it.report for it in viewer.state.captures if it.report.tag == captured.tag)
@@ -104,8 +110,8 @@ def end_command(run_name: str | None, as_json: bool) -> None:
 
 
 def _change(run_name: str | None, request: Request, done: str, nothing: str, as_json: bool) -> None:
-    result = ask_run(run_name, request)
+    answer = ask_run(run_name, request, Changed)
     if as_json:
-        print_json(result)
+        print_json(msgspec.to_builtins(answer))
     else:
-        print_line(done if result.get("changed", True) else nothing)
+        print_line(done if answer.changed else nothing)

@@ -14,13 +14,14 @@ A write is TARGET=VALUE, or TARGET|=BITS to set bits in four bytes. VALUE is a n
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import typer
 
 from ktstr_tui.model.commands import RunKernelOp
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.outputs import KernelOpEntry, KernelOpResult
 from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json, print_line
 from ktstr_tui.wire import kernel_ops as wire
@@ -184,7 +185,8 @@ def _ask(
     if len(entries) > wire.KERNEL_OP_ENTRIES_MAX:
         raise UsageError(f"{len(entries)} targets, at most {wire.KERNEL_OP_ENTRIES_MAX} in one command")
     op = wire.KernelOp("cold" if cold else "hot", direction, tuple(entries))
-    result = ask_run(run_name, RunKernelOp(op=msgspec.to_builtins(op, builtin_types=(bytes,))))
+    request = RunKernelOp(op=msgspec.to_builtins(op, builtin_types=(bytes,)))
+    result = ask_run(run_name, request, KernelOpResult)
     if as_json:
         print_json(result)
         return
@@ -192,7 +194,7 @@ def _ask(
         print_line(line_of(entry))
 
 
-def line_of(entry: dict[str, Any]) -> str:
+def line_of(entry: KernelOpEntry) -> str:
     """One target in one line: name, address, value or before → after, and whose it is."""
     words = f"{entry['target']}  {entry['address']:#x}  {_value(entry['before'])}"
     if entry["after"] is not None:

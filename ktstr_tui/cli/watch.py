@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from ktstr_tui.model.commands import HITS_PER_S, AddWatch, ListWatches, RemoveWatch, ResumeWatch
+from ktstr_tui.model.commands import (
+    HITS_PER_S,
+    AddWatch,
+    Changed,
+    ListWatches,
+    RemoveWatch,
+    ResumeWatch,
+    WatchAdded,
+    WatchList,
+)
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json, print_line
@@ -37,11 +47,11 @@ def add(
     from ktstr_tui.cli.control import ask_run
 
     asked = AddWatch(expression=expression, length=length, once=once, capture=capture, budget=budget)
-    result = ask_run(run_name, asked)
+    added = ask_run(run_name, asked, WatchAdded)
     if as_json:
-        print_json(result)
+        print_json(msgspec.to_builtins(added))
         return
-    print_watch(result.get("watch") or {"slot": result["slot"], "expression": expression, "state": "gone"})
+    print_watch(added.watch or {"slot": added.slot, "expression": expression, "state": "gone"})
 
 
 @app.command("list")
@@ -49,7 +59,7 @@ def list_watches(run_name: RunName = None, as_json: AsJson = False) -> None:
     """List the slots, with their hits. Slot 0 is reserved by ktstr-tui."""
     from ktstr_tui.cli.control import ask_run
 
-    watches = ask_run(run_name, ListWatches())["watches"]
+    watches = ask_run(run_name, ListWatches(), WatchList).watches
     if as_json:
         print_json(watches)
         return
@@ -74,10 +84,10 @@ def _change(
 ) -> None:
     from ktstr_tui.cli.control import ask_run
 
-    result = ask_run(run_name, request)
+    answer = ask_run(run_name, request, Changed)
     if as_json:
-        print_json(result)
-    elif result["changed"]:
+        print_json(msgspec.to_builtins(answer))
+    elif answer.changed:
         print_line(f"slot {request.slot} {done}")
     else:
         raise UsageError(f"there is {nothing} in slot {request.slot}", "ktstr-tui watch list")

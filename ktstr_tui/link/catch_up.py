@@ -10,7 +10,7 @@ import msgspec
 
 from ktstr_tui.link.follower import Follower, Offer
 from ktstr_tui.link.requests import Requests
-from ktstr_tui.model.commands import GetRange, GetSnapshot
+from ktstr_tui.model.commands import GetRange, GetSnapshot, RangeSent
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
 from ktstr_tui.wire.codec import CodecError, decode_event, decode_state
@@ -98,9 +98,9 @@ async def fetch_range(requests: Requests, first: int, last: int) -> tuple[int, l
     oldest = first
     while first <= last:
         reply, frames = await requests.ask(GetRange(first=first, last=last), ANSWER_TIMEOUT_S)
-        reply.raise_for_error()
+        sent = reply.answer(RangeSent)
         if not events:
-            oldest = int(reply.result.get("oldest", first))
+            oldest = sent.oldest
         if not frames:
             break
         events.extend(decode_event(frame) for frame in frames)

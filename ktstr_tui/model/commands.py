@@ -11,7 +11,7 @@ program. A reply that failed carries the three things every error has: message, 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias, get_args
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -141,6 +141,9 @@ READING_REQUESTS: tuple[type, ...] = (*LINK_REQUESTS, ListWatches)
 """Those that touch nothing, which every viewer may make."""
 
 
+_Answer = TypeVar("_Answer")
+
+
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to `Capture`; the report itself comes as an event."""
 
@@ -171,6 +174,20 @@ class WatchAdded(msgspec.Struct, frozen=True, kw_only=True):
     slot: int
     watch: dict[str, Any]
     """The slot's `WatchpointState`; empty when it is gone already."""
+
+
+class WatchList(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `ListWatches`."""
+
+    watches: list[dict[str, Any]]
+    """The slots' `WatchpointState`, in order."""
+
+
+class RangeSent(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `GetRange`; the events follow it as frames."""
+
+    oldest: int
+    """Number of the oldest event that is kept."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,6 +232,22 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         if self.error is not None:
             raise self.error.to_error()
         return self
+
+    def answer(self, kind: type[_Answer]) -> _Answer:
+        """Return the result as the type that answers the request.
+
+        Raises:
+            KtstrError: The command failed; the class says whose fault it is.
+            HostError: The backend answered with something else, as one of another version may.
+        """
+        self.raise_for_error()
+        try:
+            return msgspec.convert(self.result, kind)
+        except msgspec.ValidationError as error:
+            raise HostError(
+                f"the backend's answer is not understood: {error}",
+                "use the same version of ktstr-tui on both sides",
+            ) from error
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):

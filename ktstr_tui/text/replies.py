@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ktstr_tui.model.commands import (
     AddWatch,
     Changed,
@@ -27,13 +25,13 @@ def done_words(request: Request, reply: Reply) -> str:
         case RemoveWatch():
             return "Watch removed."
         case AddWatch():
-            added = msgspec.convert(reply.result or {"slot": 0, "watch": {}}, WatchAdded)
+            added = reply.answer(WatchAdded)
             detail = added.watch.get("detail", "")
             return f"Slot {added.slot} is {added.watch.get('state', 'gone')}" + (
                 f": {detail}" if detail else "."
             )
         case ResumeWatch():
-            changed = msgspec.convert(reply.result or {"changed": False}, Changed)
+            changed = reply.answer(Changed)
             return (
                 f"The watch is {changed.watch.get('state', 'gone')}."
                 if changed.changed

@@ -16,11 +16,16 @@ from ktstr_tui.backend.owner import Owner, watch_owner
 from ktstr_tui.backend.signals import SCREEN_LEFT
 from ktstr_tui.model.events import AlertRaised, Event
 
+# Whoever runs the tests may ignore SIGHUP, and a child inherits that.
+_SCREEN = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); print(flush=True); input()"
+
 
 async def watched(on_exit: OnExit, killed_by: signal.Signals | None) -> tuple[RunEnd, list[Event]]:
     """What comes of it when a screen is killed, or leaves when there is no signal."""
     ending, told = RunEnd(), list[Event]()
-    screen = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)  # noqa: ASYNC220 - takes no time
+    screen = subprocess.Popen([sys.executable, "-c", _SCREEN], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: ASYNC220 - takes no time
+    assert screen.stdout is not None
+    screen.stdout.readline()
     try:
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:

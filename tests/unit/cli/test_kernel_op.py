@@ -6,6 +6,7 @@ import pytest
 
 from ktstr_tui.cli.kernel_op import line_of, parse_read, parse_write
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.outputs import KernelOpEntry
 from ktstr_tui.wire.kernel_ops import (
     U32,
     U64,
@@ -97,14 +98,15 @@ def test_what_assigns_nothing(text: str) -> None:
 
 
 def test_lines() -> None:
-    entry = {
+    entry: KernelOpEntry = {
         "target": "knob",
         "address": 4096,
+        "size_bytes": 4,
         "before": 10,
         "after": None,
         "start_time_ns": None,
         "comm": None,
     }
     assert line_of(entry) == "knob  0x1000  10 (0xa)"
-    entry |= {"after": "00ff", "start_time_ns": 5, "comm": "spin"}
+    entry["after"], entry["start_time_ns"], entry["comm"] = "00ff", 5, "spin"
     assert line_of(entry) == "knob  0x1000  10 (0xa) → hex:00ff  of spin, started at 5 ns"
