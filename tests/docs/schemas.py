@@ -58,6 +58,13 @@ _SCHEMA_FIELD: Final = {
     "DualReport": report_files.SCHEMA_DUAL,
 }
 
+_FILES: Final = ("capture-single", "capture-degraded", "capture-dual")
+_CHECKSUM: Final = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{64}$",
+    "description": "SHA-256 of the other fields as compact JSON; missing in files of earlier versions.",
+}
+
 
 def schemas() -> dict[str, str]:
     """The text of each schema by its name."""
@@ -71,6 +78,8 @@ def make_schema(name: str) -> dict[str, Any]:
     structs = {cls.__name__: cls for cls in _structs(msgspec.Struct)}
     for title, part in parts.items():
         _complete(title, part, structs.get(title))
+        if name in _FILES and title in _SCHEMA_FIELD:
+            part["properties"][report_files.CHECKSUM_FIELD] = _CHECKSUM
     return {"$schema": DIALECT, "title": name, "description": description, **made, "$defs": parts}
 
 
