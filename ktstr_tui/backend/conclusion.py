@@ -1,4 +1,4 @@
-"""The last thing of a run with a machine: the bridge and the bucket are drained, once, and what they held is told.
+"""Conclude a run with a machine: drain the bridge and the bucket once, and report what they held.
 
 Two files go into the run's data directory, each only when there is something for it:
 

@@ -1,7 +1,7 @@
 """How long a run may last, on a clock that stands while the guest stands.
 
 Nobody knows beforehand for how long a guest will be frozen, so a deadline cannot be slept until: the time that is left
-is computed anew whenever it would be over, and not more often than every `FROZEN_LOOK_S` while the guest stands.
+is computed again whenever it would be over, and not more often than every `FROZEN_LOOK_S` while the guest is frozen.
 """
 
 from __future__ import annotations

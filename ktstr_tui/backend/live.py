@@ -64,7 +64,7 @@ from ktstr_tui.wire.messages import MsgType
 __all__ = ["Audience", "LiveGuest", "Setup", "open_live_guest"]
 
 ORDERLY_END_S = 3.0
-"""How long a guest that is asked to end may take before QEMU is told to quit."""
+"""How long a guest that is asked to end may take before QEMU is asked to quit."""
 
 
 def _why_no_early(config: RunConfig) -> str | None:

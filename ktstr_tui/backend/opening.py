@@ -4,7 +4,7 @@ guest is up ─▶ memory typed ─▶ slot 0 armed ─▶ scenario may begin �
 
 The guest waits for a word of the host (``AccessorReady``) before it begins its scenario, so that no scheduler comes or
 goes unseen: everything that watches schedulers has to be in place before that word. But it does not wait for ever, and
-then begins unwatched. So a slot that is not armed in time is told, and the scenario begins without it.
+then begins unwatched. So a slot that is not armed in time is reported, and the scenario begins without it.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class Session:
         except Exception as error:
             cause = root_cause(error)
             if not isinstance(cause, KtstrError):
-                # A defect must end the run in good order too: viewers and the recording hear of it.
+                # A defect must end the run cleanly too: viewers and the recording hear of it.
                 traceback.print_exception(error)
                 cause = InternalError(
                     f"{type(cause).__name__}: {cause}", "please report it with the traceback"

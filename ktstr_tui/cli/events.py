@@ -46,7 +46,7 @@ class EventPrinter:
         self._state, self._last_seq = RunState(started_mono_ns=start_ns), 0
 
     def print(self, events: Iterable[Event]) -> None:
-        """Print ``events`` and flush; a hole in their numbers is told on standard error."""
+        """Print ``events`` and flush; report a hole in their numbers on standard error."""
         for event in events:
             if self._last_seq and event.seq > self._last_seq + 1:
                 say(f"events {self._last_seq + 1} to {event.seq - 1} are missing")

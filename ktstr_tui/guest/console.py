@@ -39,7 +39,7 @@ class Console:
     """Takes the console's bytes in order.
 
     Args:
-        log: The log file, made anew; None keeps no log.
+        log: The log file, truncated first; None keeps no log.
     """
 
     panic: str | None

@@ -55,7 +55,7 @@ class _Standing(msgspec.Struct, frozen=True):
 
 
 class _Counters(msgspec.Struct, frozen=True):
-    # Event counters at a moment; another scheduler counts anew.
+    # Event counters at a moment; another scheduler counts from the start.
     identity: tuple[str | None, int | None]
     values: dict[str, int]
     at_ns: int

@@ -40,7 +40,7 @@ class SampledView(Protocol):
 
 
 class Freezer(Protocol):
-    """Who knows when the guest stands still."""
+    """Knows when the guest is frozen."""
 
     @property
     def frozen(self) -> bool:

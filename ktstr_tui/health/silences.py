@@ -1,7 +1,7 @@
-"""What becomes of a silence: its cause is asked of the kernel, it is told, alerted, refreshed and perhaps captured.
+"""Handle a silence: look up its cause in the kernel, report it, raise and refresh an alert, perhaps capture.
 
 Asking takes a millisecond or so for each task and is done in a thread, so that the next look at the senders is not
-late. A storm of silences is told in full but explained in part, and has a bounded number of alerts.
+late. A storm of silences is reported in full but explained in part, and has a bounded number of alerts.
 """
 
 from __future__ import annotations

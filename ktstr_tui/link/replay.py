@@ -104,7 +104,7 @@ class Replay:
 
     @property
     def paused(self) -> bool:
-        """Whether time stands still."""
+        """Whether the replay is paused."""
         return self._paused
 
     @property

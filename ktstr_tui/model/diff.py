@@ -210,7 +210,7 @@ def _task(
         age_before_ms=age_before,
         age_after_ms=age_after,
         growth_ms=growth,
-        # After a turn in between, its age would have begun anew. The clocks compared are a tick or two apart.
+        # After a turn in between, its age would have started again. The clocks compared are a tick or two apart.
         starved=waiting and growth is not None and 0 < _STARVED_SHARE * elapsed_ms <= growth,
         dsq_before=before.dsq if before else None,
         dsq_after=after.dsq if after else None,

@@ -186,7 +186,7 @@ class KernelOpDone(_Event, frozen=True, tag="kernel-op"):
 
 
 class Frozen(_Event, frozen=True, tag="frozen"):
-    """The guest stands still, and stays so until thawed (a capture's short pause is not announced so)."""
+    """The guest was frozen, until it is thawed (the short pause of a capture is no freeze)."""
 
     reason: str
 

@@ -51,7 +51,7 @@ DualOutcome: TypeAlias = Literal[
 * ``early-degraded``: the early one failed.
 * ``early-pre-late-degraded``: the early one is there, the late one is degraded.
 * ``early-only-late-suppressed``: the late one failed for another reason than time or the guest.
-* ``early-only-late-never-fired``: the scheduler was not ejected: it left in good order, or the run ended first.
+* ``early-only-late-never-fired``: the scheduler was not ejected: it was detached as asked, or the run ended first.
 """
 _T = TypeVar("_T")
 _HINT = "name a JSON file from a run's captures directory, as this version of ktstr-tui writes them"

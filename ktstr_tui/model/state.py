@@ -1,7 +1,7 @@
 """``RunState``: everything that is known of a run, built by the fold and read by every display.
 
 The state is bounded: histories are rings of fixed length, lists keep their newest entries and count what they
-let go (``forgotten``), so that a run of a week costs a viewer no more than a run of a minute.
+dropped (``forgotten``), so that a run of a week costs a viewer no more than a run of a minute.
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ class RunState(msgspec.Struct, kw_only=True):
     """Those that were asked for and refused, or failed."""
 
     frozen: str | None = None
-    """Why the guest stands still, or None while it runs."""
+    """Why the guest is frozen; None while it runs."""
     frozen_since_mono_ns: int = 0
     frozen_total_ms: float = 0.0
     last_pause: Pause | None = None
@@ -275,7 +275,7 @@ class RunState(msgspec.Struct, kw_only=True):
     partial: dict[OutputStream, str] = {}
     """An unfinished last line of each output stream."""
     forgotten: dict[str, int] = {}
-    """How many entries each bounded list has let go."""
+    """How many entries each bounded list has dropped."""
     conclusion: RunConcluded | None = None
     """What was left when the machine was gone; None before."""
     ended: Ending | None = None

@@ -3,7 +3,7 @@
 The guest program reads ``_text`` from /proc/kallsyms and sends it before it says that it is up. The host finds the
 kernel by itself (see `kernel.vmcoreinfo`) and believes memory alone, so a claim moves nothing. But the two come by
 different ways, and when they differ one of them is wrong: a lying guest, or a note of another kernel that was taken for
-this one's. Then everything shown may be of the wrong addresses, so it is told as an error.
+this one's. Then everything shown may be of the wrong addresses, so it is reported as an error.
 
 The first claim that can be true counts. One that cannot (an address of user space, a slide that no kernel image
 has room for) is refused.

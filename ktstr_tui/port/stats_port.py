@@ -31,7 +31,7 @@ _READ_BYTES = 65536
 
 
 class StatsError(GuestError):
-    """There are no statistics to be had."""
+    """No statistics are available."""
 
     reason: ClassVar[MissingReason] = "relay"
 
@@ -48,7 +48,7 @@ class NoScheduler(StatsError):
 
 
 class DuringFreeze(StatsError):
-    """The guest stands still, so nobody can answer."""
+    """The guest is frozen, so no program in it can answer."""
 
     reason = "during freeze"
 
@@ -95,7 +95,7 @@ class StatsPort:
 
     Args:
         stream: Our end of the port.
-        frozen: Whether the guest stands still.
+        frozen: Whether the guest is frozen.
         timeout_s: How long an answer may take.
     """
 

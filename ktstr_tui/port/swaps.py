@@ -1,11 +1,11 @@
 """Scheduler swaps of a scenario: is the scheduler that a step names the one that is followed?
 
 The guest attaches a step's scheduler and then says, over its port, that the step begins. The host sees the same swap
-a second way: slot 0 stops the guest at the write of ``scx_root``, and the accessor publishes anew once the new
+a second way: slot 0 stops the guest at the write of ``scx_root``, and the accessor publishes again once the new
 scheduler is followed. The two ways are not ordered, so the frame may be read first. Whoever needs the new scheduler
 then waits until the publish number has passed what it was when the step before began (see `capture.accessor`).
 
-A swap that the host never sees is told: what is shown would belong to another scheduler than the scenario says.
+A swap that the host never sees is reported: what is shown would belong to another scheduler than the scenario says.
 """
 
 from __future__ import annotations

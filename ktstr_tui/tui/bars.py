@@ -112,7 +112,7 @@ def _scheduler_line(state: RunState) -> Line:
 
 
 def badges(view: View) -> Line:
-    """What must never be overlooked: the guest stands still, or the view does."""
+    """Show what must never be overlooked: the guest is frozen, or the view is paused."""
     state = view.state
     line: Line = []
     if state.frozen is not None:

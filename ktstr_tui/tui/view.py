@@ -61,7 +61,7 @@ class View:
 
     @property
     def paused(self) -> bool:
-        """Whether the view stands still while data still comes in."""
+        """Whether the view is paused while data still comes in."""
         return self._paused is not None
 
     @property

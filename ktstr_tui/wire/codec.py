@@ -151,7 +151,7 @@ _NUMBERED: _Codec[_Numbered] = _Codec("a command", msgspec.msgpack.Decoder(_Numb
 def decode_command_id(data: bytes | memoryview) -> int | None:
     """Return the number of a command of any version that is otherwise not one; None when it has none."""
     try:
-        # Not by its version: somebody of another one is told too.
+        # Not by its version: a peer of another version must be answered too.
         return _NUMBERED.decode(bytes([VERSION]) + bytes(data[1:])).id
     except CodecError:
         return None
