@@ -70,9 +70,15 @@ def test_a_stopped_qemu_is_an_alert_and_then_a_stretch(rig: Rig) -> None:
 
 
 def test_a_vcpu_that_waits_for_a_cpu_most_of_the_time(rig: Rig) -> None:
-    rig.pass_time(2000, waited_ms=1900)
+    rig.pass_time(2000, waited_ms=1980)
     rig.pass_time(250)
     assert rig.stood() == [(0, 2000, "the host gave a vCPU no CPU")]
+
+
+def test_a_vcpu_that_shares_a_busy_host_is_no_standstill(rig: Rig) -> None:
+    rig.pass_time(4000, waited_ms=3500)
+    rig.pass_time(250)
+    assert rig.events == []
 
 
 def test_a_look_that_comes_much_too_late(rig: Rig) -> None:
