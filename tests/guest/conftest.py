@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -24,9 +24,7 @@ from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.topology import Topology
 from tests.guest.compilers import compile_bpf, compile_c  # noqa: F401 (fixtures)
 from tests.guest.kernel_run import running  # noqa: F401 (a fixture)
-
-BOOT_DEADLINE_S = 240.0
-"""For whatever a guest is waited for; generous, because it only matters when something is broken."""
+from tests.guest.waiting import BOOT_DEADLINE_S
 
 
 class Guest:
@@ -63,6 +61,18 @@ class Guest:
 
 
 BootGuest = Callable[..., AbstractAsyncContextManager[Guest]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows how the consoles of its guests ended."""
+    report = yield
+    directory = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and directory is not None:
+        for log in sorted(Path(directory).rglob("console.log")):
+            tail = log.read_text("utf-8", "replace").splitlines()[-40:]
+            report.sections.append((f"console {log.relative_to(directory)}", "\n".join(tail)))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -23,9 +23,8 @@ from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.kinds import Trigger
+from tests.guest.waiting import wait_said
 
-START_DEADLINE_S = 240.0
-"""For a guest to start; generous, because it only matters when something is broken."""
 LOAD_DEADLINE_S = 60.0
 STEADY = """
 name = "steady"
@@ -101,8 +100,7 @@ def running(machine_spec: MachineSpec, monkeypatch: pytest.MonkeyPatch) -> Runni
         async with open_machine(spec) as machine, trio.open_nursery() as nursery:
             started, said = trio.Event(), bytearray()
             nursery.start_soon(_drain, machine, started, said)
-            with trio.fail_after(START_DEADLINE_S):
-                await started.wait()
+            await wait_said(machine, started)
             ram = GuestRam.from_fds(machine.ram_parts())
             yield Run(machine, KernelView.open(ram), said)
             nursery.cancel_scope.cancel()

@@ -43,7 +43,8 @@ from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import decode_report
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
-from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest
+from tests.guest.conftest import BootGuest
+from tests.guest.waiting import BOOT_DEADLINE_S, wait_said
 
 pytestmark = pytest.mark.guest
 
@@ -239,13 +240,11 @@ async def ejecting(machine_spec: MachineSpec, directory: Path) -> AsyncIterator[
     spec = replace(machine_spec, initrd=initrd)
     async with open_machine(spec) as machine, trio.open_nursery() as nursery:
         nursery.start_soon(_pump, machine, seen)
-        with trio.fail_after(BOOT_DEADLINE_S):
-            await seen["SysRdy"].wait()
+        await wait_said(machine, seen["SysRdy"])
         async with observed(machine, directory) as watch:
             await machine.bulk.send_all(encode_frame(MsgType.AccessorReady))
             yield watch
-            with trio.fail_after(BOOT_DEADLINE_S):
-                await seen["Exit"].wait()
+            await wait_said(machine, seen["Exit"])
         nursery.cancel_scope.cancel()
 
 

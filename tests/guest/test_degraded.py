@@ -24,9 +24,9 @@ from ktstr_tui.model.events import CaptureTaken, DualSaved
 from ktstr_tui.model.report_files import DegradedReport, DualReport, decode_report, why_alone
 from ktstr_tui.wire.frames import encode_frame
 from ktstr_tui.wire.messages import MsgType
-from tests.guest.conftest import BOOT_DEADLINE_S
 from tests.guest.runs import call, call_json, headless_run
 from tests.guest.test_coordinator import Observed, _pump, observed
+from tests.guest.waiting import wait_said
 
 pytestmark = pytest.mark.guest
 BUSY = """
@@ -61,8 +61,7 @@ async def busy(machine_spec: MachineSpec, directory: Path, fifo_ms: int = 60_000
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(_pump, machine, seen)
-        with trio.fail_after(BOOT_DEADLINE_S):
-            await seen["SysRdy"].wait()
+        await wait_said(machine, seen["SysRdy"])
         async with observed(machine, directory) as watch:
             await machine.bulk.send_all(encode_frame(MsgType.AccessorReady))
             await watch.wait_until(lambda: ("attached", "fifo", None) in watch.changes())

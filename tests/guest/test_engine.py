@@ -10,8 +10,9 @@ import trio
 
 from ktstr_tui.guest.machine import MachineSpec
 from tests.contracts.engine import CHECKS, ENDINGS, Check
-from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest, Guest
+from tests.guest.conftest import BootGuest, Guest
 from tests.guest.test_machine import symbol_address
+from tests.guest.waiting import BOOT_DEADLINE_S
 from tests.oracles.gdb_memory import read_memory
 
 pytestmark = pytest.mark.guest

@@ -14,8 +14,8 @@ from ktstr_tui.capture.report.collect import collect
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.report import CaptureReport
-from tests.guest.conftest import BOOT_DEADLINE_S
 from tests.guest.kernel_run import Run, Running
+from tests.guest.waiting import BOOT_DEADLINE_S
 
 pytestmark = pytest.mark.guest
 

@@ -22,8 +22,8 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.report import MapReport
 from ktstr_tui.wire.frames import FrameAssembler
 from ktstr_tui.wire.messages import MsgType
-from tests.guest.conftest import BOOT_DEADLINE_S
 from tests.guest.kernel_run import Running
+from tests.guest.waiting import BOOT_DEADLINE_S
 
 pytestmark = pytest.mark.guest
 

@@ -48,8 +48,9 @@ from ktstr_tui.wire.kernel_ops import (
     Value,
 )
 from ktstr_tui.wire.messages import MsgType, WorkerSample
-from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest
+from tests.guest.conftest import BootGuest
 from tests.guest.operating import Operating, operating
+from tests.guest.waiting import BOOT_DEADLINE_S, wait_said
 from tests.oracles.gdb_memory import read_memory
 
 pytestmark = pytest.mark.guest
@@ -181,12 +182,10 @@ async def weighing(spec: MachineSpec, directory: Path) -> AsyncIterator[tuple[Op
         outbox = Outbox()
         port = GuestPort(machine.bulk, outbox, [handle], lambda: 0)
         nursery.start_soon(port.run)
-        with trio.fail_after(BOOT_DEADLINE_S):
-            await ready.wait()
+        await wait_said(machine, ready)
         async with operating(machine, directory) as it:
             outbox.reply(MsgType.AccessorReady)
-            with trio.fail_after(BOOT_DEADLINE_S):
-                await reported.wait()
+            await wait_said(machine, reported)
             yield it, list(reports[-1].report.workers)
         nursery.cancel_scope.cancel()
 

@@ -27,7 +27,8 @@ from ktstr_tui.kernel.orc import Unwinder, calibrate
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.vmcoreinfo import Vmcoreinfo, find_vmcoreinfo
-from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest, Guest
+from tests.guest.conftest import BootGuest, Guest
+from tests.guest.waiting import BOOT_DEADLINE_S
 from tests.oracles.gdb_memory import read_memory
 
 pytestmark = pytest.mark.guest

@@ -18,7 +18,8 @@ from ktstr_tui.guest.image import KernelImage
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.topology import Topology
-from tests.guest.conftest import BOOT_DEADLINE_S, BootGuest, Guest
+from tests.guest.conftest import BootGuest, Guest
+from tests.guest.waiting import BOOT_DEADLINE_S
 from tests.oracles.gdb_memory import read_memory, read_physical
 
 pytestmark = pytest.mark.guest

@@ -20,7 +20,7 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.beats import StallCause
 from ktstr_tui.wire.frames import FrameAssembler
 from ktstr_tui.wire.messages import MsgType, WorkerReport
-from tests.guest.conftest import BOOT_DEADLINE_S
+from tests.guest.waiting import wait_said
 
 LOOKS = 6
 SILENT_MS = 1000.0
@@ -94,8 +94,7 @@ async def looks_at(spec: MachineSpec, scheduler: str) -> set[tuple[str, str]]:
     async with open_machine(replace(spec, initrd=initrd)) as machine, trio.open_nursery() as nursery:
         port = Port()
         nursery.start_soon(port.read, machine)
-        with trio.fail_after(BOOT_DEADLINE_S):
-            await port.named.wait()
+        await wait_said(machine, port.named)
         ram = GuestRam.from_fds(machine.ram_parts())
         view = KernelView.open(ram)
         explainer = Explainer(view)
