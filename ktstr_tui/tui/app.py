@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.filter import Monochrome
 from textual.screen import Screen
@@ -32,11 +32,12 @@ from ktstr_tui.model.state import AlertState, CaptureState
 from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.replies import done_words
-from ktstr_tui.tui import files, themes
+from ktstr_tui.tui import themes
 from ktstr_tui.tui.actions import ACTIONS, bindings
 from ktstr_tui.tui.bars import VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
+from ktstr_tui.tui.files_app import FilesApp
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.lists import CapturesPane
 from ktstr_tui.tui.logs import LogPane
@@ -55,11 +56,9 @@ if TYPE_CHECKING:
 
 PAINT_RATES_HZ = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """What ``+`` and ``-`` choose from."""
-NOTICE_S = 6.0
-"""How long a short-lived message is shown."""
 
 
-class KtstrApp(App[Leaving], inherit_bindings=False):
+class KtstrApp(FilesApp, inherit_bindings=False):
     """The screen of one run.
 
     The exit value says what becomes of the run: ``end`` or ``leave`` (the owner's choice) or ``detach``.
@@ -75,8 +74,7 @@ class KtstrApp(App[Leaving], inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
 
     def __init__(self, source: Source, *, owner: bool = False, paint_hz: float = 10.0) -> None:
-        super().__init__()
-        self.view = View(source)
+        super().__init__(View(source))
         self.view.owner = owner
         self.view.paint_hz = paint_hz
         self._clock: Timer | None = None
@@ -144,11 +142,6 @@ class KtstrApp(App[Leaving], inherit_bindings=False):
         for report in self._new_captures.take(self.view.source.state):
             severity = "error" if report.is_placeholder else "information"
             self.say(f"{report.tag}: {headline(report)}", severity, title="Captured")
-
-    def say(self, text: str, severity: str = "information", *, title: str = "") -> None:
-        """A short-lived message; ``text`` may come from the guest."""
-        level = "error" if severity == "error" else "warning" if severity == "warning" else "information"
-        self.notify(clean(text), title=title, severity=level, markup=False, timeout=NOTICE_S)  # type: ignore[arg-type]
 
     # Actions on the run.
 
@@ -331,50 +324,6 @@ class KtstrApp(App[Leaving], inherit_bindings=False):
         if isinstance(self.screen, MainScreen):
             self.screen.show_panel(pane.id or "log")
         self.push_screen(FilterDialog(what, pane.filter, apply))
-
-    def action_copy_row(self) -> None:
-        text = self.focused.row_text() if isinstance(self.focused, LinePane) else self.view.headline()[1]
-        if not text:
-            self.say("Nothing to copy here.")
-            return
-        self.copy_to_clipboard(text)
-        self._keep(lambda: f"Copied; also in {files.write_copied(text)}")
-
-    def action_export(self) -> None:
-        screen = self.screen
-        capture = screen.capture if isinstance(screen, ReportScreen) else None
-        if isinstance(screen, MainScreen):
-            capture = screen.captures.chosen()
-        if capture is None:
-            self.say("No capture to export yet: c takes one.")
-            return
-        info = self.view.state.info
-        name = info.name if info else ""
-        self._keep(lambda: self._exported(capture, name))
-
-    def _exported(self, capture: CaptureState, run: str) -> str:
-        path = files.export_capture(capture, run)
-        self.copy_to_clipboard(str(path))
-        return f"{capture.report.tag} is in {path}; the path is copied."
-
-    def deliver_screenshot(
-        self, filename: str | None = None, path: str | None = None, time_format: str | None = None
-    ) -> str | None:
-        """Save a picture of the screen under the state directory, and show where or why not."""
-        self._keep(lambda: f"Screenshot saved as {self._shoot(filename, path, time_format)}")
-        return None
-
-    def _shoot(self, filename: str | None, path: str | None, time_format: str | None) -> str:
-        directory = path or str(files.screenshots_dir())
-        return self.save_screenshot(filename, directory, time_format)
-
-    def _keep(self, write: Callable[[], str]) -> None:
-        try:
-            self.say(write())
-        except OSError as error:
-            self.say(
-                f"The file could not be written: {error}. Set XDG_STATE_HOME to a writable place.", "error"
-            )
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)

@@ -21,7 +21,7 @@ from ktstr_tui.model.commands import Failure, Reply, Request
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
-from ktstr_tui.tui import app as app_module
+from ktstr_tui.tui import files_app
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.leaving import Leaving
 
@@ -87,7 +87,7 @@ def drive(
         app = KtstrApp(source, owner=owner, paint_hz=0)
         app.animation_level = "none"
         context: AbstractAsyncContextManager[Pilot[Leaving]] = app.run_test(size=size)
-        with patch.object(app_module, "NOTICE_S", 3600.0):
+        with patch.object(files_app, "NOTICE_S", 3600.0):
             async with context as pilot:
                 await settle(app, pilot)
                 return app, await steps(app, pilot)

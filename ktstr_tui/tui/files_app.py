@@ -1,0 +1,80 @@
+"""The part of the app that puts things into files and onto the clipboard, and says where they are or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.app import App
+
+from ktstr_tui.model.state import CaptureState
+from ktstr_tui.text.lines import clean
+from ktstr_tui.tui import files
+from ktstr_tui.tui.leaving import Leaving
+from ktstr_tui.tui.main_screen import MainScreen
+from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.report_screen import ReportScreen
+from ktstr_tui.tui.view import View
+
+NOTICE_S = 6.0
+"""How long a short-lived message is shown."""
+
+
+class FilesApp(App[Leaving], inherit_bindings=False):
+    """An app that shows messages for a moment and writes rows, captures and screenshots to files.
+
+    Args:
+        view: What is shown.
+    """
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.view = view
+
+    def say(self, text: str, severity: str = "information", *, title: str = "") -> None:
+        """A short-lived message; ``text`` may come from the guest."""
+        level = "error" if severity == "error" else "warning" if severity == "warning" else "information"
+        self.notify(clean(text), title=title, severity=level, markup=False, timeout=NOTICE_S)  # type: ignore[arg-type]
+
+    def action_copy_row(self) -> None:
+        text = self.focused.row_text() if isinstance(self.focused, LinePane) else self.view.headline()[1]
+        if not text:
+            self.say("Nothing to copy here.")
+            return
+        self.copy_to_clipboard(text)
+        self._keep(lambda: f"Copied; also in {files.write_copied(text)}")
+
+    def action_export(self) -> None:
+        screen = self.screen
+        capture = screen.capture if isinstance(screen, ReportScreen) else None
+        if isinstance(screen, MainScreen):
+            capture = screen.captures.chosen()
+        if capture is None:
+            self.say("No capture to export yet: c takes one.")
+            return
+        info = self.view.state.info
+        name = info.name if info else ""
+        self._keep(lambda: self._exported(capture, name))
+
+    def _exported(self, capture: CaptureState, run: str) -> str:
+        path = files.export_capture(capture, run)
+        self.copy_to_clipboard(str(path))
+        return f"{capture.report.tag} is in {path}; the path is copied."
+
+    def deliver_screenshot(
+        self, filename: str | None = None, path: str | None = None, time_format: str | None = None
+    ) -> str | None:
+        """Save a picture of the screen under the state directory, and show where or why not."""
+        self._keep(lambda: f"Screenshot saved as {self._shoot(filename, path, time_format)}")
+        return None
+
+    def _shoot(self, filename: str | None, path: str | None, time_format: str | None) -> str:
+        directory = path or str(files.screenshots_dir())
+        return self.save_screenshot(filename, directory, time_format)
+
+    def _keep(self, write: Callable[[], str]) -> None:
+        try:
+            self.say(write())
+        except OSError as error:
+            self.say(
+                f"The file could not be written: {error}. Set XDG_STATE_HOME to a writable place.", "error"
+            )
