@@ -210,7 +210,7 @@ class Monitor:
 
     def _waits(self, scheduler: SchedulerSample, share: float | None = None) -> RunnableTask | None:
         """Return the task that has waited for long enough to matter, if there is one."""
-        oldest, timeout_ms = scheduler.oldest_runnable, scheduler.watchdog_timeout_ms
+        oldest, timeout_ms = scheduler.oldest_runnable, scheduler.oldest_timeout_ms
         if scheduler.unreadable is not None or oldest is None or not timeout_ms:
             return None
         least = self._limits.waiting if share is None else share
@@ -252,7 +252,7 @@ class Monitor:
     def _scheduler(self, scheduler: SchedulerSample) -> Iterator[Event]:
         if scheduler.unreadable is not None:
             return
-        oldest, timeout_ms = scheduler.oldest_runnable, scheduler.watchdog_timeout_ms
+        oldest, timeout_ms = scheduler.oldest_runnable, scheduler.oldest_timeout_ms
         age = None
         if scheduler.name is not None and oldest is not None and timeout_ms:
             age = self._age(oldest, timeout_ms)

@@ -16,6 +16,7 @@ from ktstr_tui.capture.report.stacks import copy_stack, task_stack
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.kernel.sched_tree import NO_SUBS
 from ktstr_tui.kernel.torn import Attempts, Torn, text
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.xarray import IdTables
@@ -147,8 +148,12 @@ class Explainer:
     def _queue(self, space: AddressSpace, dsq: int | None) -> str | None:
         if not dsq or self._view.scx is None:
             return None
-        builtin = self._view.builtin_dsqs(self._view.scx_root())
-        return self._view.dsqs.name(space, dsq, builtin)[0]
+        root = self._view.scx_root()
+        try:
+            subs = self._view.sched_tree.read(space, root)
+        except (Torn, MemoryReadError):
+            subs = NO_SUBS
+        return self._view.dsqs.name(space, dsq, self._view.builtin_dsqs(root, subs))[0]
 
     def _there(self, space: AddressSpace, mask: int) -> tuple[RunningTask, ...]:
         cpus, found = self._view.cpus, []

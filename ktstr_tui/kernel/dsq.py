@@ -12,6 +12,10 @@ Mirrors ``struct scx_dispatch_q`` and ``struct scx_dsq_list_node`` (include/linu
 - while the table grows, ``future_tbl`` leads to the next one, and each element is in one of the two;
 - a table that could not be allocated in one piece is *nested* (``nest`` is not 0): not walked, and cut.
 
+With sub-schedulers (see `sched_tree`) each has a table of its own and global and bypass queues of its own, and ids that
+are in use elsewhere. A queue knows its scheduler (``dsq->sched``) and is called ``0x77 of /cgroup``; the root's are
+called by their id alone, as on kernels with one scheduler.
+
 A queue's own list is circular and may hold cursors of BPF iterators between its tasks
 (``SCX_DSQ_LNODE_ITER_CURSOR``).
 
@@ -21,8 +25,8 @@ table counts is torn, as is a chain that leads nowhere. ``nr`` is read with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
@@ -32,6 +36,7 @@ from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.symbols import Symbols
 from ktstr_tui.kernel.torn import Torn
 
+NO_SUBS: Mapping[int, str] = {}
 MAX_BUCKETS = 65536
 MAX_CHAIN = 1024
 MAX_NODES = 1024
@@ -46,16 +51,20 @@ class DsqRef(NamedTuple):
     address: int
     label: str
     origin: str
+    sub: str | None = None
+    """Cgroup of the sub-scheduler whose queue it is; None for the root's, and for local queues."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltinDsqs:
-    """The kernel's own queues under one scheduler."""
+    """The kernel's own queues under a scheduler and its sub-schedulers."""
 
     listed: tuple[DsqRef, ...]
     """Global and bypass queues."""
     local: tuple[DsqRef, ...]
     by_address: dict[int, DsqRef]
+    subs: Mapping[int, str] = field(default_factory=dict)
+    """Cgroups of the sub-schedulers, by address."""
 
 
 class Dsqs:
@@ -70,7 +79,14 @@ class Dsqs:
 
     def __init__(self, btf: Btf, symbols: Symbols, cpus: Cpus, space: AddressSpace) -> None:
         self._cpus = cpus
-        paths = {"nr": "nr", "seq": "seq", "id": "id", "hash_next": "hash_node.next", "first": "list.next"}
+        paths = {
+            "nr": "nr",
+            "seq": "seq",
+            "id": "id",
+            "hash_next": "hash_node.next",
+            "first": "list.next",
+            "sched": "sched",
+        }
         self.layout = Layout(btf, "scx_dispatch_q", paths)
         self._hash_node = self.layout.offset("hash_node")
         self._list = self.layout.offset("list")
@@ -101,22 +117,38 @@ class Dsqs:
         ids = symbols.find("nr_node_ids")
         self._nodes = 1 if ids is None else min(max(space.u32(ids), 1), MAX_NODES)
 
-    def identity(self, space: AddressSpace, sched: int | None) -> tuple[int, ...]:
-        """Return what differs when another scheduler is loaded at the same address."""
+    def identity(
+        self, space: AddressSpace, sched: int | None, subs: Mapping[int, str] = NO_SUBS
+    ) -> tuple[object, ...]:
+        """Return what differs when other schedulers are loaded at the same addresses."""
         if sched is None:
             return ()
-        pointers = (self._sched_pcpu, self._sched_pnode, self._sched_globals)
-        return (sched, *(space.u64(sched + offset) for offset in pointers if offset is not None))
+        offsets = [o for o in (self._sched_pcpu, self._sched_pnode, self._sched_globals) if o is not None]
+        return (
+            tuple(subs.items()),
+            *((one, *(space.u64(one + o) for o in offsets)) for one in (sched, *subs)),
+        )
 
-    def builtin(self, space: AddressSpace, sched: int | None) -> BuiltinDsqs:
-        """Find the kernel's own queues; without a scheduler only the local ones."""
-        local, listed = [], []
+    def builtin(
+        self, space: AddressSpace, sched: int | None, subs: Mapping[int, str] = NO_SUBS
+    ) -> BuiltinDsqs:
+        """Find the kernel's own queues; without a scheduler only the local ones.
+
+        Args:
+            space: Where to read.
+            sched: The root scheduler.
+            subs: Cgroups of the sub-schedulers, by address.
+        """
+        local, listed = list[DsqRef](), list[DsqRef]()
         for cpu in range(self._cpus.count):
             rq = self._cpus.rq_address(cpu)
             local.append(DsqRef(rq + self._local, f"local cpu {cpu}", f"local cpu {cpu}"))
-        if sched is not None:
-            listed = [*self._global(space, sched), *self._bypass(space, sched)]
-        return BuiltinDsqs(tuple(listed), tuple(local), {ref.address: ref for ref in (*listed, *local)})
+        for one in () if sched is None else (sched, *subs):
+            cgroup = subs.get(one)
+            for ref in (*self._global(space, one), *self._bypass(space, one)):
+                listed.append(ref if cgroup is None else of_sub(ref, cgroup))
+        by_address = {ref.address: ref for ref in (*listed, *local)}
+        return BuiltinDsqs(tuple(listed), tuple(local), by_address, subs)
 
     def _global(self, space: AddressSpace, sched: int) -> Iterator[DsqRef]:
         per_node, inner = (
@@ -149,9 +181,9 @@ class Dsqs:
         """Return label and id of the queue at address ``dsq``; None and None for address 0."""
         if not dsq:
             return None, None
-        number = int(self.layout.read(space, dsq)["id"])
-        known = builtin.by_address.get(dsq)
-        return (known.label if known else f"{number:#x}"), number
+        row = self.layout.read(space, dsq)
+        number, known = int(row["id"]), builtin.by_address.get(dsq)
+        return (known or user_ref(dsq, row, builtin.subs.get(row["sched"]))).label, number
 
     def user(
         self, space: AddressSpace, sched: int, limit: int, *, frozen: bool = False
@@ -225,6 +257,23 @@ class Dsqs:
                 tasks.append(node - self._task_node)
             node = entry["next"]
         return tasks, node != head
+
+
+def of_sub(ref: DsqRef, cgroup: str) -> DsqRef:
+    """Return the queue, called as one of a sub-scheduler."""
+    return ref._replace(label=f"{ref.label} of {cgroup}", sub=cgroup)
+
+
+def user_ref(address: int, row: Mapping[str, Any], cgroup: str | None = None) -> DsqRef:
+    """Return how a user's queue is called.
+
+    Args:
+        address: Where it is.
+        row: Its values.
+        cgroup: Of the sub-scheduler whose queue it is; None for the root's.
+    """
+    ref = DsqRef(address, f"{row['id']:#x}", "user")
+    return ref if cgroup is None else of_sub(ref, cgroup)
 
 
 def _offset_in(btf: Btf, struct_name: str, path: str) -> int | None:

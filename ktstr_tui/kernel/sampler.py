@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from ktstr_tui.kernel.address import AddressSpace
-from ktstr_tui.kernel.dsq import BuiltinDsqs
-from ktstr_tui.kernel.scx import DEFAULT_TIMEOUT_MS, SchedState, Scx
-from ktstr_tui.kernel.tasks import Runnable
+from ktstr_tui.kernel.dsq import BuiltinDsqs, DsqRef, user_ref
+from ktstr_tui.kernel.sched_tree import NO_SUBS, Subs
+from ktstr_tui.kernel.scx import Scx
 from ktstr_tui.kernel.torn import Attempts, Torn, plausible_depth
 from ktstr_tui.kernel.view import KernelView
-from ktstr_tui.model.sample import CpuSample, DsqSample, RunnableTask, Sample, SchedulerSample
+from ktstr_tui.kernel.waiting import Waiting, timeout_ms
+from ktstr_tui.model.sample import CpuSample, DsqSample, Sample, SchedulerSample
 
 MAX_SAMPLED_DSQS = 256
 
@@ -112,19 +114,20 @@ class SampleReader:
         if scx is None:
             return SchedulerSample(unreadable=self._view.scx_missing)
         try:
-            return attempts.run(lambda: self._one_scheduler(scx, space, idle))
+            return attempts.run(lambda: self._one_scheduler(scx, space, idle, attempts))
         except Torn as torn:
             return SchedulerSample(unreadable=torn.message)
 
-    def _one_scheduler(self, scx: Scx, space: AddressSpace, idle: int) -> SchedulerSample:
+    def _one_scheduler(self, scx: Scx, space: AddressSpace, idle: int, attempts: Attempts) -> SchedulerSample:
         """One try at the scheduler; ``scx_root`` must be the same before and after."""
         sched = scx.root(space)
         state, seq = scx.state(space), scx.enable_seq(space)
         if sched is None:
             return SchedulerSample(state=state, enable_seq=seq)
         found = scx.read(space, sched)
-        builtin = self._view.builtin_dsqs(sched)
-        oldest, waiting = self._oldest(space, builtin, idle)
+        subs, subs_unreadable = self._subs(space, sched, attempts)
+        builtin = self._view.builtin_dsqs(sched, subs)
+        waiting = Waiting(self._view, space, found, subs, builtin, idle)
         dsqs, cut = self._dsqs(space, sched, builtin)
         sample = SchedulerSample(
             name=found.name,
@@ -134,60 +137,41 @@ class SampleReader:
             aborting=found.aborting,
             bypass_depth=found.bypass_depth,
             watchdog_timeout_ms=timeout_ms(found, self._view.hz),
-            oldest_runnable=oldest,
-            nr_runnable=waiting,
+            oldest_runnable=waiting.oldest(),
+            nr_runnable=waiting.nr_runnable,
             dsqs=dsqs,
             dsqs_truncated=cut,
             event_counters=scx.events(space, found),
+            subs=waiting.subs(),
+            subs_truncated=subs.cut,
+            subs_unreadable=subs_unreadable,
         )
         if scx.root(space) != sched:
             raise Torn("the scheduler was replaced while it was read")
         return sample
 
-    def _oldest(
-        self, space: AddressSpace, builtin: BuiltinDsqs, idle: int
-    ) -> tuple[RunnableTask | None, int]:
-        view = self._view
-        waiting: list[Runnable] = []
-        for cpu in range(view.nr_cpus):
-            waiting += view.tasks.runnable(space, cpu)[0]
-        now = view.jiffies()
-        aged = [(view.age_ms(task.runnable_at, now), task) for task in waiting if not task.on_cpu]
-        if not aged:
-            return None, len(waiting)
-        age, task = max(aged, key=lambda pair: pair[0])
-        label, _ = view.dsqs.name(space, task.dsq, builtin)
-        found = RunnableTask(
-            pid=task.pid,
-            comm=task.comm,
-            age_ms=age,
-            cpu=task.cpu,
-            dsq=label,
-            idle_cpus=self._idle_for(space, task, idle),
-        )
-        return found, len(waiting)
-
-    def _idle_for(self, space: AddressSpace, task: Runnable, idle: int) -> tuple[int, ...]:
-        """Return the idle CPUs of a mask that a task may use."""
-        usable = idle & self._view.tasks.allowed_of(space, task.address) if idle else 0
-        return tuple(cpu for cpu in range(self._view.nr_cpus) if usable >> cpu & 1)
+    def _subs(self, space: AddressSpace, sched: int, attempts: Attempts) -> tuple[Subs, str | None]:
+        """Read the schedulers below the root. They are given up by themselves."""
+        try:
+            return attempts.run(lambda: self._view.sched_tree.read(space, sched)), None
+        except Torn as torn:
+            return NO_SUBS, torn.message
 
     def _dsqs(
         self, space: AddressSpace, sched: int, builtin: BuiltinDsqs
     ) -> tuple[tuple[DsqSample, ...], bool]:
-        rows, cut = self._view.dsqs.user(space, sched, MAX_SAMPLED_DSQS)
-        found = [
-            DsqSample(id=row["id"], label=f"{row['id']:#x}", nr=plausible_depth(row["nr"], "nr"))
-            for _, row in rows
-        ]
-        for ref in builtin.listed:
-            row = self._view.dsqs.layout.read(space, ref.address)
-            found.append(DsqSample(id=row["id"], label=ref.label, nr=plausible_depth(row["nr"], "nr")))
-        return tuple(found), cut
+        """Read the queues of all schedulers, the root's first."""
+        dsqs, found, cut = self._view.dsqs, list[DsqSample](), False
+        for one in (sched, *builtin.subs):
+            rows, more = dsqs.user(space, one, MAX_SAMPLED_DSQS - len(found))
+            found += [_dsq(user_ref(at, row, builtin.subs.get(one)), row) for at, row in rows]
+            cut = cut or more
+        own = [ref for ref in builtin.listed if ref.sub is None]
+        others = [ref for ref in builtin.listed if ref.sub is not None]
+        for ref in (*own, *others[:MAX_SAMPLED_DSQS]):
+            found.append(_dsq(ref, dsqs.layout.read(space, ref.address)))
+        return tuple(found), cut or len(others) > MAX_SAMPLED_DSQS
 
 
-def timeout_ms(state: SchedState, hz: int) -> float:
-    """How long a task may wait before the kernel ejects the scheduler."""
-    if state.timeout_jiffies is not None:
-        return state.timeout_jiffies * 1e3 / hz
-    return float(state.timeout_ms or DEFAULT_TIMEOUT_MS)
+def _dsq(ref: DsqRef, row: dict[str, Any]) -> DsqSample:
+    return DsqSample(id=row["id"], label=ref.label, nr=plausible_depth(row["nr"], "nr"), sub=ref.sub)

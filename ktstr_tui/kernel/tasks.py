@@ -29,6 +29,7 @@ _RUNNABLE = {
     "on_cpu": "on_cpu",
     "runnable_at": "scx.runnable_at",
     "dsq": "scx.dsq",
+    "sched": "scx.sched",
     "next": "scx.runnable_node.next",
     "prev": "scx.runnable_node.prev",
 }
@@ -52,6 +53,8 @@ _FULL: Paths = {
     "on_cpu": "on_cpu",
     "runnable_at": "scx.runnable_at",
     "dsq": "scx.dsq",
+    # Only kernels with sub-schedulers say whose task it is.
+    "sched": "scx.sched",
     "dsq_seq": "scx.dsq_seq",
     "dsq_flags": "scx.dsq_flags",
     "scx_flags": "scx.flags",
@@ -87,6 +90,8 @@ class Runnable(NamedTuple):
     dsq: int
     """Address of the queue it is in; 0 when in none."""
     cpu: int
+    sched: int | None = None
+    """Address of its scheduler; None where this kernel has only one."""
 
 
 class Tasks:
@@ -153,6 +158,7 @@ class Tasks:
                     runnable_at=row["runnable_at"],
                     dsq=row["dsq"],
                     cpu=cpu,
+                    sched=row["sched"],
                 )
             )
             last, node = node, row["next"]

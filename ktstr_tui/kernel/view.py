@@ -24,6 +24,7 @@ from ktstr_tui.kernel.init_program import InitProgram
 from ktstr_tui.kernel.memory import GuestRam, MemoryReadError
 from ktstr_tui.kernel.orc import OrcRefused, Unwinder
 from ktstr_tui.kernel.program import KernelNotFound, KernelParts, open_parts
+from ktstr_tui.kernel.sched_tree import NO_SUBS, SchedTree, Subs
 from ktstr_tui.kernel.scx import ExitText, Scx
 from ktstr_tui.kernel.symbols import BpfSymbols, Symbols
 from ktstr_tui.kernel.tasks import Tasks
@@ -62,11 +63,12 @@ class KernelView:
         try:
             self.scx = Scx(self.btf, self.symbols, self.cpus)
             self.dsqs = Dsqs(self.btf, self.symbols, self.cpus, self.space)
+            self.sched_tree = SchedTree(self.btf, self.symbols, self.scx)
         except BtfError as problem:
             self.scx, self.scx_missing = None, problem.message
         self.bpf_symbols = BpfSymbols(self.btf, self.symbols)
         self.bpf_lines = BpfLines(self.btf)
-        self._builtin: tuple[tuple[int, ...], BuiltinDsqs] | None = None
+        self._builtin: tuple[tuple[object, ...], BuiltinDsqs] | None = None
         self.typed_ms: float = typed_ms
 
     @classmethod
@@ -165,12 +167,12 @@ class KernelView:
             raise BtfError(self.scx_missing or "this kernel has no sched_ext")
         return self.scx
 
-    def builtin_dsqs(self, sched: int | None) -> BuiltinDsqs:
-        """Find the kernel's own queues, remembered while the same scheduler is loaded."""
-        space, known = self.fresh_space(), self._builtin
-        identity = self.dsqs.identity(space, sched)
+    def builtin_dsqs(self, sched: int | None, subs: Subs = NO_SUBS) -> BuiltinDsqs:
+        """Find the kernel's own queues, remembered while the same schedulers are loaded."""
+        space, known, cgroups = self.fresh_space(), self._builtin, subs.cgroups()
+        identity = self.dsqs.identity(space, sched, cgroups)
         if known is None or known[0] != identity:
-            known = self._builtin = (identity, self.dsqs.builtin(space, sched))
+            known = self._builtin = (identity, self.dsqs.builtin(space, sched, cgroups))
         return known[1]
 
     @cached_property

@@ -139,6 +139,8 @@ class TaskReport(msgspec.Struct, frozen=True, kw_only=True):
     """It runs right now (so its age says nothing)."""
     age_ms: float | None = None
     """``jiffies - p->scx.runnable_at``."""
+    sub: str | None = None
+    """Cgroup of the sub-scheduler whose task it is; None for one of the root scheduler."""
     dsq: str | None = None
     dsq_id: int | None = None
     dsq_seq: int | None = None
@@ -206,6 +208,8 @@ class DsqReport(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     origin: str
     """``user``, ``local cpu N``, ``bypass cpu N`` or ``global node N``."""
+    sub: str | None = None
+    """Cgroup of the sub-scheduler whose queue it is; None for one of the root scheduler, and for local queues."""
     nr: int
     seq: int | None = None
     pids: tuple[int, ...] = ()
@@ -216,6 +220,12 @@ class SchedulerReport(msgspec.Struct, frozen=True, kw_only=True):
     """``struct scx_sched`` and its ``struct scx_exit_info``."""
 
     name: str | None = None
+    cgroup: str | None = None
+    """``sch->cgrp_path`` of a sub-scheduler; None for the root scheduler."""
+    parent: str | None = None
+    """Cgroup of the sub-scheduler that it is below; None for the root scheduler."""
+    level: int | None = None
+    """1 for a child of the root scheduler; None for that itself."""
     state: str | None = None
     exit_kind: int | None = None
     exit_kind_name: str | None = None
@@ -295,10 +305,16 @@ class CaptureReport(msgspec.Struct, frozen=True, kw_only=True):
     early_skipped_reason: str | None = None
     """Why there is no early capture."""
     exit_kind: int | None = None
+    """Of the scheduler that the capture is about."""
     pause: Pause | None = None
     is_placeholder: bool = False
     """True when the capture failed; ``unavailable`` then holds the reason for every section."""
     scheduler: SchedulerReport | None = None
+    """The scheduler that the capture is about: a sub-scheduler when one was ejected, else the root scheduler."""
+    root: SchedulerReport | None = None
+    """The root scheduler, when the capture is about a sub-scheduler."""
+    subs: tuple[SchedulerReport, ...] = ()
+    """Sub-schedulers, parents before their children; only of kernels that have them."""
     stalled: RunnableTask | None = None
     """The task that waited longest, if any waited; also the first of ``tasks``."""
     vcpus: tuple[VcpuReport, ...] = ()

@@ -6,7 +6,12 @@ record says why in ``unreadable``; zero always means that the kernel's value was
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import msgspec
+
+SubState: TypeAlias = Literal["enabling", "enabled", "disabling"]
+"""How far a sub-scheduler is, in the words of ``enum scx_enable_state``, which the kernel keeps for the root alone."""
 
 
 class CpuSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +53,10 @@ class RunnableTask(msgspec.Struct, frozen=True, kw_only=True):
     """Where it is queued: ``0x7``, ``local cpu 1``, ``bypass cpu 0``, ``global node 0``; None when in no DSQ."""
     idle_cpus: tuple[int, ...] = ()
     """CPUs that were idle at this look and that the task may use."""
+    sub: str | None = None
+    """Cgroup of the sub-scheduler whose task it is; None for one of the root scheduler."""
+    timeout_ms: float | None = None
+    """After how long the kernel ejects that sub-scheduler; None where the root's timeout counts."""
 
 
 class DsqSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +65,31 @@ class DsqSample(msgspec.Struct, frozen=True, kw_only=True):
     id: int
     """``dsq->id``, an unsigned 64-bit number."""
     label: str
-    """``0x7`` for a user queue, ``global node 0``, ``bypass cpu 1``, …"""
+    """``0x7`` for a user queue, ``global node 0``, ``bypass cpu 1``, …; ``0x7 of /cgroup`` of a sub-scheduler."""
     nr: int
+    sub: str | None = None
+    """Cgroup of the sub-scheduler whose queue it is; None for one of the root scheduler."""
+
+
+class SubSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One sub-scheduler, which schedules the tasks of a cgroup below another scheduler."""
+
+    name: str
+    """``sch->ops.name``."""
+    cgroup: str
+    """``sch->cgrp_path``, which no other scheduler has."""
+    parent: str | None = None
+    """Cgroup of the sub-scheduler that it is below; None for the root scheduler."""
+    level: int
+    """1 for a child of the root scheduler."""
+    state: SubState
+    exit_kind: int
+    bypass_depth: int | None = None
+    watchdog_timeout_ms: float | None = None
+    nr_runnable: int = 0
+    """Its tasks among those on the runnable lists of all CPUs."""
+    oldest_runnable: RunnableTask | None = None
+    """The one of its tasks that waits longest."""
 
 
 class SchedulerSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,14 +106,27 @@ class SchedulerSample(msgspec.Struct, frozen=True, kw_only=True):
     bypass_depth: int | None = None
     watchdog_timeout_ms: float | None = None
     oldest_runnable: RunnableTask | None = None
-    """The task that waits longest; the kernel ejects the scheduler when its age passes the timeout."""
+    """The task that waits longest by the timeout of its scheduler, which the kernel ejects when its age passes
+    that."""
     nr_runnable: int | None = None
     """Tasks on the runnable lists of all CPUs."""
     dsqs: tuple[DsqSample, ...] = ()
     dsqs_truncated: bool = False
     event_counters: dict[str, int] | None = None
     """``SCX_EV_…`` sums over all CPUs; None where the kernel has none."""
+    subs: tuple[SubSample, ...] = ()
+    """Sub-schedulers, parents before their children; only of kernels that have them."""
+    subs_truncated: bool = False
+    """Whether there are more."""
+    subs_unreadable: str | None = None
+    """Why ``subs`` says nothing."""
     unreadable: str | None = None
+
+    @property
+    def oldest_timeout_ms(self) -> float | None:
+        """After how long the kernel ejects the scheduler whose task is `oldest_runnable`."""
+        oldest = self.oldest_runnable
+        return self.watchdog_timeout_ms if oldest is None else oldest.timeout_ms or self.watchdog_timeout_ms
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

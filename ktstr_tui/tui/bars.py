@@ -198,7 +198,7 @@ def deadline_line(state: RunState, width: int) -> Line:
     scheduler = state.scheduler
     if scheduler is None:
         return [(" oldest runnable ", "dim"), (ABSENT, "dim"), ("  no sample yet", "dim")]
-    oldest, timeout = scheduler.oldest_runnable, scheduler.watchdog_timeout_ms
+    oldest, timeout = scheduler.oldest_runnable, scheduler.oldest_timeout_ms
     if scheduler.unreadable:
         return [
             (" oldest runnable ", "dim"),

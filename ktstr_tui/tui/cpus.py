@@ -170,10 +170,10 @@ class CpuPane(LinePane):
 def _waited_on(state: RunState) -> int | None:
     """The CPU on whose runqueue a task has waited for more than half of the watchdog timeout."""
     scheduler = state.scheduler
-    if scheduler is None or scheduler.oldest_runnable is None or not scheduler.watchdog_timeout_ms:
+    if scheduler is None or scheduler.oldest_runnable is None or not scheduler.oldest_timeout_ms:
         return None
     oldest = scheduler.oldest_runnable
-    return oldest.cpu if oldest.age_ms >= scheduler.watchdog_timeout_ms / 2 else None
+    return oldest.cpu if oldest.age_ms >= scheduler.oldest_timeout_ms / 2 else None
 
 
 def _load_role(count: int | None) -> str:

@@ -106,7 +106,7 @@ def _identity(scheduler: SchedulerSample, width: int) -> list[Line]:
 
 
 def _deadline(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
-    oldest, timeout = scheduler.oldest_runnable, scheduler.watchdog_timeout_ms
+    oldest, timeout = scheduler.oldest_runnable, scheduler.oldest_timeout_ms
     age = oldest.age_ms if oldest else 0.0
     right: Line = [(f"{words.milliseconds(age)}", "strong"), (f" of {words.milliseconds(timeout)}", "dim")]
     lines = [spread([("oldest runnable", "head")], right, width)]

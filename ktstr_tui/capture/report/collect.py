@@ -20,6 +20,7 @@ from ktstr_tui.capture.report.raw import (
     RawCpu,
     RawDsq,
     RawScheduler,
+    RawSub,
     RawTask,
     Registers,
 )
@@ -27,8 +28,10 @@ from ktstr_tui.capture.report.render import render_capture
 from ktstr_tui.capture.report.stacks import copy_stack
 from ktstr_tui.capture.stop.rendezvous import collector_off
 from ktstr_tui.kernel.address import AddressSpace
-from ktstr_tui.kernel.dsq import DsqRef
+from ktstr_tui.kernel.dsq import DsqRef, user_ref
 from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.kernel.sched_tree import sub_of
+from ktstr_tui.kernel.scx import SchedState
 from ktstr_tui.kernel.symbols import find_bpf
 from ktstr_tui.kernel.tasks import Runnable
 from ktstr_tui.kernel.torn import Torn
@@ -64,6 +67,7 @@ def collect(
     mono_ns: int = 0,
     wall_time: str = "",
     step: str | None = None,
+    about: int | None = None,
     max_tasks: int = MAX_TASKS,
     dmesg_lines: int = DMESG_LINES,
 ) -> Capture:
@@ -80,10 +84,13 @@ def collect(
         mono_ns: Host clock at the stop.
         wall_time: The same for people; now when empty.
         step: The scenario's step at the stop.
+        about: Address of the sub-scheduler that the capture is about; None for the root scheduler.
         max_tasks: Most waiting tasks to copy, longest waiting first.
         dmesg_lines: Lines of the kernel's log to read after the thaw.
     """
-    raw = Capture(tag, trigger, trigger_detail, mono_ns, wall_time, step, dmesg_lines=dmesg_lines)
+    raw = Capture(
+        tag, trigger, trigger_detail, mono_ns, wall_time, step, about=about, dmesg_lines=dmesg_lines
+    )
     with collector_off():
         _Collector(view, raw).run(max_tasks)
     if registers is not None:
@@ -111,6 +118,7 @@ class _Collector:
 
     def run(self, max_tasks: int) -> None:
         self._section("scheduler", self._scheduler)
+        self._section("subs", self._subs)
         self._section("runqueues", self._cpus)
         self._section("tasks", lambda: self._tasks(max_tasks))
         self._section("dsqs", self._dsqs)
@@ -138,6 +146,26 @@ class _Collector:
             found.sched = scx.read(space, raw.sched)
             found.events = scx.events(space, found.sched)
             found.exit_text = scx.exit_text(space, raw.sched)
+
+    def _subs(self) -> None:
+        raw, scx, space = self._raw, self._view.scx, self._space
+        if scx is None or raw.sched is None:
+            return
+        raw.tree = self._view.sched_tree.read(space, raw.sched, frozen=True)
+        if raw.tree.cut:
+            self._cut("subs", f"the first {len(raw.tree.found)} of the sub-schedulers")
+        for sub in raw.tree.found:
+            said = self._view.exit_info(sub.state.address) if sub.state.exit_kind else None
+            raw.subs.append(
+                RawSub(sub, said, self._events(sub.state) if sub.state.address == raw.about else None)
+            )
+
+    def _events(self, state: SchedState) -> dict[str, int] | None:
+        assert self._view.scx is not None
+        try:
+            return self._view.scx.events(self._space, state)
+        except MemoryReadError:
+            return None
 
     def _cpus(self) -> None:
         online = self._view.cpus.online(self._space)
@@ -226,27 +254,30 @@ class _Collector:
             except MemoryReadError as problem:
                 # The rest of the task is worth as much without it.
                 self._cut("stacks", f"pid {task.pid}: {problem.message}")
-        return RawTask(
-            task, row, view.tasks.cpus_allowed(space, row["cpus_ptr"]), age_ms, label, number, stack
-        )
+        allowed = view.tasks.cpus_allowed(space, row["cpus_ptr"])
+        sub = sub_of(row["sched"], self._raw.sched, self._raw.tree.cgroups())
+        return RawTask(task, row, allowed, age_ms, label, number, stack, sub)
 
     def _queue(self, dsq: int) -> tuple[str | None, int | None]:
         if self._view.scx is None:
             return None, None
-        return self._view.dsqs.name(self._space, dsq, self._view.builtin_dsqs(self._raw.sched))
+        return self._view.dsqs.name(
+            self._space, dsq, self._view.builtin_dsqs(self._raw.sched, self._raw.tree)
+        )
 
     def _dsqs(self) -> None:
         raw, view, space = self._raw, self._view, self._space
         if view.scx is None:
             raw.unavailable["dsqs"] = view.scx_missing or "this kernel has no sched_ext"
             return
-        builtin = view.builtin_dsqs(raw.sched)
-        if raw.sched is not None:
-            rows, cut = view.dsqs.user(space, raw.sched, MAX_DSQS, frozen=True)
+        builtin = view.builtin_dsqs(raw.sched, raw.tree)
+        for sched in () if raw.sched is None else (raw.sched, *builtin.subs):
+            cgroup = builtin.subs.get(sched)
+            rows, cut = view.dsqs.user(space, sched, MAX_DSQS - len(raw.dsqs), frozen=True)
             for address, row in rows:
-                self._one_dsq(DsqRef(address, f"{row['id']:#x}", "user"), row)
+                self._one_dsq(user_ref(address, row, cgroup), row)
             if cut:
-                self._cut("dsqs", f"the first {len(rows)} of the scheduler's queues")
+                self._cut("dsqs", f"the first {len(rows)} of the queues of {cgroup or 'the scheduler'}")
         for ref in (*builtin.local, *builtin.listed):
             try:
                 row = view.dsqs.layout.read(space, ref.address)

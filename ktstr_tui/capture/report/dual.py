@@ -117,8 +117,8 @@ class EarlySamples:
             self._scheduler, self._tag = identity, None
             self._max_age_ms = self._threshold_ms = self._asked = None
             self._failure = ""
-        if scheduler.watchdog_timeout_ms:
-            self._threshold_ms = THRESHOLD * scheduler.watchdog_timeout_ms
+        if scheduler.oldest_timeout_ms:
+            self._threshold_ms = THRESHOLD * scheduler.oldest_timeout_ms
 
     def _skipped_reason(self) -> str:
         if self._off is not None:

@@ -10,6 +10,7 @@ from ktstr_tui.capture.report.stacks import StackCopy
 from ktstr_tui.capture.stop.rendezvous import collector_off
 from ktstr_tui.kernel.bpf_map_raw import RawMap
 from ktstr_tui.kernel.dsq import DsqRef
+from ktstr_tui.kernel.sched_tree import NO_SUBS, Subs, SubSched
 from ktstr_tui.kernel.scx import ExitText, SchedState
 from ktstr_tui.kernel.symbols import BpfSymbol
 from ktstr_tui.kernel.tasks import Runnable
@@ -48,6 +49,8 @@ class RawTask:
     dsq: str | None
     dsq_id: int | None
     stack: StackCopy | None
+    sub: str | None = None
+    """Cgroup of its sub-scheduler; None for the root's."""
 
 
 @dataclass(slots=True)
@@ -72,6 +75,15 @@ class RawScheduler:
 
 
 @dataclass(slots=True)
+class RawSub:
+    """A sub-scheduler's copies."""
+
+    sub: SubSched
+    exit_text: ExitText | None = None
+    events: dict[str, int] | None = None
+
+
+@dataclass(slots=True)
 class RawCapture:
     """What was copied while the guest was frozen; ``render`` makes the report of it."""
 
@@ -83,8 +95,13 @@ class RawCapture:
     step: str | None = None
     jiffies: int = 0
     sched: int | None = None
-    """Address of the scheduler, for reading its exit info late."""
+    """Address of the root scheduler."""
+    about: int | None = None
+    """Address of the scheduler that the capture is about, for reading its exit info late; None for the root."""
     scheduler: RawScheduler | None = None
+    subs: list[RawSub] = field(default_factory=list)
+    tree: Subs = NO_SUBS
+    """Where the sub-schedulers are."""
     cpus: list[RawCpu] = field(default_factory=list)
     tasks: list[RawTask] = field(default_factory=list)
     dsqs: list[RawDsq] = field(default_factory=list)

@@ -11,10 +11,11 @@ from ktstr_tui.capture.report.raw import RawCapture, RawCpu, RawTask
 from ktstr_tui.capture.report.stacks import cpu_stack, task_stack
 from ktstr_tui.kernel.dmesg import DmesgUnreadable, dmesg_tail
 from ktstr_tui.kernel.memory import MemoryReadError
-from ktstr_tui.kernel.sampler import timeout_ms
-from ktstr_tui.kernel.scx import ExitText
+from ktstr_tui.kernel.sched_tree import sub_of
+from ktstr_tui.kernel.scx import ExitText, SchedState
 from ktstr_tui.kernel.torn import Torn
 from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.kernel.waiting import timeout_ms
 from ktstr_tui.model.report import (
     CaptureReport,
     DsqReport,
@@ -45,7 +46,11 @@ def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
     running = {one.cpu: _running(view, one) for one in raw.cpus}
     tasks = tuple(_task(raw, view, task, running) for task in raw.tasks)
     clocks = [one.rq["clock"] for one in raw.cpus if one.rq is not None and one.rq["clock"] is not None]
-    scheduler = _scheduler(raw, view)
+    root, subs = _scheduler(raw, view), _subs(raw, view)
+    about = next(
+        (it for it, one in zip(subs, raw.subs, strict=True) if one.sub.state.address == raw.about), None
+    )
+    scheduler = about or root
     report = CaptureReport(
         tag=raw.tag,
         trigger=raw.trigger,
@@ -57,9 +62,11 @@ def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
         step=raw.step,
         exit_kind=scheduler.exit_kind if scheduler else None,
         scheduler=scheduler,
+        root=None if about is None else root,
+        subs=subs,
         stalled=_stalled(tasks),
         vcpus=tuple(_vcpu(raw, view, one, running[one.cpu]) for one in raw.cpus),
-        runqueues=tuple(_runqueue(view, one, running[one.cpu]) for one in raw.cpus),
+        runqueues=tuple(_runqueue(raw, view, one, running[one.cpu]) for one in raw.cpus),
         tasks=tasks,
         dsqs=_dsqs(raw),
         maps=view.maps.render_all(raw.maps),
@@ -68,7 +75,7 @@ def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
         truncated=dict(raw.truncated),
         read_late=late,
     )
-    return _with_exit_info(view, report, raw.sched)
+    return _with_exit_info(view, report, raw.sched if about is None else raw.about)
 
 
 def _with_exit_info(view: KernelView, report: CaptureReport, sched: int | None) -> CaptureReport:
@@ -124,21 +131,40 @@ def _scheduler(raw: RawCapture, view: KernelView) -> SchedulerReport | None:
         return None
     if found.sched is None:
         return SchedulerReport(state=found.state, enable_seq=found.enable_seq)
-    sched, said = found.sched, found.exit_text or ExitText(0, 0, None, None)
+    one = _one_scheduler(view, found.sched, found.exit_text, found.events)
+    return msgspec.structs.replace(one, state=found.state, enable_seq=found.enable_seq)
+
+
+def _one_scheduler(
+    view: KernelView, sched: SchedState, exit_text: ExitText | None, events: dict[str, int] | None
+) -> SchedulerReport:
+    said = exit_text or ExitText(0, 0, None, None)
     return SchedulerReport(
         name=sched.name,
-        state=found.state,
         exit_kind=sched.exit_kind,
-        exit_kind_name=view.scx.exit_kind_name(sched.exit_kind),
-        exit_code=said.exit_code if found.exit_text else None,
+        exit_kind_name=view.exit_kind_name(sched.exit_kind),
+        exit_code=said.exit_code if exit_text else None,
         reason=said.reason,
         message=said.message,
         ops_flags=sched.ops_flags,
         aborting=sched.aborting,
         bypass_depth=sched.bypass_depth,
         watchdog_timeout_ms=timeout_ms(sched, view.hz),
-        enable_seq=found.enable_seq,
-        event_counters=found.events,
+        event_counters=events,
+    )
+
+
+def _subs(raw: RawCapture, view: KernelView) -> tuple[SchedulerReport, ...]:
+    cgroups = raw.tree.cgroups()
+    return tuple(
+        msgspec.structs.replace(
+            _one_scheduler(view, one.sub.state, one.exit_text, one.events),
+            cgroup=one.sub.cgroup,
+            parent=sub_of(one.sub.parent, raw.sched, cgroups),
+            level=one.sub.level,
+            state=one.sub.phase,
+        )
+        for one in raw.subs
     )
 
 
@@ -156,7 +182,7 @@ def _vcpu(raw: RawCapture, view: KernelView, one: RawCpu, running: RunningTask |
     )
 
 
-def _runqueue(view: KernelView, one: RawCpu, running: RunningTask | None) -> RunqueueReport:
+def _runqueue(raw: RawCapture, view: KernelView, one: RawCpu, running: RunningTask | None) -> RunqueueReport:
     if one.rq is None:
         return RunqueueReport(cpu=one.cpu, online=one.online, unavailable=one.unavailable)
     rq: dict[str, Any] = one.rq
@@ -176,17 +202,18 @@ def _runqueue(view: KernelView, one: RawCpu, running: RunningTask | None) -> Run
         local_dsq_nr=rq["local_dsq_nr"],
         rq_clock_ns=rq["clock"],
         curr=running,
-        running=_on_cpu(view, one),
+        running=_on_cpu(raw, view, one),
         runnable_pids=tuple(task.pid for task in one.runnable),
         runnable_truncated=one.runnable_cut,
         unavailable=one.unavailable,
     )
 
 
-def _on_cpu(view: KernelView, one: RawCpu) -> TaskReport | None:
+def _on_cpu(raw: RawCapture, view: KernelView, one: RawCpu) -> TaskReport | None:
     if one.rq is None or one.curr is None or one.rq["curr"] == one.rq["idle"]:
         return None
-    return view.tasks.report(one.curr, one.allowed, one.cpu)
+    task = view.tasks.report(one.curr, one.allowed, one.cpu)
+    return msgspec.structs.replace(task, sub=sub_of(one.curr["sched"], raw.sched, raw.tree.cgroups()))
 
 
 def _task(
@@ -196,6 +223,7 @@ def _task(
     return msgspec.structs.replace(
         view.tasks.report(task.row, task.allowed, task.found.cpu),
         age_ms=task.age_ms,
+        sub=task.sub,
         dsq=task.dsq,
         dsq_id=task.dsq_id,
         running_there=there,
@@ -207,7 +235,9 @@ def _stalled(tasks: tuple[TaskReport, ...]) -> RunnableTask | None:
     first = tasks[0] if tasks else None
     if first is None or first.on_cpu or not first.age_ms:
         return None
-    return RunnableTask(pid=first.pid, comm=first.comm, age_ms=first.age_ms, cpu=first.cpu, dsq=first.dsq)
+    return RunnableTask(
+        pid=first.pid, comm=first.comm, age_ms=first.age_ms, cpu=first.cpu, dsq=first.dsq, sub=first.sub
+    )
 
 
 def _dsqs(raw: RawCapture) -> tuple[DsqReport, ...]:
@@ -216,6 +246,7 @@ def _dsqs(raw: RawCapture) -> tuple[DsqReport, ...]:
             id=one.row["id"],
             label=one.ref.label,
             origin=one.ref.origin,
+            sub=one.ref.sub,
             nr=one.row["nr"],
             seq=one.row["seq"],
             pids=tuple(one.pids),

@@ -9,6 +9,7 @@ from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.btf import Btf, Kind
 from ktstr_tui.kernel.cpus import Cpus
 from ktstr_tui.kernel.dsq import Dsqs
+from ktstr_tui.kernel.sched_tree import SchedTree
 from ktstr_tui.kernel.scx import Scx
 from ktstr_tui.kernel.symbols import Symbols
 from ktstr_tui.kernel.tasks import Tasks
@@ -22,7 +23,10 @@ STACK_BYTES = 0x4000
 CPUS_PTR, STACK, SP, PID_LINKS = 56, 72, 80, 96
 EXT_CLASS, IDLE_CLASS = IMAGE + 0x2000, IMAGE + 0x2010
 SCHED = PAGE_OFFSET + 0x40000
+SUBS, SUB_BYTES = PAGE_OFFSET + 0x100000, 0x140
 TABLE = PAGE_OFFSET + 0x48000
+LEVEL, ATTACHED, CHILDREN, SIBLING, CGROUP, SCHED_BYTES = 88, 92, 96, 112, 128, 0xA0
+"""Where ``struct scx_sched`` has what links it to other schedulers."""
 
 
 class Basics:
@@ -74,6 +78,7 @@ def _runqueue(b: BlobBuilder, of: Basics) -> None:
             ("seq", of.u32, 20),
             ("id", of.u64, 24),
             ("hash_node", hash_node, 32),
+            ("sched", of.u64, 40),
         ],
     )
     scx_rq = b.compound(
@@ -121,6 +126,7 @@ def _task(b: BlobBuilder, of: Basics) -> None:
             ("ops_state", b.compound("", 8, [("counter", of.u64, 0)]), 0x60),
             ("dsq_vtime", of.u64, 0x68),
             ("slice", of.u64, 0x70),
+            ("sched", of.u64, 0x78),
         ],
     )
     link = b.compound("hlist_node", 16, [("next", of.u64, 0), ("pprev", of.u64, 8)])
@@ -167,7 +173,7 @@ def _scheduler(b: BlobBuilder, of: Basics) -> None:
     )
     b.compound(
         "scx_sched",
-        0x80,
+        SCHED_BYTES,
         [
             ("ops", ops, 0),
             ("dsq_hash", table, 40),
@@ -176,6 +182,11 @@ def _scheduler(b: BlobBuilder, of: Basics) -> None:
             ("aborting", of.boolean, 68),
             ("bypass_depth", of.i32, 72),
             ("exit_info", of.u64, 80),
+            ("level", of.i32, LEVEL),
+            ("sub_attached", of.boolean, ATTACHED),
+            ("children", of.node, CHILDREN),
+            ("sibling", of.node, SIBLING),
+            ("cgrp_path", of.u64, CGROUP),
         ],
     )
     b.compound(
@@ -213,8 +224,8 @@ def tiny_symbols(**more: int) -> Symbols:
 class TinyKernel:
     """Its memory and the readers over it."""
 
-    def __init__(self, btf: Btf | None = None, named: Symbols | None = None) -> None:
-        self.memory = FakeMemory()
+    def __init__(self, btf: Btf | None = None, named: Symbols | None = None, subs: int = 64) -> None:
+        self.memory = FakeMemory((1 << 20) + subs * SUB_BYTES)
         put = self.memory.put
         put(IMAGE + 0x1000, 0)
         put(IMAGE + 0x1008, RQ_STRIDE)
@@ -226,6 +237,8 @@ class TinyKernel:
         self.tasks = Tasks(self.btf, self.cpus)
         self.dsqs = Dsqs(self.btf, self.symbols, self.cpus, self.space)
         self.scx = Scx(self.btf, self.symbols, self.cpus)
+        self.tree = SchedTree(self.btf, self.symbols, self.scx)
+        self.link(SCHED + CHILDREN, [])
         for cpu in range(NR_CPUS):
             idle = self.task(cpu, pid=0, comm=f"swapper/{cpu}", sched_class=IDLE_CLASS)
             put(self.rq(cpu) + 16, idle)
@@ -260,13 +273,33 @@ class TinyKernel:
         self.link(address, [task + DSQ_NODE for task in tasks])
         return address
 
-    def hash_table(self, chains: list[list[int]], elements: int) -> None:
-        """Write the scheduler's hash table of queues."""
-        self.memory.put(SCHED + 40, TABLE)
-        self.memory.put(SCHED + 48, elements, 4)
-        self.memory.put(TABLE, len(chains), 4)
+    def sub(self, slot: int, *, name: str, cgroup: str, level: int = 1, exit_kind: int = 0) -> int:
+        """Write a sub-scheduler without children and DSQs; its address."""
+        put, at = self.memory.put, SUBS + slot * SUB_BYTES
+        self.memory.put_bytes(at, name.encode() + b"\0")
+        put(at + 56, 250)
+        put(at + 64, exit_kind, 4)
+        put(at + LEVEL, level, 4)
+        put(at + ATTACHED, 1, 1)
+        put(at + CGROUP, at + SCHED_BYTES)
+        self.memory.put_bytes(at + SCHED_BYTES, cgroup.encode() + b"\0")
+        self.hash_table([], elements=0, sched=at, table=at + SCHED_BYTES + 0x40)
+        self.children(at, [])
+        return at
+
+    def children(self, parent: int, subs: list[int]) -> None:
+        """Link sub-schedulers below a scheduler."""
+        self.link(parent + CHILDREN, [sub + SIBLING for sub in subs])
+
+    def hash_table(
+        self, chains: list[list[int]], elements: int, sched: int = SCHED, table: int = TABLE
+    ) -> None:
+        """Write a scheduler's hash table of queues."""
+        self.memory.put(sched + 40, table)
+        self.memory.put(sched + 48, elements, 4)
+        self.memory.put(table, max(len(chains), 1), 4)
         for k, chain in enumerate(chains):
-            bucket = TABLE + 16 + 8 * k
+            bucket = table + 16 + 8 * k
             ends = [queue + 32 for queue in chain] + [bucket | 1]
             self.memory.put(bucket, ends[0] if chain else 0)
             for queue, following in zip(chain, ends[1:], strict=True):
