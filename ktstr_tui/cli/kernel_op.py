@@ -19,11 +19,11 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from ktstr_tui.model.commands import RunKernelOp
-from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.outputs import KernelOpEntry, KernelOpResult
+from ktstr_tui.model.commands import FAULTS, RunKernelOp
+from ktstr_tui.model.errors import InternalError, KtstrError, UsageError
+from ktstr_tui.model.outputs import KernelOpEntry, KernelOpError, KernelOpResult
 from ktstr_tui.model.text import counted
-from ktstr_tui.text.output import print_json, print_line
+from ktstr_tui.text.output import describe, print_json, print_line, say
 from ktstr_tui.wire import kernel_ops as wire
 
 app = typer.Typer(
@@ -58,8 +58,56 @@ def read(
     cold: Cold = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print the value of one or more targets, read at the same moment."""
-    _ask("read", [parse_read(target) for target in targets], run_name, cold, as_json)
+    """Print the value of one or more targets, read at the same moment.
+
+    A target that is wrong costs only itself: the others are printed, and the exit code is not 0.
+    """
+    wanted = [_parsed(target) for target in targets]
+    good = [it for it in wanted if isinstance(it, wire.Entry)]
+    if not good:
+        parse_read(targets[0])
+    result = _ask("read", good, run_name, cold)
+    answers = iter(result["entries"])
+    result["entries"] = [next(answers) if isinstance(it, wire.Entry) else it for it in wanted]
+    if as_json:
+        print_json(result)
+    _print_read(result["entries"], as_json)
+
+
+def _parsed(text: str) -> wire.Entry | KernelOpEntry:
+    """A target to read, or the answer to one that is none."""
+    try:
+        return parse_read(text)
+    except UsageError as error:
+        return {
+            "target": text,
+            "address": None,
+            "size_bytes": None,
+            "before": None,
+            "after": None,
+            "before_text": None,
+            "after_text": None,
+            "start_time_ns": None,
+            "comm": None,
+            "error": {"fault": error.fault, "message": error.message, "hint": error.hint},
+        }
+
+
+def _print_read(entries: list[KernelOpEntry], as_json: bool) -> None:
+    """Print what was read, and say what was not.
+
+    Raises:
+        SystemExit: With the exit code of the first target that was not read.
+    """
+    errors = []
+    for entry in entries:
+        if entry["error"] is not None:
+            errors.append(_error_of(entry["error"]))
+            say(describe(errors[-1]))
+        elif not as_json:
+            print_line(line_of(entry))
+    if errors:
+        raise SystemExit(errors[0].exit_code)
 
 
 @app.command()
@@ -70,7 +118,12 @@ def write(
     as_json: AsJson = False,
 ) -> None:
     """Write all targets, or none if one of them is refused. Needs a run with --allow-writes."""
-    _ask("write", [parse_write(text) for text in assignments], run_name, cold, as_json)
+    result = _ask("write", [parse_write(text) for text in assignments], run_name, cold)
+    if as_json:
+        print_json(result)
+        return
+    for entry in result["entries"]:
+        print_line(line_of(entry))
 
 
 def parse_read(text: str) -> wire.Entry:
@@ -178,33 +231,29 @@ def _ask(
     entries: list[wire.Entry],
     run_name: str | None,
     cold: bool,
-    as_json: bool,
-) -> None:
+) -> KernelOpResult:
     from ktstr_tui.cli.control import ask_run
 
     if len(entries) > wire.KERNEL_OP_ENTRIES_MAX:
         raise UsageError(f"{len(entries)} targets, at most {wire.KERNEL_OP_ENTRIES_MAX} in one command")
     op = wire.KernelOp("cold" if cold else "hot", direction, tuple(entries))
     request = RunKernelOp(op=msgspec.to_builtins(op, builtin_types=(bytes,)))
-    result = ask_run(run_name, request, KernelOpResult)
-    if as_json:
-        print_json(result)
-        return
-    for entry in result["entries"]:
-        print_line(line_of(entry))
+    return ask_run(run_name, request, KernelOpResult)
 
 
 def line_of(entry: KernelOpEntry) -> str:
     """One target in one line: name, address, value or before → after, and whose it is."""
-    words = f"{entry['target']}  {entry['address']:#x}  {_value(entry['before'])}"
+    words = f"{entry['target']}  {entry['address']:#x}  {_value(entry['before_text'])}"
     if entry["after"] is not None:
-        words += f" → {_value(entry['after'])}"
+        words += f" → {_value(entry['after_text'])}"
     if entry["start_time_ns"] is not None:
         words += f"  of {entry['comm']}, started at {entry['start_time_ns']} ns"
     return words
 
 
-def _value(value: int | str | None) -> str:
-    if isinstance(value, int):
-        return f"{value} ({value:#x})"
-    return "unreadable" if value is None else f"hex:{value}"
+def _value(text: str | None) -> str:
+    return "unreadable" if text is None else text or '""'
+
+
+def _error_of(error: KernelOpError) -> KtstrError:
+    return FAULTS.get(error["fault"], InternalError)(error["message"], error["hint"])

@@ -49,6 +49,7 @@ class Location:
         hops: Pointers to follow: how far from here the pointer lies, and what it is called.
         offset: From the last pointer's target (or ``base``) to the place.
         size_bytes: Bytes of the object there; None when its type is not known, or it is no scalar.
+        type: Of the object there; None when it is not known.
     """
 
     text: str
@@ -56,6 +57,7 @@ class Location:
     hops: tuple[tuple[int, str], ...] = ()
     offset: int = 0
     size_bytes: int | None = None
+    type: CType | None = None
 
     @property
     def moves(self) -> bool:
@@ -140,7 +142,8 @@ class Expressions:
             value = self._symbol(text) if self.symbols.find_all(text) else _Parser(self, text, suggest).run()
         except BtfError as error:
             raise ExpressionError(f"{text}: {error.message}") from error
-        return replace(value.at, text=text, size_bytes=self._scalar_bytes(value))
+        kind = None if value.is_number else value.type
+        return replace(value.at, text=text, size_bytes=self._scalar_bytes(value), type=kind)
 
     def _scalar_bytes(self, value: _Value) -> int | None:
         size = 0 if value.type is None or value.is_number else self.types.size_of(value.type)

@@ -28,7 +28,8 @@ from typing import Any, NamedTuple, Protocol
 
 from ktstr_tui.kernel.address import KERNEL_HALF, MASK64, AddressSpace
 from ktstr_tui.kernel.btf import Btf, BtfError, Kind
-from ktstr_tui.kernel.expressions import ExpressionError, Expressions
+from ktstr_tui.kernel.c_types import CType
+from ktstr_tui.kernel.expressions import ExpressionError, Expressions, Location
 from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.symbols import Symbols
@@ -83,6 +84,16 @@ class Target(Protocol):
         """How far it reaches at most; None when that is not known."""
         ...
 
+    @property
+    def type(self) -> CType | None:
+        """Its type; None when that is not known."""
+        ...
+
+    @property
+    def whole_bytes(self) -> int | None:
+        """Bytes of the whole object, which may be a struct or an array; None when that is not known."""
+        ...
+
     def locate(self, space: AddressSpace, *, writing: bool, hot: bool) -> Where:
         """Where it is now.
 
@@ -102,6 +113,8 @@ class Fixed:
     address: int
     size_bytes: int | None = None
     room_bytes: int | None = None
+    type: CType | None = None
+    whole_bytes: int | None = None
 
     def locate(self, space: AddressSpace, *, writing: bool, hot: bool) -> Where:
         """The address; nothing can be wrong with it here."""
@@ -120,9 +133,15 @@ class TaskMember:
     size_bytes: int
     writable: bool
     """Whether its type is one that may be written."""
+    type: CType
 
     @property
     def room_bytes(self) -> int:
+        """Its size."""
+        return self.size_bytes
+
+    @property
+    def whole_bytes(self) -> int:
         """Its size."""
         return self.size_bytes
 
@@ -232,6 +251,7 @@ class TaskTable:
             place.bit_offset // 8,
             size,
             kind.kind in _SCALARS,
+            CType(place.type_id),
         )
 
 
@@ -265,7 +285,8 @@ class Targets:
         self._expressions.symbol(name, None, suggest)
         found, room = self._expressions.compile(name, suggest=False), self._symbols.room(name)
         # What fits exactly up to the next symbol has that size, or one less with padding behind it.
-        return Fixed(name, found.base, found.size_bytes or (room if room in _WORDS_BYTES else None), room)
+        size = found.size_bytes or (room if room in _WORDS_BYTES else None)
+        return self._fixed(found, found.base, size, room)
 
     def direct(self, address: int) -> Fixed:
         """An address in the direct map.
@@ -304,7 +325,12 @@ class Targets:
             raise ExpressionError(
                 f"{words} leads through a pointer", "read the pointer, then name the address"
             )
-        return Fixed(words, found.base + found.offset & MASK64, found.size_bytes)
+        return self._fixed(found, found.base + found.offset & MASK64, found.size_bytes, None)
+
+    def _fixed(self, found: Location, address: int, size: int | None, room: int | None) -> Fixed:
+        whole = 0 if found.type is None else self._expressions.types.size_of(found.type)
+        known = whole if whole and (room is None or whole <= room) else None
+        return Fixed(found.text, address, size, room, found.type, known)
 
     def task(self, pid: int, path: str, expected_start_time_ns: int | None) -> TaskMember:
         """A member of a task; whether there is one is found out when it is located.

@@ -64,9 +64,13 @@ class KernelOpPlace(msgspec.Struct, frozen=True, kw_only=True):
     """None when it was not found."""
     size_bytes: int | None = None
     before: int | str | None = None
-    """What was there: a number up to eight bytes, else hexadecimal digits. None for what was not reached."""
+    """What was there: a number up to eight bytes, with its sign where the type has one, else hexadecimal digits.
+    None for what was not reached."""
     after: int | str | None = None
     """What was read back after a write."""
+    before_text: str | None = None
+    """``before`` by its type: enumerators by name, pointers hexadecimal, ``char`` arrays as text."""
+    after_text: str | None = None
     start_time_ns: int | None = None
     """Of the task whose member it is."""
     comm: str | None = None

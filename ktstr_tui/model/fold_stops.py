@@ -88,7 +88,9 @@ def _change(place: KernelOpPlace) -> str:
         return ""
     if isinstance(place.before, str):
         return f" ({counted(place.size_bytes or 0, 'byte')})"
-    return f" {place.before} → {'unreadable' if place.after is None else place.after}"
+    before = place.before if place.before_text is None else place.before_text
+    after = place.after if place.after_text is None else place.after_text
+    return f" {before} → {'unreadable' if after is None else after}"
 
 
 def _frozen(state: RunState, event: ev.Frozen) -> None:

@@ -248,16 +248,29 @@ class IndexLine(TypedDict):
     path: str
 
 
+class KernelOpError(TypedDict):
+    """Why a target was not read."""
+
+    fault: str
+    """``user``, ``host``, ``guest`` or ``bug``."""
+    message: str
+    hint: str
+
+
 class KernelOpEntry(TypedDict):
-    """One place that was read or written: the fields of `KernelOpPlace`."""
+    """One place that was read or written: the fields of `KernelOpPlace`, and why it was not read."""
 
     target: str
     address: int | None
     size_bytes: int | None
     before: int | str | None
     after: int | str | None
+    before_text: str | None
+    after_text: str | None
     start_time_ns: int | None
     comm: str | None
+    error: KernelOpError | None
+    """Of a read, whose targets count each for itself."""
 
 
 class PauseTimes(TypedDict):

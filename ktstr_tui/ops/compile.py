@@ -7,10 +7,10 @@ read in bytes may ask for the beginning of something longer. All of it is checke
 
 from __future__ import annotations
 
-from ktstr_tui.kernel.targets import Target, Targets
-from ktstr_tui.model.errors import UsageError
+from ktstr_tui.kernel.targets import Fixed, Target, Targets
+from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.model.text import counted
-from ktstr_tui.ops.result import Located
+from ktstr_tui.ops.result import Located, describe
 from ktstr_tui.wire import kernel_ops as wire
 
 MAX_WRITE_BYTES = 4096
@@ -19,22 +19,28 @@ _READ_OVERHEAD_BYTES = 64
 """Of a value in a reply, and of the reply around all values."""
 
 
-def compile_places(targets: Targets, op: wire.KernelOp, *, suggest: bool) -> list[Located]:
+def compile_places(targets: Targets, op: wire.KernelOp, *, suggest: bool, each: bool) -> list[Located]:
     """The entries of an operation.
 
     Args:
         targets: Finds what is named.
         op: What is asked.
         suggest: Whether to look for names like an unknown one.
+        each: Whether an entry that is wrong keeps its error, and the others go on.
 
     Raises:
-        KtstrError: An entry is invalid, or its size is wrong.
+        KtstrError: An entry is invalid, or its size is wrong, and not ``each``.
     """
     places = []
     for entry in op.entries:
-        target = _find(targets, entry.target, suggest)
-        size, data = _sized(target, entry.value, op.direction == "write")
-        places.append(Located(target, entry.value, size, data))
+        try:
+            target = _find(targets, entry.target, suggest)
+            size, data = _sized(target, entry.value, op.direction == "write")
+            places.append(Located(target, entry.value, size, data))
+        except KtstrError as error:
+            if not each:
+                raise
+            places.append(Located(Fixed(describe(entry.target), 0), entry.value, 0, error=error))
     return places
 
 
@@ -94,7 +100,7 @@ def _sized(target: Target, value: wire.Value | None, writing: bool) -> tuple[int
 
 
 def _natural(target: Target, value: wire.Int | None) -> tuple[int, bytes]:
-    size = target.size_bytes
+    size = target.whole_bytes if value is None and target.size_bytes is None else target.size_bytes
     if size is None or (value is not None and size not in (1, 2, 4, 8)):
         raise UsageError(
             f"the size of {target.text} is not known, or not that of an integer",

@@ -25,6 +25,7 @@ import trio
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.kernel.targets import Targets
+from ktstr_tui.kernel.typed_values import TypedValues
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.write import WriteRefused
 from ktstr_tui.model.budget import HitBudget
@@ -98,6 +99,7 @@ class KernelOps:
         *,
         reply_bytes: int = wire.KERNEL_OP_REPLY_MAX,
         suggest: bool = True,
+        each: bool = False,
     ) -> OpResult:
         """Carry out an operation. What goes wrong is in the result; nothing is raised for it.
 
@@ -106,8 +108,9 @@ class KernelOps:
             who: Who asks, for the audit.
             reply_bytes: What the answer may have.
             suggest: Whether an unknown symbol is answered with names that look like it, which takes long.
+            each: Whether each entry of a read counts for itself: a wrong one has an error, the others are read.
         """
-        result = OpResult(op)
+        result = OpResult(op, each=each and op.direction == "read")
         # From here to the audit in one piece. It ends when the guest is gone, and stops are bounded in time.
         with trio.CancelScope(shield=True):
             try:
@@ -147,7 +150,7 @@ class KernelOps:
         targets = self._find_targets(view)
 
         def prepare() -> Callable[[OpResult], None]:
-            result.places = compile_places(targets, op, suggest=suggest)
+            result.places = compile_places(targets, op, suggest=suggest, each=result.each)
             check_sizes(result.places, writing=writing, reply_bytes=reply_bytes)
             if not writing or writable is None:
                 return OpReader(view).read
@@ -157,6 +160,8 @@ class KernelOps:
             return writer.write
 
         carry_out = await trio.to_thread.run_sync(prepare, limiter=self._one)
+        if all(place.error for place in result.places):
+            return
 
         def work() -> None:
             try:
@@ -170,6 +175,7 @@ class KernelOps:
             result.pause = await self._coordinator.while_stopped(work)
         else:
             await trio.to_thread.run_sync(work, limiter=self._one)
+        await trio.to_thread.run_sync(result.decode, TypedValues(view.btf, view.symbols), limiter=self._one)
 
     async def _account(self, result: OpResult, who: str) -> None:
         op = result.op
@@ -178,6 +184,9 @@ class KernelOps:
             self._writes += op.direction == "write"
         else:
             self._refused[f"{op.direction}: {type(result.error).__name__}"] += 1
+        for place in result.places:
+            if place.error is not None:
+                self._refused[f"read: {type(place.error).__name__}"] += 1
         if op.direction == "read":
             return
         if result.intent is None and not self._budget.spend(self._clock()):

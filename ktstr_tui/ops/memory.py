@@ -14,7 +14,7 @@ from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.targets import WrongTask
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.write import Run, WriteGuard, WriteRefused
-from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.errors import GuestError, KtstrError
 from ktstr_tui.ops.result import Located, OpResult
 from ktstr_tui.ops.writable import WritableRam
 from ktstr_tui.wire import kernel_ops as wire
@@ -34,12 +34,19 @@ class OpReader:
         """Read all entries.
 
         Raises:
-            KtstrError: An entry cannot be read.
+            KtstrError: An entry cannot be read, and not each counts for itself.
         """
         space = self._view.fresh_space()
         for place in result.places:
-            place.where = place.target.locate(space, writing=False, hot=result.op.mode == "hot")
-            place.before = space.read(place.where.address, place.size_bytes)
+            if place.error is not None:
+                continue
+            try:
+                place.where = place.target.locate(space, writing=False, hot=result.op.mode == "hot")
+                place.before = space.read(place.where.address, place.size_bytes)
+            except KtstrError as error:
+                if not result.each:
+                    raise
+                place.error = error
 
 
 class OpWriter:
@@ -90,7 +97,11 @@ class OpWriter:
             raise WriteRefused(
                 f"{place.target.text} at {address:#x} is not aligned to {size} bytes", "write bytes"
             )
-        return self._guard.runs(space, address, size)
+        try:
+            return self._guard.runs(space, address, size)
+        except WriteRefused as refusal:
+            # Of several targets, the one that is wrong is named.
+            raise WriteRefused(f"{place.target.text}: {refusal.message}", refusal.hint) from refusal
 
     def _write(self, place: Located, hot: bool) -> None:
         runs = self._aim(place, self._view.fresh_space(), hot)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ktstr_tui.kernel.targets import Target, Where
+from ktstr_tui.kernel.typed_values import TypedValue, TypedValues
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError
 from ktstr_tui.model.facts import KernelOpPlace
 from ktstr_tui.model.report import Pause
@@ -28,15 +29,32 @@ class Located:
     before: bytes | None = None
     """What was read, or what a write replaced."""
     after: bytes | None = None
+    error: KtstrError | None = None
+    """Why this entry alone was not read."""
+    typed: tuple[TypedValue | None, TypedValue | None] = (None, None)
+    """``before`` and ``after`` by their type, once `decode` was called; None where the type is not known."""
+
+    def decode(self, values: TypedValues) -> None:
+        """Decode what was read by its type, unless another form was asked for."""
+        kind = self.target.type
+        if kind is None or not isinstance(self.asked, wire.Int | wire.OrU32 | None):
+            return
+        before, after = (
+            None if data is None else values.decode(kind, data) for data in (self.before, self.after)
+        )
+        self.typed = before, after
 
     def told(self) -> KernelOpPlace:
         """For events and answers."""
+        before, after = self.typed
         return KernelOpPlace(
             target=self.target.text,
             address=self.where.address if self.where else None,
-            size_bytes=self.size_bytes,
-            before=_number(self.before),
-            after=_number(self.after),
+            size_bytes=self.size_bytes or None,
+            before=_number(self.before, before),
+            after=_number(self.after, after),
+            before_text=_text(self.before, before),
+            after_text=_text(self.after, after),
             start_time_ns=self.where.start_time_ns if self.where else None,
             comm=self.where.comm if self.where else None,
         )
@@ -47,7 +65,7 @@ class Located:
             "target": self.target.text,
             "address": self.where.address if self.where else None,
             "size_bytes": self.size_bytes,
-            "or_bits" if isinstance(self.asked, wire.OrU32) else "value": _number(self.data),
+            "or_bits" if isinstance(self.asked, wire.OrU32) else "value": _number(self.data, None),
         }
 
     def value(self) -> wire.Value:
@@ -68,6 +86,8 @@ class OpResult:
     """What became of an operation."""
 
     op: wire.KernelOp
+    each: bool = False
+    """Whether an entry of a read that is wrong has an error of its own, and the others are read."""
     places: list[Located] = field(default_factory=list)
     error: KtstrError | None = None
     pause: Pause | None = None
@@ -76,7 +96,7 @@ class OpResult:
 
     @property
     def success(self) -> bool:
-        """Whether all entries were carried out."""
+        """Whether all entries were carried out; of a read of `each`, whether it took place."""
         return self.error is None
 
     @property
@@ -97,6 +117,11 @@ class OpResult:
         if self.places:
             return tuple(place.told() for place in self.places)
         return tuple(KernelOpPlace(target=describe(entry.target)) for entry in self.op.entries)
+
+    def decode(self, values: TypedValues) -> None:
+        """Decode what was read or written by its type."""
+        for place in self.places:
+            place.decode(values)
 
     def intended(self) -> list[dict[str, object]]:
         """The entries of a write that was checked, as they will be written."""
@@ -133,7 +158,16 @@ def describe(target: wire.Target) -> str:
     return f"{target.kva:#x}"
 
 
-def _number(data: bytes | None) -> int | str | None:
+def _number(data: bytes | None, typed: TypedValue | None) -> int | str | None:
     if data is None:
         return None
+    if typed is not None and typed.number is not None:
+        return typed.number
     return int.from_bytes(data, "little") if len(data) <= 8 else data.hex()
+
+
+def _text(data: bytes | None, typed: TypedValue | None) -> str | None:
+    if data is None or typed is not None:
+        return None if typed is None else typed.text
+    number = int.from_bytes(data, "little")
+    return f"{number} ({number:#x})" if len(data) <= 8 else f"hex:{data.hex()}"

@@ -24,6 +24,21 @@ def test_op_reads_and_writes_from_the_command_line(tmp_path: Path) -> None:
         assert cold["pause"]["total_us"] > 0
         read = call_json("op", "read", "panic_timeout", "runqueues@1.cpu", "linux_proc_banner:2", env=run.env)
         assert [entry["before"] for entry in read["entries"]] == [63, 1, int.from_bytes(b"%s", "little")]
+        typed = (
+            "task:1.comm",
+            "no_such_variable",
+            "task:1.sched_class",
+            "task:1.scx.slice",
+            "runqueues@0.scx",
+        )
+        mixed = call("op", "read", *typed, env=run.env)
+        assert mixed.returncode == 2
+        assert "'no_such_variable'" in mixed.stderr
+        comm, sched_class, slice_ns, scx = (line.split("  ")[2] for line in mixed.stdout.splitlines())
+        assert comm.startswith('"')
+        assert sched_class.endswith("_sched_class)")
+        assert slice_ns.split(" ")[0].isdecimal()
+        assert "nr_running=" in scx
         refused = call("op", "write", "linux_proc_banner:u32=0", env=run.env)
         assert refused.returncode == 2
         assert "read-only data of the kernel" in refused.stderr

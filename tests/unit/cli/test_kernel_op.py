@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
+import msgspec
 import pytest
 
+from ktstr_tui.cli import control, kernel_op
 from ktstr_tui.cli.kernel_op import line_of, parse_read, parse_write
-from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.outputs import KernelOpEntry
+from ktstr_tui.model.commands import RunKernelOp
+from ktstr_tui.model.errors import EXIT_GUEST, UsageError
+from ktstr_tui.model.facts import KernelOpPlace
+from ktstr_tui.model.outputs import KernelOpEntry, KernelOpResult
 from ktstr_tui.wire.kernel_ops import (
     U32,
     U64,
@@ -97,16 +103,62 @@ def test_what_assigns_nothing(text: str) -> None:
         parse_write(text)
 
 
+def entry_of(target: str, **fields: object) -> dict[str, object]:
+    """The answer to one target, as a backend gives it."""
+    place = KernelOpPlace(target=target, **fields)  # type: ignore[arg-type]
+    return {**msgspec.to_builtins(place), "error": None}
+
+
 def test_lines() -> None:
-    entry: KernelOpEntry = {
-        "target": "knob",
-        "address": 4096,
-        "size_bytes": 4,
-        "before": 10,
-        "after": None,
-        "start_time_ns": None,
-        "comm": None,
-    }
+    entry = msgspec.convert(
+        entry_of("knob", address=4096, size_bytes=4, before=10, before_text="10 (0xa)"), KernelOpEntry
+    )
     assert line_of(entry) == "knob  0x1000  10 (0xa)"
-    entry["after"], entry["start_time_ns"], entry["comm"] = "00ff", 5, "spin"
+    entry["after"], entry["after_text"] = "00ff", "hex:00ff"
+    entry["start_time_ns"], entry["comm"] = 5, "spin"
     assert line_of(entry) == "knob  0x1000  10 (0xa) → hex:00ff  of spin, started at 5 ns"
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """What the run answers, one entry for each target that it is asked for."""
+    entries: list[dict[str, object]] = []
+
+    def ask_run(_run: str | None, request: RunKernelOp, kind: type[KernelOpResult]) -> KernelOpResult:
+        assert len(request.op["entries"]) == len(entries)
+        plain = {"mode": "hot", "direction": "read", "entries": entries, "pause": None}
+        return msgspec.convert(plain, kind)
+
+    monkeypatch.setattr(control, "ask_run", ask_run)
+    return entries
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_targets_that_are_wrong_cost_only_themselves(
+    as_json: bool, answers: list[dict[str, object]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = {"fault": "guest", "message": "no task with pid 9", "hint": "look again"}
+    answers += [
+        entry_of("one", address=4096, before=1, before_text="1 (0x1)"),
+        {**entry_of("task 9.comm"), "error": gone},
+        entry_of("two", address=8192, before=2, before_text="2 (0x2)"),
+    ]
+    with pytest.raises(SystemExit) as left:
+        kernel_op.read(["one", "task:9.comm", "12", "two"], as_json=as_json)
+    out, err = capsys.readouterr()
+    assert left.value.code == EXIT_GUEST
+    assert "no task with pid 9" in err
+    assert "look again" in err
+    assert "'12' is not a target" in err
+    if as_json:
+        found = json.loads(out)["entries"]
+        assert [it["before"] for it in found] == [1, None, None, 2]
+        assert [it["error"] and it["error"]["fault"] for it in found] == [None, "guest", "user", None]
+    else:
+        assert out == "one  0x1000  1 (0x1)\ntwo  0x2000  2 (0x2)\n"
+
+
+def test_targets_that_are_all_none_are_not_asked_for(answers: list[dict[str, object]]) -> None:
+    answers.append({})
+    with pytest.raises(UsageError, match="'12' is not a target"):
+        kernel_op.read(["12", "13"])

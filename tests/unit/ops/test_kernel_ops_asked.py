@@ -18,8 +18,12 @@ from ktstr_tui.wire.kernel_ops import (
     KernelOp,
     KernelOpReply,
     KernelOpRequest,
+    PerCpuField,
+    Symbol,
+    TaskField,
 )
 from ktstr_tui.wire.messages import MsgType
+from tests.unit.ops.ops_kernel import EXT_CLASS, PID, RUNQUEUES, STRIDE, OpsKernel
 from tests.unit.ops.ops_rig import KNOB, OpenOps, Ops
 
 REQUEST = KernelOpRequest(9, KernelOp("hot", "write", (Entry(KNOB, U32(5)),), tag="from the guest"))
@@ -120,3 +124,79 @@ async def test_a_viewers_command_answers_with_plain_values(open_ops: OpenOps) ->
         args["entries"][0]["target"] = {"type": "symbol", "name": "_stext"}
         with pytest.raises(UsageError, match="kernel text"):
             await serve_command(ops.ops, args, "bob")
+
+
+async def test_each_target_of_a_viewers_read_counts_for_itself(open_ops: OpenOps) -> None:
+    async with open_ops(allow=False) as ops:
+        targets = [
+            {"type": "symbol", "name": "knob"},
+            {"type": "symbol", "name": "nothing"},
+            {"type": "task", "pid": PID + 1, "field": "comm"},
+            {"type": "kva", "kva": 0xFFFF_F000_0000_0000},
+            {"type": "task", "pid": PID, "field": "comm"},
+        ]
+        sized = {0: {"type": "u32"}, 3: {"type": "u64"}}
+        args = {
+            "mode": "cold",
+            "direction": "read",
+            "entries": [{"target": it, "value": sized.get(at)} for at, it in enumerate(targets)],
+        }
+        result = await serve_command(ops.ops, args, "bob")
+        assert [it["before_text"] for it in result["entries"]] == [
+            "10 (0xa)",
+            None,
+            None,
+            None,
+            '"worker"',
+        ]
+        wrong = [it["error"] for it in result["entries"]]
+        assert [it and it["fault"] for it in wrong] == [None, "user", "guest", "guest", None]
+        for place, target in ((1, "'nothing'"), (2, f"pid {PID + 1}"), (3, "0xfffff00000000000")):
+            error = wrong[place]
+            assert error is not None
+            assert target in error["message"]
+        assert ops.ops.statistics().reads == 1
+        assert sum(ops.ops.statistics().refused.values()) == 3
+        args["entries"] = args["entries"][1:2]
+        stops = ops.rig.coordinator.statistics()
+        (entry,) = (await serve_command(ops.ops, args, "bob"))["entries"]
+        assert entry["error"] is not None
+        assert ops.rig.coordinator.statistics() == stops
+
+
+async def test_the_guest_gets_all_targets_or_none(open_ops: OpenOps) -> None:
+    async with open_ops(allow=False) as ops:
+        result = await ops.ask("read", Entry(KNOB, U32()), Entry(Symbol("nothing")))
+        assert "'nothing'" in result.reason
+        assert not result.success
+        assert result.reply(1).read_values == ()
+
+
+async def test_values_are_told_by_their_type(open_ops: OpenOps, ops_kernel: OpsKernel) -> None:
+    ops_kernel.put(RUNQUEUES + 16, EXT_CLASS)
+    ops_kernel.put(RUNQUEUES + STRIDE + 16, 0)
+    ops_kernel.put(RUNQUEUES + 24, 7)
+    ops_kernel.put(ops_kernel.member(32), 0xFFFFFFFF, 4)
+    async with open_ops() as ops:
+        result = await ops.ask(
+            "read",
+            Entry(PerCpuField("runqueues", "curr", 0)),
+            Entry(PerCpuField("runqueues", "curr", 1)),
+            Entry(PerCpuField("runqueues", "hits", 0)),
+            Entry(TaskField(PID, "comm")),
+            Entry(TaskField(PID, "on_cpu")),
+            Entry(TaskField(PID, "on_cpu"), U32()),
+            Entry(TaskField(PID, "scx")),
+        )
+        told = result.entries()
+        assert [it.before_text for it in told] == [
+            f"{EXT_CLASS:#x} (ext_sched_class)",
+            "NULL",
+            "[7, 0]",
+            '"worker"',
+            "-1 (0xffffffff)",
+            "4294967295 (0xffffffff)",
+            "{flags=0, weight=100, slice=20000000, dsq=0x0}",
+        ]
+        assert [told[4].before, told[5].before] == [-1, 0xFFFFFFFF]
+        assert told[3].before == b"worker".ljust(16, b"\0").hex()
