@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from rich.cells import cell_len
 from textual.content import Content
@@ -11,7 +11,7 @@ from ktstr_tui.model.report import RunningTask
 from ktstr_tui.model.state import Hit, WatchpointState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
-from ktstr_tui.text.lines import Line, clean, cut, fit, spread, text_of
+from ktstr_tui.text.lines import Align, Line, clean, cut, fit, spread, text_of
 from ktstr_tui.text.report_lines import stack_lines
 from ktstr_tui.tui.dialogs import DialogPage
 from ktstr_tui.tui.pane import LinePane
@@ -19,6 +19,7 @@ from ktstr_tui.tui.view import View
 
 _ROLES = {"armed": "ok", "pending": "dim", "paused": "warn", "failed": "bad"}
 _STACK_WIDTH = 100
+_AT_WIDTH = 8
 
 
 class WatchPane(LinePane):
@@ -53,9 +54,10 @@ class WatchPane(LinePane):
                 self._add(line, slot, last)
         if hits:
             self._add([("hits, newest first", "head")], None, None)
+        table = HitTable(hits, width, view.state.started_mono_ns)
         for hit in hits:
             slot_there = hit.slot if hit.slot in view.state.watchpoints else None
-            self._add(hit_line(hit, width, view.state.started_mono_ns), slot_there, hit)
+            self._add(table.line(hit), slot_there, hit)
         return len(self._lines)
 
     def _add(self, line: Line, slot: int | None, hit: Hit | None) -> None:
@@ -104,14 +106,62 @@ def slot_lines(watch: WatchpointState, width: int) -> list[Line]:
     return lines
 
 
-def hit_line(hit: Hit, width: int, start_ns: int) -> Line:
-    """A hit in one line; who wrote comes before the old value where there is no room for both."""
-    at = fit(f"+{max(0, hit.mono_ns - start_ns) / 1e9:.1f}s", 8, "right")
-    who = by_whom(hit.writer, hit.vcpu)
-    text = change(hit.old, hit.value) + who
-    if 0 < width < cell_len(text) + 11:
-        text = f"{who.strip()} {change(None, hit.value)}"
-    return [(f"{at} ", "dim"), (f"{hit.slot} ", "dim"), (cut(text, width - 11) if width else text, "")]
+class HitTable:
+    """The columns of hits: when, slot, old → new value, who wrote, on which CPU.
+
+    Every row has the same columns in the same order. Where they do not all fit, the old values go, from all rows, and
+    then the end of long names.
+
+    Args:
+        hits: All hits that are shown.
+        width: Cells of a row; 0 for as many as it takes.
+        start_ns: Host time of the run's begin.
+    """
+
+    def __init__(self, hits: Sequence[Hit], width: int, start_ns: int) -> None:
+        self._start_ns = start_ns
+        self._width, self._room = width, width - _AT_WIDTH - 3
+        self._old, self._new, self._who, self._cpu = (
+            max((cell_len(part(hit)) for hit in hits), default=0) for part in (_old, _new, _writer, _cpu)
+        )
+        if width:
+            room = self._room - self._new - self._cpu - (1 if self._cpu else 0)
+            if self._old and room < self._old + self._who + 2:
+                self._old = 0
+            self._who = max(0, min(self._who, room - 1 - (self._old + 1 if self._old else 0)))
+
+    def line(self, hit: Hit) -> Line:
+        """One hit."""
+        at = fit(f"+{max(0, hit.mono_ns - self._start_ns) / 1e9:.1f}s", _AT_WIDTH, "right")
+        cells: list[tuple[str, int, Align]] = [
+            (_old(hit), self._old, "right"),
+            (_new(hit), self._new, "left"),
+            (_writer(hit), self._who, "left"),
+            (_cpu(hit), self._cpu, "left"),
+        ]
+        row = " ".join(fit(text, wide, align) for text, wide, align in cells if wide)
+        return [
+            (f"{at} ", "dim"),
+            (f"{hit.slot} ", "dim"),
+            (cut(row, self._room) if self._width else row, ""),
+        ]
+
+
+def _old(hit: Hit) -> str:
+    return "" if hit.old is None else f"{hit.old:#x} →"
+
+
+def _new(hit: Hit) -> str:
+    return change(None, hit.value)
+
+
+def _writer(hit: Hit) -> str:
+    return "" if hit.writer is None else words.task(hit.writer.comm, hit.writer.pid)
+
+
+def _cpu(hit: Hit) -> str:
+    cpu = hit.vcpu if hit.writer is None else hit.writer.cpu
+    return "" if cpu is None else f"cpu {cpu}"
 
 
 def change(old: int | None, value: int | None) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Failure
 from ktstr_tui.model.report import RunningTask, Stack, StackFrame
+from ktstr_tui.model.state import Hit
+from ktstr_tui.text.lines import text_of
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.watch_dialog import MAX_HISTORY, WatchDialog, load_history, remember
-from ktstr_tui.tui.watch_pane import HitPage, change
+from ktstr_tui.tui.watch_pane import HitPage, HitTable, change
 from tests.tui.fakes import FakeSource, drive, press, rows, screen
 from tests.tui.story import START_NS, Story
 
@@ -74,8 +78,41 @@ def test_the_panel_shows_slots_and_hits(size: tuple[int, int]) -> None:
     text = screen(watched(), "7", size=size)
     assert "armed jiffies" in text
     assert "3 hits" in text
-    assert ("0x1000 → 0x1001 spin[2][111] cpu 1" if size[0] != 120 else "spin[2][111] cpu 1 0x1001") in text
-    assert "0x1002 → 0x1002" in text
+    assert ("0x1000 → 0x1001 spin[2][111] cpu 1" if size[0] != 120 else "0x1001 spin[2][111] cpu 1") in text
+    assert ("0x1002 → 0x1002" if size[0] != 120 else "0x1002") in text
+
+
+def hit_of(**fields: Any) -> Hit:  # noqa: ANN401 - fields of a struct
+    """A hit of slot 1."""
+    return Hit(**{"mono_ns": START_NS + 10**9, "slot": 1, "expression": "x", "vcpu": 1, "value": 0, **fields})
+
+
+@pytest.mark.parametrize("width", [0, 20, 30, 36, 40, 52, 60, 80, 200])
+def test_hits_keep_their_columns_at_every_width(width: int) -> None:
+    long, short = (
+        RunningTask(cpu=cpu, pid=pid, comm=comm, sched_class="ext")
+        for cpu, pid, comm in ((11, 123456, "a-long-name-here"), (1, 7, "sh"))
+    )
+    hits = [
+        hit_of(old=0xFFFFFFFF81000000, value=0xFFFFFFFF82000000, writer=long, vcpu=11),
+        hit_of(old=0, value=1, writer=short),
+        hit_of(old=None, value=2, vcpu=3),
+        hit_of(old=3, value=None, vcpu=None),
+    ]
+    table = HitTable(hits, width, START_NS)
+    lines = [text_of(table.line(hit)) for hit in hits]
+    if width:
+        assert all(cell_len(line) <= width for line in lines)
+    where = {text: [line.find(text) for line in lines] for text in ("→", "cpu")}
+    for text, places in where.items():
+        seen = [place for place in places if place >= 0]
+        assert len(set(seen)) <= 1, text
+    if where["→"][0] >= 0:
+        assert [place >= 0 for place in where["→"]] == [True, True, False, True]
+    if width >= 52 or width == 0:
+        assert [place >= 0 for place in where["cpu"]] == [True, True, True, False]
+        column = lines[0].index("0xffffffff82000000")
+        assert [line[column : column + 3] for line in lines[1:]] == ["0x1", "0x2", "unr"]
 
 
 def test_a_paused_watch_says_why() -> None:
