@@ -2,6 +2,8 @@
 
 The kernel names the kind and a message, and often the task it is about (``spin-0[105]``). The CPU that wrote the exit
 kind is the one whose stack goes through the function that writes it; newer kernels keep its number as well.
+Where the message names no task, the task that the kernel had in its hands is found by ``p->scx.ops_state``: QUEUEING
+while it is enqueued, DISPATCHING while it is dispatched, and the writing CPU is in a function that does so.
 """
 
 from __future__ import annotations
@@ -22,9 +24,17 @@ from ktstr_tui.model.report import (
 
 _STALL = 1026
 _DONE = 1
-_EXIT = re.compile(r"(__)?scx_(v?exit|error)\+")
+_EXIT = re.compile(r"(__)?scx_(v?exit|error|disable)\+")
 """The functions of the kernel that write ``exit_kind``."""
 _NAMED = re.compile(r"(\S+)\[(\d+)\]")
+_PROGRAM = re.compile(r"bpf_prog_[0-9a-f]{16}_(\w+)")
+_ON_ITS_WAY = {
+    "QUEUEING": re.compile(r"(do_enqueue_task|enqueue_task_scx|put_prev_task_scx)[.+]"),
+    "DISPATCHING": re.compile(r"(finish_dispatch|flush_dispatch_buf|dispatch_to_local_dsq)[.+]"),
+}
+"""Functions of the kernel that have a task in their hands while its ``ops_state`` says so."""
+_EXITS = re.compile(r"do_exit\+")
+_HANDLES_SIGNAL = re.compile(r"get_signal\+")
 _CHECK_IN = "watchdog failed to check in"
 _UNBOUND = "kworker/u"
 """The watchdog is work of an unbound workqueue, done by whichever of these workers is free."""
@@ -45,6 +55,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     task: TaskReport | None = None
     """What the capture says of that task."""
+    on_its_way: bool = False
+    """The message names no task; this one was being enqueued or dispatched."""
     vcpu: VcpuReport | None = None
     """The CPU that wrote the exit kind."""
     workers: tuple[TaskReport, ...] = ()
@@ -60,6 +72,10 @@ def cause_of(report: CaptureReport) -> Cause | None:
     text = (it.message or it.reason) if it is not None else None
     named = it is not None and it.exit_kind == kind and it.exit_kind_name
     comm, pid, task = _task(report, (it.message if it is not None else None) or "")
+    writer = _writer(report)
+    moved = _on_its_way(report, writer) if pid is None and writer is not None and kind != _STALL else None
+    if moved is not None:
+        comm, pid, task = moved.comm, moved.pid, moved
     watchdog = text is not None and _CHECK_IN in text
     waiting = [one for one in report.tasks if one.comm.startswith(_UNBOUND) and not one.on_cpu]
     return Cause(
@@ -70,7 +86,8 @@ def cause_of(report: CaptureReport) -> Cause | None:
         comm=comm,
         pid=pid,
         task=task,
-        vcpu=_writer(report),
+        on_its_way=moved is not None,
+        vcpu=writer,
         workers=tuple(waiting) if watchdog else (),
     )
 
@@ -79,6 +96,40 @@ def bpf_frame(vcpu: VcpuReport | None) -> StackFrame | None:
     """Return the innermost frame of a BPF program on a CPU's stack."""
     frames = vcpu.stack.frames if vcpu is not None and vcpu.stack is not None else ()
     return next((it for it in frames if it.source or (it.symbol or "").startswith("bpf_prog_")), None)
+
+
+def program_name(frame: StackFrame) -> str:
+    """Return the name of the BPF program of a frame, such as ``fifo_enqueue``."""
+    found = _PROGRAM.match(frame.symbol or "")
+    return found[1] if found is not None else frame.symbol or ""
+
+
+def calling_frame(vcpu: VcpuReport) -> StackFrame | None:
+    """Return the frame that called the function which writes ``exit_kind``; None when the stack shows neither."""
+    frames = vcpu.stack.frames if vcpu.stack is not None else ()
+    last = max((k for k, it in enumerate(frames) if _EXIT.match(it.symbol or "")), default=-1)
+    return frames[last + 1] if 0 <= last < len(frames) - 1 else None
+
+
+def is_exiting(vcpu: VcpuReport) -> bool:
+    """Whether the task on a CPU exits: its stack goes through ``do_exit()``."""
+    return _calls(vcpu, _EXITS)
+
+
+def is_killed(vcpu: VcpuReport) -> bool:
+    """Whether the task on a CPU handles a signal: its stack goes through ``get_signal()``."""
+    return _calls(vcpu, _HANDLES_SIGNAL)
+
+
+def _calls(vcpu: VcpuReport, function: re.Pattern[str]) -> bool:
+    return vcpu.stack is not None and any(function.match(it.symbol or "") for it in vcpu.stack.frames)
+
+
+def _on_its_way(report: CaptureReport, writer: VcpuReport) -> TaskReport | None:
+    states = {name for name, function in _ON_ITS_WAY.items() if _calls(writer, function)}
+    # When several tasks are, on several CPUs, nobody knows which one it is about.
+    found = {it.pid: it for it in _known(report) if it.ops_state_name in states}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _task(report: CaptureReport, message: str) -> tuple[str | None, int | None, TaskReport | None]:

@@ -19,6 +19,8 @@ PHASE_WORDS: dict[GuestPhase, str] = {
     "SchedulerNotAttached": "scheduler did not attach",
 }
 """Phases of the guest program, as the log names them."""
+_OF_SIGNAL = "died of signal"
+"""The guest program says so of a scheduler's program that crashed."""
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> None:
@@ -49,6 +51,8 @@ def _lifecycle(state: RunState, event: ev.LifecycleChanged) -> None:
     state.lifecycle_reason = event.reason
     if event.phase == "SchedulerDied":
         state.restart_due = ""  # the guest program waited, and it did not attach again
+        if state.left_unasked and _OF_SIGNAL in event.reason:
+            state.last_ejection = f"{state.last_ejection}; {printable(event.reason)}"
     bad = event.phase in ("SchedulerDied", "SchedulerNotAttached")
     name = PHASE_WORDS[event.phase]
     text = f"{name}: {event.reason}" if event.reason else name

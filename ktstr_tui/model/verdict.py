@@ -33,7 +33,8 @@ def end_reason(state: RunState, reason: str, not_attached: str = "") -> str:
     """How a run ended in one line, what matters most first; the reason itself last, when there is more to say."""
     said = doubts(state)
     if failed_ejections(state):
-        said.append(state.last_ejection)
+        many = f"{state.ejections} ejections, the last: " if state.ejections > 1 else ""
+        said.append(many + state.last_ejection)
     if not_attached:
         said.append(f"inconclusive: {not_attached} was still being loaded and had not attached")
     if state.restarts:

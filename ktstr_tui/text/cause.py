@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from ktstr_tui.model.cause import Cause, bpf_frame, cause_of
-from ktstr_tui.model.report import CaptureReport, TaskReport
+from ktstr_tui.model.cause import (
+    Cause,
+    bpf_frame,
+    calling_frame,
+    cause_of,
+    is_exiting,
+    is_killed,
+    program_name,
+)
+from ktstr_tui.model.report import EXIT_CODE_RESTART, CaptureReport, TaskReport, VcpuReport
 from ktstr_tui.model.text import counted, runnable_for
 from ktstr_tui.text import words
 from ktstr_tui.text.plain import clean
@@ -64,19 +72,44 @@ def _cause(report: CaptureReport, cause: Cause) -> str:
         return _waits(cause.task) + (f"; {other}" if other else "")
     if cause.stall and cause.pid is None:
         return longest_waiting(report)
-    parts = [f"{cause.kind}: {clean(cause.text)}" if cause.text else cause.kind]
+    parts = [(f"{cause.kind}: {clean(cause.text)}" if cause.text else cause.kind) + _exit_code(report)]
     if cause.task is not None:
         parts.append(f"{words.task(cause.comm, cause.pid)} {_place(cause.task)}")
     elif cause.stall:
         parts.append("it is on no runnable list")
-    frame = bpf_frame(cause.vcpu)
-    if frame is not None and cause.vcpu is not None and not cause.stall:
-        parts.append(f"cpu {cause.vcpu.cpu} in {clean(frame.source or frame.symbol or '')}")
-    return "; ".join(parts)
+    if cause.vcpu is not None and not cause.stall:
+        parts.append(_writer(cause.vcpu))
+    return "; ".join(part for part in parts if part)
+
+
+def _exit_code(report: CaptureReport) -> str:
+    """The exit code that a scheduler left with, or that the kernel gave it; empty for none."""
+    code = report.scheduler.exit_code if report.scheduler is not None else None
+    if not code:
+        return ""
+    return f", exit code {code:#x}" + (" (SCX_ECODE_ACT_RESTART)" if code & EXIT_CODE_RESTART else "")
+
+
+def _writer(vcpu: VcpuReport) -> str:
+    """The CPU that wrote the exit kind: in which BPF program, or in which function and for which task."""
+    program, called = bpf_frame(vcpu), calling_frame(vcpu)
+    if program is not None:
+        source = f", {clean(program.source)}" if program.source else ""
+        return f"cpu {vcpu.cpu} in {clean(program_name(program))}{source}"
+    if called is None:
+        return ""
+    parts = [f"cpu {vcpu.cpu} in {clean((called.symbol or '?').partition('+')[0])}"]
+    if vcpu.curr is not None:
+        parts.append(f"running {words.task(vcpu.curr.comm, vcpu.curr.pid)}")
+    if is_exiting(vcpu):
+        parts.append("which exits after a signal" if is_killed(vcpu) else "which exits")
+    return ", ".join(parts)
 
 
 def _place(task: TaskReport) -> str:
-    on = f"runs on cpu {task.cpu}" if task.on_cpu else f"is {words.where(task)}"
+    on = (
+        f"runs on cpu {task.cpu}" if task.on_cpu and not words.on_its_way(task) else f"is {words.where(task)}"
+    )
     return f"{on}, allowed CPUs {clean(task.cpus_allowed)}"
 
 
@@ -107,7 +140,8 @@ def subject(report: CaptureReport) -> tuple[str, TaskReport | None]:
     if cause is None:
         return "longest waiting", stalled_task(report)
     if cause.task is not None:
-        return ("stalled task" if cause.stall else "task that the kernel names"), cause.task
+        found = "task on its way" if cause.on_its_way else "task that the kernel names"
+        return "stalled task" if cause.stall else found, cause.task
     if cause.watchdog and cause.workers:
         return "unbound kworker that waits longest", cause.workers[0]
     return "longest waiting", stalled_task(report) if cause.stall else None

@@ -186,7 +186,7 @@ def scheduler_info(report: CaptureReport, width: int) -> list[Line]:
             lines += [[(" " * 10 + more, "strong")] for more in rest]
     lines += dump_brief(it.dump, width)
     pairs = [
-        ("exit_code", it.exit_code, words.number(it.exit_code)),
+        ("exit_code", it.exit_code, words.hexadecimal(it.exit_code)),
         ("aborting", it.aborting, str(it.aborting).lower()),
         ("bypass_depth", it.bypass_depth, words.number(it.bypass_depth)),
         ("watchdog_timeout", it.watchdog_timeout_ms, words.milliseconds(it.watchdog_timeout_ms)),

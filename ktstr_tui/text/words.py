@@ -12,6 +12,7 @@ from ktstr_tui.text.plain import ABSENT, clean
 
 CLASS_ROLES = {"ext": "ext", "fair": "fair", "rt": "rt", "dl": "dl", "stop": "stop", "idle": "dim"}
 """The role that colours a scheduling class."""
+_ON_ITS_WAY = {"QUEUEING": "being enqueued", "DISPATCHING": "being dispatched"}
 
 
 def number(value: int | None) -> str:
@@ -127,11 +128,16 @@ def _running(it: RunningTask) -> str:
 
 
 def where(it: TaskReport) -> str:
-    """Where a task waits, as a phrase: in a DSQ, or with the BPF scheduler."""
+    """Where a task is, as a phrase: in a DSQ, with the BPF scheduler, or on its way between them."""
     if it.dsq is None and it.ops_state_name == "QUEUED":
         number = "" if it.ops_qseq is None else f" (qseq {it.ops_qseq})"
         return f"held by the BPF scheduler{number}, in no DSQ"
-    return queue(it.dsq)
+    return on_its_way(it) or queue(it.dsq)
+
+
+def on_its_way(it: TaskReport) -> str:
+    """What the kernel does with a task that is in no DSQ at the moment; empty when nothing."""
+    return _ON_ITS_WAY.get(it.ops_state_name or "", "") if it.dsq is None else ""
 
 
 def waiting(oldest: RunnableTask) -> str:

@@ -39,6 +39,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_QUEUE = 22,
 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 struct bpf_timer {
@@ -67,6 +68,7 @@ enum scx_exit_kind {
 struct task_struct {
 	unsigned int flags;
 	int pid;
+	int nr_cpus_allowed;
 	char comm[TASK_COMM_LEN];
 };
 
@@ -78,6 +80,7 @@ struct scx_exit_info {
 #pragma clang attribute pop
 
 struct scx_dump_ctx;
+struct scx_init_task_args;
 
 struct sched_ext_ops {
 	s32 (*select_cpu)(struct task_struct *p, s32 prev_cpu, u64 wake_flags);
@@ -85,9 +88,13 @@ struct sched_ext_ops {
 	void (*dispatch)(s32 cpu, struct task_struct *prev);
 	void (*running)(struct task_struct *p);
 	void (*stopping)(struct task_struct *p, bool runnable);
+	void (*cpu_online)(s32 cpu);
+	void (*cpu_offline)(s32 cpu);
+	s32 (*init_task)(struct task_struct *p, struct scx_init_task_args *args);
 	s32 (*init)(void);
 	void (*exit)(struct scx_exit_info *info);
 	void (*dump)(struct scx_dump_ctx *ctx);
+	u32 dispatch_max_batch;
 	u64 flags;
 	u32 timeout_ms;
 	char name[128];

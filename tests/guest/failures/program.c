@@ -4,6 +4,8 @@
  *
  *   restart  takes CPU 1 offline, which makes the kernel eject the scheduler, attaches it again, ends when asked
  *   crash    dereferences NULL
+ *   offline  takes CPU 1 offline until the scheduler is ejected, for whatever reason
+ *   sysrq    presses SysRq-S, which ejects the scheduler
  *   linger   stays for ever after its ejection and ignores SIGTERM
  */
 #include <bpf/libbpf.h>
@@ -74,6 +76,31 @@ static int restart(void)
 	return 0;
 }
 
+static int until_ejected(void)
+{
+	while (!asked_to_end && enabled())
+		usleep(50000);
+	return 0;
+}
+
+static int offline(void)
+{
+	set_cpu1("0");
+	until_ejected();
+	set_cpu1("1");
+	return 0;
+}
+
+static int sysrq(void)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY);
+
+	if (write(fd, "S", 1) != 1)
+		perror("sysrq");
+	close(fd);
+	return until_ejected();
+}
+
 int main(int argc, char **argv)
 {
 	signal(SIGTERM, end);
@@ -83,6 +110,10 @@ int main(int argc, char **argv)
 	usleep(500000);
 	if (!strcmp(argv[1], "restart"))
 		return restart();
+	if (!strcmp(argv[1], "offline"))
+		return offline();
+	if (!strcmp(argv[1], "sysrq"))
+		return sysrq();
 	if (!strcmp(argv[1], "crash"))
 		*(volatile int *)0 = 1;
 	for (;;)

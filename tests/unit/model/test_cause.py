@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ktstr_tui.model.cause import bpf_frame, cause_of
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import (
     CaptureReport,
+    RunningTask,
     RunqueueReport,
     SchedulerReport,
     Stack,
@@ -62,7 +64,7 @@ def report(
 
 def test_an_error_leads_with_the_message_and_the_line_that_made_it() -> None:
     it = report(1024, "non-existent DSQ 0x63", task("innocent", 9, 0.0))
-    assert headline(it) == f"ERROR: non-existent DSQ 0x63; cpu 1 in {SOURCE}"
+    assert headline(it) == f"ERROR: non-existent DSQ 0x63; cpu 1 in bad_enqueue, {SOURCE}"
     lines = [text_of(line).strip() for line in overview(it, 120)]
     assert lines[:2] == ["cause", "ERROR: non-existent DSQ 0x63"]
     assert "cpu 1 wrote it, called from" in lines
@@ -94,6 +96,88 @@ def test_a_task_that_only_a_runqueue_has_is_found() -> None:
     cause = cause_of(it)
     assert cause is not None
     assert cause.task is hog
+
+
+def frames(*names: str) -> Stack:
+    return Stack(tuple(StackFrame(k, f"{name}+0x1") for k, name in enumerate(names)), "end of stack")
+
+
+def written_by(kind: int, stack: Stack, *tasks: TaskReport, message: str | None = None) -> CaptureReport:
+    """A report of an ejection that CPU 1 wrote while it ran ``crash[44]``."""
+    curr = RunningTask(cpu=1, pid=44, comm="crash", sched_class="ext")
+    return CaptureReport(
+        tag="x",
+        trigger="error",
+        exit_kind=kind,
+        scheduler=SchedulerReport(name="bad", exit_kind=kind, message=message, reason="the kernel's reason"),
+        tasks=tasks,
+        vcpus=(VcpuReport(cpu=0, stack=IDLE), VcpuReport(cpu=1, stack=stack, curr=curr)),
+    )
+
+
+def moving(pid: int, state: str, *, on_cpu: bool = False) -> TaskReport:
+    return msgspec.structs.replace(task("spin", pid, 0.0, on_cpu=on_cpu), dsq=None, ops_state_name=state)
+
+
+ENQUEUES = frames("scx_vexit", "__scx_exit", "dispatch_enqueue", "enqueue_task_scx", "wake_up_new_task")
+PRIQ = "DSQ ID 0x51 already had PRIQ-enqueued tasks"
+
+
+def test_the_task_that_was_being_enqueued_is_named_where_the_message_names_none() -> None:
+    it = written_by(1024, ENQUEUES, task("other", 9, 0.0), moving(12, "QUEUEING"), message=PRIQ)
+    where = "allowed CPUs 1; cpu 1 in dispatch_enqueue, running crash[44]"
+    assert headline(it) == f"ERROR: {PRIQ}; spin[12] is being enqueued, {where}"
+    assert subject(it) == ("task on its way", it.tasks[1])
+    # On its way off the CPU it is still there.
+    leaves = frames("scx_vexit", "dispatch_enqueue", "put_prev_task_scx", "__schedule")
+    it = written_by(1024, leaves, moving(12, "QUEUEING", on_cpu=True), message=PRIQ)
+    assert f"; spin[12] is being enqueued, {where}" in headline(it)
+
+
+@pytest.mark.parametrize(
+    ("stack", "tasks"),
+    [
+        (ENQUEUES, (moving(12, "QUEUEING"), moving(13, "QUEUEING"))),
+        (ENQUEUES, (moving(12, "QUEUED"), moving(13, "DISPATCHING"))),
+        (frames("scx_vexit", "scx_bpf_kick_cpu", "balance_one"), (moving(12, "QUEUEING"),)),
+    ],
+    ids=["two tasks", "another state", "the writer does something else"],
+)
+def test_no_task_is_named_that_may_be_innocent(stack: Stack, tasks: tuple[TaskReport, ...]) -> None:
+    it = written_by(1024, stack, *tasks, message="broken")
+    assert "spin" not in headline(it)
+    assert subject(it)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("calls", "ending"),
+    [
+        (("task_work_run", "do_exit", "do_group_exit", "get_signal"), ", which exits after a signal"),
+        (("task_work_run", "do_exit"), ", which exits"),
+        (("bpf_link_detach",), ""),
+    ],
+)
+def test_who_unregistered_the_scheduler_is_named(calls: tuple[str, ...], ending: str) -> None:
+    it = written_by(64, frames("scx_disable", "bpf_scx_unreg", *calls))
+    assert headline(it) == f"UNREG: the kernel's reason; cpu 1 in bpf_scx_unreg, running crash[44]{ending}"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, ""),
+        (0x42, ", exit code 0x42"),
+        (1 << 48 | 1, ", exit code 0x1000000000001 (SCX_ECODE_ACT_RESTART)"),
+    ],
+)
+def test_the_exit_code_is_told_when_there_is_one(code: int, words: str) -> None:
+    it = CaptureReport(
+        tag="x",
+        trigger="error",
+        exit_kind=65,
+        scheduler=SchedulerReport(exit_kind=65, message="topology changed", exit_code=code),
+    )
+    assert headline(it) == f"UNREG_BPF: topology changed{words}"
 
 
 def test_a_stall_leads_with_the_kernels_task_and_says_why_ours_differs() -> None:

@@ -119,3 +119,18 @@ def test_a_restart_that_the_kernel_asked_for_is_counted_and_no_failure() -> None
 def test_other_ejections_are_failures(state: RunState) -> None:
     assert (state.ejections, state.restarts, exit_code(state, None)) == (1, 0, 1)
     assert "cpu 1 going offline" in end_reason(state, "done")
+
+
+def test_a_program_that_crashed_is_in_the_reason_and_so_is_the_number_of_ejections() -> None:
+    crashed = "fifo: the scheduler's program died of signal 11 (Segmentation fault)"
+    died = ev.LifecycleChanged(phase="SchedulerDied", reason=crashed)
+    one = left(0, died)
+    assert end_reason(one, "done") == (
+        f'scheduler "x" was ejected: UNREG_KERN: cpu 1 going offline; {crashed} (done)'
+    )
+    ejected = ev.SchedulerChanged(change="ejected", name="y", exit_kind=64, exit_kind_name="UNREG")
+    two = left(0, died, AGAIN, ejected)
+    assert end_reason(two, "done") == '2 ejections, the last: scheduler "y" was ejected: UNREG (done)'
+    # What the guest program says of other ends is the kernel's message once more.
+    other = left(0, ev.LifecycleChanged(phase="SchedulerDied", reason="bad.bpf.o: sched_ext: bad: broken"))
+    assert "broken" not in end_reason(other, "done")

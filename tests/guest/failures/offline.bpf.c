@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* It survives that CPU 1 goes offline, and goes on queueing for it. */
+#include "failing.bpf.h"
+
+#define PER_CPU 0x200ULL
+
+u64 offlined;
+
+SEC("struct_ops/offline_enqueue")
+void BPF_PROG(offline_enqueue, struct task_struct *p, u64 enq_flags)
+{
+	if (p->flags & PF_KTHREAD)
+		scx_insert(p, SCX_DSQ_LOCAL, SLICE_NS, enq_flags);
+	else
+		scx_insert(p, PER_CPU + (p->pid & 1), SLICE_NS, enq_flags);
+}
+
+SEC("struct_ops/offline_dispatch")
+void BPF_PROG(offline_dispatch, s32 cpu, struct task_struct *prev)
+{
+	scx_move_to_local(PER_CPU + cpu);
+}
+
+SEC("struct_ops.s/offline_cpu_online")
+void BPF_PROG(offline_cpu_online, s32 cpu)
+{
+}
+
+SEC("struct_ops.s/offline_cpu_offline")
+void BPF_PROG(offline_cpu_offline, s32 cpu)
+{
+	offlined++;
+}
+
+SEC("struct_ops.s/offline_init")
+s32 BPF_PROG(offline_init)
+{
+	return scx_bpf_create_dsq(PER_CPU, -1) ?: scx_bpf_create_dsq(PER_CPU + 1, -1);
+}
+
+OPS(offline, .enqueue = (void *)offline_enqueue, .dispatch = (void *)offline_dispatch,
+    .cpu_online = (void *)offline_cpu_online, .cpu_offline = (void *)offline_cpu_offline,
+    .init = (void *)offline_init, .timeout_ms = 2000);
