@@ -192,13 +192,14 @@ class Finisher:
     def _keep(self, job: Job, report: CaptureReport) -> None:
         bridge, stamp = self._bridge, job.label.stamp
         elapsed_ms = None if stamp.elapsed_ms is None else round(stamp.elapsed_ms)
-        wanted = not bridge.has(report.tag) if bridge and report.is_placeholder else job.label.keep
+        name = job.label.kept_as or report.tag
+        wanted = not bridge.has(name) if bridge and report.is_placeholder else job.label.keep
         if bridge is None or not wanted:
             return
         if stamp.step_index is None:
-            bridge.store_with_stats(report.tag, report, stamp.stats, elapsed_ms)
+            bridge.store_with_stats(name, report, stamp.stats, elapsed_ms)
         else:
-            bridge.store_with_stats_and_step(report.tag, report, stamp.stats, elapsed_ms, stamp.step_index)
+            bridge.store_with_stats_and_step(name, report, stamp.stats, elapsed_ms, stamp.step_index)
 
     def _alert(self, report: CaptureReport, label: Label) -> None:
         word = label.exit_kind_name or exit_kind_name(label.exit_kind)

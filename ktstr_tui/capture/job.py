@@ -42,6 +42,9 @@ class Label:
     number: int
     """From 1, counting every capture of the run."""
     tag: str
+    """Its own: no other capture of the run has it."""
+    kept_as: str = ""
+    """The bridge's name for it: that of a watch or of the guest may be used again, and the newest counts."""
     trigger: Trigger
     detail: str = ""
     mono_ns: int = 0

@@ -21,6 +21,7 @@ from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.capture.stamp import Moment, Stamp
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch, Unheard
 from ktstr_tui.capture.stop.seams import Collect
+from ktstr_tui.capture.used_tags import UsedTags
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report_files import ABORTED
@@ -53,14 +54,17 @@ class CaptureTaker:
         self._ejection = ejection
         self._collect = collect
         self._now = now
+        self._tags = UsedTags()
 
     def label(self, trigger: Trigger, detail: str, tag: str | None) -> Label:
-        """Name a capture; a tag is made from the trigger when there is none."""
+        """Name a capture; a tag is made from the trigger when there is none, and numbered when it was used before."""
         self.captures += 1
         number = self.captures
+        unique = self._tags.unique(tag or f"{trigger}-{number:03d}")
         return Label(
             number=number,
-            tag=tag or f"{trigger}-{number:03d}",
+            tag=unique,
+            kept_as=unique if tag is None or trigger == "on-demand" else tag,
             trigger=trigger,
             detail=detail,
             mono_ns=self._clock(),

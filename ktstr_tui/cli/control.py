@@ -13,7 +13,7 @@ from ktstr_tui.model.commands import Capture, Captured, Changed, End, Freeze, Re
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.text import counted
-from ktstr_tui.text.output import print_json, print_line
+from ktstr_tui.text.output import print_json, print_line, say
 
 _Answer = TypeVar("_Answer")
 
@@ -56,6 +56,8 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
             return captured, next(kept, None)
 
     captured, report = asyncio.run(ask(find_run(run_name)))
+    if tag and captured.tag != tag:
+        say(f"the tag {tag} was used before: this capture is {captured.tag}")
     if as_json:
         print_json(
             {"report": msgspec.to_builtins(report), "path": captured.path or None, "tag": captured.tag}

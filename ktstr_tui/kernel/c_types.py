@@ -17,6 +17,15 @@ from ktstr_tui.model.errors import UsageError
 _MAX_ANONYMOUS = 256
 """Structs and unions without names that are looked into for the names of members."""
 _SUGGESTIONS = 5
+_MAX_NAME_PARTS = 32
+_QUALIFYING = (Kind.CONST, Kind.VOLATILE, Kind.RESTRICT, Kind.TYPE_TAG)
+_TAGS = {
+    Kind.STRUCT: "struct ",
+    Kind.UNION: "union ",
+    Kind.ENUM: "enum ",
+    Kind.ENUM64: "enum ",
+    Kind.FWD: "struct ",
+}
 _QUALIFIERS = frozenset(("const", "volatile", "signed"))
 _TAGGED = {"struct": (Kind.STRUCT,), "union": (Kind.UNION,), "enum": (Kind.ENUM, Kind.ENUM64)}
 TYPE_WORDS = {*_TAGGED, "unsigned", "signed", "int", "long", "short", "char", "_Bool", "void", "const"}
@@ -81,12 +90,37 @@ class CTypes:
         arrays = tuple(int(it) for it in re.findall(r"\d+", lengths))
         return CType(found, arrays + (None,) * stars)
 
+    def name_of(self, kind: CType) -> str:
+        """The name of a type as C writes it, arrays behind stars: ``struct rq``, ``u32``, ``char [16]``."""
+        parts = ["*" if one is None else f"[{one}]" for one in kind.around]
+        type_id = kind.id
+        for _ in range(_MAX_NAME_PARTS):
+            record = self._btf.record(type_id)
+            if record.kind == Kind.PTR:
+                parts.append("*")
+                type_id = record.size_or_type
+            elif record.kind == Kind.ARRAY:
+                type_id, count = self._btf.array_of(record.id)
+                parts.append(f"[{count}]")
+            elif record.kind in _QUALIFYING:
+                type_id = record.size_or_type
+            else:
+                break
+        words = f"{_TAGS.get(record.kind, '')}{record.name or '(anonymous)'}"
+        stars = "".join(part for part in reversed(parts) if part == "*")
+        lengths = "".join(part for part in parts if part != "*")
+        return " ".join(part for part in (words, stars, lengths) if part)
+
     def target_of(self, kind: CType) -> CType | None:
         """What a pointer points to; None when ``kind`` is no pointer."""
         if kind.around:
             return CType(kind.id, kind.around[1:]) if kind.around[0] is None else None
         record = self._btf.resolve(kind.id)
         return CType(record.size_or_type) if record.kind == Kind.PTR else None
+
+    def is_integer(self, kind: CType) -> bool:
+        """Whether it is an integer."""
+        return not kind.around and self._btf.resolve(kind.id).kind == Kind.INT
 
     def array_of(self, kind: CType) -> tuple[CType, int] | None:
         """Element and length of an array; None when ``kind`` is none."""

@@ -10,7 +10,7 @@ place := (symbol ['@' cpu] | 0xADDRESS | '(' expression ')') {'->' member | '.' 
 A text that is the name of a symbol, character by character, is that symbol, whatever is in it. BTF knows the
 types of per-CPU variables only; those of the globals that matter are listed in `finders`, and everything else
 can be given a type by a cast: ``((struct task_struct *)0xffff…)->scx.flags``. As in drgn, ``.`` and ``->``
-mean the same. A ``*`` before what is no pointer changes nothing, because watchpoints are often written so.
+mean the same. What is known not to be a pointer is neither followed nor cast to one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ktstr_tui.model.errors import GuestError
 __all__ = ["MAX_TEXT", "ExpressionError", "Expressions", "Location", "NullPointer", "check_address"]
 
 MAX_TEXT = 256
+POINTER_BYTES = 8
 _MAX_DEPTH = 32
 _TOKEN = re.compile(r"\s*(->|0[xX][0-9a-fA-F]+|[0-9]+|[A-Za-z_$][\w$]*|[*&().@\[\]])")
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
@@ -225,7 +226,8 @@ class _Parser:
         try:
             if self._take("*"):
                 value = self._unary()
-                return self._follow(value) if self._is_pointer(value) else value
+                self._require_pointer(value)
+                return self._follow(value)
             if self._take("&"):
                 return self._address_of(self._unary())
             if self._is_cast():
@@ -253,7 +255,36 @@ class _Parser:
         kind = self._types.named(name)
         if kind is None:
             raise ExpressionError(f"this kernel's BTF has no type {name!r}")
-        return replace(self._unary(), type=kind)
+        value = self._unary()
+        if self._types.target_of(kind) is not None:
+            self._require_room_for_pointer(value, name)
+        return replace(value, type=kind)
+
+    def _require_pointer(self, value: _Value) -> None:
+        """Refuse to follow what holds no address."""
+        if self._is_pointer(value):
+            return
+        text = value.at.text
+        if value.type is None:
+            raise ExpressionError(
+                f"*{text}: the type of {text} is not known: BTF describes per-CPU variables only",
+                f"leave out the '*', or give it a type: *(unsigned long *){text}",
+            )
+        name = self._types.name_of(value.type)
+        raise ExpressionError(f"*{text}: {text} is not a pointer: its type is {name}", "leave out the '*'")
+
+    def _require_room_for_pointer(self, value: _Value, wanted: str) -> None:
+        """Refuse to take for a pointer what cannot hold one; 64 bits of an integer may be an address."""
+        kind = value.type
+        if value.is_number or kind is None or self._is_pointer(value):
+            return
+        if self._types.is_integer(kind) and self._types.size_of(kind) == POINTER_BYTES:
+            return
+        text, name = value.at.text, self._types.name_of(kind)
+        raise ExpressionError(
+            f"({wanted}){text}: {text} cannot hold a pointer: its type is {name}",
+            f"its address is &{text}",
+        )
 
     def _primary(self) -> _Value:
         if self._take("("):
@@ -324,7 +355,8 @@ class _Parser:
         else:
             target = self._follow(value) if self._is_pointer(value) else None
             if target is None or target.type is None:
-                raise ExpressionError(f"{value.at.text} is not an array")
+                kind = "not known" if value.type is None else self._types.name_of(value.type)
+                raise ExpressionError(f"{value.at.text} is not an array: its type is {kind}")
             value, element = target, target.type
         size = self._types.size_of(element)
         if not size:

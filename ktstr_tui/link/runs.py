@@ -16,11 +16,8 @@ import msgspec
 
 from ktstr_tui.link.framing import CONTROL_SOCKET, EVENTS_SOCKET, socket_pair
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.text import counted
 
 RUN_FILE = "run.json"
-MAX_DEAD_LISTED = 3
-"""Runs that are no longer in progress, in a hint without one that is."""
 MAX_PATH_BYTES = 1024
 """Of the path of a run's directory; sockets in it must be shorter still."""
 RECORDING_FILE = "recording.ktstr"
@@ -69,17 +66,13 @@ class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
             return None
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line for people, of a run that goes on."""
         if self.record is None:
-            return f"{self.name}: {self.stale}"
+            return self.name
         facts = (self.record.kernel, self.record.accelerator, self.record.scheduler, self.record.scenario)
         about = ", ".join(fact for fact in facts if fact)
         started = f", since {self.record.started_wall}" if self.record.started_wall else ""
-        line = f"{self.name}: {about}{started}"
-        if not self.stale:
-            return line
-        recording = f"; recording: {self.recording}" if self.recording is not None else ""
-        return f"{line} (stale: {self.stale}{recording})"
+        return f"{self.name}: {about}{started}"
 
 
 def list_runs(runtime_dir: Path) -> list[FoundRun]:
@@ -117,7 +110,7 @@ def choose_run(wanted: str | None, runtime_dir: Path) -> Path:
         runtime_dir: Where this user's runs are.
 
     Raises:
-        UsageError: There is no such run, or none, or several to choose from; the hint lists them.
+        UsageError: There is no such run, or none, or several to choose from; the hint lists those in progress.
     """
     if wanted is not None:
         return _named_run(wanted, runtime_dir)
@@ -127,7 +120,7 @@ def choose_run(wanted: str | None, runtime_dir: Path) -> Path:
         return alive[0].socket_dir
     if alive:
         raise UsageError(f"{len(alive)} runs are in progress: name one", _listing(alive))
-    raise UsageError("no run is in progress", _listing(runs) if runs else "start one with: ktstr-tui run")
+    raise UsageError("no run is in progress", _listing(runs))
 
 
 def _named_run(wanted: str, runtime_dir: Path) -> Path:
@@ -146,7 +139,7 @@ def _named_run(wanted: str, runtime_dir: Path) -> Path:
     if run.socket_dir.is_dir():
         hint = _listing(list_runs(runtime_dir))
         if run.recording is not None:
-            hint = f"what it recorded: ktstr-tui replay {run.recording}\n{hint}"
+            hint = f"what it recorded: ktstr-tui replay {run.recording}"
         raise UsageError(f"run {wanted} is not in progress: {run.stale}", hint)
     if (Path.cwd() / wanted).exists():
         return _forwarded(Path(wanted))
@@ -165,14 +158,23 @@ def _forwarded(path: Path) -> Path:
 
 
 def _listing(runs: list[FoundRun]) -> str:
+    """The runs that are in progress; without one the newest that left a recording. Others left only dead sockets."""
     alive = [run for run in runs if run.alive]
-    shown = alive + [run for run in runs if not run.alive][: 0 if alive else MAX_DEAD_LISTED]
-    lines = "\n".join(f"  {run.describe()}" for run in shown)
-    hidden = len(runs) - len(shown)
-    if hidden:
-        theirs = "its" if hidden == 1 else "their"
-        lines += f"\n  and {counted(hidden, 'run')} that ended without removing {theirs} sockets"
-    return f"runs here:\n{lines}" if runs else "no runs found; start one with `ktstr-tui run`"
+    if alive:
+        lines = "\n".join(f"  {run.describe()}" for run in alive)
+        return f"runs here:\n{lines}"
+    hint = "start one with: ktstr-tui run"
+    newest = max((run for run in runs if run.recording is not None), key=_begun, default=None)
+    if newest is None:
+        return hint
+    return (
+        f"{hint}\nthe last one, {newest.name}, did not end in order ({newest.stale}); "
+        f"what it recorded: ktstr-tui replay {newest.recording}"
+    )
+
+
+def _begun(run: FoundRun) -> str:
+    return "" if run.record is None else run.record.started_wall
 
 
 def _read_record(path: Path) -> RunRecord | None:

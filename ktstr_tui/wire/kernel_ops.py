@@ -20,12 +20,12 @@ from typing import Annotated, Final, Generic, Literal, Self, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta
 
-from ktstr_tui.wire.payloads import PayloadError, encode_text
+from ktstr_tui.wire.payloads import PayloadError, shorten
 
 KERNEL_OP_TAG_MAX: Final = 256
-"""Bytes of a request's tag; a longer one is cut between characters."""
+"""Bytes of a request's tag; a longer one is refused, because a cut one may be another's."""
 KERNEL_OP_REASON_MAX: Final = 256
-"""Bytes of a reply's reason; a longer one is cut between characters."""
+"""Bytes of a reply's reason; a longer one is cut between characters and ends with an ellipsis."""
 KERNEL_OP_REPLY_MAX: Final = 1 << 20
 """Bytes of a reply. One that goes to a guest must fit into a frame besides."""
 KERNEL_OP_ENTRIES_MAX: Final = 64
@@ -183,8 +183,17 @@ def peek_id(payload: bytes) -> int | None:
     return request_id or None
 
 
-def _cut(text: str, limit_bytes: int) -> str:
-    return encode_text(text, limit_bytes).decode()
+def check_tag(tag: str) -> None:
+    """Return when a tag is short enough.
+
+    Raises:
+        PayloadError: It is not.
+    """
+    length = len(tag.encode("utf-8", "replace"))
+    if length > KERNEL_OP_TAG_MAX:
+        raise PayloadError(
+            "KernelOpRequest", f"a tag of {length} bytes, at most {KERNEL_OP_TAG_MAX} are allowed"
+        )
 
 
 class KernelOpRequest(msgspec.Struct, frozen=True):
@@ -200,19 +209,20 @@ class KernelOpRequest(msgspec.Struct, frozen=True):
         return self.op.tag
 
     def pack(self) -> bytes:
-        """Encode; a tag that is too long is cut.
+        """Encode.
 
         Raises:
-            PayloadError: A number does not fit.
+            PayloadError: A number or the tag does not fit.
         """
-        op = msgspec.structs.replace(self.op, tag=_cut(self.op.tag, KERNEL_OP_TAG_MAX))
-        return _REQUEST.pack(self.request_id, op)
+        check_tag(self.op.tag)
+        return _REQUEST.pack(self.request_id, self.op)
 
     @classmethod
     def unpack(cls, payload: bytes) -> Self:
         """Decode; whatever is missing, unknown or out of bounds is a `PayloadError`."""
         request_id, op = _REQUEST.unpack(payload)
-        return cls(request_id, msgspec.structs.replace(op, tag=_cut(op.tag, KERNEL_OP_TAG_MAX)))
+        check_tag(op.tag)
+        return cls(request_id, op)
 
 
 class KernelOpReply(msgspec.Struct, frozen=True):
@@ -226,12 +236,12 @@ class KernelOpReply(msgspec.Struct, frozen=True):
     """What was read, in the order of the entries; empty for a write."""
 
     def pack(self) -> bytes:
-        """Encode; a reason that is too long is cut.
+        """Encode; a reason that is too long is cut and says so.
 
         Raises:
             PayloadError: It is longer than `KERNEL_OP_REPLY_MAX`.
         """
-        body = _ReplyBody(self.success, _cut(self.reason, KERNEL_OP_REASON_MAX), self.read_values)
+        body = _ReplyBody(self.success, shorten(self.reason, KERNEL_OP_REASON_MAX), self.read_values)
         payload = _REPLY.pack(self.request_id, body)
         if len(payload) > KERNEL_OP_REPLY_MAX:
             raise PayloadError(

@@ -30,6 +30,7 @@ BEAT_BYTES: Final = 32
 COMM_BYTES: Final = 16
 """``TASK_COMM_LEN`` of the kernel."""
 
+_ELLIPSIS = "…"
 _U64 = 1 << 64
 _STIMULUS = struct.Struct("<IHHIHHQ")
 _TWO_U32 = struct.Struct("<II")
@@ -67,6 +68,13 @@ def decode_text(payload: bytes) -> str:
 def encode_text(text: str, limit_bytes: int) -> bytes:
     """Encode as UTF-8 of at most ``limit_bytes``, cut between characters."""
     return text.encode("utf-8", "replace")[:limit_bytes].decode("utf-8", "ignore").encode()
+
+
+def shorten(text: str, limit_bytes: int) -> str:
+    """The text or, where it has more bytes, its beginning with an ellipsis that says so."""
+    if len(text.encode("utf-8", "replace")) <= limit_bytes:
+        return encode_text(text, limit_bytes).decode()
+    return encode_text(text, limit_bytes - len(_ELLIPSIS.encode())).decode() + _ELLIPSIS
 
 
 def _demand_size(what: str, payload: bytes, *sizes: int) -> None:

@@ -49,6 +49,29 @@ async def test_a_capture_on_demand_stops_and_resumes(autojump_clock: MockClock) 
         assert rig.bridge.has("mine")
 
 
+async def test_a_tag_that_was_used_before_is_numbered(autojump_clock: MockClock) -> None:
+    async with running() as rig:
+        await rig.attach()
+        for _ in range(3):
+            await rig.coordinator.capture("on-demand", tag="mine")
+        await rig.coordinator.capture("on-demand", tag="mine-2")
+        await rig.coordinator.capture("on-demand", tag="on-demand-006")
+        await rig.coordinator.capture("on-demand")
+        tags = ["mine", "mine-2", "mine-3", "mine-2-2", "on-demand-006", "on-demand-006-2"]
+        assert [event.report.tag for event in rig.of(CaptureTaken)] == tags
+        assert [report.tag for _, report in rig.store.reports] == tags
+        assert all(rig.bridge.has(tag) for tag in tags)
+
+
+async def test_the_bridge_keeps_the_newest_capture_of_a_watch_by_its_tag(autojump_clock: MockClock) -> None:
+    async with running() as rig:
+        await rig.attach()
+        for _ in range(2):
+            await rig.coordinator.capture("watch", tag="jiffies")
+        assert [event.report.tag for event in rig.of(CaptureTaken)] == ["jiffies", "jiffies-2"]
+        assert [report.tag for report in rig.bridge.drain().values()] == ["jiffies-2"]
+
+
 async def test_captures_on_demand_still_work_when_the_error_capture_is_done(
     autojump_clock: MockClock,
 ) -> None:

@@ -96,6 +96,7 @@ def kernel() -> Kernel:
     kernel = Kernel()
     kernel.memory.put(ROOT, SCHED)
     kernel.memory.put(SCHED + 0x18, OTHER)
+    kernel.memory.put(SCHED + 0x20, OTHER)
     return kernel
 
 
@@ -109,9 +110,9 @@ def kernel() -> Kernel:
         ("scx_root", ROOT, 8),
         ("scx_root->exit_kind", SCHED + 0x10, 4),
         ("scx_root.exit_kind", SCHED + 0x10, 4),
-        ("*scx_root->exit_kind", SCHED + 0x10, 4),
         ("(*scx_root).exit_kind.counter", SCHED + 0x10, 4),
         ("*scx_root", SCHED, None),
+        ("((struct scx_sched *)scx_root->seq)->info", OTHER + 0x18, 8),
         ("scx_root->info", SCHED + 0x18, 8),
         ("*scx_root->info", OTHER, None),
         ("scx_root->info->code", OTHER + 8, 8),
@@ -148,6 +149,18 @@ def test_where_expressions_point(kernel: Kernel, text: str, address: int, size_b
         ("load", "is a per-CPU variable", "load@0"),
         ("load@2.nr", "no CPU 2", "last one is 1"),
         ("counter@0", "counter is not per CPU", "leave out @0"),
+        ("*scx_root->exit_kind", "exit_kind is not a pointer: its type is atomic_t", "leave out"),
+        ("*load@1.nr", "load@1.nr is not a pointer: its type is unsigned int", "leave out"),
+        ("*scx_root->rows", "rows is not a pointer: its type is struct scx_exit_info [0]", "leave out"),
+        ("*counter", "type of counter is not known", "*(unsigned long *)counter"),
+        (
+            "((struct scx_sched *)load@1.nr)->info",
+            "nr cannot hold a pointer: its type is unsigned int",
+            "&load@1.nr",
+        ),
+        ("((struct scx_sched *)scx_root->rows)->info", "rows cannot hold a pointer", "&scx_root->rows"),
+        ("((struct scx_sched *)load@0)->info", "load@0 cannot hold a pointer: its type is struct load", ""),
+        ("load@1.nr[3]", "is not an array: its type is unsigned int", ""),
         ("counter->x", "type of counter is not known", "((struct NAME *)&counter)->x"),
         ("scx_root->exit_kid", "struct scx_sched has no member 'exit_kid'", "exit_kind"),
         ("scx_root->exit_kind->x", "no member 'x'", "counter"),
@@ -218,6 +231,17 @@ def test_addresses_that_can_be_watched() -> None:
 def test_similar_names_come_first() -> None:
     assert near("jifies", ["jiffies", "jiffies_64", "runqueues"])[0] == "jiffies"
     assert near("xyz", ["jiffies"]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["u64", "unsigned int", "struct scx_sched", "atomic_t", "struct load **", "u64 [3]"],
+)
+def test_types_have_the_name_that_finds_them(text: str) -> None:
+    types = CTypes(Btf(scheduler_btf()))
+    found = types.named(text)
+    assert found is not None
+    assert types.name_of(found) == text
 
 
 def test_types_by_name() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ktstr_tui.link.runs import MAX_DEAD_LISTED, RunRecord, choose_run, list_runs, look_at_run
+from ktstr_tui.link.runs import RunRecord, choose_run, list_runs, look_at_run
 from ktstr_tui.model.errors import UsageError
 
 
@@ -102,18 +102,28 @@ def test_stale_runs_say_why(runs: Runs) -> None:
         choose_run("deaf", runs.path)
 
 
-def test_dead_runs_do_not_crowd_a_hint(runs: Runs) -> None:
+def test_dead_runs_are_in_no_hint(runs: Runs, tmp_path: Path) -> None:
     for number in range(9):
         runs.add(f"dead-{number}", listen=False)
+    for wanted in (None, "lvie"):
+        with pytest.raises(UsageError) as caught:
+            choose_run(wanted, runs.path)
+        assert caught.value.hint == "start one with: ktstr-tui run"
+    for name, day in (("older", 1), ("newest", 2)):
+        data = tmp_path / "data" / name
+        data.mkdir(parents=True)
+        (data / "recording.ktstr").touch()
+        record = RunRecord(name=name, pid=dead_pid(), data_dir=str(data), started_wall=f"2026-11-0{day}")
+        (runs.add(name, listen=False) / "run.json").write_bytes(msgspec.json.encode(record))
     with pytest.raises(UsageError, match="no run is in progress") as caught:
         choose_run(None, runs.path)
-    assert caught.value.hint.count("no response on its socket") == MAX_DEAD_LISTED
-    assert "and 6 runs that ended without removing their sockets" in caught.value.hint
+    assert "dead-" not in caught.value.hint
+    assert "/older" not in caught.value.hint
+    assert f"ktstr-tui replay {tmp_path}/data/newest/recording.ktstr" in caught.value.hint
     runs.add("live")
     with pytest.raises(UsageError, match="no run named lvie") as caught:
         choose_run("lvie", runs.path)
-    assert "live: " in caught.value.hint
-    assert "no response" not in caught.value.hint
+    assert caught.value.hint == "runs here:\n  live: 7.2.12, demo:fifo"
 
 
 def test_a_run_without_a_process_id_is_known_by_its_socket(runs: Runs) -> None:

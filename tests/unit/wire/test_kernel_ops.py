@@ -104,17 +104,30 @@ def test_the_bytes_are_as_documented() -> None:
 
 
 @pytest.mark.parametrize("text", ["a" * 300, "ä" * 200, "€" * 100, "𝄞" * 80])
-def test_tags_and_reasons_are_cut_between_characters(text: str) -> None:
-    for sent in (
-        KernelOpRequest(1, msgspec.structs.replace(ONE, tag=text)).pack(),
-        packed(body_of(ONE) | {"tag": text}),
-    ):
-        tag = KernelOpRequest.unpack(sent).tag
-        assert text.startswith(tag)
-        assert KERNEL_OP_TAG_MAX - 4 < len(tag.encode()) <= KERNEL_OP_TAG_MAX
+def test_a_reason_that_is_too_long_says_that_it_was_cut(text: str) -> None:
     reason = KernelOpReply.unpack(KernelOpReply(1, False, text).pack()).reason
-    assert text.startswith(reason)
+    assert reason.endswith("…")
+    assert text.startswith(reason.removesuffix("…"))
     assert KERNEL_OP_REASON_MAX - 4 < len(reason.encode()) <= KERNEL_OP_REASON_MAX
+
+
+def test_a_reason_that_fits_is_whole() -> None:
+    reason = "ä" * (KERNEL_OP_REASON_MAX // 2)
+    assert KernelOpReply.unpack(KernelOpReply(1, False, reason).pack()).reason == reason
+
+
+@pytest.mark.parametrize("text", ["a" * 257, "ä" * 129, "€" * 100, "𝄞" * 80])
+def test_a_tag_that_is_too_long_is_refused(text: str) -> None:
+    length = len(text.encode())
+    with pytest.raises(PayloadError, match=f"a tag of {length} bytes, at most 256"):
+        KernelOpRequest(1, msgspec.structs.replace(ONE, tag=text)).pack()
+    with pytest.raises(PayloadError, match=f"a tag of {length} bytes, at most 256"):
+        KernelOpRequest.unpack(packed(body_of(ONE) | {"tag": text}))
+
+
+def test_a_tag_of_the_full_length_survives() -> None:
+    request = KernelOpRequest(1, msgspec.structs.replace(ONE, tag="ä" * (KERNEL_OP_TAG_MAX // 2)))
+    assert KernelOpRequest.unpack(request.pack()) == request
 
 
 def test_a_reply_has_a_mebibyte_at_most() -> None:
