@@ -46,7 +46,8 @@ def status_lines(status: Status) -> list[str]:
         f"kernel     {status['kernel']} on {status['accelerator']}, {status['topology']}",
         f"scenario   {status['scenario']}, step {status['step'] or 'none'}",
         *([f"guest      {PHASE_WORDS[status['lifecycle']]}{reason}"] if status["lifecycle"] else []),
-        f"verdict    {status['verdict']}{why}",
+        f"condition  {status['condition']}",
+        f"health     {status['verdict']}{why}",
         _scheduler_line(status["scheduler"]),
     ]
     lines += [f"alert      {alert['severity']}: {alert['text']}" for alert in status["alerts"]]

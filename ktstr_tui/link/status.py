@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ktstr_tui.model.condition import condition_of
 from ktstr_tui.model.outputs import Status, StatusCpu, StatusScheduler
 from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import RunState
@@ -38,6 +39,7 @@ def status_of(state: RunState) -> Status:
         "allow_writes": info.allow_writes if info else None,
         "kernel_writes": state.kernel_writes,
         "kernel_writes_refused": state.kernel_writes_refused,
+        "condition": condition_of(state),
         "verdict": state.verdict,
         "verdict_reasons": list(state.verdict_reasons),
         "alerts": [

@@ -62,7 +62,8 @@ def _beats_ended(state: RunState, event: ev.BeatsEnded) -> None:
         for it in state.beats.silences
     )
     rows = tuple(row for row in state.beats.rows if row.domain != event.domain)
-    state.beats = replace(state.beats, silences=silences, rows=rows)
+    left = state.beats.tracked - (len(state.beats.rows) - len(rows)) if rows else 0
+    state.beats = replace(state.beats, silences=silences, rows=rows, tracked=left)
 
 
 def _beat_refused(state: RunState, event: ev.BeatRefused) -> None:

@@ -23,6 +23,11 @@ RunPhase: TypeAlias = Literal["booting", "up", "running", "finished", "ended"]
 RunVerdict: TypeAlias = Literal["ok", "degraded", "ejected", "failed", "inconclusive"]
 """What is said of a run as a whole: see `model.verdict`."""
 
+RunCondition: TypeAlias = Literal[
+    "booting", "ok", "alert", "degraded", "stalled", "inconclusive", "frozen", "rejected", "ejected", "failed"
+]
+"""What a run is like at one moment: see `model.condition`."""
+
 WatchState: TypeAlias = Literal["pending", "armed", "paused", "removed", "failed"]
 """What became of a watch slot."""
 

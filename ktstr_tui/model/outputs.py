@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypedDict
 
 from ktstr_tui.model.events import Severity, Verdict
-from ktstr_tui.model.kinds import GuestPhase, RunVerdict
+from ktstr_tui.model.kinds import GuestPhase, RunCondition, RunVerdict
 from ktstr_tui.model.report_files import DualOutcome
 
 
@@ -167,6 +167,7 @@ class Status(TypedDict):
     allow_writes: bool | None
     kernel_writes: int
     kernel_writes_refused: int
+    condition: RunCondition
     verdict: Verdict
     verdict_reasons: list[str]
     alerts: list[StatusAlert]

@@ -46,6 +46,16 @@ def width_of(line: Line) -> int:
     return sum(cell_len(text) for text, _role in line)
 
 
+def faded(line: Line) -> Line:
+    """The line without colours, for what was so and is not so now; headings stay what they are."""
+    return [(text, role if role == "head" else "dim") for text, role in line]
+
+
+def frozen(line: Line) -> Line:
+    """The line without green: what is well is not in progress while the guest is frozen."""
+    return [(text, "info" if role == "ok" else role) for text, role in line]
+
+
 def text_of(line: Line) -> str:
     """A line's text without roles, as it is copied."""
     return "".join(text for text, _role in line).rstrip()

@@ -12,16 +12,10 @@ from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, fit, gauge, spread, width_of, wrap
+from ktstr_tui.tui.headline import Headline, headline_of
 from ktstr_tui.tui.pane import LineBar
 from ktstr_tui.tui.view import View
 
-VERDICTS = {
-    "ok": ("● OK", "ok"),
-    "degraded": ("▲ DEGRADED", "warn"),
-    "stalled": ("■ STALLED", "bad"),
-    "inconclusive": ("? INCONCLUSIVE", "info"),
-}
-"""Verdict to badge and role; shape and word carry it where colour does not."""
 CONNECTIONS = {
     "connecting": ("○ connecting", "warn"),
     "live": ("● live", "ok"),
@@ -46,7 +40,7 @@ class HeaderBar(LineBar):
         room = width - width_of(first) - width_of(right) - 2
         if reason and room > 24:
             first.append((f" {cut(clean(reason), room - 2)}", "dim"))
-        return [spread(first, right, width), spread(_scheduler_line(state), badges(view), width)]
+        return [spread(first, right, width), spread(_scheduler_line(view), badges(view), width)]
 
 
 def _identity(state: RunState, width: int) -> Line:
@@ -73,42 +67,64 @@ def _identity(state: RunState, width: int) -> Line:
 
 def _freshness(view: View) -> Line:
     state = view.state
-    text, role = CONNECTIONS.get(view.connection, (view.connection, "warn"))
+    text, role = CONNECTIONS["ended" if state.ended is not None else view.connection]
     if view.connection == "ended" and state.ended is None:
         text = "■ end of recording"
     lag = view.source.lag_ms
-    line: Line = [("up ", "dim"), (words.uptime(state.mono_ns - state.started_mono_ns), ""), ("  ", "")]
+    span = words.uptime(state.mono_ns - state.started_mono_ns)
+    line: Line = [("up " if view.live else "ran ", "dim"), (span, ""), ("  ", "")]
     if view.connection == "live" and lag is not None:
         late = lag > 1000
         line += [("lag ", "dim"), (fit(f"{lag:.0f} ms", 6, "right"), "warn" if late else ""), ("  ", "")]
     return [*line, (text, role), (" ", "")]
 
 
-def _scheduler_line(state: RunState) -> Line:
-    scheduler = state.scheduler
-    line: Line = [(" sched ", "dim")]
-    if scheduler is None:
-        line += [(ABSENT, "dim")]
-    elif scheduler.unreadable:
-        line += [("unreadable", "warn")]
-    elif scheduler.name is None:
-        line += [("none (EEVDF)", "strong")]
-    else:
-        enabled = scheduler.state == "enabled"
-        line += [
-            (clean(scheduler.name), "strong"),
-            (" ", ""),
-            (scheduler.state or ABSENT, "ok" if enabled else "warn"),
-        ]
-        if scheduler.exit_kind:
-            line.append((f" {exit_kind_name(scheduler.exit_kind)}", "bad"))
+def _scheduler_line(view: View) -> Line:
+    state = view.state
+    line: Line = [
+        (" sched ", "dim"),
+        *(view.tone(_scheduler(state)) if view.live else _last_scheduler(state)),
+    ]
     if state.step is not None:
         steps = state.info.steps if state.info else ()
         name = state.step.name
         place = f"{steps.index(name) + 1}/{len(steps)} " if name in steps else ""
-        line += [("   step ", "dim"), (place, ""), (clean(name), "strong")]
-    line += [("   ", ""), (state.phase, "dim")]
+        line += [("   step ", "dim"), (place, ""), (clean(name), "strong" if view.live else "dim")]
+    phase = state.phase if view.live or state.ended is not None else ""
+    return [*line, ("   ", ""), (phase, "dim")]
+
+
+def _scheduler(state: RunState) -> Line:
+    scheduler = state.scheduler
+    if scheduler is None:
+        return [(ABSENT, "dim")]
+    if scheduler.unreadable:
+        return [("unreadable", "warn")]
+    if scheduler.name is None:
+        return [("none (EEVDF)", "strong")]
+    line: Line = [
+        (clean(scheduler.name), "strong"),
+        (" ", ""),
+        (scheduler.state or ABSENT, scheduler_role(state)),
+    ]
+    if scheduler.exit_kind:
+        line.append((f" {exit_kind_name(scheduler.exit_kind)}", "bad"))
     return line
+
+
+def _last_scheduler(state: RunState) -> Line:
+    if state.last_change:
+        return [(clean(state.last_change), "bad" if state.left_unasked else "dim")]
+    name = state.scheduler.name if state.scheduler is not None else None
+    return [(clean(name) if name else ABSENT, "dim")]
+
+
+def scheduler_role(state: RunState) -> str:
+    """The role of a loaded scheduler's state; samples may be older than an ejection that was seen at the write."""
+    scheduler = state.scheduler
+    if state.left_unasked:
+        return "bad"
+    return "ok" if scheduler is not None and scheduler.state == "enabled" else "warn"
 
 
 def badges(view: View) -> Line:
@@ -130,52 +146,50 @@ class VerdictBar(LineBar):
         """The bar was clicked."""
 
     def lines(self, view: View, width: int) -> list[Line]:
-        verdict, sentence = view.headline()
-        badge, role = VERDICTS.get(verdict, VERDICTS["inconclusive"])
-        alert = view.alert()
-        standing = alert is not None and verdict in ("ok", "inconclusive")
-        if alert is not None and standing:
-            badge, role = ("■ ALERT", "bad") if alert.severity == "error" else ("▲ ALERT", "warn")
-        self.set_classes(f"-{role}")
-        left: Line = [(f" {badge} ", f"badge-{role}"), (" ", "")]
-        right = _alert_place(view)
+        head = headline_of(view)
+        self.set_classes(f"-{head.role}")
+        left: Line = [(f" {head.badge} ", f"badge-{head.role}"), (" ", "")]
+        right = _alert_place(view, head)
         indent = width_of(left)
-        parts = wrap(sentence, max(20, width - indent - width_of(right) - 1))[:4]
+        parts = wrap(head.sentence, max(20, width - indent - width_of(right) - 1))[:4]
         lines = [spread([*left, (parts[0], "strong")], right, width)]
         lines += [[(" " * indent, ""), (part, "strong")] for part in parts[1:]]
-        captured = view.capture(alert.capture) if alert is not None and alert.capture else None
+        if head.before:
+            lines.append([(" " * indent, ""), (cut(head.before, max(20, width - indent - 1)), "dim")])
+        captured = view.capture(head.alert.capture) if head.alert is not None and head.alert.capture else None
         if captured is not None and captured.stalled is not None:
             stuck = wrap(headline(captured), max(20, width - indent - 1))[:3]
             lines += [[(" " * indent, ""), (part, "")] for part in stuck]
-        return [*lines, *_notices(view, width)]
+        return [*lines, *_end(view.state, head, width)]
 
     def on_click(self) -> None:
         self.post_message(self.Clicked())
 
 
-def _alert_place(view: View) -> Line:
+def _alert_place(view: View, head: Headline) -> Line:
     alerts = view.alerts()
-    alert = view.alert()
+    alert = head.alert
+    if alert is None:
+        return [] if view.live or view.state.ended is not None else [("i", "key"), (" details ", "dim")]
     line: Line = []
-    if alert is not None and alert.capture:
+    if alert.capture:
         line += [("a", "key"), (f" {clean(alert.capture)} ", "dim")]
-    if len(alerts) > 1:
+    if len(alerts) > 1 and view.live:
         line += [("{ }", "key"), (f" alert {view.alert_index + 1} of {len(alerts)} ", "dim")]
     return line
 
 
-def _notices(view: View, width: int) -> list[Line]:
-    lines: list[Line] = []
-    ended = view.state.ended
-    if ended is not None:
-        role = "badge" if ended.exit_code == 0 else "badge-bad"
-        text = f"{clean(ended.reason)}. {clean(ended.hint)}".rstrip()
-        lines.append(_notice(f"■ ENDED, exit {ended.exit_code}", role, text, "i details", width))
-    elif view.connection == "gone":
-        why = view.connection_reason or "no response"
-        text = f"{why}. Showing the last known state."
-        lines.append(_notice("× BACKEND GONE", "badge-bad", text, "i details", width))
-    return lines
+def _end(state: RunState, head: Headline, width: int) -> list[Line]:
+    """How the run ended, without what the headline says already."""
+    ended = state.ended
+    if ended is None:
+        return []
+    told = head.sentence == clean(ended.reason) or head.alert is not None
+    text = "" if told else f"{clean(ended.reason)}. "
+    place = f"captures and recording: {clean(state.info.data_dir)}" if state.info is not None else ""
+    role = "badge" if ended.exit_code == 0 else f"badge-{head.role}"
+    text = f"{text}{clean(ended.hint) or place}".rstrip()
+    return [_notice(f"■ ENDED, exit {ended.exit_code}", role, text, "i details", width)]
 
 
 def _notice(badge: str, role: str, text: str, hint: str, width: int) -> Line:
@@ -190,7 +204,11 @@ class BriefBar(LineBar):
     """The scheduler in two lines, for terminals too small for its panel."""
 
     def lines(self, view: View, width: int) -> list[Line]:
-        return [deadline_line(view.state, width)]
+        line = deadline_line(view.state, width)
+        scheduler, change = view.state.scheduler, view.state.last_change
+        if view.past and (scheduler is None or scheduler.name is None):
+            line = [(cut(f" last scheduler change: {clean(change) or ABSENT}", width), "")]
+        return [view.tone(line)]
 
 
 def deadline_line(state: RunState, width: int) -> Line:

@@ -44,6 +44,8 @@ class BeatsPane(LinePane):
 
     def empty(self, view: View) -> str:
         beats = view.state.beats
+        if view.past:
+            return "No heartbeats came." if not beats.mono_ns else "No senders are left."
         if not beats.mono_ns:
             return "No heartbeats yet. Scenario workers send them; programs on the host can, too."
         return "No active heartbeats."
@@ -52,7 +54,8 @@ class BeatsPane(LinePane):
         beats = view.state.beats
         stalled = sum(row.stalled for row in beats.rows)
         hidden = beats.tracked - len(beats.rows)
-        parts = [f"{stalled} stalled"] if stalled else []
+        parts = ["last known"] if view.past and beats.rows else []
+        parts += [f"{stalled} stalled"] if stalled else []
         parts += [f"{beats.refused} refused"] if beats.refused else []
         parts += [f"{hidden} more"] if hidden > 0 else []
         return ", ".join(parts)
@@ -88,7 +91,7 @@ class BeatsPane(LinePane):
         if width >= _WIDE or not width:
             line += [(f" {words.number(row.missed):>6}", "warn" if row.missed else "dim")]
             line += [(f" {fit(row.origin, 10)}", "dim")]
-        return line
+        return self.tone(line)
 
     def alert_of_chosen(self, view: View) -> AlertState | None:
         """The alert of the sender under the cursor, while it is silent."""

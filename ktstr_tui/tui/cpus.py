@@ -61,9 +61,12 @@ class CpuPane(LinePane):
         self._stalled: set[int] = set()
         self._waited_on: int | None = None
         self._peak = 1
+        self._past = ""
+        """Why nothing of this is so now; empty while it is."""
 
     def load(self, view: View, width: int) -> int:
         self._state = view.state
+        self._past = view.past
         self._stalled = {
             it.cpu for it in view.state.alerts.values() if it.cpu is not None and it.kind == "stall"
         }
@@ -74,6 +77,8 @@ class CpuPane(LinePane):
         return len(self._items)
 
     def empty(self, view: View) -> str:
+        if not view.live:
+            return "No sample was taken."
         if view.state.phase == "booting":
             return "The guest is booting; its CPUs appear here once the kernel's BTF is loaded."
         return "No sample yet."
@@ -105,8 +110,10 @@ class CpuPane(LinePane):
     def row(self, index: int, width: int) -> Line:
         item = self._items[index]
         if isinstance(item, _Group):
-            return _group_line(item, self._state, width)
-        return self._cpu_line(item, _Layout.of(width or 100))
+            line = _group_line(item, self._state, width)
+        else:
+            line = self._cpu_line(item, _Layout.of(width or 100))
+        return self.tone(line)
 
     def _cpu_line(self, number: int, it: _Layout) -> Line:
         cpu = self._state.cpus[number]
@@ -153,6 +160,10 @@ class CpuPane(LinePane):
             return ("? torn" if latest.unreadable.startswith("torn") else "? n/a"), "warn"
         if latest.idle is None:
             return "? n/a", "warn"
+        if self._past:
+            return f"○ {self._past}", "dim"
+        if self._state.frozen is not None:
+            return "frozen", "info"
         return ("○ idle", "dim") if latest.idle else ("● run", "ok")
 
     def row_of(self, number: int) -> int | None:

@@ -9,6 +9,7 @@ from textual.app import App
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text.lines import clean
 from ktstr_tui.tui import files
+from ktstr_tui.tui.headline import headline_of
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.pane import LinePane
@@ -36,7 +37,9 @@ class FilesApp(App[Leaving], inherit_bindings=False):
         self.notify(clean(text), title=title, severity=level, markup=False, timeout=NOTICE_S)  # type: ignore[arg-type]
 
     def action_copy_row(self) -> None:
-        text = self.focused.row_text() if isinstance(self.focused, LinePane) else self.view.headline()[1]
+        text = (
+            self.focused.row_text() if isinstance(self.focused, LinePane) else headline_of(self.view).sentence
+        )
         if not text:
             self.say("Nothing to copy here.")
             return

@@ -122,7 +122,7 @@ class LogPane(LinePane):
     def empty(self, view: View) -> str:
         if self.filter:
             return f"No line contains {self.filter!r}. Clear the filter to show all."
-        return "No events yet."
+        return "No events." if view.past else "No events yet."
 
 
 _OUTPUT_ROLES: dict[str, str] = {"stderr": "warn", "dmesg": "dim", "crash": "bad"}
@@ -153,4 +153,8 @@ class OutputPane(LogPane):
     def empty(self, view: View) -> str:
         if self.filter:
             return super().empty(view)
-        return "No output yet. The guest's programs, kernel log and scheduler log appear here."
+        return (
+            "No output."
+            if view.past
+            else "No output yet. The guest's programs, kernel log and scheduler log appear here."
+        )

@@ -166,6 +166,10 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
         """Column names that stay on top."""
         return None
 
+    def tone(self, line: Line) -> Line:
+        """A row of a pane about now, in the colours of what is now, was, or is frozen."""
+        return line if self._view is None else self._view.tone(line)
+
     def empty(self, view: View) -> str:
         """What will appear here, or why nothing will."""
         return ""
@@ -179,7 +183,8 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
     def sync(self, view: View, force: bool = False) -> None:
         """Repaint when what the pane depends on has changed."""
         self._view = view
-        key = (self.key(view), self.size, self._width())
+        seen = (view.connection, view.state.ended is not None, view.state.frozen is not None)
+        key = (self.key(view), seen, self.size, self._width())
         if key == self._key and not force:
             return
         self._key = key

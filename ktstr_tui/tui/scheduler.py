@@ -6,8 +6,8 @@ from ktstr_tui.model.report import exit_kind_name, is_ejection
 from ktstr_tui.model.sample import SchedulerSample
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
-from ktstr_tui.text.lines import ABSENT, Line, clean, cut, fit, sparkline, spread, wrap
-from ktstr_tui.tui.bars import gauge_spans
+from ktstr_tui.text.lines import ABSENT, Line, clean, cut, faded, fit, sparkline, spread, wrap
+from ktstr_tui.tui.bars import gauge_spans, scheduler_role
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
@@ -24,28 +24,41 @@ class SchedulerPane(LinePane):
         self._lines: list[Line] = []
 
     def load(self, view: View, width: int) -> int:
-        self._lines = scheduler_lines(view.state, width)
+        lines = scheduler_lines(view.state, width, view.past)
+        self._lines = lines if view.past else [view.tone(line) for line in lines]
         return len(self._lines)
 
     def row(self, index: int, width: int) -> Line:
         return self._lines[index]
 
     def empty(self, view: View) -> str:
-        return "The scheduler appears with the first sample."
+        return "No sample was taken." if view.past else "The scheduler appears with the first sample."
 
 
-def scheduler_lines(state: RunState, width: int) -> list[Line]:
-    """All lines of the panel for ``width`` cells."""
+def scheduler_lines(state: RunState, width: int, past: str = "") -> list[Line]:
+    """All lines of the panel.
+
+    Args:
+        state: The run.
+        width: Cells.
+        past: Why nothing of this is so now (``ended``, ``gone``); empty while it is.
+    """
     scheduler = state.scheduler
     if scheduler is None:
         return []
+    if past:
+        return _last_known(state, scheduler, width, past)
     if scheduler.unreadable:
         why = wrap(f"unreadable: {clean(scheduler.unreadable)}", width)
         return [[(line, "warn")] for line in why]
     if scheduler.name is None:
         return _absent(state, scheduler, width)
+    return _loaded(state, scheduler, width)
+
+
+def _loaded(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
     return [
-        *_identity(scheduler, width),
+        *_identity(state, scheduler, width),
         [],
         *_deadline(state, scheduler, width),
         *_queues(scheduler, width),
@@ -54,18 +67,34 @@ def scheduler_lines(state: RunState, width: int) -> list[Line]:
     ]
 
 
+def _last_known(state: RunState, scheduler: SchedulerSample, width: int, past: str) -> list[Line]:
+    """The last sample without colours, and what is worth knowing of the schedulers that are gone."""
+    why = {"ended": "the run has ended", "gone": "the backend is gone"}.get(past, "not connected")
+    head: list[Line] = [[("last sample", "head"), (f"  {why}", "dim")], []]
+    if scheduler.name is not None and not scheduler.unreadable:
+        return [*head, *map(faded, _loaded(state, scheduler, width))]
+    workers = [faded(line) for line in _workers(state, width)]
+    return [*head[:1], *_changes(state, scheduler, width), *workers, *_looking_back(state, width)]
+
+
 def _absent(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
     lines: list[Line] = [[("none", "strong"), (f"  {scheduler.state or 'disabled'}", "dim")]]
     lines += [[(line, "dim")] for line in wrap("No sched_ext scheduler loaded (EEVDF is in charge).", width)]
+    lines += _changes(state, scheduler, width)
+    return [*lines, *_workers(state, width), *_looking_back(state, width)]
+
+
+def _changes(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
+    lines: list[Line] = []
     if state.last_change:
-        role = "bad" if "ejected" in state.last_change else "dim"
+        role = "bad" if state.left_unasked else "dim"
         lines += [[], [("last change", "head")]]
         lines += [[(line, role)] for line in wrap(clean(state.last_change), width)]
     if scheduler.enable_seq is not None:
         lines.append([("enable_seq ", "dim"), (str(scheduler.enable_seq), "")])
     if state.ejections:
         lines.append([("ejections ", "dim"), (str(state.ejections), "bad")])
-    return [*lines, *_workers(state, width), *_looking_back(state, width)]
+    return lines
 
 
 def _looking_back(state: RunState, width: int) -> list[Line]:
@@ -87,8 +116,8 @@ def _looking_back(state: RunState, width: int) -> list[Line]:
     return lines
 
 
-def _identity(scheduler: SchedulerSample, width: int) -> list[Line]:
-    role = "ok" if scheduler.state == "enabled" else "warn"
+def _identity(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
+    role = scheduler_role(state)
     name = cut(clean(scheduler.name or ABSENT), width - 12)
     kind = scheduler.exit_kind
     first: Line = [(name, "strong"), ("  ", ""), (f"● {scheduler.state or ABSENT}", role)]

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING
 
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.state import AlertState, CaptureState, RunState
-from ktstr_tui.text.lines import clean
+from ktstr_tui.text.lines import Line, clean, faded, frozen
 
 if TYPE_CHECKING:
-    from ktstr_tui.link.source import Source
+    from ktstr_tui.link.source import Connection, Source
 
+_PAST: dict[Connection, str] = {
+    "live": "",
+    "replay": "",
+    "ended": "ended",
+    "gone": "gone",
+    "connecting": "old",
+}
 _RANK = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -75,9 +82,27 @@ class View:
         return self.paused
 
     @property
-    def connection(self) -> str:
+    def connection(self) -> Connection:
         """``connecting``, ``live``, ``gone``, ``replay`` or ``ended``."""
         return "gone" if self.failure else self.source.connection
+
+    @property
+    def live(self) -> bool:
+        """Whether what is shown is so now: the run is seen (or replayed) and has not ended."""
+        return not self.past
+
+    @property
+    def past(self) -> str:
+        """Why what is shown is not so now, in a word for a column; empty while it is."""
+        if self.state.ended is not None:
+            return "ended"
+        return _PAST[self.connection] if self.state.seq else ""
+
+    def tone(self, line: Line) -> Line:
+        """The line in the colours of now: without any of the past, without green while the guest is frozen."""
+        if self.past:
+            return faded(line)
+        return line if self.state.frozen is None else frozen(line)
 
     @property
     def connection_reason(self) -> str:
@@ -130,17 +155,3 @@ class View:
         if not self.source.controllable:
             return f"Cannot {what}: attached read-only."
         return ""
-
-    def headline(self) -> tuple[str, str]:
-        """The health of the run as ``(verdict, sentence)``; the worst alert speaks for it."""
-        state = self.state
-        alert = self.alert()
-        if alert is not None:
-            return state.verdict, clean(alert.text)
-        if state.verdict_reasons:
-            return state.verdict, clean("; ".join(state.verdict_reasons))
-        if state.ended is not None:
-            return state.verdict, clean(state.ended.reason)
-        if state.verdict == "ok":
-            return state.verdict, "All CPUs are making progress; no task is close to the watchdog timeout."
-        return state.verdict, "No verdict yet: the kernel's memory cannot be sampled yet."

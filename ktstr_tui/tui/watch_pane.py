@@ -50,8 +50,8 @@ class WatchPane(LinePane):
         hits = view.state.hits[::-1]
         for slot, watch in sorted(view.state.watchpoints.items()):
             last = next((hit for hit in hits if hit.slot == slot), None)
-            for line in slot_lines(watch, width):
-                self._add(line, slot, last)
+            for line in slot_lines(watch, width, past=bool(view.past)):
+                self._add(view.tone(line) if not view.past else line, slot, last)
         if hits:
             self._add([("hits, newest first", "head")], None, None)
         table = HitTable(hits, width, view.state.started_mono_ns)
@@ -71,6 +71,8 @@ class WatchPane(LinePane):
     def empty(self, view: View) -> str:
         if view.source.controllable and not view.refusal("watch"):
             return "No watches yet. w adds one. Slot 0 is reserved for scx_root and then its exit_kind."
+        if view.past:
+            return "No watches."
         return "No watches yet. Slot 0 is reserved for scx_root and then its exit_kind."
 
     def caption(self, view: View) -> str:
@@ -87,12 +89,16 @@ class WatchPane(LinePane):
         return self._hits[self.cursor] if self.cursor < len(self._hits) else None
 
 
-def slot_lines(watch: WatchpointState, width: int) -> list[Line]:
-    """A slot: what it watches, its last hit, and what is to be said of its state."""
-    mark = "●" if watch.state == "armed" else "○"
+def slot_lines(watch: WatchpointState, width: int, *, past: bool = False) -> list[Line]:
+    """A slot: what it watches, its last hit, and what is to be said of its state; ``past`` when nothing is armed."""
+    mark = "●" if watch.state == "armed" and not past else "○"
+    word: str = watch.state
+    role = _ROLES.get(watch.state, "dim")
+    if past and word in ("armed", "pending"):
+        word, role = f"was {word}", "dim"
     count = counted(watch.hits, "hit")
-    left: Line = [(f"{watch.slot} ", "dim"), (f"{mark} {watch.state} ", _ROLES.get(watch.state, "dim"))]
-    room = width - len(watch.state) - len(count) - 7
+    left: Line = [(f"{watch.slot} ", "dim"), (f"{mark} {word} ", role)]
+    room = width - len(word) - len(count) - 7
     flags = [text for text, wanted in (("once", watch.once), ("capture", watch.capture)) if wanted]
     name = clean(watch.expression) + (f" ({', '.join(flags)})" if flags else "")
     lines = [
@@ -102,7 +108,7 @@ def slot_lines(watch: WatchpointState, width: int) -> list[Line]:
         text = change(watch.last_old, watch.last_value) + by_whom(watch.last_writer, watch.last_vcpu)
         lines.append([(cut(f"    {text}", width), "dim")])
     if watch.detail:
-        lines.append([(cut(f"    {clean(watch.detail)}", width), _ROLES.get(watch.state, "dim"))])
+        lines.append([(cut(f"    {clean(watch.detail)}", width), role)])
     return lines
 
 

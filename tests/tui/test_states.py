@@ -21,7 +21,7 @@ from tests.tui.story import START_NS, Story
 def test_before_the_first_event_every_pane_says_what_will_appear() -> None:
     text = screen(FakeSource([], "connecting"), size=(200, 60))
     for part in (
-        "connecting", "no run yet", "INCONCLUSIVE", "The guest is booting", "The scheduler appears", "No captures yet",
+        "connecting", "no run yet", "CONNECTING", "The guest is booting", "The scheduler appears", "No captures yet",
         "No events yet", "No output yet", "No watches yet", "No frames",
         "No heartbeats yet",
     ):  # fmt: skip
@@ -42,7 +42,7 @@ def test_a_dead_backend_is_a_state_and_the_screen_stays_usable() -> None:
 
     _app, (shown, report, said) = drive(source, steps)
     assert "× backend gone" in shown
-    assert "no beat for 5 s" in shown
+    assert "No beat for 5 s. Showing the last known state." in shown
     assert "spin-0[200]" in shown
     assert "exit_kind=ERROR_STALL" in report
     assert source.commands == []
@@ -84,7 +84,8 @@ def test_how_a_run_ended_is_on_the_screen_and_its_console_a_key_away() -> None:
     source.connection = "ended"
     text = screen(source)
     assert "■ ENDED, exit 4" in text
-    assert "the guest panicked. read the end of the console" in text
+    assert "■ FAILED  the guest panicked" in text
+    assert "read the end of the console" in text
     assert "■ ended" in text
     info = screen(source, "i")
     assert "Kernel panic - not syncing: [bold]Attempted[/bold] to kill init!" in info

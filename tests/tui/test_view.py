@@ -6,6 +6,7 @@ import pytest
 
 from ktstr_tui.link.source import Connection
 from ktstr_tui.model import events as ev
+from ktstr_tui.tui.headline import headline_of
 from ktstr_tui.tui.view import View, still
 from tests.tui.fakes import FakeSource
 from tests.tui.story import START_NS, Story
@@ -51,7 +52,7 @@ def test_alerts_come_worst_first_then_oldest() -> None:
     assert alert is not None
     assert alert.text == "new warning"
     view.step_alert(1)
-    assert view.headline()[1] == "error"
+    assert headline_of(view).sentence == "error"
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,6 @@ def test_a_read_only_viewer_may_not_touch_the_run() -> None:
 
 
 def test_no_data_is_not_called_healthy() -> None:
-    verdict, sentence = View(FakeSource([])).headline()
-    assert verdict == "inconclusive"
-    assert "No verdict" in sentence
+    head = headline_of(View(FakeSource([])))
+    assert head.role == "info"
+    assert "BOOTING" in head.badge

@@ -105,7 +105,8 @@ def test_status_for_people(backend: Backend, capsys: pytest.CaptureFixture[str])
     status_command("tour", False)
     out = capsys.readouterr().out
     assert "scheduler  stall, enabled; spin[42] runnable for 5.314 s of 4 s" in out
-    assert "verdict    stalled (CPU 1)" in out
+    assert "condition  stalled" in out
+    assert "health     stalled (CPU 1)" in out
     assert "nr_run=3 scx=2" in out
     assert "unreadable: torn" in out
     assert "\x1b" not in out
