@@ -34,6 +34,8 @@ __all__ = ["Machine", "MachineExit", "MachineSpec", "RamSegment", "open_machine"
 START_TIMEOUT_S = 60.0
 """From the fork to a guest that runs with both control channels connected."""
 QUIT_TIMEOUT_S = 2.0
+PANIC_REBOOT_S = 5.0
+"""How long a kernel that panicked may take to reboot, which ends QEMU."""
 DRAIN_TIMEOUT_S = 1.0
 KVM_WATCH_SLOTS = 4
 """Debug registers of an x86 CPU."""
@@ -109,6 +111,7 @@ class Machine:
         self._gave_up = False
         self._exit: MachineExit | None = None
         self._exited = trio.Event()
+        self._panicked = trio.Event()
         self._scopes: list[trio.CancelScope] = []
         self._streams_ended = [trio.Event(), trio.Event()]
 
@@ -186,7 +189,17 @@ class Machine:
         async with trio.lowlevel.FdStream(self._process.console_fd) as stream:
             async for data in stream:
                 self.console.feed(bytes(data))
+                if self.console.panic is not None:
+                    self._panicked.set()
         self._streams_ended[0].set()
+
+    async def _end_after_panic(self) -> None:
+        """End a guest that panicked and does not reboot, as one that was told not to, or died on the way."""
+        await self._panicked.wait()
+        with trio.move_on_after(PANIC_REBOOT_S):
+            await self.wait_exit()
+            return
+        self.kill()
 
     async def _read_stderr(self) -> None:
         messages = Console(None)
@@ -303,6 +316,7 @@ def _start_tasks(nursery: trio.Nursery, machine: Machine) -> None:
         machine._read_console,
         machine._read_stderr,
         machine._supervise,
+        machine._end_after_panic,
     )
     for task in tasks:
         nursery.start_soon(_shielded, machine, task)

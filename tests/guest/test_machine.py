@@ -208,6 +208,16 @@ async def test_ends_that_the_guest_chose(
             assert any("Kernel panic - not syncing" in line for line in ended.console_tail)
 
 
+async def test_a_guest_that_panicked_and_does_not_reboot_is_ended(
+    machine_spec: MachineSpec, boot_guest: BootGuest
+) -> None:
+    async with boot_guest(replace(machine_spec, append="panic=0")) as guest:
+        await guest.tell("panic")
+        with trio.fail_after(BOOT_DEADLINE_S):
+            ended = await guest.machine.wait_exit()
+        assert (ended.reason, ended.signal) == ("panic", signal.SIGKILL)
+
+
 async def test_qemu_killed_from_outside(machine_spec: MachineSpec, boot_guest: BootGuest) -> None:
     async with boot_guest(machine_spec) as guest:
         os.kill(guest.machine.pid, signal.SIGKILL)
