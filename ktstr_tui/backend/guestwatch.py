@@ -15,10 +15,10 @@ DRAIN_S = 2.0
 CONSOLE_HINT = "the whole console is in console.log of the run's directory"
 
 STALE_INT3 = "Oops: int3"
-"""How a kernel dies that ran an int3 which it had removed already; see `guest.qemu_program.tcg_threads`."""
+"""How a kernel dies that ran an int3 which it had removed already; see `guest.qemu_program.threads_for`."""
 STALE_INT3_HINT = (
     "QEMU emulated an instruction that the kernel had replaced, which is a rare defect of its emulation "
-    "and not the scheduler's fault: start the run again"
+    "and not the scheduler's fault: start the run again, with KTSTR_TCG_THREADS=single it cannot happen"
 )
 
 

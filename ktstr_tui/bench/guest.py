@@ -130,7 +130,7 @@ async def _bench_boot(rounds: int) -> dict[str, Any]:
 def _boot_bare(config: RunConfig, prepared: Prepared) -> float:
     """Measure the milliseconds from starting a bare QEMU to the guest's SysRdy frame."""
     accelerator = prepared.verdict.accelerator
-    threads = qemu.tcg_threads(qemu.qemu_version(qemu.find_qemu()))
+    threads = qemu.threads_for(qemu.qemu_version(qemu.find_qemu()), prepared.topology.cpus)
     with tempfile.TemporaryDirectory(prefix="ktstr-bare-") as name:
         initrd = Path(name) / "initrd"
         initrd.write_bytes(prepared.initrd)

@@ -29,12 +29,13 @@ from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.kernel_config import find_config
 from ktstr_tui.guest.kernels import default_kernel
 from ktstr_tui.guest.paths import cache_dir, runtime_dir
-from ktstr_tui.guest.qemu_program import FETCH_HINT
+from ktstr_tui.guest.qemu_program import FETCH_HINT, SINGLE_UP_TO
 from ktstr_tui.kernel.btf_traps import find_traps
 from ktstr_tui.model.errors import KtstrError
 
 Status = Literal["ok", "degraded", "missing"]
 WANTED_MEMORY_BYTES = 512 << 20
+_EMULATION = f"emulates up to {SINGLE_UP_TO} CPUs on one host thread, more with a thread for each"
 _QEMU_SOURCES = {
     "KTSTR_QEMU": "named by KTSTR_QEMU",
     "system": "the system's",
@@ -88,7 +89,7 @@ def _qemu() -> Row:
     chosen = qemu.choose_qemu()
     found = f"{chosen.version}, {_QEMU_SOURCES[chosen.source]}: {chosen.program}"
     if chosen.threads == "multi":
-        return Row("qemu", "ok", f"{found}; emulates with a host thread for each CPU", needed=True)
+        return Row("qemu", "ok", f"{found}; {_EMULATION}", needed=True)
     why = "older than 8.1, so emulation uses one host thread for all CPUs in turn"
     return Row("qemu", "degraded", f"{found}; {why}", FETCH_HINT, needed=True)
 

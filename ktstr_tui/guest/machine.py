@@ -135,7 +135,7 @@ class Machine:
         return tuple(self._stderr)
 
     async def vcpu_threads(self) -> dict[int, int]:
-        """Host thread id of each vCPU; one id for all when QEMU emulates on one thread (`qemu.tcg_threads`)."""
+        """Host thread id of each vCPU; one id for all when QEMU emulates on one thread (`qemu.threads_for`)."""
         rows = msgspec.convert(await self.qmp.execute("query-cpus-fast"), list[_Vcpu])
         return {row.cpu_index: row.thread_id for row in rows}
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from ktstr_tui.guest import topology_args
-from ktstr_tui.guest.qemu_program import PROGRAM, Qemu, choose_qemu, find_qemu, qemu_version, tcg_threads
+from ktstr_tui.guest.qemu_program import PROGRAM, Qemu, choose_qemu, find_qemu, qemu_version, threads_for
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.topology import Topology
 
@@ -42,7 +42,7 @@ __all__ = [
     "host_cpu_field",
     "qemu_version",
     "spawn",
-    "tcg_threads",
+    "threads_for",
     "user_qmp_path",
 ]
 
@@ -119,6 +119,12 @@ def host_cpu_field(field: str) -> str:
     return ""
 
 
+def _accelerator(program: Path, spec: MachineSpec) -> str:
+    if spec.accelerator == "kvm":
+        return "kvm"
+    return f"tcg,thread={threads_for(qemu_version(program), spec.topology.cpus)}"
+
+
 def command(
     program: Path, spec: MachineSpec, initrd: str, ram: tuple[str, ...], channels: dict[str, int]
 ) -> list[str]:
@@ -135,12 +141,16 @@ def command(
     # Under emulation, switching page tables on each system call costs time and isolates nothing.
     isolation = "pti=off" if spec.accelerator == "tcg" else ""
     append = " ".join(filter(None, (KERNEL_COMMAND_LINE, isolation, spec.append)))
-    accelerator = f"tcg,thread={tcg_threads(qemu_version(program))}" if spec.accelerator == "tcg" else "kvm"
     return [
         *(str(program), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-name", "ktstr,debug-threads=on"),
         *("-machine", "q35,smm=off,vmport=off,sata=off,smbus=off"),
-        *("-accel", accelerator, "-cpu", cpu_model(spec.accelerator, host_cpu_field("vendor_id"))),
+        *(
+            "-accel",
+            _accelerator(program, spec),
+            "-cpu",
+            cpu_model(spec.accelerator, host_cpu_field("vendor_id")),
+        ),
         *topology_args.smp_arguments(spec.topology),
         *topology_args.memory_arguments(spec.topology, nodes, ram),
         *("-kernel", str(spec.kernel), "-initrd", initrd, "-append", append),

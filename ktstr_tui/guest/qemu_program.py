@@ -1,9 +1,8 @@
 """Which QEMU runs the guests.
 
-Any QEMU can, but one before 8.1 must emulate all vCPUs on one host thread (see `tcg_threads`), where they take
-turns of up to 100 ms: half the speed, and a poor place to watch a scheduler in. So a *private* one, fetched
-by ``ktstr_tui.guest.qemu_fetch`` into the user's cache, is preferred to an old one of the system. In order:
-``$KTSTR_QEMU``, the system's when it is new enough, the private one, the system's old one.
+Any QEMU can, but one before 8.1 must emulate all vCPUs on one host thread, however many (see `tcg_threads`). So a
+*private* one, fetched by ``ktstr_tui.guest.qemu_fetch`` into the user's cache, is preferred to an old one of the
+system. In order: ``$KTSTR_QEMU``, the system's when it is new enough, the private one, the system's old one.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import msgspec
 
@@ -25,6 +24,8 @@ from ktstr_tui.model.errors import HostError, UsageError
 PROGRAM = "qemu-system-x86_64"
 PARALLEL_SINCE = (8, 1)
 """The first version (major, minor) that emulates on several threads without losing writes to code."""
+SINGLE_UP_TO = 4
+"""vCPUs of the largest guest that is emulated on one thread."""
 FETCH_HINT = f"run {sys.executable} -m ktstr_tui.guest.qemu_fetch, which fetches a newer one without root"
 
 Threads = Literal["multi", "single"]
@@ -121,20 +122,34 @@ def qemu_version(program: Path) -> str:
 
 
 def tcg_threads(version: str) -> Threads:
-    """How many host threads may emulate the vCPUs: one each, or one for all of them.
+    """How many host threads a QEMU may use to emulate vCPUs: one each, or only one for all of them.
 
     The kernel patches its own code while other CPUs run it (static keys, trampolines), by way of an int3.
     QEMU before 8.1 reads code without holding its page, so it can keep a translation of the int3 that another
     vCPU is just removing; the guest then dies in "Oops: int3". Measured with 7.2 on two busy cores: 1 boot of
-    20 with two vCPUs, 1 of 4 with sixteen; with 10.0 still 1 of about 450, when all shared one busy core. On one
-    thread the vCPUs take turns, at every interrupt.
+    20 with two vCPUs, 1 of 4 with sixteen. A rarer case of the same defect is left in 10.0: see `threads_for`.
+    """
+    return "multi" if parse_version(version) >= PARALLEL_SINCE else "single"
 
-    ``KTSTR_TCG_THREADS`` (``multi`` or ``single``) overrules: one thread is slower and free of that defect.
+
+def threads_for(version: str, vcpus: int) -> Threads:
+    """How many host threads emulate a guest of so many vCPUs; ``KTSTR_TCG_THREADS`` overrules.
+
+    With a thread for each vCPU, QEMU 10.0 still runs an int3 that the kernel has removed when the host preempts the
+    thread that removes it: 1 boot of about 450 died of it with two vCPUs on two busy cores, and 1 of about 30 loads
+    of a scheduler when something of a higher priority ran beside it. On one thread the vCPUs take turns at every
+    interrupt, and nothing is ever removed under the feet of another. With two vCPUs on two cores that is no slower,
+    so small guests run on one thread; larger ones would be too slow.
+
+    Raises:
+        UsageError: ``KTSTR_TCG_THREADS`` is something else than ``multi`` or ``single``.
     """
     asked = os.environ.get("KTSTR_TCG_THREADS", "")
-    if asked == "multi" or asked == "single":
-        return asked
-    return "multi" if parse_version(version) >= PARALLEL_SINCE else "single"
+    if asked and asked not in get_args(Threads):
+        raise UsageError(f"KTSTR_TCG_THREADS={asked} is neither multi nor single", "set it to one of them")
+    if asked:
+        return cast("Threads", asked)
+    return "single" if vcpus <= SINGLE_UP_TO else tcg_threads(version)
 
 
 def _chosen(name: str) -> Qemu:

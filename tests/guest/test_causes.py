@@ -28,6 +28,7 @@ count = 2
 [[steps]]
 name = "work"
 duration_ms = 60000
+until = "ejected"
 scheduler = "{scheduler}"
 """
 

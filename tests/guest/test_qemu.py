@@ -42,7 +42,10 @@ scheduler = "none"
 """
 
 
-async def test_emulation_has_a_thread_for_each_cpu(machine_spec: MachineSpec, boot_guest: BootGuest) -> None:
+async def test_emulation_can_have_a_thread_for_each_cpu(
+    machine_spec: MachineSpec, boot_guest: BootGuest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KTSTR_TCG_THREADS", "multi")
     chosen = qemu.choose_qemu()
     assert chosen.threads == "multi", f"QEMU {chosen.short_version} is too old: run scripts/setup"
     async with boot_guest(replace(machine_spec, accelerator="tcg")) as guest:
@@ -58,9 +61,8 @@ async def test_emulation_has_a_thread_for_each_cpu(machine_spec: MachineSpec, bo
 
 
 async def test_on_one_thread_no_cpu_is_given_the_time_of_all(
-    machine_spec: MachineSpec, boot_guest: BootGuest, monkeypatch: pytest.MonkeyPatch
+    machine_spec: MachineSpec, boot_guest: BootGuest
 ) -> None:
-    monkeypatch.setattr(qemu, "tcg_threads", lambda _: "single")
     async with boot_guest(replace(machine_spec, accelerator="tcg")) as guest:
         threads = await guest.machine.vcpu_threads()
         assert len(set(threads.values())) == 1

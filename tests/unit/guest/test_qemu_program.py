@@ -66,6 +66,30 @@ def test_threads_by_version(version: str, threads: str) -> None:
     assert qemu_program.tcg_threads(version) == threads
 
 
+@pytest.mark.parametrize(
+    ("version", "vcpus", "asked", "threads"),
+    [
+        ("10.0.2", 2, "", "single"),
+        ("10.0.2", 4, "", "single"),
+        ("10.0.2", 5, "", "multi"),
+        ("7.2.22", 16, "", "single"),
+        ("10.0.2", 2, "multi", "multi"),
+        ("10.0.2", 16, "single", "single"),
+    ],
+)
+def test_threads_by_size(
+    version: str, vcpus: int, asked: str, threads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KTSTR_TCG_THREADS", asked)
+    assert qemu_program.threads_for(version, vcpus) == threads
+
+
+def test_threads_that_nobody_knows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KTSTR_TCG_THREADS", "many")
+    with pytest.raises(UsageError, match="KTSTR_TCG_THREADS=many"):
+        qemu_program.threads_for("10.0.2", 2)
+
+
 def test_a_system_one_that_is_new_enough_comes_first(host: Host) -> None:
     system = host.system("8.2.2 (Debian 1:8.2.2)")
     host.fetched("10.0.2")
