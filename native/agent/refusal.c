@@ -63,8 +63,8 @@ static const struct {
 	{ "extern '", "(strong): not resolved", "the guest has no " },
 	{ "extern (func ksym)", "not found in kernel", "this kernel has no kfunc " },
 	{ "extern (func ksym)", "incompatible",
-	  "the kernel's BTF gives other arguments (BTF made by pahole before 1.26 "
-	  "does that, see ktstr-tui doctor) for the kfunc " },
+	  "it declares other arguments than the kernel's BTF, which is wrong itself when pahole before 1.26 "
+	  "made it (see ktstr-tui doctor), for the kfunc " },
 	{ "extern (var ksym)", "not found in kernel", "this kernel has no variable " },
 	{ "extern (ksym)", "not found", "this kernel has no symbol " },
 	{ "kfunc '", "wasn't resolved", "this kernel has no kfunc " },

@@ -235,10 +235,19 @@ static void note_ejected(const char *what)
 	host_lifecycle(PHASE_SCHEDULER_DIED, text);
 }
 
+// A program whose scheduler was disabled may be about to attach it again: wait for that, or for look_at_kernel() to say that
+// it did not in time.
+static void await_restart(void)
+{
+	while (run.pid && run.attached && !run.ejected && run.gone_since_ns && !host.shutdown)
+		pump(now_ns() + STATE_EVERY_NS);
+}
+
 void sched_stop(void)
 {
 	uint64_t deadline_ns;
 
+	await_restart();
 	if (run.pid && run.attached && !run.ejected && run.gone_since_ns && scx_disabled())
 		note_ejected("ejected by the kernel");
 	if (run.ejected) // let it say what it has to say about that
@@ -288,11 +297,12 @@ static void why_not_attached(const char *otherwise, char *why, size_t bytes)
 }
 
 // Whether the kernel has enabled a scheduler since the last call. It counts them, so that one that was enabled and ejected
-// between two looks is not taken for one that never attached.
+// between two looks is not taken for one that never attached. It counts a moment after the state says so, and 0 means that
+// it has not yet.
 static bool enabled_since(void)
 {
 	uint64_t seq = scx_enable_seq();
-	bool since = seq ? seq > run.enable_seq : !run.attached && scx_enabled();
+	bool since = scx_counts_enables() ? seq > run.enable_seq : !run.attached && scx_enabled();
 
 	run.enable_seq = seq;
 	return since;

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "util.h"
 
@@ -18,6 +19,11 @@ bool scx_disabled(void)
 	char state[32];
 
 	return read_small_file(SCX_STATE_PATH, state, sizeof(state)) <= 0 || !strcmp(state, "disabled");
+}
+
+bool scx_counts_enables(void)
+{
+	return !access(SCX_ENABLE_SEQ_PATH, R_OK);
 }
 
 uint64_t scx_enable_seq(void)

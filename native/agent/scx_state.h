@@ -10,6 +10,7 @@
 #define SCX_ENABLE_SEQ_PATH "/sys/kernel/sched_ext/enable_seq"
 
 bool scx_enabled(void);
+bool scx_counts_enables(void); // whether this kernel has enable_seq
 // How many schedulers this kernel has enabled since boot; 0 where it does not count them.
 uint64_t scx_enable_seq(void);
 bool scx_disabled(void); // also when this kernel has no sched_ext

@@ -39,9 +39,15 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_QUEUE = 22,
+	BPF_MAP_TYPE_RINGBUF = 27,
+	BPF_MAP_TYPE_TASK_STORAGE = 29,
+	BPF_MAP_TYPE_ARENA = 33,
 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
+enum { BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
+enum { BPF_F_NO_PREALLOC = 1, BPF_F_MMAPABLE = 1024 };
 struct bpf_timer {
 	__u64 opaque[2];
 } __attribute__((aligned(8)));
@@ -52,6 +58,8 @@ struct bpf_timer {
 enum scx_exit_kind {
 	SCX_EXIT_NONE = 0,
 	SCX_EXIT_UNREG = 64,
+	SCX_EXIT_UNREG_BPF = 65, // it called scx_bpf_exit()
+	SCX_EXIT_UNREG_KERN = 66, // CPU hotplug
 	SCX_EXIT_ERROR = 1024,
 	SCX_EXIT_ERROR_BPF = 1025,
 	SCX_EXIT_ERROR_STALL = 1026,
@@ -65,15 +73,35 @@ enum scx_exit_kind {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct cpumask {
+	unsigned long bits[1]; // as many as the kernel has CPUs for
+};
+
+struct sched_entity {
+	u64 sum_exec_runtime; // ns
+};
+
+struct sched_ext_entity {
+	u32 weight; // 1 to 10000, 100 at nice 0
+	u64 slice; // ns that are left
+	u64 dsq_vtime;
+};
+
 struct task_struct {
 	unsigned int flags;
 	int pid;
+	int tgid;
 	int nr_cpus_allowed;
+	const struct cpumask *cpus_ptr;
+	struct cpumask cpus_mask; // by value, so that clang describes the type and not only its name
+	struct sched_entity se;
+	struct sched_ext_entity scx;
 	char comm[TASK_COMM_LEN];
 };
 
 struct scx_exit_info {
 	enum scx_exit_kind kind;
+	__s64 exit_code;
 	const char *msg;
 };
 
@@ -81,6 +109,7 @@ struct scx_exit_info {
 
 struct scx_dump_ctx;
 struct scx_init_task_args;
+struct scx_exit_task_args;
 
 struct sched_ext_ops {
 	s32 (*select_cpu)(struct task_struct *p, s32 prev_cpu, u64 wake_flags);
@@ -90,7 +119,9 @@ struct sched_ext_ops {
 	void (*stopping)(struct task_struct *p, bool runnable);
 	void (*cpu_online)(s32 cpu);
 	void (*cpu_offline)(s32 cpu);
+	void (*enable)(struct task_struct *p);
 	s32 (*init_task)(struct task_struct *p, struct scx_init_task_args *args);
+	void (*exit_task)(struct task_struct *p, struct scx_exit_task_args *args);
 	s32 (*init)(void);
 	void (*exit)(struct scx_exit_info *info);
 	void (*dump)(struct scx_dump_ctx *ctx);

@@ -65,8 +65,8 @@ def reason_of(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Calla
         ),
         (
             "libbpf: extern (func ksym) 'scx_bpf_x': func_proto [12] incompatible with vmlinux [9]",
-            "refused by libbpf: the kernel's BTF gives other arguments (BTF made by pahole before 1.26 does that, "
-            "see ktstr-tui doctor) for the kfunc scx_bpf_x",
+            "refused by libbpf: it declares other arguments than the kernel's BTF, which is wrong itself when "
+            "pahole before 1.26 made it (see ktstr-tui doctor), for the kfunc scx_bpf_x",
         ),
         (
             "libbpf: struct_ops init_kern sched_ext_ops: Cannot find member cgroup_set_bandwidth in kernel BTF",
