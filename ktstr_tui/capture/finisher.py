@@ -24,6 +24,7 @@ from ktstr_tui.model.cause import cause_of
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event
 from ktstr_tui.model.report import (
+    EXIT_CODE_RESTART,
     CaptureReport,
     VcpuReport,
     exit_kind_name,
@@ -37,6 +38,30 @@ MAX_UNFINISHED = 8
 EJECTED_ALERT = "ejected"
 STALL = "ERROR_STALL"
 """The one kind that is about a task that waited."""
+
+
+def ejection_alert(report: CaptureReport, label: Label) -> AlertRaised:
+    """Say who was ejected and why; a scheduler that asks in its exit code to be attached again is only a warning."""
+    word = label.exit_kind_name or exit_kind_name(label.exit_kind)
+    scheduler = report.scheduler
+    why = "" if scheduler is None else scheduler.message or scheduler.reason or ""
+    if not why and word == STALL and report.stalled is not None:
+        task = report.stalled
+        why = runnable_for(task.comm, task.pid, task.age_ms)
+    restarts = scheduler is not None and bool((scheduler.exit_code or 0) & EXIT_CODE_RESTART)
+    what = "ejected, to be attached again" if restarts else "ejected"
+    cause = cause_of(report)
+    pid = cause.pid if cause is not None else None
+    if pid is None and (cause is None or cause.stall) and report.stalled is not None:
+        pid = report.stalled.pid
+    return AlertRaised(
+        key=EJECTED_ALERT,
+        kind="ejected",
+        severity="warning" if restarts else "error",
+        text=f"{label.scheduler or 'scheduler'} {what}: {word}" + (f", {why}" if why else ""),
+        pid=pid,
+        capture=report.tag,
+    )
 
 
 class CaptureFailedError(GuestError):
@@ -151,7 +176,7 @@ class Finisher:
         self._keep(job, report)
         self._emit(CaptureTaken(report=report, path=saved.path, unsaved=saved.problem, degraded=degraded))
         if job.label.exit_kind is not None and job.label.life >= self._life:
-            self._alert(report, job.label)
+            self._emit(ejection_alert(report, job.label))
         self._finished += 1
         if job.answer is not None:
             if report.is_placeholder:
@@ -200,30 +225,6 @@ class Finisher:
             bridge.store_with_stats(name, report, stamp.stats, elapsed_ms)
         else:
             bridge.store_with_stats_and_step(name, report, stamp.stats, elapsed_ms, stamp.step_index)
-
-    def _alert(self, report: CaptureReport, label: Label) -> None:
-        word = label.exit_kind_name or exit_kind_name(label.exit_kind)
-        why = ""
-        if report.scheduler is not None:
-            why = report.scheduler.message or report.scheduler.reason or ""
-        if not why and word == STALL and report.stalled is not None:
-            task = report.stalled
-            why = runnable_for(task.comm, task.pid, task.age_ms)
-        text = f"{label.scheduler or 'scheduler'} ejected: {word}" + (f", {why}" if why else "")
-        cause = cause_of(report)
-        pid = cause.pid if cause is not None else None
-        if pid is None and (cause is None or cause.stall) and report.stalled is not None:
-            pid = report.stalled.pid
-        self._emit(
-            AlertRaised(
-                key=EJECTED_ALERT,
-                kind="ejected",
-                severity="error",
-                text=text,
-                pid=pid,
-                capture=report.tag,
-            )
-        )
 
     def drops(self) -> dict[str, int]:
         """Return what was lost so far, by reason."""

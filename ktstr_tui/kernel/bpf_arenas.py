@@ -5,9 +5,9 @@ Mirrors ``struct bpf_arena`` (kernel/bpf/arena.c). A page of the arena has one a
 low 32 bits of the user's address. Pages come at their first use, so the page tables say which there are. A kernel
 that has ``scratch_page`` maps that one page where a program touched what it had not allocated; it counts as no page.
 
-An arena has no types of its own. But a global of the same object that points into it (pointers are stored as the user's
-addresses) has one, and so have the pointers in what it points to: they are followed for as long as they lead to new
-objects.
+An arena has no types of its own. But a global or the value of a map that points into it (pointers are stored as the
+user's addresses) has one, and so have the pointers in what it points to: they are followed for as long as they lead to
+new objects. That is how schedulers keep a context for each task: in the arena, with the pointer in task storage.
 
 How exact is this? A pointer that a program keeps in an integer is not followed, and an object ends where its type does:
 an array behind a pointer shows its first element.
@@ -16,7 +16,7 @@ an array behind a pointer shows its first element.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.bpf_map_raw import MAX_MAP_BYTES, Copier, RawMap
@@ -25,6 +25,7 @@ from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.memory import PAGE_BYTES
 from ktstr_tui.kernel.render import Renderer
 from ktstr_tui.kernel.symbols import Symbols
+from ktstr_tui.kernel.torn import text
 from ktstr_tui.model.report import MapEntry
 
 _GUARD_BYTES = 1 << 16
@@ -76,17 +77,16 @@ class Arenas:
         return (page - space.u64(self._vmemmap)) // self._page_bytes * PAGE_BYTES
 
 
-def objects_in(arena: RawMap, btf: Btf, section: int, data: bytes) -> Iterator[MapEntry]:
-    """Yield what the variables of a data section point to inside the arena, each object once.
+def objects_in(arena: RawMap, btf: Btf, holders: Iterable[tuple[str, int, bytes]]) -> Iterator[MapEntry]:
+    """Yield what the pointers of data sections and of values lead to inside the arena, each object once.
 
     Args:
         arena: The copied arena.
-        btf: The types of the section.
-        section: Id of the section's type.
-        data: The section's bytes.
+        btf: The types of the holders.
+        holders: Name, id of the type, and bytes of whatever holds pointers; the variables of a section have names.
     """
     renderer, seen = Renderer(btf), set[tuple[int, int]]()
-    waiting = deque(_pointers(btf, section, data, ""))
+    waiting = deque(it for name, type_id, data in holders for it in _pointers(btf, type_id, data, name))
     while waiting and len(seen) < _MAX_OBJECTS:
         name, target, address = waiting.popleft()
         if (target, address) in seen:
@@ -126,15 +126,28 @@ def _pointers(btf: Btf, type_id: int, data: bytes, name: str) -> Iterator[tuple[
 
 
 def add_objects(arenas: list[RawMap], holder: RawMap, btf: Btf | None) -> dict[int, list[MapEntry]]:
-    """Follow the pointers of one object's global data into the arenas that its types belong to, by the arena's id."""
+    """Follow the pointers in a map's values into the arenas of the same object, by the arena's id.
+
+    A value is named after the map and its key, ``context_of[105]``; of a section of globals the variables are.
+    """
     found: dict[int, list[MapEntry]] = {}
-    section, first = holder.row["value_type"], holder.entries[0][1] if holder.entries else b""
-    if btf is None or not section or not isinstance(first, bytes):
+    value_type = holder.row["value_type"]
+    if btf is None or not value_type or holder.pages:
         return found
+    map_name = text(holder.row["name"])
+    values = [
+        (f"{map_name}[{_key_words(key)}]", value_type, value)
+        for key, value in holder.entries
+        if isinstance(value, bytes)
+    ]
     for arena in arenas:
         try:
-            if btf.resolve(section).kind == Kind.DATASEC:
-                found[arena.row["id"]] = list(objects_in(arena, btf, section, first))
+            found[arena.row["id"]] = list(objects_in(arena, btf, values))
         except BtfError as problem:
             arena.error = problem.message
     return found
+
+
+def _key_words(key: bytes) -> str:
+    """A key in few words: a number, or the beginning of its bytes."""
+    return str(int.from_bytes(key, "little")) if len(key) <= 8 else f"{key[:8].hex()}…"

@@ -195,13 +195,12 @@ class BpfMaps:
         return seen[key]
 
     def render_all(self, raws: list[RawMap]) -> tuple[MapReport, ...]:
-        """Turn copied maps into what a report shows, arenas with what the global data of their object points to."""
+        """Turn copied maps into what a report shows, arenas with what globals and values of other maps point to."""
         arenas = [raw for raw in raws if raw.pages]
         objects: dict[int, list[MapEntry]] = {}
         for raw in raws if arenas else ():
-            if raw.type_name == "ARRAY" and raw.row["max_entries"] == 1:
-                for arena, entries in add_objects(arenas, raw, self.btf_of(raw)).items():
-                    objects.setdefault(arena, []).extend(entries)
+            for arena, entries in add_objects(arenas, raw, self.btf_of(raw)).items():
+                objects.setdefault(arena, []).extend(entries)
         return tuple(self.render(raw, objects.get(raw.row["id"])) for raw in raws)
 
     def render(self, raw: RawMap, objects: list[MapEntry] | None = None) -> MapReport:

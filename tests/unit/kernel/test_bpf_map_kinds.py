@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ktstr_tui.kernel.bpf_arenas import objects_in
+from ktstr_tui.kernel.bpf_arenas import add_objects, objects_in
 from ktstr_tui.kernel.bpf_map_raw import MAX_ENTRIES, RawMap
 from ktstr_tui.kernel.bpf_maps import FOLD_BEYOND
 from ktstr_tui.kernel.btf import Btf
@@ -208,11 +208,32 @@ def test_objects_of_an_arena_are_followed_once() -> None:
     page[16:32] = (22).to_bytes(8, "little") + base.to_bytes(8, "little")
     arena = RawMap({}, "ARENA", pages={base: bytes(page)})
     btf = Btf(b.build())
-    found = {e.key: e.value for e in objects_in(arena, btf, node, bytes(8) + base.to_bytes(8, "little"))}
+    holder = ("", node, bytes(8) + base.to_bytes(8, "little"))
+    found = {e.key: e.value for e in objects_in(arena, btf, [holder])}
     assert found == {
         "*->next": {"magic": 11, "next": hex(base + 16)},
         "*->next->next": {"magic": 22, "next": hex(base)},
     }
     wild = (base + 4096).to_bytes(8, "little")
-    assert list(objects_in(arena, btf, node, bytes(8) + wild)) == []
+    assert list(objects_in(arena, btf, [("", node, bytes(8) + wild)])) == []
     assert MAX_ENTRIES == 1024
+
+
+def test_values_that_point_into_an_arena_name_their_objects() -> None:
+    """Task storage with a pointer for each task; two tasks share one object, which is shown once."""
+    b = BlobBuilder()
+    word = b.integer("u64", 8)
+    context = b.compound("context", 8, [("runs", word, 0)])
+    pointer = b.pointer(context)
+    base, page = 1 << 44, bytearray(4096)
+    page[0:8], page[8:16] = (3).to_bytes(8, "little"), (5).to_bytes(8, "little")
+    arena = RawMap({"id": 7}, "ARENA", pages={base: bytes(page)})
+    row = {"name": b"context_of", "value_type": pointer}
+    places = {105: base, 106: base + 8, 107: base + 8, 108: 0}
+    entries = [(pid.to_bytes(4, "little"), at.to_bytes(8, "little")) for pid, at in places.items()]
+    holder = RawMap(row, "TASK_STORAGE", entries=list(entries))
+    found = add_objects([arena], holder, Btf(b.build()))
+    assert [(e.key, e.value) for e in found[7]] == [
+        ("*context_of[105]", {"runs": 3}),
+        ("*context_of[106]", {"runs": 5}),
+    ]
