@@ -214,7 +214,7 @@ class LiveGuest:
 
     def _on_coordinator(self, event: Event) -> None:
         self._stream.emit(event)
-        if isinstance(event, SchedulerChanged) and event.change == "attached":
+        if isinstance(event, SchedulerChanged) and event.change == "attached" and event.cgroup is None:
             self._accessor.publish()
 
     def _make_periodic(self) -> PeriodicCaptures:

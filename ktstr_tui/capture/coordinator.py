@@ -21,18 +21,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import msgspec
 import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
+from ktstr_tui.capture.coordinator_statistics import CoordinatorStatistics
 from ktstr_tui.capture.ejection import Ejection, FreezeState
-from ktstr_tui.capture.finisher import Finisher, FinisherStatistics
+from ktstr_tui.capture.finisher import Finisher
 from ktstr_tui.capture.job import Answer, Job, Label, SavedCapture
 from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.capture.stamp import NO_EARLY, NO_SCENARIO, EarlyRecords, Moment, Stamp
 from ktstr_tui.capture.stop.follow import SchedulerWatch
+from ktstr_tui.capture.stop.follow_subs import SubWatch
 from ktstr_tui.capture.stop.guest_stop import GuestStop
-from ktstr_tui.capture.stop.inspector import StopInspector
+from ktstr_tui.capture.stop.inspector import Followed, StopInspector
 from ktstr_tui.capture.stop.outbox import Outbox
 from ktstr_tui.capture.stop.owner import Owner
 from ktstr_tui.capture.stop.poller import Poller
@@ -45,7 +46,9 @@ from ktstr_tui.capture.stop.rendezvous import (
 )
 from ktstr_tui.capture.stop.requests import Request, RequestQueue
 from ktstr_tui.capture.stop.seams import Collect, Store
+from ktstr_tui.capture.stop.sub_inspector import SubInspector
 from ktstr_tui.capture.taker import CaptureTaker
+from ktstr_tui.capture.watch.lent_slots import LentSlots
 from ktstr_tui.capture.watch.watch_spec import CopyWriter
 from ktstr_tui.capture.watch.watch_stops import WatchStops
 from ktstr_tui.capture.watch.watch_table import WatchTable
@@ -83,34 +86,6 @@ class Keeping:
     """Keeps reports by tag; None keeps nothing."""
 
 
-class CoordinatorStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters of the coordinator since its start."""
-
-    stops: int
-    """Times the guest was stopped, for whatever reason."""
-    hits: int
-    """Watchpoint stops."""
-    repeat_hits: int
-    """Writes to ``exit_kind`` after the one that was captured."""
-    none_hits: int
-    """Writes that changed nothing, such as a failing cmpxchg."""
-    late_finds: int
-    """Changes that were found by polling and not by a hit."""
-    unexpected_stops: int
-    """Stops that no caller was waiting for any more."""
-    watch_pauses: int
-    captures: int
-    timeouts: int
-    refused: int
-    """Requests turned away because too many were waiting."""
-    abandoned: int
-    """Requests whose requester was gone before their turn."""
-    read_failures: int
-    """Looks at slot 0 that could not read memory."""
-    frozen_total_ns: int
-    finisher: FinisherStatistics
-
-
 class Coordinator:
     """Freezes, captures and thaws the guest, and follows schedulers by watchpoint.
 
@@ -145,9 +120,12 @@ class Coordinator:
         self._finisher = finisher = Finisher(emit, store=keeping.store, bridge=keeping.bridge)
         self._taker = taker = CaptureTaker(rendezvous, copiers.collect, memory, now, ejection)
         self._scheduler = SchedulerWatch(rendezvous, outbox.add, clock)
-        stops = WatchStops(rendezvous, table, copiers.writer, memory)
+        lent = LentSlots(rendezvous, table, outbox.add)
+        stops = WatchStops(rendezvous, table, copiers.writer, memory, lent)
+        sub_watch = SubWatch(lent, outbox.add, clock)
+        self._subs = subs = SubInspector(taker, finisher, sub_watch, ejection, early, outbox)
         self._inspector = inspector = StopInspector(
-            taker, finisher, stops, self._scheduler, ejection, early, outbox
+            taker, finisher, stops, Followed(self._scheduler, subs), ejection, early, outbox
         )
         self._guest_stop = guest_stop = GuestStop(rendezvous, inspector, finisher, outbox, emit)
         self._poller = Poller(guest_stop, requests, inspector, clock)
@@ -340,6 +318,7 @@ class Coordinator:
             "slot-0-pauses": counts.watch_pauses,
             "slot-0-unreadable": counts.read_failures,
             **self._finisher.drops(),
+            **{f"sub-{reason}": count for reason, count in self._subs.drops().items()},
             **{f"watches-{reason}": count for reason, count in self.watches.drops().items()},
         }
 

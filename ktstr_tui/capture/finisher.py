@@ -36,6 +36,17 @@ from ktstr_tui.model.text import runnable_for
 MAX_UNFINISHED = 8
 """Captures that may wait for rendering; each holds the raw state of one stop."""
 EJECTED_ALERT = "ejected"
+
+
+def ejected_alert(cgroup: str | None) -> str:
+    """Return the key of the alert of an ejection.
+
+    Args:
+        cgroup: Of the sub-scheduler that was ejected; None for the loaded scheduler.
+    """
+    return EJECTED_ALERT if cgroup is None else f"{EJECTED_ALERT} {cgroup}"
+
+
 STALL = "ERROR_STALL"
 """The one kind that is about a task that waited."""
 
@@ -50,15 +61,16 @@ def ejection_alert(report: CaptureReport, label: Label) -> AlertRaised:
         why = runnable_for(task.comm, task.pid, task.age_ms)
     restarts = scheduler is not None and bool((scheduler.exit_code or 0) & EXIT_CODE_RESTART)
     what = "ejected, to be attached again" if restarts else "ejected"
+    who = (label.scheduler or "scheduler") + (f" ({label.cgroup})" if label.cgroup else "")
     cause = cause_of(report)
     pid = cause.pid if cause is not None else None
     if pid is None and (cause is None or cause.stall) and report.stalled is not None:
         pid = report.stalled.pid
     return AlertRaised(
-        key=EJECTED_ALERT,
+        key=ejected_alert(label.cgroup),
         kind="ejected",
         severity="warning" if restarts else "error",
-        text=f"{label.scheduler or 'scheduler'} {what}: {word}" + (f", {why}" if why else ""),
+        text=f"{who} {what}: {word}" + (f", {why}" if why else ""),
         pid=pid,
         capture=report.tag,
     )

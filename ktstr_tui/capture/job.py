@@ -54,6 +54,10 @@ class Label:
     """Whether the report goes onto the bridge from here; a placeholder does in any case."""
     scheduler: str | None = None
     """Who was ejected, for the capture of an ejection."""
+    cgroup: str | None = None
+    """Cgroup of the sub-scheduler that was ejected; None for the loaded scheduler."""
+    about: int | None = None
+    """Address of that sub-scheduler."""
     exit_kind: int | None = None
     """And how; None for all other captures."""
     exit_kind_name: str = ""

@@ -95,6 +95,7 @@ class CaptureTaker:
                 trigger_detail=label.detail,
                 mono_ns=label.mono_ns,
                 step=label.step,
+                about=label.about,
             )
         with timer.part("registers"):
             job.registers, missing = await self._rendezvous.take_registers(view.nr_cpus)

@@ -137,6 +137,21 @@ class KernelView:
         """Read ``sch->exit_kind``; raises ``MemoryReadError``."""
         return self._need_scx().exit_kind(self.space, sch)
 
+    def subs(self, root: int | None, *, frozen: bool) -> Subs:
+        """Read the schedulers below the loaded one.
+
+        Raises:
+            Torn: If the tree changed meanwhile, or is none; not when the guest is frozen.
+            MemoryReadError: If a pointer led nowhere; not when the guest is frozen.
+        """
+        return NO_SUBS if self.scx is None else self.sched_tree.read(self.fresh_space(), root, frozen=frozen)
+
+    def newest_sub_slot(self, root: int) -> int | None:
+        """Return the address of the pointer that links every new scheduler; None when none can attach below."""
+        if self.scx is None or not self.sched_tree.accepts(self.fresh_space(), root):
+            return None
+        return self.sched_tree.newest_slot
+
     def exit_info(self, sch: int) -> ExitText | None:
         """Read ``sch->exit_info``, which stays when ``exit_kind`` moves on to DONE; None when unreadable."""
         try:

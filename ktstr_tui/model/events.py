@@ -90,6 +90,8 @@ class SchedulerChanged(_Event, frozen=True, tag="scheduler"):
     change: SchedulerChange
     """``exiting`` is an end that the scenario asked for, ``ejected`` every other one."""
     name: str | None = None
+    cgroup: str | None = None
+    """Of a sub-scheduler; None for the loaded scheduler."""
     exit_kind: int | None = None
     exit_kind_name: str = ""
     """In the words of the guest's kernel, without ``SCX_EXIT_``; empty where it was not read."""

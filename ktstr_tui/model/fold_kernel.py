@@ -58,17 +58,33 @@ def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
     word = event.exit_kind_name or exit_kind_name(event.exit_kind)
     kind = f": {word}" if event.exit_kind is not None else ""
     detail = f" ({event.detail})" if event.detail else ""
-    change = f"{event.name or 'scheduler'} {CHANGE_WORDS.get(event.change, event.change)}{kind}"
+    who = (event.name or "scheduler") + (f" ({printable(event.cgroup)})" if event.cgroup else "")
+    change = f"{who} {CHANGE_WORDS.get(event.change, event.change)}{kind}"
     # What follows an exit only completes it; the reason is what stays of interest.
     if event.change in ("attached", "exiting", "ejected") or not state.last_change:
         state.last_change = change
     if event.change == "ejected":
         state.ejections += 1
         state.stalls += word == STALL
-        state.last_ejection = f'scheduler "{event.name or "?"}" was ejected{kind}'
+        name = f'scheduler "{event.name or "?"}"'
+        name = f"sub-{name} of {printable(event.cgroup)}" if event.cgroup else name
+        state.last_ejection = f"{name} was ejected{kind}"
+        state.ejected_sub = event.cgroup or ""
     severity: ev.Severity = "error" if event.change == "ejected" else "info"
     log(state, event, severity, "scheduler", change + detail)
-    _restart(state, event)
+    if event.cgroup is None:
+        _restart(state, event)
+    elif event.change == "detached" and state.ejected_sub == event.cgroup:
+        state.ejected_sub = ""
+        _complete(state, event)
+
+
+def _complete(state: RunState, event: ev.SchedulerChanged) -> None:
+    """Add what the kernel wrote after the ejection."""
+    told = [event.message] if event.message else []
+    told += [f"exit code {event.exit_code:#x}"] if event.exit_code else []
+    if told:
+        state.last_ejection = f"{state.last_ejection}: {printable(', '.join(told))}"
 
 
 def _restart(state: RunState, event: ev.SchedulerChanged) -> None:
@@ -83,12 +99,9 @@ def _restart(state: RunState, event: ev.SchedulerChanged) -> None:
     elif event.change in ("exiting", "ejected"):
         state.left_unasked = event.change == "ejected"
     elif event.change == "detached" and state.left_unasked:
-        code = event.exit_code or 0
-        told = [event.message] if event.message else []
-        told += [f"exit code {code:#x}"] if code else []
-        if told:
-            state.last_ejection = f"{state.last_ejection}: {printable(', '.join(told))}"
-        if code & EXIT_CODE_RESTART:
+        if not state.ejected_sub:
+            _complete(state, event)
+        if (event.exit_code or 0) & EXIT_CODE_RESTART:
             state.restart_due = event.name or ""
 
 

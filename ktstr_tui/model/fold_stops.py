@@ -32,6 +32,10 @@ def _watchpoint(state: RunState, event: ev.WatchpointChanged) -> None:
     if event.state == "removed":
         state.watchpoints.pop(event.slot, None)
     else:
+        before = state.watchpoints.get(event.slot)
+        if event.slot and before is not None and before.expression != event.expression:
+            # A slot above 0 that is used again belongs to another watch.
+            del state.watchpoints[event.slot]
         slot = state.watchpoints.setdefault(
             event.slot, WatchpointState(slot=event.slot, expression=event.expression)
         )

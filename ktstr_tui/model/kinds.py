@@ -28,8 +28,8 @@ RunCondition: TypeAlias = Literal[
 ]
 """What a run is like at one moment: see `model.condition`."""
 
-WatchState: TypeAlias = Literal["pending", "armed", "paused", "removed", "failed"]
-"""What became of a watch slot."""
+WatchState: TypeAlias = Literal["pending", "armed", "paused", "removed", "failed", "polled"]
+"""What became of a watch slot; ``polled`` is what found no slot and is read at every sample instead."""
 
 AlertKind: TypeAlias = Literal[
     "stall",

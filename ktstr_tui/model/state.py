@@ -212,6 +212,8 @@ class RunState(msgspec.Struct, kw_only=True):
     """The newest scheduler change in words: ``stall ejected: ERROR_STALL``."""
     last_ejection: str = ""
     """The newest ejection in words; empty while no scheduler was ejected."""
+    ejected_sub: str = ""
+    """Cgroup of the sub-scheduler that `last_ejection` is about, until it is detached; empty for none."""
     ejections: int = 0
     """How often a scheduler left without having been asked to."""
     restarts: int = 0

@@ -17,7 +17,7 @@ from ktstr_tui.tui.dialogs import DialogPage
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
-_ROLES = {"armed": "ok", "pending": "dim", "paused": "warn", "failed": "bad"}
+_ROLES = {"armed": "ok", "pending": "dim", "paused": "warn", "polled": "warn", "failed": "bad"}
 _STACK_WIDTH = 100
 _AT_WIDTH = 8
 
@@ -94,7 +94,7 @@ def slot_lines(watch: WatchpointState, width: int, *, past: bool = False) -> lis
     mark = "●" if watch.state == "armed" and not past else "○"
     word: str = watch.state
     role = _ROLES.get(watch.state, "dim")
-    if past and word in ("armed", "pending"):
+    if past and word in ("armed", "pending", "polled"):
         word, role = f"was {word}", "dim"
     count = counted(watch.hits, "hit")
     left: Line = [(f"{watch.slot} ", "dim"), (f"{mark} {word} ", role)]

@@ -1,4 +1,4 @@
-"""Compiles the scheduler program of the tests around a BPF object."""
+"""Compiles the scheduler programs of the tests around a BPF object."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 
 from ktstr_tui.guest import libbpf
 
-SOURCE = Path(__file__).parent / "failures" / "program.c"
+SOURCES = Path(__file__).parent / "failures"
 
 
 @pytest.fixture
-def program(compile_c: Callable[..., str]) -> Callable[[str, str], str]:
-    """Compiles the program around a BPF object and gives its command line."""
+def program(compile_c: Callable[..., str]) -> Callable[..., str]:
+    """Compiles a program around a BPF object and gives its command line."""
 
-    def compiled(object_path: str, act: str) -> str:
+    def compiled(object_path: str, act: str, source: str = "program.c") -> str:
         prefix = libbpf.find(lambda message: None)
         library = next(prefix.glob("lib*/**/libbpf.a"))
         flags = (f"-I{prefix / 'include'}", f'-DOBJECT="{object_path}"', str(library), "-lelf", "-lz")
-        return f"{compile_c(act, SOURCE.read_text(), *flags)} {act}"
+        return f"{compile_c(act, (SOURCES / source).read_text(), *flags)} {act}"
 
     return compiled

@@ -163,6 +163,7 @@ PARTS = {
     "Rendezvous": "Coordinator",
     "RequestQueue": "Coordinator",
     "SchedulerWatch": "Coordinator",
+    "SubWatch": "SubInspector",
     "Snapshots": "SnapshotBridge",
     "GdbConnection": "GdbClient",
     "PacketReader": "GdbClient",
@@ -214,7 +215,7 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
         calls[name] = len(inner)
     through = {
         "Machine": ("GdbClient", "QmpClient", "Console"),
-        "Coordinator": ("Finisher", "UserWatches"),
+        "Coordinator": ("Finisher", "SubInspector", "UserWatches"),
         "ActionHandler": ("KernelClaims", "GuestRequests", "SchedulerLog"),
         "GuestRequests": ("SwapWatch",),
         "KernelOps": ("AuditTrail",),
@@ -293,7 +294,7 @@ def reasons_of(cls: ast.ClassDef) -> set[str]:
 
 def test_every_reason_has_words() -> None:
     worded = {name.partition(".")[2] for name in DROP_WORDS}
-    worded |= {reason.removeprefix("watches-") for reason in worded}
+    worded |= {reason.removeprefix("watches-").removeprefix("sub-") for reason in worded}
     for _, cls in classes():
         assert reasons_of(cls) <= worded, cls.name
 

@@ -63,6 +63,11 @@ class SchedulerWatch:
         """Whether the watch is set now."""
         return self._watched is not None
 
+    @property
+    def exited(self) -> bool:
+        """Whether the loaded scheduler is leaving."""
+        return self._slot.exited
+
     def made(self, stop: Stop) -> bool:
         """Whether the watch that is set now made that stop."""
         return self._watched is not None and stop.watch_address == self._watched.address

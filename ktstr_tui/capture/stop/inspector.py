@@ -11,7 +11,7 @@ report. The whole capture is still taken if the guest stops after all.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ktstr_tui.capture.ejection import Ejection, FreezeState
 from ktstr_tui.capture.finisher import EJECTED_ALERT, Finisher
@@ -22,6 +22,7 @@ from ktstr_tui.capture.stop.follow import SchedulerWatch
 from ktstr_tui.capture.stop.outbox import Outbox
 from ktstr_tui.capture.stop.rendezvous import Stopwatch
 from ktstr_tui.capture.stop.seams import SchedulerMemory
+from ktstr_tui.capture.stop.sub_inspector import SubInspector
 from ktstr_tui.capture.taker import CaptureTaker
 from ktstr_tui.capture.watch.slots import Change
 from ktstr_tui.capture.watch.watch_stops import WatchStops
@@ -33,6 +34,16 @@ NO_STOP = Stop("other")
 """For a look at a guest that was stopped already."""
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """The schedulers that are followed."""
+
+    root: SchedulerWatch
+    """The loaded scheduler, in slot 0."""
+    subs: SubInspector
+    """Those below it."""
+
+
 class StopInspector:
     """Looks at the guest at every stop.
 
@@ -40,7 +51,7 @@ class StopInspector:
         taker: Takes captures, and knows the guest's memory.
         finisher: Says when it has too much to do.
         watches: The user's watches.
-        scheduler: Slot 0.
+        followed: The schedulers that are followed.
         ejection: How far the capturing of the scheduler's end has come; only this object changes it.
         early: What is known of early captures.
         outbox: Keeps events until the guest runs again.
@@ -51,7 +62,7 @@ class StopInspector:
         taker: CaptureTaker,
         finisher: Finisher,
         watches: WatchStops,
-        scheduler: SchedulerWatch,
+        followed: Followed,
         ejection: Ejection,
         early: EarlyRecords,
         outbox: Outbox,
@@ -59,11 +70,12 @@ class StopInspector:
         self._taker = taker
         self._finisher = finisher
         self._watches = watches
-        self._scheduler = scheduler
+        self._scheduler = followed.root
+        self._subs = followed.subs
         self._ejection = ejection
         self._early = early
         self._outbox = outbox
-        self._suspected = False
+        self._suspected = self._sub_suspected = False
 
     def is_due(self) -> bool:
         """Whether memory of the running guest shows something that a stop would handle."""
@@ -73,7 +85,10 @@ class StopInspector:
         differs = self._scheduler.differs(view)
         # While slot 0 is armed the hit is on its way, and a stop asked for now would only race with it.
         self._suspected = differs and not self._suspected and self._scheduler.is_armed
-        return (differs and not self._suspected) or self._watches.poll()
+        sub_differs = self._subs.watch.differs(view)
+        self._sub_suspected = sub_differs and not self._sub_suspected and self._subs.watch.lent.all_armed
+        news = (differs and not self._suspected) or (sub_differs and not self._sub_suspected)
+        return news or self._watches.poll()
 
     def took_early(self, label: Label) -> None:
         """Note an early capture; it goes with the end of the scheduler that was loaded at its stop."""
@@ -104,13 +119,15 @@ class StopInspector:
             return jobs[-1].label.tag
 
         await self._watches.look(stop, capture_hit)
-        if self._watches.claims(stop) and not self._scheduler.made(stop):
-            stop = Stop("other", stop.vcpu)
-        for change in self._scheduler.look(view, stop):
-            job = await self._follow(view, change, stop, timer)
+        claimed = self._watches.claims(stop) or self._subs.watch.lent.claims(stop)
+        root_stop = Stop("other", stop.vcpu) if claimed and not self._scheduler.made(stop) else stop
+        for change in self._scheduler.look(view, root_stop):
+            job = await self._follow(view, change, root_stop, timer)
             jobs += [job] if job else []
-            self._scheduler.tell(view, change, stop, job.label.tag if job else None)
-        await self._scheduler.settle(view, stop)
+            self._scheduler.tell(view, change, root_stop, job.label.tag if job else None)
+        jobs += await self._subs.look(view, stop, timer)
+        await self._scheduler.settle(view, root_stop)
+        await self._subs.watch.settle(view, stop, exited=self._scheduler.exited)
         return jobs
 
     def drain(self) -> list[Event]:
@@ -155,6 +172,7 @@ class StopInspector:
         ejection = self._ejection
         if change.kind == "attached":
             self._depart(ejection.left or "another scheduler was attached before an ejection")
+            self._subs.root_attached()
             if ejection.begin():
                 self._outbox.add(AlertCleared(key=EJECTED_ALERT, kind="ejected"))
             self._finisher.attached(ejection.life)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from ktstr_tui.kernel.sched_tree import Subs
 from ktstr_tui.kernel.scx import ExitText
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.kinds import Trigger
@@ -58,6 +59,14 @@ class SchedulerMemory(Protocol):
         """The comm of process 1; None when it cannot be read."""
         ...
 
+    def subs(self, root: int | None, *, frozen: bool) -> Subs:
+        """The schedulers below the loaded one; raises when they cannot be read."""
+        ...
+
+    def newest_sub_slot(self, root: int) -> int | None:
+        """Address of the pointer that every new scheduler is linked with; None when none can attach below."""
+        ...
+
     def read_scheduler_name(self, sch: int) -> str | None:
         """``sch->ops.name``; None when it cannot be read."""
         ...
@@ -87,6 +96,7 @@ class Collect(Protocol):
         trigger_detail: str,
         mono_ns: int,
         step: str | None,
+        about: int | None,
     ) -> Rendered:
         """Copy what a report needs, but for what the registers point to."""
         ...

@@ -4,6 +4,10 @@ Whoever leaves for another reason than a request of the scenario is ejected, wha
 the BPF program's own (``UNREG_BPF``), a CPU that goes away (``UNREG_KERN``), ``SYSRQ``, a parent that goes
 (``PARENT``), or a program that died, so that the kernel unregistered what it had attached (``UNREG``).
 
+A sub-scheduler that leaves with ``PARENT`` leaves because the one above it does, whose end is judged. Any other end is
+judged by the same rule: a program in the guest attaches and detaches sub-schedulers, but one that dies cannot be told
+from one that detaches.
+
 ``UNREG`` alone does not say who wanted it. The guest program does, in its own name (the comm of process 1), which it
 changes before it ends a scheduler (``native/agent/agent.h``). That word is in memory when the kernel writes
 ``exit_kind``, so it is read at the same stop; a frame over the port might come later. A guest whose process 1 is
@@ -28,3 +32,13 @@ def was_asked_for(kind_name: str, init_comm: str | None) -> bool:
         init_comm: The comm of process 1 at the stop; None when it could not be read.
     """
     return kind_name in _AS_ASKED and init_comm != NAME_RUNNING
+
+
+def sub_was_asked_for(kind_name: str, init_comm: str | None) -> bool:
+    """Whether the scenario wanted this end of a sub-scheduler, or it follows from the end of the one above it.
+
+    Args:
+        kind_name: As for `was_asked_for`.
+        init_comm: As for `was_asked_for`.
+    """
+    return kind_name == "PARENT" or was_asked_for(kind_name, init_comm)

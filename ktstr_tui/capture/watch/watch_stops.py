@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.capture.stop.rendezvous import Rendezvous
+from ktstr_tui.capture.watch.lent_slots import LentSlots
 from ktstr_tui.capture.watch.watch_spec import CaptureHit, CopyWriter, RawHit, Watch, Writer
 from ktstr_tui.capture.watch.watch_table import WatchTable
 from ktstr_tui.guest.engine import Stop
@@ -55,10 +56,16 @@ class WatchStops:
         table: The watches.
         copy_writer: Copies who wrote.
         memory: The guest's memory, once it is readable by type.
+        lent: Slots that sub-schedulers have while no user needs them.
     """
 
     def __init__(
-        self, rendezvous: Rendezvous, table: WatchTable, copy_writer: CopyWriter, memory: TypedMemory
+        self,
+        rendezvous: Rendezvous,
+        table: WatchTable,
+        copy_writer: CopyWriter,
+        memory: TypedMemory,
+        lent: LentSlots,
     ) -> None:
         self.counts = Counts()
         self._left: deque[int] = deque(maxlen=_REMEMBERED)
@@ -67,6 +74,7 @@ class WatchStops:
         self._table = table
         self._copy_writer = copy_writer
         self._memory = memory
+        self._lent = lent
         self._clock = rendezvous.log.now_ns
 
     def poll(self) -> bool:
@@ -125,6 +133,7 @@ class WatchStops:
             return
         self.counts.moves += watch.address is not None
         await self.disarm(watch)
+        await self._lent.vacate(watch.slot)
         try:
             await self._rendezvous.arm_watch(address, watch.spec.length_bytes)
         except KtstrError as error:

@@ -12,6 +12,7 @@ import trio
 
 from ktstr_tui.capture.watch.leaving import NAME_RUNNING
 from ktstr_tui.guest.engine import EngineLostError, EngineStatistics, Registers, Stop, WatchLimits
+from ktstr_tui.kernel.sched_tree import NO_SUBS, Subs, SubSched
 from ktstr_tui.kernel.scx import ExitText
 from ktstr_tui.model.errors import HostError, InternalError
 from ktstr_tui.model.kinds import Trigger
@@ -21,6 +22,7 @@ ROOT_SLOT = 0xFFFF_FFFF_8000_1000
 SCHED_A = 0xFFFF_8880_0000_2000
 SCHED_B = 0xFFFF_8880_0000_4000
 EXIT_OFFSET = 0x350
+LIST_SLOT = 0xFFFF_FFFF_8000_3008
 
 
 def clock_ns() -> int:
@@ -41,6 +43,10 @@ class FakeView:
         self.comm: str | None = NAME_RUNNING
         self.names: dict[int, str] = {SCHED_A: "alpha", SCHED_B: "beta"}
         self.error: Exception | None = None
+        self.accepts_subs = False
+        """Whether the loaded scheduler lets others attach below it."""
+        self.below: list[SubSched] = []
+        """Those that did."""
 
     def scx_root_slot(self) -> int:
         return ROOT_SLOT
@@ -64,6 +70,12 @@ class FakeView:
 
     def init_comm(self) -> str | None:
         return self.comm
+
+    def subs(self, root: int | None, *, frozen: bool) -> Subs:
+        return NO_SUBS if root is None else Subs(tuple(self.below))
+
+    def newest_sub_slot(self, root: int) -> int | None:
+        return LIST_SLOT if self.accepts_subs else None
 
     def read_scheduler_name(self, sch: int) -> str | None:
         return self.names.get(sch)
@@ -234,6 +246,7 @@ class FakeCollect:
         trigger_detail: str,
         mono_ns: int,
         step: str | None,
+        about: int | None,
     ) -> FakeRaw:
         assert isinstance(view, FakeView)
         assert not self.engine.running
@@ -242,6 +255,7 @@ class FakeCollect:
                 "tag": tag,
                 "detail": trigger_detail,
                 "step": step,
+                "about": about,
                 "gc": gc.isenabled(),
             }
         )
