@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-import trio
+from ktstr_tui.model.errors import EXIT_BUG, KtstrError, host_limit, root_cause
 
-from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.backend.run_dirs import RunDirs
-from ktstr_tui.backend.session import run_backend
-from ktstr_tui.model.errors import EXIT_BUG, KtstrError, root_cause
+if TYPE_CHECKING:
+    from ktstr_tui.backend.run_dirs import RunDirs
+    from ktstr_tui.model.state import RunState
 
 
 class _Reporter:
@@ -51,25 +51,39 @@ class _Reporter:
 
 
 def main() -> int:
-    """Run one backend; its exit code is that of the run."""
-    config = msgspec.json.decode(sys.stdin.buffer.read(), type=RunConfig)
+    """Run one backend; its exit code is that of the run, `EXIT_BUG` after a defect, and never Python's own 1."""
     reporter = _Reporter(int(sys.argv[1]))
     try:
-        state = trio.run(run_backend, config, reporter.note, reporter.ready)
-    except BaseException as error:
+        state = _run(reporter)
+    except Exception as error:
         cause = root_cause(error)
-        if isinstance(cause, KtstrError):
-            failure = {"fault": cause.fault, "message": cause.message, "hint": cause.hint}
+        known = cause if isinstance(cause, KtstrError) else host_limit(cause)
+        if known is not None:
+            failure = {"fault": known.fault, "message": known.message, "hint": known.hint}
             reporter.send({"error": failure}, last=True)
-            return cause.exit_code
+            return known.exit_code
         failure = {
             "fault": "bug",
             "message": f"{type(cause).__name__}: {cause}",
             "hint": "run with --headless to see more",
         }
         reporter.send({"error": failure}, last=True)
-        raise
+        with suppress(OSError):
+            traceback.print_exception(error)
+        return EXIT_BUG
     return state.ended.exit_code if state.ended else EXIT_BUG
+
+
+def _run(reporter: _Reporter) -> RunState:
+    # Loaded here, so that a host where the libraries do not fit into memory is named as that.
+    import msgspec
+    import trio
+
+    from ktstr_tui.backend.config import RunConfig
+    from ktstr_tui.backend.session import run_backend
+
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=RunConfig)
+    return trio.run(run_backend, config, reporter.note, reporter.ready)
 
 
 if __name__ == "__main__":

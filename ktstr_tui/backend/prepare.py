@@ -9,6 +9,7 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.limits import require_open_files
 from ktstr_tui.guest.accel import Verdict, decide_accelerator
 from ktstr_tui.guest.image import KernelImage, require_sched_ext
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
@@ -57,6 +58,7 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
         UsageError: The scenario, scheduler or kernel named is wrong.
         HostError: This host cannot run guests.
     """
+    require_open_files()
     topology = Topology.parse(config.topology)
     kernel, scenario, initrd = await trio.to_thread.run_sync(_look_up, config)
     note(f"kernel {kernel.release}, scenario {scenario.name}")

@@ -11,6 +11,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,7 +36,14 @@ from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.commands import Changed, Command, End, Reply
 from ktstr_tui.model.drops import Drops
-from ktstr_tui.model.errors import InternalError, KtstrError, SchedulerRejectedError, root_cause, sole_error
+from ktstr_tui.model.errors import (
+    InternalError,
+    KtstrError,
+    SchedulerRejectedError,
+    host_limit,
+    root_cause,
+    sole_error,
+)
 from ktstr_tui.model.events import RunEnded, RunStarted
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.state import RunState
@@ -159,13 +167,15 @@ class Session:
                 await guest.run()
         except Exception as error:
             cause = root_cause(error)
-            if not isinstance(cause, KtstrError):
+            known = cause if isinstance(cause, KtstrError) else host_limit(cause)
+            if known is None:
                 # A defect must end the run cleanly too: viewers and the recording hear of it.
-                traceback.print_exception(error)
-                cause = InternalError(
+                with suppress(OSError):
+                    traceback.print_exception(error)
+                known = InternalError(
                     f"{type(cause).__name__}: {cause}", "please report it with the traceback"
                 )
-            self.ending.set(cause.message, cause)
+            self.ending.set(known.message, known)
         finally:
             self._guest = None
         return await self.ending.wait()

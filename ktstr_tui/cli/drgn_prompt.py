@@ -31,7 +31,7 @@ from ktstr_tui.kernel.orc import OrcRefused
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.framing import EVENTS_SOCKET, socket_pair
 from ktstr_tui.link.runs import RUN_FILE, RunRecord, look_at_run
-from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.errors import EXIT_EJECTED, HostError, UsageError
 from ktstr_tui.wire.user_file import read_user_text
 
 MAX_SCRIPT_BYTES = 16 << 20
@@ -170,6 +170,11 @@ def run_code(view: KernelView, code: str, file_name: str) -> None:
         inner = error.__traceback__.tb_next if error.__traceback__ is not None else None
         traceback.print_exception(type(error), error, inner, file=sys.stderr)
         raise UsageError(f"{file_name} failed: {type(error).__name__}") from error
+    except SystemExit as left:
+        # An exit code of its own is welcome, but 1 means an ejection, and a text is 1 to Python.
+        if left.code is not None and left.code in (EXIT_EJECTED, str(left.code)):
+            raise UsageError(f"{file_name} left with {left.code}", "use an exit code from 10 on") from left
+        raise
     finally:
         drgn.set_default_prog(None)
 

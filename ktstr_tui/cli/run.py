@@ -7,7 +7,7 @@ from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.outputs import SummaryCapture
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text.drops import drop_words
-from ktstr_tui.text.output import print_json, print_line, say
+from ktstr_tui.text.output import RunExit, print_json, print_line, say
 
 
 def run_command(config: RunConfig, *, headless: bool, as_json: bool) -> None:
@@ -22,7 +22,7 @@ def run_command(config: RunConfig, *, headless: bool, as_json: bool) -> None:
             raise UsageError("--json needs --headless", "add --headless, or drop --json")
         from ktstr_tui.cli.screen import run_with_screen
 
-        raise SystemExit(run_with_screen(config))
+        raise RunExit(run_with_screen(config))
     state = _run_here(config)
     if as_json:
         from ktstr_tui.backend.summary import summarize
@@ -30,7 +30,7 @@ def run_command(config: RunConfig, *, headless: bool, as_json: bool) -> None:
         print_json(summarize(state))
     else:
         _print_summary(state)
-    raise SystemExit(state.ended.exit_code if state.ended else 0)
+    raise RunExit(state.ended.exit_code if state.ended else 0)
 
 
 def _run_here(config: RunConfig) -> RunState:

@@ -6,6 +6,7 @@ next (``hint``). The command line prints all three and leaves with ``exit_code``
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
@@ -79,6 +80,46 @@ class GuestError(KtstrError):
 
 class InternalError(KtstrError):
     """A defect of this program."""
+
+
+_LIMITS = {
+    errno.ENOSPC: "free some disk space (df)",
+    errno.EDQUOT: "free some disk space (quota)",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+    errno.EIO: "see the host's kernel log (dmesg)",
+    errno.EROFS: "choose a directory that can be written to (ktstr-tui locate)",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs: the host has too many open files",
+    errno.ENOMEM: "free some memory, or raise the limit (free, ulimit -v)",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u)",
+}
+"""Errors that are limits of the host, wherever they come up, and what to do about each."""
+_NO_MEMORY_TO_LOAD = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "cannot create shared object descriptor",
+)
+_NO_TEMPORARY = "No usable temporary directory"
+_NO_FILES_TO_LOAD = "too many open files"
+
+
+def host_limit(error: BaseException) -> HostError | None:
+    """Say which limit of the host an error is, however it came up; None when it is something else."""
+    text = str(error)
+    number = getattr(error, "errno", None)
+    if isinstance(error, ImportError):
+        loader = text.lower()
+        no_memory = any(it in loader for it in _NO_MEMORY_TO_LOAD)
+        number = errno.ENOMEM if no_memory else errno.EMFILE if _NO_FILES_TO_LOAD in loader else None
+    elif isinstance(error, MemoryError):
+        number = errno.ENOMEM
+    elif isinstance(error, RuntimeError) and "can't start new thread" in text:
+        number = errno.EAGAIN
+    elif isinstance(error, FileNotFoundError) and _NO_TEMPORARY in text:
+        return HostError(f"this host lacks a resource: {text}", "set TMPDIR; see df and ulimit -f")
+    if number not in _LIMITS:
+        return None
+    return HostError(f"this host lacks a resource: {text or 'memory'}", _LIMITS[number])
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -7,33 +7,29 @@ which strips them from text and writes them as escapes in JSON; a test refuses `
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn, TextIO
 
-from ktstr_tui.model.errors import EXIT_BUG, GuestError, HostError, KtstrError, root_cause
+from ktstr_tui.model.errors import (
+    EXIT_BUG,
+    EXIT_EJECTED,
+    EXIT_USAGE,
+    GuestError,
+    KtstrError,
+    host_limit,
+    root_cause,
+)
 from ktstr_tui.model.text import DIRECTIONS, SURROGATES, printable
 
 _CONTROLS = re.compile(f"[\x7f-\x9f{DIRECTIONS}{SURROGATES}]")
 EXIT_BROKEN_PIPE = 141
 """Whoever read standard output left: what a shell reports of a program that SIGPIPE ended."""
-_HOST_ERRNOS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EROFS,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.EAGAIN,
-}
-"""Errors that are limits of the host, wherever they come up."""
 _FAULT_WORDS = {
     "user": "usage",
     "host": "this host",
@@ -42,16 +38,20 @@ _FAULT_WORDS = {
 }
 
 
+class RunExit(SystemExit):
+    """Leave with the exit code of a run. Nothing else leaves with `EXIT_EJECTED`."""
+
+
 def say(text: str) -> None:
-    """Narrate on standard error."""
-    _write(sys.stderr, printable(text) + "\n")
-    sys.stderr.flush()
+    """Narrate on standard error; where that takes nothing, a run goes on and a command ends as it would."""
+    with _narrating():
+        _write(sys.stderr, printable(text) + "\n")
 
 
 def ask(question: str) -> str:
     """Ask on standard error and return the line that standard input answers."""
-    _write(sys.stderr, printable(question))
-    sys.stderr.flush()
+    with _narrating():
+        _write(sys.stderr, printable(question))
     return sys.stdin.readline().strip()
 
 
@@ -82,6 +82,15 @@ def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
     _write(sys.stdout, harmless(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def _narrating() -> Iterator[None]:
+    try:
+        yield
+        sys.stderr.flush()
+    except OSError:
+        _give_up(sys.stderr)
 
 
 def _write(stream: TextIO, text: str) -> None:
@@ -128,23 +137,36 @@ def guarded(function: Callable[[], None]) -> None:
             fail(cause)
         if isinstance(cause, KeyboardInterrupt):
             raise SystemExit(130) from None
-        # click makes an exit with 1 of a broken pipe, and that means an ejection here.
+        # click makes an exit with 1 of a broken pipe.
         if isinstance(cause, BrokenPipeError) or isinstance(cause.__context__, BrokenPipeError):
-            _give_up_stdout()
+            _give_up(sys.stdout)
+            _give_up(sys.stderr)
             raise SystemExit(EXIT_BROKEN_PIPE) from None
-        if isinstance(cause, SystemExit) or not isinstance(cause, Exception):
+        if isinstance(cause, SystemExit):
+            _leave(cause)
+        if not isinstance(cause, Exception):
             raise
-        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) in _HOST_ERRNOS:
-            _give_up_stdout()
-            fail(
-                HostError(
-                    f"this host lacks a resource: {str(cause) or 'memory'}", "see ulimit -a, df and free"
-                )
-            )
-        traceback.print_exception(error)
+        limit = host_limit(cause)
+        if limit is not None:
+            _give_up(sys.stdout)
+            fail(limit)
+        with _narrating():
+            traceback.print_exception(error)
         say("error (bug in ktstr-tui): the traceback above should not have happened")
         say("next: please report it, with the command and the traceback")
         raise SystemExit(EXIT_BUG) from error
+
+
+def _leave(exit_: SystemExit) -> NoReturn:
+    """Leave as asked, but with `EXIT_EJECTED` only for a run: click has it for input that ends early, too."""
+    code = exit_.code
+    if code is not None and not isinstance(code, int):
+        # Python would print it and leave with 1.
+        say(str(code))
+        code = EXIT_EJECTED
+    if code == EXIT_EJECTED and not isinstance(exit_, RunExit):
+        raise SystemExit(EXIT_USAGE) from None
+    raise exit_
 
 
 def _open_what_is_closed() -> None:
@@ -155,11 +177,12 @@ def _open_what_is_closed() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
-def _give_up_stdout() -> None:
+def _give_up(stream: TextIO) -> None:
     """Keep Python from flushing at its end into a stream that takes nothing any more."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -60,5 +61,17 @@ def test_op_write_is_refused_where_the_run_does_not_allow_it(tmp_path: Path) -> 
         assert "does not allow writes" in refused.stderr
         assert "--allow-writes" in refused.stderr
         assert call("op", "read", "panic_timeout", env=run.env).stdout == before.stdout
-        call("end", run.name, env=run.env)
-        run.end()
+        first, second = (call("capture", "--tag", "mine", env=run.env) for _ in range(2))
+        assert first.stderr == ""
+        assert "the tag mine was used before: this capture is mine-2" in second.stderr
+        # Two signals before the first is answered: the second must not cost the summary or the last event.
+        run.process.send_signal(signal.SIGINT)
+        run.process.send_signal(signal.SIGTERM)
+        code, summary, _ = run.end()
+        assert (code, summary["end_reason"]) == (0, "ended by SIGINT")
+        assert [it["tag"] for it in summary["captures"]] == ["mine", "mine-2"]
+        recording = Path(summary["data_dir"]) / "recording.ktstr"
+        events = call("events", str(recording), "--json", env=run.env)
+        assert events.returncode == 0, events.stderr
+        last = json.loads(events.stdout.splitlines()[-1])
+        assert (last["type"], last["reason"]) == ("run-ended", "ended by SIGINT")

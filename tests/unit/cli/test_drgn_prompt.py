@@ -116,6 +116,12 @@ def test_code_may_end_with_an_exit_code_of_its_own(view: KernelView) -> None:
     assert caught.value.code == 7
 
 
+@pytest.mark.parametrize("code", ["1", "True", "'no such task'"])
+def test_code_may_not_end_with_that_of_an_ejection(view: KernelView, code: str) -> None:
+    with pytest.raises(UsageError, match="-c left with"):
+        run_code(view, f"raise SystemExit({code})", "-c")
+
+
 def test_code_and_a_script_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exclude each other"):
         drgn_command(None, "1", tmp_path / "x.py")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -96,14 +97,34 @@ def test_a_defect_is_still_reported_as_one(capsys: pytest.CaptureFixture[str]) -
     ("shell", "code"),
     [
         ('"$@" >/dev/full', EXIT_HOST),
+        ('"$@" >/dev/full 2>/dev/full', EXIT_HOST),
         ('"$@" >&-', 0),
         ('"$@" >&- 2>&- <&-', 0),
         ('"$@" | true; exit ${PIPESTATUS[0]}', EXIT_BROKEN_PIPE),
     ],
 )
 def test_standard_output_that_takes_nothing_is_not_a_defect(shell: str, code: int) -> None:
+    check(shell, code, "locate")
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        '"$@" 2>/dev/full',
+        '"$@" >/dev/full 2>/dev/full',
+        '"$@" 2>&-',
+        # The reader is gone before the first word.
+        'exec 3> >(exec 0<&-); wait $!; "$@" 2>&3',
+    ],
+)
+def test_standard_error_that_takes_nothing_changes_no_exit_code(shell: str) -> None:
+    check(shell, EXIT_USAGE, "status", "there/is/none")
+
+
+def check(shell: str, code: int, *arguments: str) -> None:
+    """Run the program within a line of bash."""
     done = subprocess.run(
-        ["bash", "-c", shell, "bash", *PROGRAM, "locate"],
+        ["bash", "-c", shell, "bash", *PROGRAM, *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -111,3 +132,26 @@ def test_standard_output_that_takes_nothing_is_not_a_defect(shell: str, code: in
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "arguments"),
+    [
+        (resource.RLIMIT_AS, 150 << 20, ("drgn", "-c", "1")),
+        (resource.RLIMIT_NOFILE, 8, ("doctor", "--json")),
+        (resource.RLIMIT_FSIZE, 0, ("doctor", "--json")),
+        (resource.RLIMIT_NOFILE, 32, ("run", "--headless", "--accel", "tcg")),
+    ],
+)
+def test_small_limits_of_resources_are_named(limit: int, value: int, arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [*PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(limit, (value, value)),
+    )
+    assert done.returncode == EXIT_HOST, done.stderr
+    assert "error (this host): " in done.stderr
+    assert "next: " in done.stderr
+    assert "Traceback" not in done.stderr
