@@ -49,6 +49,7 @@ def status_lines(status: Status) -> list[str]:
         f"condition  {status['condition']}",
         f"health     {status['verdict']}{why}",
         _scheduler_line(status["scheduler"]),
+        *_sub_lines(status["scheduler"]),
     ]
     lines += [f"alert      {alert['severity']}: {alert['text']}" for alert in status["alerts"]]
     lines += [_cpu_line(cpu) for cpu in status["cpus"]]
@@ -74,10 +75,25 @@ def _scheduler_line(scheduler: StatusScheduler | None) -> str:
     line = f"scheduler  {scheduler['name']}, {scheduler['state']}"
     oldest = scheduler["oldest_runnable"]
     if oldest:
-        limit = scheduler["watchdog_timeout_ms"]
+        limit = scheduler["oldest_timeout_ms"]
         of = f" of {limit / 1000:.0f} s" if limit else ""
         line += f"; {runnable_for(oldest['comm'], oldest['pid'], oldest['age_ms'])}{of}"
     return line
+
+
+def _sub_lines(scheduler: StatusScheduler | None) -> list[str]:
+    """The tree of sub-schedulers, indented by level."""
+    if scheduler is None:
+        return []
+    lines = [
+        f"{'  ' * (it['level'] - 1)}  {it['cgroup']}: {it['name']}, {it['state']}, {it['nr_runnable']} runnable"
+        for it in scheduler["subs"]
+    ]
+    if scheduler["subs_truncated"]:
+        lines.append("  … more sub-schedulers (limit reached)")
+    if scheduler["subs_unreadable"]:
+        lines.append(f"  unreadable: {scheduler['subs_unreadable']}")
+    return [f"{'below it' if at == 0 else '':<9}{line}" for at, line in enumerate(lines)]
 
 
 def _cpu_line(cpu: StatusCpu) -> str:

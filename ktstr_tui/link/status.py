@@ -85,6 +85,7 @@ def _scheduler(state: RunState) -> StatusScheduler | None:
         "exit_kind": scheduler.exit_kind,
         "enable_seq": scheduler.enable_seq,
         "watchdog_timeout_ms": scheduler.watchdog_timeout_ms,
+        "oldest_timeout_ms": scheduler.oldest_timeout_ms,
         "oldest_runnable": {
             "pid": oldest.pid,
             "comm": oldest.comm,
@@ -95,6 +96,21 @@ def _scheduler(state: RunState) -> StatusScheduler | None:
         if oldest
         else None,
         "dsqs": {dsq.label: dsq.nr for dsq in scheduler.dsqs},
+        "subs": [
+            {
+                "name": sub.name,
+                "cgroup": sub.cgroup,
+                "parent": sub.parent,
+                "level": sub.level,
+                "state": sub.state,
+                "exit_kind": sub.exit_kind,
+                "watchdog_timeout_ms": sub.watchdog_timeout_ms,
+                "nr_runnable": sub.nr_runnable,
+            }
+            for sub in scheduler.subs
+        ],
+        "subs_truncated": scheduler.subs_truncated,
+        "subs_unreadable": scheduler.subs_unreadable,
         "last_change": state.last_change,
         "unreadable": scheduler.unreadable,
     }

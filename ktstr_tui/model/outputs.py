@@ -11,6 +11,7 @@ from typing import Any, Literal, TypedDict
 from ktstr_tui.model.events import Severity, Verdict
 from ktstr_tui.model.kinds import GuestPhase, RunCondition, RunVerdict
 from ktstr_tui.model.report_files import DualOutcome
+from ktstr_tui.model.sample import SubState
 
 
 class StalledTask(TypedDict):
@@ -36,6 +37,19 @@ class StatusAlert(TypedDict):
     text: str
 
 
+class StatusSub(TypedDict):
+    """One sub-scheduler in the newest sample; ``parent`` is None below the loaded scheduler."""
+
+    name: str
+    cgroup: str
+    parent: str | None
+    level: int
+    state: SubState
+    exit_kind: int
+    watchdog_timeout_ms: float | None
+    nr_runnable: int
+
+
 class StatusScheduler(TypedDict):
     """The sched_ext scheduler in the newest sample; ``name`` is None when none is loaded."""
 
@@ -44,8 +58,14 @@ class StatusScheduler(TypedDict):
     exit_kind: int | None
     enable_seq: int | None
     watchdog_timeout_ms: float | None
+    oldest_timeout_ms: float | None
+    """The one that counts for ``oldest_runnable``: of its own scheduler."""
     oldest_runnable: OldestTask | None
     dsqs: dict[str, int]
+    subs: list[StatusSub]
+    """Parents before their children."""
+    subs_truncated: bool
+    subs_unreadable: str | None
     last_change: str
     unreadable: str | None
 
@@ -90,6 +110,10 @@ class CaptureLine(TypedDict):
 
     tag: str
     trigger: str
+    scheduler: str | None
+    """The one that the capture is about."""
+    cgroup: str | None
+    """Its cgroup, when it is a sub-scheduler."""
     exit_kind: int | None
     exit_kind_name: str | None
     message: str | None

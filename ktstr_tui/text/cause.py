@@ -26,9 +26,15 @@ def headline(report: CaptureReport) -> str:
         reason = next(iter(report.unavailable.values()), "reason unknown")
         return f"Nothing was captured: {clean(reason)}"
     cause = cause_of(report)
-    sentence = longest_waiting(report) if cause is None else _cause(report, cause)
+    sentence = longest_waiting(report) if cause is None else _about(report) + _cause(report, cause)
     missing = incomplete(report)
     return f"{sentence}; {missing}" if missing and "tasks" not in report.unavailable else sentence
+
+
+def _about(report: CaptureReport) -> str:
+    """Which scheduler was ejected, where that is not the loaded one."""
+    it = report.scheduler
+    return "" if it is None or it.cgroup is None else f"{clean(it.name or '?')} of {clean(it.cgroup)}: "
 
 
 def incomplete(report: CaptureReport) -> str:

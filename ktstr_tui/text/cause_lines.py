@@ -18,7 +18,9 @@ def cause_lines(report: CaptureReport, width: int) -> list[Line]:
     if cause is None:
         return []
     text = f"{cause.kind}: {cause.text}" if cause.text else cause.kind
-    lines: list[Line] = [[("cause", "head")]]
+    it = report.scheduler
+    about = f" of the ejection of {clean(it.cgroup)}" if it is not None and it.cgroup is not None else ""
+    lines: list[Line] = [[("cause", "head"), (about, "")]]
     lines += [[(_INDENT, ""), (part, "bad")] for part in wrap(clean(text), max(20, width - 2))]
     more = aside(report, cause)
     lines += [[(_INDENT, ""), (part, "")] for part in wrap(more, max(20, width - 2)) if part]

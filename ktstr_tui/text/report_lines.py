@@ -20,6 +20,7 @@ from ktstr_tui.text import words
 from ktstr_tui.text.cause import headline, subject
 from ktstr_tui.text.cause_lines import cause_lines, dump_brief, hard_wrap, kernel_dump
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, wrap
+from ktstr_tui.text.sub_lines import scheduler_name, tree
 
 _REGISTERS = (
     "rip", "rsp", "rbp", "rflags", "eflags", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11",
@@ -64,6 +65,9 @@ def overview(report: CaptureReport, width: int) -> list[Line]:
     if full is not None:
         lines += [_title(title), *task_detail(full, width), []]
     lines += [_title("scheduler"), *scheduler_info(report, width), []]
+    below = tree(report, width)
+    if below:
+        lines += [_title("schedulers"), *below, []]
     lines += [_title("CPUs"), *_cpus_brief(report, width), []]
     if report.dsqs:
         lines += [_title("DSQs"), *(_dsq_head(it) for it in report.dsqs), []]
@@ -117,6 +121,7 @@ def _task_pairs(task: TaskReport) -> list[tuple[str, str]]:
     """What is known of a task; members that this kernel does not have are left out."""
     number, hexadecimal = words.number, words.hexadecimal
     known: list[tuple[str, object, str]] = [
+        ("sub-scheduler", task.sub, task.sub or ""),
         ("weight", task.weight, number(task.weight)),
         ("slice", task.slice_ns, words.slice_left(task.slice_ns)),
         ("scx_state/flags", task.scx_flags, f"{task.scx_state or ABSENT}/{hexadecimal(task.scx_flags)}"),
@@ -174,7 +179,7 @@ def scheduler_info(report: CaptureReport, width: int) -> list[Line]:
         return [[(f"{_INDENT}{reason}", "dim")]]
     kind = it.exit_kind_name or exit_kind_name(it.exit_kind)
     bad = is_ejection(it.exit_kind)
-    head: Line = [(_INDENT, ""), (clean(it.name or ABSENT), "strong"), (f"  {it.state or ABSENT}  ", "")]
+    head: Line = [(_INDENT, ""), (scheduler_name(it), "strong"), (f"  {it.state or ABSENT}  ", "")]
     head += [("exit_kind=", "dim"), (f"{kind} ({words.number(it.exit_kind)})", "bad" if bad else "")]
     lines: list[Line] = [head]
     late = any(section.startswith("scheduler") for section in report.read_late)
@@ -346,7 +351,7 @@ def _runqueue_pairs(it: RunqueueReport) -> list[tuple[str, str]]:
 
 def _dsq_head(it: DsqReport) -> Line:
     line: Line = [(f"{_INDENT}{clean(it.label):<18}", "strong" if it.nr else "dim"), (f"nr={it.nr:<5}", "")]
-    origin = "" if it.origin == it.label else f" {clean(it.origin)}"
+    origin = "" if it.label.startswith(it.origin) else f" {clean(it.origin)}"
     return [*line, (origin, "dim"), (f" seq={it.seq}" if it.seq is not None else "", "dim")]
 
 

@@ -23,6 +23,8 @@ def capture_line(entry: CaptureState) -> CaptureLine:
     return {
         "tag": report.tag,
         "trigger": report.trigger,
+        "scheduler": scheduler.name if scheduler else None,
+        "cgroup": scheduler.cgroup if scheduler else None,
         "exit_kind": report.exit_kind,
         "exit_kind_name": exit_kind_name(report.exit_kind) if report.exit_kind else None,
         "message": scheduler.message if scheduler else None,

@@ -131,7 +131,8 @@ def where(it: TaskReport) -> str:
     """Where a task is, as a phrase: in a DSQ, with the BPF scheduler, or on its way between them."""
     if it.dsq is None and it.ops_state_name == "QUEUED":
         number = "" if it.ops_qseq is None else f" (qseq {it.ops_qseq})"
-        return f"held by the BPF scheduler{number}, in no DSQ"
+        whose = "" if it.sub is None else f" of {clean(it.sub)}"
+        return f"held by the BPF scheduler{whose}{number}, in no DSQ"
     return on_its_way(it) or queue(it.dsq)
 
 

@@ -7,6 +7,7 @@ from ktstr_tui.model.sample import SchedulerSample
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, faded, fit, sparkline, spread, wrap
+from ktstr_tui.text.sub_lines import live_tree
 from ktstr_tui.tui.bars import gauge_spans, scheduler_role
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
@@ -60,6 +61,7 @@ def _loaded(state: RunState, scheduler: SchedulerSample, width: int) -> list[Lin
     return [
         *_identity(state, scheduler, width),
         [],
+        *live_tree(scheduler, width),
         *_deadline(state, scheduler, width),
         *_queues(scheduler, width),
         *_counters(scheduler, width),
@@ -158,10 +160,16 @@ def _queues(scheduler: SchedulerSample, width: int) -> list[Line]:
     peak = max((it.nr for it in scheduler.dsqs), default=0)
     lines = [spread([("DSQ", "head")], [("nr", "head")], width)]
     bar = max(4, width - 16 - 7)
-    for queue in scheduler.dsqs:
+    order = {sub: at for at, sub in enumerate(dict.fromkeys((None, *(it.sub for it in scheduler.dsqs))))}
+    cgroup: str | None = None
+    for queue in sorted(scheduler.dsqs, key=lambda it: order[it.sub]):
+        if queue.sub != cgroup:
+            cgroup = queue.sub
+            lines.append([(cut(f"of {clean(cgroup or '')}", width), "head")])
         filled = "█" * round(bar * queue.nr / peak) if peak else ""
         role = "" if queue.nr else "dim"
-        spans: Line = [(fit(clean(queue.label), 16), role), (fit(filled, bar), "spark")]
+        label = clean(queue.label.removesuffix(f" of {queue.sub}"))
+        spans: Line = [(fit(label, 16), role), (fit(filled, bar), "spark")]
         lines.append([*spans, (f"{queue.nr:>7}", role)])
     if not scheduler.dsqs:
         lines.append([("no queues", "dim")])

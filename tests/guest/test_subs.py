@@ -56,6 +56,8 @@ def test_sub_schedulers_are_captured_at_their_own_write_and_the_parent_goes_on(
     assert "of /broken, at the write by vCPU" in broken["trigger_detail"]
     assert broken["scheduler"]["message"].startswith("child broke in task ")
     assert "subs.bpf.c" in errors[0]["headline"]
+    assert errors[0]["headline"].startswith("subchild of /broken: ERROR_BPF: child broke in task ")
+    assert (errors[1]["scheduler"], errors[1]["cgroup"]) == ("substall", "/stalled")
     assert (broken["root"]["name"], broken["root"]["exit_kind"]) == ("subparent", 0)
     queues = {it["label"]: it.get("sub") for it in broken["dsqs"]}
     assert queues["0x7"] is None
