@@ -128,7 +128,10 @@ def test_only_a_run_may_leave_with_1() -> None:
     wrong = []
     for path in root.rglob("*.py"):
         where = path.relative_to(root).as_posix()
-        for node in ast.walk(ast.parse(path.read_text())):
+        text = path.read_text()
+        if not any(word in text for word in ("exit", "Exit", "Abort")):
+            continue
+        for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.Call):
                 continue
             name = ast.unparse(node.func)

@@ -137,7 +137,7 @@ def check(shell: str, code: int, *arguments: str) -> None:
 @pytest.mark.parametrize(
     ("limit", "value", "arguments"),
     [
-        (resource.RLIMIT_AS, 150 << 20, ("drgn", "-c", "1")),
+        (resource.RLIMIT_AS, 100 << 20, ("drgn", "-c", "1")),
         (resource.RLIMIT_NOFILE, 8, ("doctor", "--json")),
         (resource.RLIMIT_FSIZE, 0, ("doctor", "--json")),
         (resource.RLIMIT_NOFILE, 32, ("run", "--headless", "--accel", "tcg")),
