@@ -24,7 +24,7 @@ from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import Sampler
 from ktstr_tui.health.standstill import HostProcess, Standstill, Unobservable
-from ktstr_tui.health.vcpu_times import VcpuTimes
+from ktstr_tui.health.vcpu_times import VcpuTimes, WithSharedTime
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
@@ -168,11 +168,11 @@ class Opening:
 
     def _make_sampler(self, view: KernelView, vcpu_times: VcpuTimes, host: Standstill) -> Sampler:
         return Sampler(
-            SampleReader(view),
+            WithSharedTime(SampleReader(view), vcpu_times.shared_ns),
             self._on_sampler,
             vcpu_times=vcpu_times,
             freezer=Unobservable(self._watchers.coordinator, host),
-            monitor=Monitor(view.hz, no_evidence=vcpu_times.obstacle),
+            monitor=Monitor(view.hz),
             hz=self._sample_hz,
         )
 

@@ -5,7 +5,8 @@ is stuck, unless its vCPU thread did not run either: then the host is busy and t
 the clock has to stand while the thread used at least ten ticks' worth of host CPU time. The proof may
 span several samples (at high rates one period is less than ten ticks), counted from the first sample
 that showed this clock. Frozen time needs no special care in this rule, since a frozen vCPU uses no CPU
-time, but is taken out of all rates.
+time, but is taken out of all rates. Where one thread emulates all vCPUs in turn, a vCPU that has work gets at least an
+even share of what the thread used, since every interrupt passes the turn on; that share, less one turn, is the proof.
 
 What a healthy scheduler does on a busy host is no alert. A vCPU whose host is busy is late with its ticks, so a stall
 needs a fifth of a second of its own host CPU time beside the ten ticks. ``SCX_EV_DISPATCH_KEEP_LAST`` counts how often
@@ -28,6 +29,8 @@ from ktstr_tui.model.events import AlertRaised, Event, HealthChanged, Severity, 
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.model.text import runnable_for
 
+TURN_NS = 100_000_000
+"""The longest turn of a vCPU on the thread of all; see QEMU's ``rr_start_kick_timer``."""
 AGE_KEY = "runnable-age"
 IMBALANCE_KEY = "imbalance"
 IDLE_KEY = "idle-beside-queue"
@@ -67,11 +70,9 @@ class Monitor:
     Args:
         hz: The guest's tick rate.
         thresholds: When something counts as bad.
-        no_evidence: Why samples may lack the host CPU time of vCPUs, without which no stall can be told.
     """
 
-    def __init__(self, hz: int = 250, thresholds: Thresholds | None = None, no_evidence: str = "") -> None:
-        self._no_evidence = no_evidence or "no vCPU's host CPU time is known"
+    def __init__(self, hz: int = 250, thresholds: Thresholds | None = None) -> None:
         self.verdict: Verdict = "inconclusive"
         self._limits = thresholds or Thresholds()
         self._stall_ns = max(
@@ -136,10 +137,11 @@ class Monitor:
     # -- stalls ----------------------------------------------------------------------------------------
 
     def _cpus(self, sample: Sample) -> Iterator[Event]:
-        blind = all(cpu.vcpu_cpu_time_ns is None for cpu in sample.cpus)
+        used = {cpu.cpu: _used_ns(cpu, sample) for cpu in sample.cpus}
+        blind = all(time is None for time in used.values())
         self._blind_in_a_row = self._blind_in_a_row + 1 if blind else 0
         for cpu in sample.cpus:
-            alert = self._stall(cpu)
+            alert = self._stall(cpu, used[cpu.cpu])
             if alert is not None and cpu.cpu not in self._stalled:
                 self._stalls += 1
                 self._stalled.add(cpu.cpu)
@@ -147,19 +149,20 @@ class Monitor:
                 self._stalled.discard(cpu.cpu)
             yield from self._alerts.update(f"stall-cpu-{cpu.cpu}", alert)
 
-    def _stall(self, cpu: CpuSample) -> AlertRaised | None:
+    def _stall(self, cpu: CpuSample, used_ns: int | None) -> AlertRaised | None:
         busy = cpu.unreadable is None and bool(cpu.nr_running) and cpu.idle is not True
         if not busy or not cpu.rq_clock_ns:
             self._standing.pop(cpu.cpu, None)
             return None
         before = self._standing.get(cpu.cpu)
         if before is None or before.clock_ns != cpu.rq_clock_ns or before.thread_ns is None:
-            self._standing[cpu.cpu] = _Standing(cpu.rq_clock_ns, cpu.vcpu_cpu_time_ns, self._guest_up_ns)
+            self._standing[cpu.cpu] = _Standing(cpu.rq_clock_ns, used_ns, self._guest_up_ns)
             return None
-        if cpu.vcpu_cpu_time_ns is None or cpu.vcpu_cpu_time_ns - before.thread_ns < self._stall_ns:
+        enough_ns = self._stall_ns + (TURN_NS if cpu.vcpu_cpu_time_ns is None else 0)
+        if used_ns is None or used_ns - before.thread_ns < enough_ns:
             return None
         stood_s = (self._guest_up_ns - before.since_ns) / 1e9
-        used_s = (cpu.vcpu_cpu_time_ns - before.thread_ns) / 1e9
+        used_s = (used_ns - before.thread_ns) / 1e9
         curr = f", curr {cpu.curr_comm}[{cpu.curr_pid}]" if cpu.curr_pid is not None else ""
         text = f"cpu {cpu.cpu}: rq->clock has not advanced for {stood_s:.1f} s while its vCPU ran {used_s:.1f} s{curr}"
         return AlertRaised(
@@ -335,7 +338,7 @@ class Monitor:
             verdict = "degraded"
         elif self._is_blind():
             verdict = "inconclusive"
-            reasons = (f"{self._no_evidence}, so stalls cannot be detected",)
+            reasons = ("no vCPU's host CPU time is known, so stalls cannot be detected",)
         else:
             verdict = "ok"
         keys = frozenset((key, alert.severity) for key, alert in standing.items())
@@ -344,6 +347,13 @@ class Monitor:
             self._said = said
             self.verdict = verdict
             yield HealthChanged(verdict=verdict, reasons=reasons)
+
+
+def _used_ns(cpu: CpuSample, sample: Sample) -> int | None:
+    """Host CPU time so far of a vCPU that always had work: of its own thread, or its share of the one of all."""
+    if cpu.vcpu_cpu_time_ns is None and sample.shared_cpu_time_ns is not None:
+        return sample.shared_cpu_time_ns // len(sample.cpus)
+    return cpu.vcpu_cpu_time_ns
 
 
 _ENDS_THE_RUN = {"runnable-age": 0, "stall": 1}

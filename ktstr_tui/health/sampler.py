@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from ktstr_tui.health.monitor import Monitor
+from ktstr_tui.health.vcpu_times import SampledView
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, Sampled
 from ktstr_tui.model.sample import CpuSample, Sample, SchedulerSample
@@ -24,19 +25,6 @@ DEFAULT_HZ = 10.0
 MAX_HZ = 1000.0
 FAILURES_BEFORE_ALERT = 5
 ALERT_KEY = "sampler"
-
-
-class SampledView(Protocol):
-    """The typed view of kernel memory, as far as the sampler reads it."""
-
-    @property
-    def nr_cpus(self) -> int:
-        """Possible CPUs."""
-        ...
-
-    def sample(self, vcpu_times: Mapping[int, int] | None = None) -> Sample:
-        """One look at all CPUs and the scheduler."""
-        ...
 
 
 class Freezer(Protocol):

@@ -4,18 +4,36 @@
 lag by a few milliseconds for a thread that runs right now. Where the host kernel has no ``schedstat``,
 ``stat`` gives clock ticks (10 ms).
 
-A thread that carries several vCPUs (emulation by an old QEMU) tells of none of them whether it ran: its vCPUs
-are left out, so that nobody takes the time of one for that of another.
+A thread that emulates several vCPUs in turn shows of none of them how long it ran: its vCPUs are left out, so that
+nobody takes the time of one for that of another, and `VcpuTimes.shared_ns` is the time of all.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ktstr_tui.model.sample import Sample
 
 _NS_PER_CLOCK_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+class SampledView(Protocol):
+    """The typed view of kernel memory, as far as the sampler reads it."""
+
+    @property
+    def nr_cpus(self) -> int:
+        """Possible CPUs."""
+        ...
+
+    def sample(self, vcpu_times: Mapping[int, int] | None = None) -> Sample:
+        """One look at all CPUs and the scheduler."""
+        ...
 
 
 class VcpuTimes:
@@ -34,9 +52,9 @@ class VcpuTimes:
             for vcpu, thread_id in enumerate(thread_ids)
             if carried[thread_id] == 1
         }
-        shared = len(thread_ids) - len(self._tasks)
-        self.obstacle = f"{shared} vCPUs share one host thread" if shared else ""
-        """Why vCPUs are left out for good; empty when none is."""
+        self._shared = (
+            proc / str(pid) / "task" / str(thread_ids[0]) if len(carried) == 1 < len(thread_ids) else None
+        )
         self.failures = 0
         """Reads that failed; their vCPUs are left out of the answer."""
 
@@ -53,6 +71,16 @@ class VcpuTimes:
                 self.failures += 1
         return times
 
+    def shared_ns(self) -> int | None:
+        """Nanoseconds used so far by the one thread of all vCPUs; None when it is not so, or cannot be read."""
+        if self._shared is None:
+            return None
+        try:
+            return _cpu_time_ns(self._shared)
+        except (OSError, ValueError, IndexError):
+            self.failures += 1
+            return None
+
 
 def _cpu_time_ns(task: Path) -> int:
     try:
@@ -61,3 +89,25 @@ def _cpu_time_ns(task: Path) -> int:
         # The command name is in parentheses and may hold anything; the numbers follow the last one.
         fields = (task / "stat").read_bytes().rpartition(b")")[2].split()
         return (int(fields[11]) + int(fields[12])) * _NS_PER_CLOCK_TICK
+
+
+class WithSharedTime:
+    """A view whose samples also carry what the one thread of all vCPUs has used.
+
+    Args:
+        view: The view that samples.
+        shared_ns: Host CPU time of that thread in nanoseconds; None where each vCPU has its own.
+    """
+
+    def __init__(self, view: SampledView, shared_ns: Callable[[], int | None]) -> None:
+        self._view = view
+        self._shared_ns = shared_ns
+
+    @property
+    def nr_cpus(self) -> int:
+        """Possible CPUs."""
+        return self._view.nr_cpus
+
+    def sample(self, vcpu_times: Mapping[int, int] | None = None) -> Sample:
+        """Look at all CPUs and the scheduler once."""
+        return msgspec.structs.replace(self._view.sample(vcpu_times), shared_cpu_time_ns=self._shared_ns())

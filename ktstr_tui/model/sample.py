@@ -134,6 +134,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     cpus: tuple[CpuSample, ...]
     scheduler: SchedulerSample
+    shared_cpu_time_ns: int | None = None
+    """Host CPU time so far of the one thread that emulates all vCPUs in turn; None when each has its own."""
     guest_ns: int | None = None
     """The newest ``rq->clock``: the guest's own time since boot."""
     jiffies: int | None = None

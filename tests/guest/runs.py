@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = (sys.executable, "-m", "ktstr_tui.cli.main")
+SIZES = {"COLUMNS", "LINES"}
+"""Where they are set, as tests that run side by side have them, they overrule the size of a test's terminal."""
 TIMEOUT_S = 400
 """Generous, because it only matters when something is broken."""
 
@@ -20,7 +22,8 @@ def private_environment(tmp_path: Path) -> dict[str, str]:
     """The environment with runtime and state directories of the test's own; the cache (kernels) is shared."""
     runtime = tmp_path / "run"
     runtime.mkdir(mode=0o700, exist_ok=True)
-    return {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "XDG_STATE_HOME": str(tmp_path / "state")}
+    inherited = {name: value for name, value in os.environ.items() if name not in SIZES}
+    return {**inherited, "XDG_RUNTIME_DIR": str(runtime), "XDG_STATE_HOME": str(tmp_path / "state")}
 
 
 def call(

@@ -52,7 +52,7 @@ async def test_emulation_can_have_a_thread_for_each_cpu(
         threads = await guest.machine.vcpu_threads()
         assert len(set(threads.values())) == 2
         times = VcpuTimes(guest.machine.pid, [threads[cpu] for cpu in sorted(threads)])
-        assert times.obstacle == ""
+        assert times.shared_ns() is None
         assert sorted(times()) == [0, 1]
         # The script that starts a fetched QEMU is gone, and its library path with it is QEMU's alone.
         program = os.readlink(f"/proc/{guest.machine.pid}/exe")
@@ -68,7 +68,7 @@ async def test_on_one_thread_no_cpu_is_given_the_time_of_all(
         assert len(set(threads.values())) == 1
         times = VcpuTimes(guest.machine.pid, [threads[cpu] for cpu in sorted(threads)])
         assert times() == {}
-        assert times.obstacle
+        assert times.shared_ns()
 
 
 def test_a_kernel_survives_many_changes_of_the_scheduler(tmp_path: Path) -> None:

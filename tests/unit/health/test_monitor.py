@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,9 +8,8 @@ from hypothesis import strategies as st
 from ktstr_tui.health.alerts import Alerts
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.thresholds import Thresholds
-from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.model.events import AlertRaised, HealthChanged
-from ktstr_tui.model.sample import CpuSample
+from ktstr_tui.model.sample import CpuSample, Sample
 from tests.unit.health.feed import MS, PERIOD_NS, Feed, cpu, loaded, sample
 
 # -- the stall rule ---------------------------------------------------------------------------------------
@@ -93,23 +93,35 @@ def test_frozen_time_is_left_out_of_what_a_stall_says() -> None:
     assert "has not advanced for 2.0 s" in feed.of(AlertRaised)[0].text
 
 
-def test_vcpus_that_share_a_thread_are_never_called_stalled() -> None:
-    """Each vCPU stands while another has its turn, and the thread that carries them all is always busy."""
-    shared = VcpuTimes(1, [9, 9])
+def shared_sample(clocks: tuple[int, int], thread_ms: int) -> Sample:
+    cpus = tuple(CpuSample(cpu=n, nr_running=1, rq_clock_ns=clock) for n, clock in enumerate(clocks))
+    return msgspec.structs.replace(sample(*cpus), shared_cpu_time_ns=thread_ms * MS)
+
+
+def test_vcpus_that_take_turns_on_one_thread_are_healthy() -> None:
+    """Each vCPU has no turn while another has one of 100 ms, and the thread that carries them all is always busy."""
     feed = Feed()
-    feed.monitor = Monitor(250, no_evidence=shared.obstacle)
-    times = shared()
-    for turn in range(40):
-        cpus = (
-            CpuSample(cpu=n, nr_running=1, rq_clock_ns=1 + (turn + n) // 10, vcpu_cpu_time_ns=times.get(n))
-            for n in range(2)
-        )
-        feed(sample(*cpus))
+    for turn in range(1, 40):
+        feed(shared_sample(((turn + 1) // 2, turn // 2 + 1), thread_ms=turn * 100))
     assert feed.of(AlertRaised) == []
-    assert feed.monitor.statistics().stalls == 0
+    assert feed.verdicts()[-1] == "ok"
+
+
+def test_a_vcpu_that_used_its_turns_and_has_not_moved_is_a_stall() -> None:
+    feed = Feed()
+    for turn in range(6):
+        feed(shared_sample((5, turn + 1), thread_ms=turn * 100))
+    assert feed.keys() == ["+stall-cpu-0"]
+    assert "while its vCPU ran 0.2 s" in feed.of(AlertRaised)[0].text
+
+
+def test_without_any_time_of_a_vcpu_there_is_no_verdict() -> None:
+    feed = Feed()
+    for turn in range(4):
+        feed(sample(*(CpuSample(cpu=n, nr_running=1, rq_clock_ns=turn + 1) for n in range(2))))
     assert feed.of(HealthChanged)[-1] == HealthChanged(
         verdict="inconclusive",
-        reasons=("2 vCPUs share one host thread, so stalls cannot be detected",),
+        reasons=("no vCPU's host CPU time is known, so stalls cannot be detected",),
     )
 
 

@@ -211,7 +211,8 @@ def test_a_shared_thread_is_evidence_for_no_vcpu(tmp_path: Path) -> None:
         (task / "schedstat").write_text(f"{thread}000 5 6\n")
     times = VcpuTimes(1, [2, 3, 2], tmp_path)
     assert times() == {1: 3000}
-    assert times.obstacle == "2 vCPUs share one host thread"
+    assert times.shared_ns() is None
     assert VcpuTimes(1, [2, 2], tmp_path)() == {}
-    assert VcpuTimes(1, [2, 3], tmp_path).obstacle == ""
+    assert VcpuTimes(1, [2, 2], tmp_path).shared_ns() == 2000
+    assert VcpuTimes(1, [2], tmp_path).shared_ns() is None
     assert times.failures == 0
