@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from ktstr_tui.kernel.btf import Btf
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.sampler import SampleReader
-from ktstr_tui.kernel.sched_tree import MAX_SUBS, sub_of
+from ktstr_tui.kernel.sched_tree import MAX_SUBS, SchedTree, sub_of
+from ktstr_tui.kernel.scx import Scx
 from ktstr_tui.kernel.torn import Torn
-from tests.unit.kernel.blob import PAGE_OFFSET
-from tests.unit.kernel.tiny import ATTACHED, CGROUP, CHILDREN, LEVEL, SCHED, SIBLING, TinyKernel
+from tests.unit.kernel.blob import PAGE_OFFSET, BlobBuilder
+from tests.unit.kernel.tiny import ATTACHED, CGROUP, CHILDREN, LEVEL, SCHED, SIBLING, Basics, TinyKernel
 from tests.unit.kernel.whole import JIFFIES, WholeKernel
 
 WILD = 0xFFFF_8880_7000_0000
@@ -46,6 +48,20 @@ def test_without_children_there_is_no_tree() -> None:
     kernel = TinyKernel()
     assert kernel.tree.read(kernel.space, SCHED) == ((), False)
     assert kernel.tree.read(kernel.space, None) == ((), False)
+
+
+def test_a_kernel_without_the_members_has_no_tree() -> None:
+    b = BlobBuilder()
+    basics = Basics(b)
+    ops = b.compound("sched_ext_ops", 32, [("name", b.array(basics.char, 32), 0)])
+    b.compound(
+        "scx_sched", 48, [("ops", ops, 0), ("exit_kind", basics.atomic, 32), ("exit_info", basics.u64, 40)]
+    )
+    b.compound("scx_exit_info", 16, [("kind", basics.u32, 0), ("msg", basics.u64, 8)])
+    btf, kernel = Btf(b.build()), TinyKernel()
+    tree = SchedTree(btf, kernel.symbols, Scx(btf, kernel.symbols, kernel.cpus))
+    assert tree.read(kernel.space, SCHED) == ((), False)
+    assert (tree.accepts(kernel.space, SCHED), tree.newest_slot) == (False, None)
 
 
 def test_whose_something_is() -> None:
