@@ -2,7 +2,8 @@
 
 It reads a `RunConfig` as JSON from standard input and reports on file descriptor FD, one JSON object a line:
 ``{"note": text}`` while it prepares, then ``{"ready": {"name", "socket_dir", "data_dir"}}``, or
-``{"error": {"fault", "message", "hint"}}`` when it cannot begin. After that the stream says everything.
+``{"error": {"fault", "message", "hint"}}`` when it cannot begin. After that the stream says everything; only the end,
+``{"ended": {"exit_code", "reason"}}``, is reported here too, for a screen that was closed before it came.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ktstr_tui.model.errors import EXIT_BUG, KtstrError, host_limit, root_cause
 
 if TYPE_CHECKING:
     from ktstr_tui.backend.run_dirs import RunDirs
-    from ktstr_tui.model.state import RunState
+    from ktstr_tui.model.state import Ending, RunState
 
 
 class _Reporter:
@@ -47,7 +48,11 @@ class _Reporter:
         os.dup2(log, sys.stderr.fileno())
         os.close(log)
         answer = {"name": place.name, "socket_dir": str(place.socket_dir), "data_dir": str(place.data_dir)}
-        self.send({"ready": answer}, last=True)
+        self.send({"ready": answer})
+
+    def ended(self, ending: Ending) -> None:
+        """Tell how the run ended."""
+        self.send({"ended": {"exit_code": ending.exit_code, "reason": ending.reason}}, last=True)
 
 
 def main() -> int:
@@ -71,7 +76,10 @@ def main() -> int:
         with suppress(OSError):
             traceback.print_exception(error)
         return EXIT_BUG
-    return state.ended.exit_code if state.ended else EXIT_BUG
+    if state.ended is None:
+        return EXIT_BUG
+    reporter.ended(state.ended)
+    return state.ended.exit_code
 
 
 def _run(reporter: _Reporter) -> RunState:

@@ -39,8 +39,9 @@ async def run_command(command: Command, guest: LiveGuest | None, state: RunState
         case cmd.Capture(tag=tag):
             capture = await coordinator.capture_and_save("on-demand", command.viewer, tag)
             return command.done(_captured(capture))
-        case cmd.Freeze():
-            return command.done(cmd.Changed(changed=await coordinator.freeze(command.who)))
+        case cmd.Freeze(why=why):
+            reason = f"{command.who} ({why})" if why else command.who
+            return command.done(cmd.Changed(changed=await coordinator.freeze(reason)))
         case cmd.Thaw():
             return command.done(cmd.Changed(changed=await coordinator.thaw(command.who)))
         case cmd.AddWatch() as asked:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import trio
 
+from ktstr_tui.backend.attach_watch import watch_attach
+from ktstr_tui.backend.boots import show_console
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.counting import Audience, Counting
@@ -296,9 +298,17 @@ class LiveGuest:
         nursery.start_soon(
             watch_exit, machine, ending, lambda: handler.exit_code is not None, self.port.ended
         )
+        nursery.start_soon(show_console, machine.console, up, self._stream.emit)
         nursery.start_soon(watch_boot, up, machine, ending, config.boot_deadline_s)
         nursery.start_soon(self._watch_silence_after, up)
         nursery.start_soon(self._watch_freeze)
+        nursery.start_soon(
+            watch_attach,
+            lambda: self._stream.state,
+            self.coordinator.frozen_between_ns,
+            time.monotonic_ns,
+            self._stream.emit,
+        )
         if config.duration_s is not None:
             frozen_ns = self.coordinator.frozen_total_ns
             nursery.start_soon(watch_duration, up, frozen_ns, ending, config.duration_s)

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from ktstr_tui.backend.boots import BootTimes
 from ktstr_tui.backend.commands import run_command
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.dir_watch import watch_directories
@@ -194,11 +195,15 @@ class Session:
             scenario=prepared.scenario.name,
             scheduler=config.scheduler or "chosen by the scenario",
             steps=prepared.step_names,
+            about=tuple(step.about for step in prepared.scenario.steps),
             sample_hz=config.sample_hz,
             started_wall=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
             host=socket.gethostname(),
             data_dir=str(place.data_dir),
             duration_s=config.duration_s,
+            last_boot_ms=BootTimes().last_ms(
+                prepared.verdict.accelerator, prepared.kernel.release, config.topology
+            ),
             allow_writes=config.allow_writes,
         )
         place.describe({**msgspec.to_builtins(info), "pid": os.getpid()})
@@ -206,6 +211,9 @@ class Session:
 
     def _say_goodbye(self, outcome: RunOutcome) -> None:
         error, state = outcome.error, self.stream.state
+        info = state.info
+        if info is not None and state.boot_ms is not None:
+            BootTimes().remember(info.accelerator, info.kernel, info.topology, state.boot_ms)
         waits_for = ""
         if outcome.out_of_time:
             waits_for = being_loaded(state, self._prepared.scenario.steps, time.monotonic_ns())

@@ -49,7 +49,9 @@ def run(options: RunOptions) -> None:
     """Boot a kernel with a scheduler and watch it."""
     from ktstr_tui.cli.run import run_command
 
-    run_command(options.to_config(), headless=options.headless, as_json=options.as_json)
+    run_command(
+        options.to_config(), headless=options.headless, as_json=options.as_json, explain=options.pause
+    )
 
 
 @app.command()

@@ -10,7 +10,7 @@ from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.output import RunExit, print_json, print_line, say
 
 
-def run_command(config: RunConfig, *, headless: bool, as_json: bool) -> None:
+def run_command(config: RunConfig, *, headless: bool, as_json: bool, explain: bool = True) -> None:
     """Run to the end, then leave with the run's exit code.
 
     Raises:
@@ -22,7 +22,7 @@ def run_command(config: RunConfig, *, headless: bool, as_json: bool) -> None:
             raise UsageError("--json needs --headless", "add --headless, or drop --json")
         from ktstr_tui.cli.screen import run_with_screen
 
-        raise RunExit(run_with_screen(config))
+        raise RunExit(run_with_screen(config, explain=explain))
     state = _run_here(config)
     if as_json:
         from ktstr_tui.backend.summary import summarize

@@ -154,6 +154,12 @@ class RunOptions:
             help="Seconds after which a frozen guest without a viewer is thawed; 0 for no limit.",
         ),
     ] = DEFAULT_FREEZE_LIMIT_S
+    pause: Annotated[
+        bool,
+        typer.Option(
+            help="On the screen: freeze the guest before each step that the scenario explains, until a key is pressed."
+        ),
+    ] = True
     allow_writes: Annotated[
         bool, typer.Option("--allow-writes", help="Allow writes to the guest's kernel memory (op write).")
     ] = False

@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.signals import SCREEN_END, SCREEN_LEFT
+from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.commands import FAULTS
 from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
+from ktstr_tui.model.state import RunState
+from ktstr_tui.text.farewell import farewell
 from ktstr_tui.text.output import say
 
 if TYPE_CHECKING:
@@ -37,11 +40,18 @@ def require_terminal() -> None:
         )
 
 
-def start_backend(config: RunConfig) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
-    """Start a backend in a session of its own and wait until its stream is open.
+class StartedRun(NamedTuple):
+    """A run of our own."""
 
-    Returns:
-        The process, and its ``name``, ``socket_dir`` and ``data_dir``.
+    process: subprocess.Popen[bytes]
+    reports: IO[str]
+    """What its backend reports: after it is ready only the end."""
+    ready: dict[str, Any]
+    """Its ``name``, ``socket_dir`` and ``data_dir``."""
+
+
+def start_backend(config: RunConfig) -> StartedRun:
+    """Start a backend in a session of its own and wait until its stream is open.
 
     Raises:
         KtstrError: The backend could not begin; the class says whose fault it is.
@@ -59,8 +69,12 @@ def start_backend(config: RunConfig) -> tuple[subprocess.Popen[bytes], dict[str,
     assert process.stdin is not None
     process.stdin.write(msgspec.json.encode(config))
     process.stdin.close()
-    with os.fdopen(reading, "r", encoding="utf-8") as lines:
-        return process, _await_ready(lines, process)
+    reports = os.fdopen(reading, "r", encoding="utf-8")
+    try:
+        return StartedRun(process, reports, _await_ready(reports, process))
+    except BaseException:
+        reports.close()
+        raise
 
 
 def _await_ready(lines: IO[str], process: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -84,16 +98,21 @@ def _await_ready(lines: IO[str], process: subprocess.Popen[bytes]) -> dict[str, 
     )
 
 
-def run_with_screen(config: RunConfig) -> int:
+def run_with_screen(config: RunConfig, *, explain: bool = True) -> int:
     """Start a run and the screen on it; the run's exit code, or 0 when it was left running.
+
+    Args:
+        config: What is asked of the run.
+        explain: Whether the screen explains steps that say what they are about, and waits for a key before each.
 
     Raises:
         KtstrError: The run could not begin, or there is no terminal.
     """
     require_terminal()
-    process, ready = start_backend(msgspec.structs.replace(config, owner_pid=os.getpid()))
+    run = start_backend(msgspec.structs.replace(config, owner_pid=os.getpid()))
+    process, ready = run.process, run.ready
     try:
-        wish = _show(Path(ready["socket_dir"]), owner=True)
+        wish, state = _show(Path(ready["socket_dir"]), owner=True, explain=explain)
     except BaseException:
         process.terminate()
         raise
@@ -105,9 +124,21 @@ def run_with_screen(config: RunConfig) -> int:
         return EXIT_OK
     if process.poll() is None:
         process.send_signal(SCREEN_END)
+    reason = _end_of(run.reports) or (state.ended.reason if state.ended is not None else "no word of its end")
     code = process.wait()
-    say(f"captures and recording: {ready['data_dir']}")
-    return code if code >= 0 else 128 - code
+    code = code if code >= 0 else 128 - code
+    recording = Path(config.record) if config.record else Path(ready["data_dir"]) / RECORDING_FILE
+    say(farewell(ready["name"], reason, code, str(recording)))
+    return code
+
+
+def _end_of(reports: IO[str]) -> str:
+    """Wait for the backend's report of the end and return the reason; empty when it ended without one."""
+    for line in reports:
+        message = json.loads(line)
+        if "ended" in message:
+            return str(message["ended"]["reason"])
+    return ""
 
 
 def attach_command(run_name: str | None, read_only: bool = False) -> None:
@@ -115,7 +146,13 @@ def attach_command(run_name: str | None, read_only: bool = False) -> None:
     from ktstr_tui.cli.attach import pick_run
 
     require_terminal()
-    _show(pick_run(run_name), owner=False, read_only=read_only)
+    _wish, state = _show(pick_run(run_name), owner=False, read_only=read_only)
+    info, ended = state.info, state.ended
+    if info is not None and ended is not None:
+        recording = str(Path(info.data_dir) / RECORDING_FILE)
+        say(farewell(info.name, ended.reason, ended.exit_code, recording))
+    elif info is not None:
+        say(f"run {info.name} is still in progress; attach with: ktstr-tui attach {info.name}")
 
 
 def replay_command(recording: Path, speed: float) -> None:
@@ -134,11 +171,15 @@ def replay_command(recording: Path, speed: float) -> None:
         raise HostError(f"{recording} is not whole: {source.connection_reason}")
 
 
-def _show(sockets: Path, *, owner: bool, read_only: bool = False) -> Leaving:
+def _show(
+    sockets: Path, *, owner: bool, read_only: bool = False, explain: bool = False
+) -> tuple[Leaving, RunState]:
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
 
-    return asyncio.run(until_left(KtstrApp(Viewer(sockets, read_only=read_only), owner=owner)))
+    source = Viewer(sockets, read_only=read_only)
+    wish = asyncio.run(until_left(KtstrApp(source, owner=owner, explain=explain)))
+    return wish, source.state
 
 
 async def until_left(app: KtstrApp, *, headless: bool = False) -> Leaving:

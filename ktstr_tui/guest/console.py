@@ -83,6 +83,11 @@ class Console:
         lines = [*self._tail, partial] if partial else list(self._tail)
         return tuple(lines[-count:])
 
+    def since(self, count: int) -> tuple[str, ...]:
+        """The complete lines after the first ``count``, as far as they are kept."""
+        new = self._lines - count
+        return tuple(self._tail)[-new:] if new > 0 else ()
+
     async def wait_bytes(self, count: int) -> None:
         """Wait until the console has printed ``count`` bytes since the start."""
         while self._bytes < count:

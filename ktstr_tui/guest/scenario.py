@@ -20,6 +20,7 @@ A scenario is a list of named steps. A step has a duration, a scheduler and work
     fixed = false                # true: `--scheduler` leaves this step alone
     capture = "middle"           # optional: ask the host for a capture under this tag, half way through
     watch = "scx_root"           # optional: ask the host to capture at every write to this, from the step on
+    about = "What to look at"    # optional: the screen explains the step and waits for a key before it
 
 ``[[steps.workers]]`` after a step gives it its own load. A scheduler path is relative to the scenario's
 file. When consecutive steps name the same scheduler, it stays loaded between them. Test aids, to see a run
@@ -53,6 +54,8 @@ from ktstr_tui.model.errors import UsageError
 from ktstr_tui.wire.user_file import read_user_text
 
 MAX_STEPS = 64
+MAX_ABOUT = 1000
+"""Characters of a step's explanation."""
 MAX_GROUPS = 32
 """Worker tables of one step."""
 MAX_PROCESSES = 256
@@ -100,6 +103,7 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None when the step has no table of its own; resolved by `load_scenario`."""
     capture: Annotated[str, msgspec.Meta(pattern=_PRINTABLE)] | None = None
     watch: Annotated[str, msgspec.Meta(pattern=_PRINTABLE)] | None = None
+    about: Annotated[str, msgspec.Meta(max_length=MAX_ABOUT)] = ""
     panic: bool = False
     hang: bool = False
     reboot: bool = False
@@ -148,8 +152,11 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {step.scheduler for step in self.steps}
 
     def with_scheduler(self, name: str) -> Scenario:
-        """This scenario with every step under scheduler ``name``, except steps marked ``fixed``."""
-        steps = (s if s.fixed else msgspec.structs.replace(s, scheduler=name) for s in self.steps)
+        """This scenario with every step under scheduler ``name``, except steps marked ``fixed``.
+
+        What is said about a step is about the scheduler that it had, so the other steps lose it.
+        """
+        steps = (s if s.fixed else msgspec.structs.replace(s, scheduler=name, about="") for s in self.steps)
         return msgspec.structs.replace(self, steps=tuple(steps))
 
     def require_cpus(self, cpus: int) -> None:

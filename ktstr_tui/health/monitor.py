@@ -255,10 +255,10 @@ class Monitor:
     def _scheduler(self, scheduler: SchedulerSample) -> Iterator[Event]:
         if scheduler.unreadable is not None:
             return
-        oldest, timeout_ms = scheduler.oldest_runnable, scheduler.oldest_timeout_ms
+        oldest, window_ms = scheduler.oldest_runnable, scheduler.ejection_window_ms
         age = None
-        if scheduler.name is not None and oldest is not None and timeout_ms:
-            age = self._age(oldest, timeout_ms)
+        if scheduler.name is not None and oldest is not None and window_ms is not None:
+            age = self._age(oldest, *window_ms)
         yield from self._alerts.update(AGE_KEY, age, clear_at_once=scheduler.name is None)
         rates = self._rates(scheduler)
         limits = self._limits
@@ -279,7 +279,7 @@ class Monitor:
                 alert = AlertRaised(key=key, kind="event-rate", severity="warning", text=text)
             yield from self._alerts.update(key, alert, raise_after=limits.sustained)
 
-    def _age(self, oldest: RunnableTask, timeout_ms: float) -> AlertRaised | None:
+    def _age(self, oldest: RunnableTask, timeout_ms: float, latest_ms: float) -> AlertRaised | None:
         limits = self._limits
         standing = self._alerts.severity(AGE_KEY)
         share = oldest.age_ms / timeout_ms
@@ -288,10 +288,10 @@ class Monitor:
         if share < warning_from:
             return None
         place = "in no DSQ" if oldest.dsq is None else f"in DSQ {oldest.dsq}"
-        text = (
-            f"{runnable_for(oldest.comm, oldest.pid, oldest.age_ms)} "
-            f"of {timeout_ms / 1000:.1f} s watchdog timeout, {place}"
-        )
+        who = runnable_for(oldest.comm, oldest.pid, oldest.age_ms)
+        limit = f"{timeout_ms / 1000:.1f} s watchdog timeout"
+        within = f"the watchdog looks every {(latest_ms - timeout_ms) / 1000:.1f} s"
+        text = f"{who} of {limit}, {place}" if share < 1 else f"{who}, past the {limit} ({within}), {place}"
         severity: Severity = "error" if share >= error_from else "warning"
         return AlertRaised(
             key=AGE_KEY,

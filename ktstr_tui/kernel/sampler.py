@@ -133,6 +133,7 @@ class SampleReader:
             name=found.name,
             state=state,
             exit_kind=found.exit_kind,
+            exit_kind_name=scx.exit_kind_name(found.exit_kind),
             enable_seq=seq,
             aborting=found.aborting,
             bypass_depth=found.bypass_depth,

@@ -95,6 +95,7 @@ class Waiting:
                 level=it.level,
                 state=it.phase,
                 exit_kind=it.state.exit_kind,
+                exit_kind_name=self._view.exit_kind_name(it.state.exit_kind),
                 bypass_depth=it.state.bypass_depth,
                 watchdog_timeout_ms=self._timeouts[it.state.address],
                 nr_runnable=self._counts.get(it.state.address, 0),

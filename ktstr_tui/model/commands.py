@@ -83,6 +83,9 @@ class Capture(_Request, frozen=True, tag="capture"):
 class Freeze(_Request, frozen=True, tag="freeze"):
     """Stop the guest until it is thawed."""
 
+    why: Name = ""
+    """What it is stopped for; the one who asked is known."""
+
 
 class Thaw(_Request, frozen=True, tag="thaw"):
     """Let a frozen guest run again."""

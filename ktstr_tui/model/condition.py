@@ -26,7 +26,7 @@ def condition_of(state: RunState) -> RunCondition:
         return "ejected"
     if state.frozen is not None:
         return "frozen"
-    if state.phase == "booting" and not state.samples:
+    if state.phase in ("booting", "up") and not state.samples:
         return "booting"
     return _health(state)
 

@@ -22,12 +22,17 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: str
     """As asked for on the command line."""
     steps: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
+    """What the scenario says about each step; empty for none."""
     sample_hz: float = 10.0
     started_wall: str = ""
     host: str = ""
     data_dir: str = ""
     """Where captures and the recording are saved, on the backend's host."""
     duration_s: float | None = None
+    last_boot_ms: float | None = None
+    """How long the last boot of this kernel took on this host, with this accelerator and topology; None when none was
+    measured."""
     allow_writes: bool = False
     """Whether the guest's kernel memory may be written to."""
 

@@ -90,6 +90,7 @@ def _complete(state: RunState, event: ev.SchedulerChanged) -> None:
 def _restart(state: RunState, event: ev.SchedulerChanged) -> None:
     """Follow a scheduler that the kernel ejects and asks to attach again."""
     if event.change == "attached":
+        state.loading = ""
         if state.restart_due and state.restart_due == event.name:
             state.restarts += 1
             text = f"{event.name} attached again, as the kernel had asked"

@@ -6,11 +6,16 @@ by stream, in ``partial``. A line without an end is cut into lines of bounded le
 
 from __future__ import annotations
 
+import re
+
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push
 from ktstr_tui.model.kinds import GuestPhase
 from ktstr_tui.model.state import MAX_LINE_CHARS, MAX_LOG_LINES, Ending, LogLine, RunState, StepState
 from ktstr_tui.model.text import counted, printable
+
+_LOADING = re.compile(r"--- (begin|end) (.*?)(?:: exit code -?\d+)? ---")
+"""What the guest program writes into a scheduler's log when it starts its program, and when that has ended."""
 
 PHASE_WORDS: dict[GuestPhase, str] = {
     "InitStarted": "init started",
@@ -48,6 +53,8 @@ def _kernel_typed(state: RunState, event: ev.KernelTyped) -> None:
 
 def _lifecycle(state: RunState, event: ev.LifecycleChanged) -> None:
     state.lifecycle = event.phase
+    if event.phase in ("SchedulerDied", "SchedulerNotAttached"):
+        state.loading = ""
     state.lifecycle_reason = event.reason
     if event.phase == "SchedulerDied":
         state.restart_due = ""  # the guest program waited, and it did not attach again
@@ -69,6 +76,7 @@ def _scenario(state: RunState, event: ev.ScenarioChanged) -> None:
 
 def _step(state: RunState, event: ev.StepStarted) -> None:
     state.phase = "running"
+    state.loading = ""  # a step begins when its scheduler has attached
     state.step = StepState(
         index=event.index, name=event.name, scheduler=event.scheduler, started_mono_ns=event.mono_ns
     )
@@ -97,6 +105,9 @@ def _output(state: RunState, event: ev.OutputText) -> None:
     if rest:
         state.partial[event.stream] = rest
     for line in lines:
+        if event.stream == "sched_log" and (marked := _LOADING.fullmatch(line)):
+            state.loading = marked[2] if marked[1] == "begin" else ""
+            state.loading_since_mono_ns = event.mono_ns
         for start in range(0, max(1, len(line)), MAX_LINE_CHARS):
             entry = LogLine(event.mono_ns, "info", event.stream, line[start : start + MAX_LINE_CHARS])
             push(state, "output", state.output, entry, MAX_LOG_LINES)
@@ -135,7 +146,7 @@ def _concluded(state: RunState, event: ev.RunConcluded) -> None:
 def _ended(state: RunState, event: ev.RunEnded) -> None:
     state.not_attached = event.not_attached
     state.phase = "ended"
-    state.frozen = None
+    state.frozen, state.loading = None, ""
     state.ended = Ending(
         exit_code=event.exit_code,
         reason=printable(event.reason),

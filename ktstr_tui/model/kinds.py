@@ -11,8 +11,9 @@ Trigger: TypeAlias = Literal["error", "early", "on-demand", "watch", "guest", "p
 """Why a capture was taken: an ejection, half of the watchdog timeout, a viewer, a hit, the guest, a plan, a silence."""
 TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
 
-OutputStream: TypeAlias = Literal["stdout", "stderr", "sched_log", "dmesg", "crash"]
-"""Which text of the guest: its programs, the scheduler's log, the kernel's log, the guest program's last report."""
+OutputStream: TypeAlias = Literal["stdout", "stderr", "sched_log", "dmesg", "crash", "console"]
+"""Which text of the guest: its programs, the scheduler's log, the kernel's log, the guest program's last report, and
+the serial console while it boots."""
 
 GuestPhase: TypeAlias = Literal["InitStarted", "PayloadStarting", "SchedulerDied", "SchedulerNotAttached"]
 """How far the guest program has come, in its own words."""
@@ -44,5 +45,6 @@ AlertKind: TypeAlias = Literal[
     "recording",
     "frozen",
     "unseen",
+    "attach",
 ]
 """What an alert is about: ``stall`` is a CPU that does not advance, ``silence`` a sender without heartbeats."""

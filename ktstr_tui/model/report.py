@@ -14,6 +14,7 @@ import msgspec
 
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.sample import RunnableTask
+from ktstr_tui.model.text import printable
 
 SCHEMA = "single"
 """The value of ``schema``; readers refuse others."""
@@ -51,6 +52,13 @@ def is_ejection(kind: int | None) -> bool:
 def of_ejection(report: CaptureReport) -> bool:
     """Whether a capture was taken of an ejection, or shows an error."""
     return report.trigger == "error" or is_ejection(report.exit_kind)
+
+
+def kind_word(report: CaptureReport) -> str:
+    """The exit kind of a capture in its kernel's own word, as far as the capture has it."""
+    it = report.scheduler
+    own = it.exit_kind_name if it is not None and it.exit_kind == report.exit_kind else None
+    return printable(own) if own else exit_kind_name(report.exit_kind)
 
 
 def exit_kind_name(kind: int | None) -> str:

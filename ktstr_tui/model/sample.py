@@ -84,6 +84,8 @@ class SubSample(msgspec.Struct, frozen=True, kw_only=True):
     """1 for a child of the root scheduler."""
     state: SubState
     exit_kind: int
+    exit_kind_name: str = ""
+    """In the words of the guest's kernel, without ``SCX_EXIT_``; empty in recordings that lack it."""
     bypass_depth: int | None = None
     watchdog_timeout_ms: float | None = None
     nr_runnable: int = 0
@@ -100,6 +102,8 @@ class SchedulerSample(msgspec.Struct, frozen=True, kw_only=True):
     state: str | None = None
     """``disabled``, ``enabling``, ``enabled`` or ``disabling`` (``enum scx_enable_state``)."""
     exit_kind: int | None = None
+    exit_kind_name: str = ""
+    """In the words of the guest's kernel, without ``SCX_EXIT_``; empty in recordings that lack it."""
     enable_seq: int | None = None
     """``scx_enable_seq``: how many schedulers were enabled since boot."""
     aborting: bool | None = None
@@ -127,6 +131,20 @@ class SchedulerSample(msgspec.Struct, frozen=True, kw_only=True):
         """After how long the kernel ejects the scheduler whose task is `oldest_runnable`."""
         oldest = self.oldest_runnable
         return self.watchdog_timeout_ms if oldest is None else oldest.timeout_ms or self.watchdog_timeout_ms
+
+    @property
+    def ejection_window_ms(self) -> tuple[float, float] | None:
+        """Ages of `oldest_runnable` between which the kernel ejects; None without a timeout.
+
+        ``scx_watchdog_workfn()`` looks at the runnable lists only every half of the shortest timeout, so a task that
+        has passed its own timeout is found at the next look.
+        """
+        timeout_ms = self.oldest_timeout_ms
+        if not timeout_ms:
+            return None
+        own = self.watchdog_timeout_ms or timeout_ms
+        shortest_ms = min([own, *(it.watchdog_timeout_ms for it in self.subs if it.watchdog_timeout_ms)])
+        return timeout_ms, timeout_ms + shortest_ms / 2
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

@@ -194,6 +194,10 @@ class RunState(msgspec.Struct, kw_only=True):
     """The newest word of the guest program about itself."""
     lifecycle_reason: str = ""
     step: StepState | None = None
+    loading: str = ""
+    """The scheduler that the guest program started and that has not attached yet; empty for none."""
+    loading_since_mono_ns: int = 0
+    """When it was started."""
     scenario_elapsed_ms: int = 0
     """On the scenario's own clock, at its newest step or change."""
     total_iterations: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ktstr_tui.model.kinds import RunCondition
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
+from ktstr_tui.text.boot import boot_sentence
 from ktstr_tui.text.plain import clean
 
 BADGES: dict[RunCondition, tuple[str, str]] = {
@@ -43,7 +44,7 @@ def sentence_of(state: RunState, condition: RunCondition) -> str:
             f"Frozen for {words.seconds(since_s)} by {clean(state.frozen or '?')}: no CPU of the guest runs."
         )
     if condition == "booting":
-        return "The guest is booting."
+        return boot_sentence(state)
     if state.verdict_reasons:
         return clean("; ".join(state.verdict_reasons))
     if condition == "ok":

@@ -177,7 +177,7 @@ def scheduler_info(report: CaptureReport, width: int) -> list[Line]:
     if it is None:
         reason = clean(report.unavailable.get("scheduler", "no sched_ext scheduler was loaded"))
         return [[(f"{_INDENT}{reason}", "dim")]]
-    kind = it.exit_kind_name or exit_kind_name(it.exit_kind)
+    kind = clean(it.exit_kind_name or exit_kind_name(it.exit_kind))
     bad = is_ejection(it.exit_kind)
     head: Line = [(_INDENT, ""), (scheduler_name(it), "strong"), (f"  {it.state or ABSENT}  ", "")]
     head += [("exit_kind=", "dim"), (f"{kind} ({words.number(it.exit_kind)})", "bad" if bad else "")]

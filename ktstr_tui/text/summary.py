@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ktstr_tui.model.outputs import CaptureLine, StalledTask
-from ktstr_tui.model.report import CaptureReport, exit_kind_name
+from ktstr_tui.model.report import CaptureReport, kind_word
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text.cause import headline
 
@@ -26,7 +26,7 @@ def capture_line(entry: CaptureState) -> CaptureLine:
         "scheduler": scheduler.name if scheduler else None,
         "cgroup": scheduler.cgroup if scheduler else None,
         "exit_kind": report.exit_kind,
-        "exit_kind_name": exit_kind_name(report.exit_kind) if report.exit_kind else None,
+        "exit_kind_name": kind_word(report) if report.exit_kind else None,
         "message": scheduler.message if scheduler else None,
         "headline": headline(report),
         "pause_us": report.pause.total_us if report.pause else None,

@@ -72,6 +72,15 @@ def microseconds(value_us: float | None) -> str:
     return ABSENT if value_us is None else milliseconds(value_us / 1000)
 
 
+def window(ages_ms: tuple[float, float] | None) -> str:
+    """From when to when the kernel ejects: ``3.0 to 4.5 s``."""
+    if ages_ms is None:
+        return ABSENT
+    first, last = (milliseconds(age_ms) for age_ms in ages_ms)
+    number, _, unit = first.partition(" ")
+    return f"{number} to {last}" if last.endswith(f" {unit}") else f"{first} to {last}"
+
+
 def uptime(value_ns: int) -> str:
     """Time since the start of a run: ``01:05`` or ``2:01:05``."""
     whole = max(0, value_ns) // 1_000_000_000

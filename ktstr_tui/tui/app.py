@@ -34,6 +34,7 @@ from ktstr_tui.text.lines import clean
 from ktstr_tui.text.replies import done_words
 from ktstr_tui.tui import themes
 from ktstr_tui.tui.actions import ACTIONS, bindings
+from ktstr_tui.tui.acts import Act, Acts
 from ktstr_tui.tui.bars import VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
@@ -67,18 +68,22 @@ class KtstrApp(FilesApp, inherit_bindings=False):
         source: The run: a live viewer or a replay.
         owner: Whether leaving must decide about the run.
         paint_hz: Rate of the paint clock; 0 leaves painting to whoever calls `paint`.
+        explain: Whether to explain the steps of a scenario, the guest being frozen until a key is pressed.
     """
 
     TITLE = "ktstr-tui"
     CSS_PATH = "ktstr.tcss"
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
 
-    def __init__(self, source: Source, *, owner: bool = False, paint_hz: float = 10.0) -> None:
+    def __init__(
+        self, source: Source, *, owner: bool = False, paint_hz: float = 10.0, explain: bool = False
+    ) -> None:
         super().__init__(View(source))
         self.view.owner = owner
         self.view.paint_hz = paint_hz
         self._clock: Timer | None = None
         self._new_captures = NewCaptures()
+        self._acts = Acts(self.view) if explain else None
         self._theme_errors: list[str] = []
         self._add_themes()
         if os.environ.get("TERM") == "dumb" and not self.no_color:
@@ -137,6 +142,12 @@ class KtstrApp(FilesApp, inherit_bindings=False):
             with self.batch_update():
                 screen.sync()
         self._announce()
+        if self._acts is not None and (act := self._acts.take()) is not None:
+            self._explain(self._acts, act)
+
+    @work(group="acts", exclusive=False, exit_on_error=False)
+    async def _explain(self, acts: Acts, act: Act) -> None:
+        await acts.play(act, self.push_screen_wait)
 
     def _announce(self) -> None:
         for report in self._new_captures.take(self.view.source.state):
@@ -224,8 +235,10 @@ class KtstrApp(FilesApp, inherit_bindings=False):
             info = view.source.state.info
             self.push_screen(LeaveDialog(clean(info.name) if info else "?"), self._leave)
 
-    def _leave(self, answer: str | None) -> None:
+    async def _leave(self, answer: str | None) -> None:
         if answer in (Leaving.END, Leaving.LEAVE):
+            if self._acts is not None:
+                await self._acts.stop()
             self.exit(Leaving(answer))
 
     # Actions on the view.

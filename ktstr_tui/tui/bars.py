@@ -7,6 +7,7 @@ from textual.content import Content
 from textual.message import Message
 
 from ktstr_tui.model.report import exit_kind_name
+from ktstr_tui.model.sample import SchedulerSample
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
@@ -90,6 +91,13 @@ def _scheduler_line(view: View) -> Line:
         name = state.step.name
         place = f"{steps.index(name) + 1}/{len(steps)} " if name in steps else ""
         line += [("   step ", "dim"), (place, ""), (clean(name), "strong" if view.live else "dim")]
+    if view.live and state.loading:
+        waited_s = max(0, state.mono_ns - state.loading_since_mono_ns) / 1e9
+        line += [
+            ("   loading ", "dim"),
+            (clean(state.loading), "strong"),
+            (f" {words.seconds(waited_s)}", "warn"),
+        ]
     phase = state.phase if view.live or state.ended is not None else ""
     return [*line, ("   ", ""), (phase, "dim")]
 
@@ -108,8 +116,12 @@ def _scheduler(state: RunState) -> Line:
         (scheduler.state or ABSENT, scheduler_role(state)),
     ]
     if scheduler.exit_kind:
-        line.append((f" {exit_kind_name(scheduler.exit_kind)}", "bad"))
+        line.append((f" {_exit_kind(scheduler)}", "bad"))
     return line
+
+
+def _exit_kind(scheduler: SchedulerSample) -> str:
+    return clean(scheduler.exit_kind_name) or exit_kind_name(scheduler.exit_kind)
 
 
 def _last_scheduler(state: RunState) -> Line:
@@ -216,7 +228,7 @@ def deadline_line(state: RunState, width: int) -> Line:
     scheduler = state.scheduler
     if scheduler is None:
         return [(" oldest runnable ", "dim"), (ABSENT, "dim"), ("  no sample yet", "dim")]
-    oldest, timeout = scheduler.oldest_runnable, scheduler.oldest_timeout_ms
+    oldest, window = scheduler.oldest_runnable, scheduler.ejection_window_ms
     if scheduler.unreadable:
         return [
             (" oldest runnable ", "dim"),
@@ -233,18 +245,27 @@ def deadline_line(state: RunState, width: int) -> Line:
         else "  no runnable task waiting"
     )
     head: Line = [(" oldest runnable ", "dim"), (f"{words.milliseconds(age):>7} ", "strong")]
-    tail: Line = [(f" of {words.milliseconds(timeout)}", "dim"), (cut(who, max(0, width - 54)), "")]
-    if not timeout:
+    tail: Line = [(f" of {words.window(window)}", "dim"), (cut(who, max(0, width - 58)), "")]
+    if window is None:
         return [*head, *tail]
     room = max(6, min(20, width - width_of(head) - width_of(tail) - 2))
-    return [*head, *gauge_spans(age / timeout, room), *tail]
+    return [*head, *watchdog_gauge(age, window, room), *tail]
 
 
-def gauge_spans(share: float, width: int) -> Line:
-    """A gauge whose colour follows how full it is."""
-    filled, rest = gauge(share, width)
+def watchdog_gauge(age_ms: float, window: tuple[float, float], width: int) -> Line:
+    """A gauge that ends where the kernel ejects at the latest; from the timeout on its track is denser.
+
+    Args:
+        age_ms: Of the oldest runnable task.
+        window: Ages between which the kernel ejects: its watchdog looks only every half timeout.
+        width: Cells.
+    """
+    timeout_ms, latest_ms = window
+    filled, rest = gauge(age_ms / latest_ms, width)
+    share = age_ms / timeout_ms
     role = "bad" if share >= 0.8 else "warn" if share >= 0.5 else "ok"
-    return [(filled, role), ("░" * len(rest), "track")]
+    before = max(0, round(width * timeout_ms / latest_ms) - len(filled))
+    return [(filled, role), ("░" * before + "▒" * (len(rest) - before), "track")]
 
 
 class TabBar(LineBar):

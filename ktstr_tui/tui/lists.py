@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from ktstr_tui.model.report import exit_kind_name, of_ejection
+from ktstr_tui.model.report import EXIT_KIND_STALL, kind_word, of_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
@@ -58,7 +58,7 @@ class CapturesPane(LinePane):
         if not self._captures:
             return None
         names: list[tuple[str, int, Align]] = [
-            ("tag", 14, "left"), ("exit_kind", 12, "left"), ("stalled task", self._task_width(width), "left"),
+            ("tag", 14, "left"), ("exit_kind", 12, "left"), ("longest waiting", self._task_width(width), "left"),
             ("age", 6, "right"), ("dsq", 8, "left"), ("pause", 7, "right"),
         ]  # fmt: skip
         if self._has_room(width):
@@ -79,7 +79,7 @@ class CapturesPane(LinePane):
                 (f" {at:>8}", "dim"),
             ]
         error = of_ejection(report)
-        kind = exit_kind_name(report.exit_kind) if report.exit_kind else clean(report.trigger)
+        kind = kind_word(report) if report.exit_kind else clean(report.trigger)
         stalled = report.stalled
         who = words.task(stalled.comm, stalled.pid) if stalled else "no runnable task"
         age = words.milliseconds(stalled.age_ms) if stalled else ABSENT
@@ -89,7 +89,7 @@ class CapturesPane(LinePane):
             (clean(report.tag), "strong", 14, "left"),
             (kind, "bad" if error else "dim", 12, "left"),
             (who, "" if stalled else "dim", self._task_width(width), "left"),
-            (age, "bad" if error and stalled else "", 6, "right"),
+            (age, "bad" if stalled and report.exit_kind == EXIT_KIND_STALL else "", 6, "right"),
             (dsq, "", 8, "left"),
             (pause, "", 7, "right"),
         ]

@@ -125,7 +125,7 @@ class LogPane(LinePane):
         return "No events." if view.past else "No events yet."
 
 
-_OUTPUT_ROLES: dict[str, str] = {"stderr": "warn", "dmesg": "dim", "crash": "bad"}
+_OUTPUT_ROLES: dict[str, str] = {"stderr": "warn", "dmesg": "dim", "crash": "bad", "console": "dim"}
 
 
 class OutputPane(LogPane):

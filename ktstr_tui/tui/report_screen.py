@@ -11,7 +11,7 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer
 
-from ktstr_tui.model.report import CaptureReport, exit_kind_name, of_ejection
+from ktstr_tui.model.report import CaptureReport, kind_word, of_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text import report_diff, report_files, report_lines, words
 from ktstr_tui.text.cause import headline
@@ -39,7 +39,7 @@ class ReportBar(LineBar):
         report = self.capture.report
         error = of_ejection(report)
         bad = error or report.is_placeholder
-        kind = exit_kind_name(report.exit_kind) if report.exit_kind else clean(report.trigger).upper()
+        kind = kind_word(report) if report.exit_kind else clean(report.trigger).upper()
         tags = [it.report.tag for it in view.state.captures]
         place = f"{tags.index(report.tag) + 1} of {len(tags)}" if report.tag in tags else "no longer listed"
         left: Line = [(f" {'■' if bad else '●'} {kind} ", "badge-bad" if bad else "badge-info")]

@@ -8,7 +8,7 @@ from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, faded, fit, sparkline, spread, wrap
 from ktstr_tui.text.sub_lines import live_tree
-from ktstr_tui.tui.bars import gauge_spans, scheduler_role
+from ktstr_tui.tui.bars import scheduler_role, watchdog_gauge
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
@@ -125,7 +125,10 @@ def _identity(state: RunState, scheduler: SchedulerSample, width: int) -> list[L
     first: Line = [(name, "strong"), ("  ", ""), (f"● {scheduler.state or ABSENT}", role)]
     second: Line = [
         ("exit_kind ", "dim"),
-        (ABSENT if kind is None else exit_kind_name(kind), "bad" if is_ejection(kind) else ""),
+        (
+            ABSENT if kind is None else clean(scheduler.exit_kind_name) or exit_kind_name(kind),
+            "bad" if is_ejection(kind) else "",
+        ),
         ("  enable_seq ", "dim"),
         (words.number(scheduler.enable_seq), ""),
     ]
@@ -137,21 +140,22 @@ def _identity(state: RunState, scheduler: SchedulerSample, width: int) -> list[L
 
 
 def _deadline(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
-    oldest, timeout = scheduler.oldest_runnable, scheduler.oldest_timeout_ms
+    oldest, window = scheduler.oldest_runnable, scheduler.ejection_window_ms
     age = oldest.age_ms if oldest else 0.0
-    right: Line = [(f"{words.milliseconds(age)}", "strong"), (f" of {words.milliseconds(timeout)}", "dim")]
+    right: Line = [(f"{words.milliseconds(age)}", "strong"), (f" of {words.window(window)}", "dim")]
     lines = [spread([("oldest runnable", "head")], right, width)]
-    if timeout:
-        share = age / timeout
-        label = f" {share * 100:3.0f} %"
-        lines.append([*gauge_spans(share, max(4, width - len(label))), (label, "strong")])
+    if window is not None:
+        label = f" {age / window[0] * 100:3.0f} %"
+        lines.append([*watchdog_gauge(age, window, max(4, width - len(label))), (label, "strong")])
+        if age >= window[0]:
+            lines.append([(cut("ejected at the watchdog's next look", width), "bad")])
     if oldest is None:
         lines.append([("no runnable task waiting", "dim")])
     else:
         where = f"{words.queue(oldest.dsq)}, rq of cpu {oldest.cpu}"
         who = words.task(oldest.comm, oldest.pid)
         lines.append([(cut(who, 24), "strong"), (cut(f" {where}", width - min(24, len(who))), "")])
-    top = timeout or None
+    top = None if window is None else window[1]
     lines.append([(sparkline(state.runnable_age_history, width, top), "spark")])
     return [*lines, []]
 

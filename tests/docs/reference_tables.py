@@ -42,6 +42,10 @@ SCENARIO_NOTES: Final = {
         "Step",
         "watch",
     ): "Expression to watch from this step on, with a capture at every hit; at most 64 bytes.",
+    (
+        "Step",
+        "about",
+    ): "What to look at: the screen that started the run shows it, the guest being frozen until a key.",
     ("Step", "panic"): "Test aid: panic the guest's kernel once the workers run.",
     ("Step", "hang"): "Test aid: hang the guest once the workers run.",
     ("Step", "reboot"): "Test aid: reboot the guest once the workers run.",

@@ -79,12 +79,17 @@ Drive = Callable[[KtstrApp, Pilot[Leaving]], Awaitable[_T]]
 
 
 def drive(
-    source: FakeSource, steps: Drive[_T], size: tuple[int, int] = (120, 40), *, owner: bool = False
+    source: FakeSource,
+    steps: Drive[_T],
+    size: tuple[int, int] = (120, 40),
+    *,
+    owner: bool = False,
+    explain: bool = False,
 ) -> tuple[KtstrApp, _T]:
     """Run the app headless without a paint clock, perform ``steps``, and leave."""
 
     async def main() -> tuple[KtstrApp, _T]:
-        app = KtstrApp(source, owner=owner, paint_hz=0)
+        app = KtstrApp(source, owner=owner, paint_hz=0, explain=explain)
         app.animation_level = "none"
         context: AbstractAsyncContextManager[Pilot[Leaving]] = app.run_test(size=size)
         with patch.object(files_app, "NOTICE_S", 3600.0):

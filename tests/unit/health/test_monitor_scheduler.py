@@ -28,6 +28,15 @@ def test_the_age_of_the_oldest_runnable_task_in_the_kernels_words() -> None:
     assert feed.verdicts()[-1] == "stalled"
 
 
+def test_past_the_timeout_it_depends_on_when_the_watchdog_looks() -> None:
+    feed = Feed()
+    feed.healthy()
+    aged(feed, 3200)
+    assert feed.of(AlertRaised)[0].text == (
+        "spin-0[201] runnable for 3.200 s, past the 3.0 s watchdog timeout (the watchdog looks every 1.5 s), in DSQ 0x7"
+    )
+
+
 @pytest.mark.parametrize(
     ("dsq", "words"), [("local cpu 1", "in DSQ local cpu 1"), (None, "in no DSQ"), ("0x7", "in DSQ 0x7")]
 )

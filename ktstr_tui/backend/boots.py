@@ -1,0 +1,78 @@
+"""How long boots take here, so that a person who waits for one knows: each kernel's last boot is remembered.
+
+The time depends on the accelerator, the kernel and the number of CPUs, so these are the key. What cannot be read or
+written is no fault of the run: then nothing is known.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from ktstr_tui.guest.console import Console
+from ktstr_tui.guest.paths import cache_dir
+from ktstr_tui.model.events import Event, OutputText
+
+LOOK_EVERY_S = 0.5
+"""Seconds between two looks at the console of a guest that boots."""
+MAX_ENTRIES = 64
+"""Boots remembered; the oldest goes first."""
+
+
+class BootTimes:
+    """The last boot of each kernel, in a file.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or cache_dir() / "boot-times.json"
+
+    def last_ms(self, accelerator: str, kernel: str, topology: str) -> float | None:
+        """How long the last boot took; None when none is remembered."""
+        return self._load().get(_key(accelerator, kernel, topology))
+
+    def remember(self, accelerator: str, kernel: str, topology: str, boot_ms: float) -> None:
+        """Remember a boot."""
+        times = self._load()
+        key = _key(accelerator, kernel, topology)
+        times.pop(key, None)
+        times[key] = round(boot_ms)
+        newest = dict(list(times.items())[-MAX_ENTRIES:])
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(msgspec.json.encode(newest))
+            temporary.replace(self._path)
+        except OSError:
+            return
+
+    def _load(self) -> dict[str, float]:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, float])
+        except (OSError, msgspec.MsgspecError):
+            return {}
+
+
+def _key(accelerator: str, kernel: str, topology: str) -> str:
+    return f"{accelerator} {kernel} {topology}"
+
+
+async def show_console(console: Console, up: trio.Event, emit: Callable[[Event], object]) -> None:
+    """Emit what a guest that boots prints on its console, until it is up; from then on its log has it."""
+    shown = 0
+    while True:
+        lines = console.statistics().lines
+        if lines > shown:
+            fresh = console.since(shown)
+            emit(OutputText(stream="console", text="".join(f"{line}\n" for line in fresh)))
+            shown = lines
+        if up.is_set():
+            return
+        with trio.move_on_after(LOOK_EVERY_S):
+            await up.wait()
