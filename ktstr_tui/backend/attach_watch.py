@@ -42,7 +42,8 @@ async def watch_attach(
         await trio.sleep(LOOK_EVERY_S)
         seen, now_ns = state(), clock()
         since_ns = seen.loading_since_mono_ns
-        waited_s = (now_ns - since_ns - frozen_between_ns(since_ns, now_ns)) / 1e9
+        idle_ns = frozen_between_ns(since_ns, now_ns) + _host_stood_ns(seen, since_ns)
+        waited_s = (now_ns - since_ns - idle_ns) / 1e9
         wanted = bool(seen.loading) and waited_s >= ALERT_S
         if wanted:
             text = f"{seen.loading} was started {waited_s:.0f} s ago and has not attached: {what_for(seen)}"
@@ -50,6 +51,11 @@ async def watch_attach(
         elif alerted:
             emit(AlertCleared(key=ALERT_KEY, kind="attach"))
         alerted = wanted
+
+
+def _host_stood_ns(state: RunState, since_ns: int) -> int:
+    """How long the host gave the guest no CPU since then: that is no wait of the scheduler."""
+    return sum(max(0, it.end_ns - max(it.start_ns, since_ns)) for it in state.host_stood)
 
 
 def what_for(state: RunState) -> str:

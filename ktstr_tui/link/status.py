@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ktstr_tui.model.condition import condition_of
+from ktstr_tui.model.condition import by_urgency, condition_of
 from ktstr_tui.model.outputs import Status, StatusCpu, StatusScheduler
 from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import RunState
@@ -44,7 +44,7 @@ def status_of(state: RunState) -> Status:
         "verdict_reasons": list(state.verdict_reasons),
         "alerts": [
             {"key": alert.key, "severity": alert.severity, "text": alert.text}
-            for alert in state.alerts.values()
+            for alert in by_urgency(state.alerts.values())
         ],
         "stalls": state.stalls,
         "ejections": state.ejections,

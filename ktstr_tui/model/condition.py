@@ -7,8 +7,10 @@ run in one word or colour takes it from here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ktstr_tui.model.kinds import RunCondition
-from ktstr_tui.model.state import RunState
+from ktstr_tui.model.state import AlertState, RunState
 from ktstr_tui.model.verdict import failed_ejections, run_verdict
 
 
@@ -29,6 +31,23 @@ def condition_of(state: RunState) -> RunCondition:
     if state.phase in ("booting", "up") and not state.samples:
         return "booting"
     return _health(state)
+
+
+_ENDS_THE_RUN = {"ejected": 0, "runnable-age": 1, "stall": 2}
+_SEVERITIES = {"error": 0, "warning": 1, "info": 2}
+
+
+def by_urgency(alerts: Iterable[AlertState]) -> list[AlertState]:
+    """Order alerts: errors first, of equals what ends the run first, then those with a capture, then the oldest."""
+    return sorted(
+        alerts,
+        key=lambda it: (
+            _SEVERITIES[it.severity],
+            _ENDS_THE_RUN.get(it.kind, len(_ENDS_THE_RUN)),
+            it.capture is None,
+            it.since_mono_ns,
+        ),
+    )
 
 
 def _outcome(state: RunState, exit_code: int) -> RunCondition:

@@ -44,7 +44,7 @@ class BeatsPane(LinePane):
 
     def empty(self, view: View) -> str:
         beats = view.state.beats
-        if view.past:
+        if view.over:
             return "No heartbeats came." if not beats.mono_ns else "No senders are left."
         if not beats.mono_ns:
             return "No heartbeats yet. Scenario workers send them; programs on the host can, too."

@@ -77,7 +77,7 @@ class CpuPane(LinePane):
         return len(self._items)
 
     def empty(self, view: View) -> str:
-        if not view.live:
+        if view.over:
             return "No sample was taken."
         if view.state.phase == "booting":
             return "The guest is booting; its CPUs appear here once the kernel's BTF is loaded."

@@ -42,7 +42,7 @@ class CapturesPane(LinePane):
     def empty(self, view: View) -> str:
         if view.source.controllable and not view.refusal("capture"):
             return "No captures yet. c takes one. Ejections are captured automatically, at the write to exit_kind."
-        if view.past:
+        if view.over:
             return "No captures were taken."
         return "No captures yet. Ejections are captured automatically, at the write to exit_kind."
 
@@ -126,7 +126,7 @@ class WirePane(LinePane):
         return self._lines[index]
 
     def empty(self, view: View) -> str:
-        return "No frames came from the guest." if view.past else "No frames from the guest yet."
+        return "No frames came from the guest." if view.over else "No frames from the guest yet."
 
 
 def wire_lines(view: View, width: int) -> list[Line]:

@@ -122,7 +122,7 @@ class LogPane(LinePane):
     def empty(self, view: View) -> str:
         if self.filter:
             return f"No line contains {self.filter!r}. Clear the filter to show all."
-        return "No events." if view.past else "No events yet."
+        return "No events." if view.over else "No events yet."
 
 
 _OUTPUT_ROLES: dict[str, str] = {"stderr": "warn", "dmesg": "dim", "crash": "bad", "console": "dim"}

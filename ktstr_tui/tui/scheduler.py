@@ -33,7 +33,7 @@ class SchedulerPane(LinePane):
         return self._lines[index]
 
     def empty(self, view: View) -> str:
-        return "No sample was taken." if view.past else "The scheduler appears with the first sample."
+        return "No sample was taken." if view.over else "The scheduler appears with the first sample."
 
 
 def scheduler_lines(state: RunState, width: int, past: str = "") -> list[Line]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from ktstr_tui.model.condition import by_urgency
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.state import AlertState, CaptureState, RunState
 from ktstr_tui.text.lines import Line, clean, faded, frozen
@@ -23,7 +24,6 @@ _PAST: dict[Connection, str] = {
     "gone": "gone",
     "connecting": "old",
 }
-_RANK = {"error": 0, "warning": 1, "info": 2}
 
 
 def still(state: RunState) -> RunState:
@@ -98,6 +98,11 @@ class View:
             return "ended"
         return _PAST[self.connection] if self.state.seq else ""
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come: the run or its recording has ended, or the backend is gone."""
+        return self.past in ("ended", "gone")
+
     def tone(self, line: Line) -> Line:
         """The line in the colours of now: without any of the past, without green while the guest is frozen."""
         if self.past:
@@ -110,11 +115,8 @@ class View:
         return clean(self.failure or self.source.connection_reason)
 
     def alerts(self) -> list[AlertState]:
-        """Standing alerts, the worst first; of equals those that have a capture, then the oldest."""
-        return sorted(
-            self.state.alerts.values(),
-            key=lambda it: (_RANK[it.severity], it.capture is None, it.since_mono_ns),
-        )
+        """Standing alerts, the most urgent first."""
+        return by_urgency(self.state.alerts.values())
 
     def alert(self) -> AlertState | None:
         """The alert that the bar shows."""

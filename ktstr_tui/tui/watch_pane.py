@@ -71,7 +71,7 @@ class WatchPane(LinePane):
     def empty(self, view: View) -> str:
         if view.source.controllable and not view.refusal("watch"):
             return "No watches yet. w adds one. Slot 0 is reserved for scx_root and then its exit_kind."
-        if view.past:
+        if view.over:
             return "No watches."
         return "No watches yet. Slot 0 is reserved for scx_root and then its exit_kind."
 

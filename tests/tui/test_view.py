@@ -6,6 +6,9 @@ import pytest
 
 from ktstr_tui.link.source import Connection
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.events import Severity
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.kinds import AlertKind
 from ktstr_tui.tui.headline import headline_of
 from ktstr_tui.tui.view import View, still
 from tests.tui.fakes import FakeSource
@@ -53,6 +56,18 @@ def test_alerts_come_worst_first_then_oldest() -> None:
     assert alert.text == "new warning"
     view.step_alert(1)
     assert headline_of(view).sentence == "error"
+
+
+def test_what_ends_the_run_first_comes_first() -> None:
+    kinds: tuple[tuple[AlertKind, Severity], ...] = (
+        ("imbalance", "error"), ("stall", "error"), ("runnable-age", "error"), ("ejected", "error"),
+        ("attach", "warning"),
+    )  # fmt: skip
+    view = View(FakeSource([]))
+    for number, (kind, severity) in enumerate(kinds, 1):
+        alert = ev.AlertRaised(seq=number, mono_ns=number, key=kind, kind=kind, severity=severity, text=kind)
+        fold(view.source.state, alert)
+    assert [it.kind for it in view.alerts()] == ["ejected", "runnable-age", "stall", "imbalance", "attach"]
 
 
 @pytest.mark.parametrize(

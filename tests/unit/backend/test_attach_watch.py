@@ -74,6 +74,21 @@ async def test_frozen_time_is_no_wait(autojump_clock: trio.testing.MockClock) ->
         nursery.cancel_scope.cancel()
 
 
+async def test_time_without_a_host_cpu_is_no_wait(autojump_clock: trio.testing.MockClock) -> None:
+    run = Run()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.watch)
+        await trio.sleep(100)
+        run.log("--- begin demo:fifo ---\n")
+        await trio.sleep(ALERT_S - 1)
+        fold(run.state, ev.HostStood(start_ns=90 * 10**9, end_ns=now_ns(), reason="QEMU was stopped"))
+        await trio.sleep(ALERT_S - 2)
+        assert run.events == []
+        await trio.sleep(4)
+        assert run.events
+        nursery.cancel_scope.cancel()
+
+
 def test_it_ends_with_whatever_the_scheduler_comes_to() -> None:
     for event in (
         ev.SchedulerChanged(change="attached", name="fifo"),
