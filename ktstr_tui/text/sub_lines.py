@@ -28,7 +28,7 @@ def tree(report: CaptureReport, width: int) -> list[Line]:
 
 
 def _row(it: SchedulerReport, waiting: int, width: int, *, marked: bool) -> Line:
-    kind = it.exit_kind_name or exit_kind_name(it.exit_kind)
+    kind = clean(it.exit_kind_name or exit_kind_name(it.exit_kind))
     indent = "  " * (1 + (it.level or 0))
     name = f"{indent}{clean(it.cgroup) if it.cgroup is not None else '/'} {clean(it.name or ABSENT)}"
     room = max(20, width - 48)
@@ -51,7 +51,17 @@ def live_tree(scheduler: SchedulerSample, width: int) -> list[Line]:
         name: Line = [(cgroup, "strong"), (cut(f" {clean(it.name)}", max(0, width - 18 - len(cgroup))), "")]
         lines.append(spread(name, [(f"● {it.state}", role), (f"{it.nr_runnable:>5}", "")], width))
         if it.exit_kind:
-            lines.append([(cut(f"{indent}  exit_kind {exit_kind_name(it.exit_kind)}", width), "bad")])
+            lines.append(
+                [
+                    (
+                        cut(
+                            f"{indent}  exit_kind {clean(it.exit_kind_name) or exit_kind_name(it.exit_kind)}",
+                            width,
+                        ),
+                        "bad",
+                    )
+                ]
+            )
     if scheduler.subs_truncated:
         lines.append([("… more sub-schedulers (limit reached)", "warn")])
     if not lines:
