@@ -1,7 +1,7 @@
 """Prints how much of each room the tests ran, from the data that ``coverage run`` left.
 
-Run ``.venv/bin/coverage run -m pytest -m "not guest"`` first. Lines that ran only in another process (a guest, a
-backend of its own) are not counted.
+Run ``.venv/bin/coverage run -m pytest -m "not guest"`` and ``.venv/bin/coverage combine`` first. Lines that ran in a
+process that was killed are not counted.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def test_the_command_of_a_small_machine(spec: MachineSpec, tmp_path: Path) -> No
     built = command(replace(spec, socket_dir=Path("/a,b")), tmp_path)
     assert option(built, "-m") == ["512M"]
     assert option(built, "-smp") == ["cpus=2,sockets=1,cores=2,threads=1"]
-    assert option(built, "-accel") == ["tcg,thread=multi"]
+    assert option(built, "-accel") == ["tcg,thread=single"]
     assert option(built, "-qmp") == ["unix:/a,,b/qmp.sock,server=on,wait=off"], "commas are escaped"
     assert option(built, "-append")[0].endswith(" loglevel=7"), "what the user adds comes last"
     assert option(built, "-numa") == []

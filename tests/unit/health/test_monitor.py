@@ -112,7 +112,7 @@ def test_a_vcpu_that_used_its_turns_and_has_not_moved_is_a_stall() -> None:
     for turn in range(6):
         feed(shared_sample((5, turn + 1), thread_ms=turn * 100))
     assert feed.keys() == ["+stall-cpu-0"]
-    assert "while its vCPU ran 0.2 s" in feed.of(AlertRaised)[0].text
+    assert "while its vCPU ran 0.1 s" in feed.of(AlertRaised)[0].text
 
 
 def test_without_any_time_of_a_vcpu_there_is_no_verdict() -> None:
