@@ -13,7 +13,6 @@ program opens only while it runs (dlopen) are not named anywhere and do not come
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import struct
 import zlib
@@ -28,6 +27,7 @@ from elftools.elf.segments import InterpSegment
 from ktstr_tui.guest.guest_files import MAX_FILE_BYTES, NO_SCHEDULER, GuestFile, SchedulerPayload
 from ktstr_tui.guest.initramfs import GuestArtifacts, guest_artifacts
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.text import did_you_mean
 from ktstr_tui.wire.user_file import open_user_file
 
 OPS_TYPE = b"sched_ext_ops"
@@ -56,9 +56,8 @@ def resolve_scheduler(spec: str, artifacts: GuestArtifacts | None = None) -> Sch
     if spec.startswith("demo:"):
         demos = (artifacts or guest_artifacts()).demos
         if spec not in (known := [f"demo:{name}" for name in demos]):
-            near = difflib.get_close_matches(spec, known, 1)
             raise UsageError(
-                f"there is no {spec}" + (f". Did you mean {near[0]}?" if near else ""),
+                f"there is no {spec}{did_you_mean(spec, known)}",
                 f"demo schedulers are {', '.join(known)}",
             )
         return _object(spec, demos[spec.removeprefix("demo:")])

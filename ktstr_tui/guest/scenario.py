@@ -31,17 +31,12 @@ The guest's Exit frame: 0 the scenario ended (or was shut down), 1 it ended and 
 died on the way, 2 a scheduler did not attach and the scenario ended there, 3 the plan or the machine was
 unusable. Exit codes of the loader of BPF objects (SchedExit frame): 0 detached on request, 1 ejected by the
 kernel, 2 rejected; those of a scheduler program are its own, or 128 and the signal that ended it.
-
-The hard thing is to point at the line of a mistake: the parser keeps no positions, so `_Lines` finds them
-again.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
-import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -51,6 +46,8 @@ import msgspec
 
 from ktstr_tui.guest.guest_files import NO_SCHEDULER, SchedulerPayload
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.text import did_you_mean
+from ktstr_tui.wire.toml_file import Lines, Place, parse_toml
 from ktstr_tui.wire.user_file import read_user_text
 
 MAX_STEPS = 64
@@ -193,9 +190,8 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
         source = read_user_text(path, "scenario", max_bytes=MAX_SCENARIO_BYTES)
         return _beside(parse_scenario(source, str(path)), path.parent)
     if text not in packaged():
-        near = difflib.get_close_matches(text, packaged(), 1)
         raise UsageError(
-            f"no packaged scenario {text!r}" + (f". Did you mean {near[0]!r}?" if near else ""),
+            f"no packaged scenario {text!r}{did_you_mean(text, packaged())}",
             f"packaged are {', '.join(packaged())}; name a file of your own by its path, ending in .toml",
         )
     source = (resources.files("ktstr_tui.scenarios") / f"{text}.toml").read_text("utf-8")
@@ -208,17 +204,7 @@ def parse_scenario(source: str, filename: str) -> Scenario:
     Raises:
         UsageError: See `load_scenario`.
     """
-    try:
-        table = tomllib.loads(source)
-    except tomllib.TOMLDecodeError as error:
-        match = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        line = int(match[1]) if match else source.count("\n") + 1
-        message = str(error).split(" (at ")[0]
-        raise UsageError(f"{filename}:{line}: {message}", "this is not valid TOML") from error
-    except RecursionError as error:
-        raise UsageError(
-            f"{filename}: tables or arrays are nested too deeply", "no key needs that"
-        ) from error
+    table = parse_toml(source, filename)
     try:
         scenario = msgspec.convert(table, Scenario)
     except msgspec.ValidationError as error:
@@ -243,9 +229,6 @@ def _beside(scenario: Scenario, directory: Path) -> Scenario:
     return msgspec.structs.replace(scenario, steps=tuple(anchored(step) for step in scenario.steps))
 
 
-Place = tuple[str | int, ...]
-
-
 def _mistake(message: str, source: str, filename: str) -> UsageError:
     # msgspec says: what is wrong - at `$.steps[0].workers[1].kind`
     what, _, at = message.partition(" - at `$")
@@ -256,60 +239,30 @@ def _mistake(message: str, source: str, filename: str) -> UsageError:
     missing = re.fullmatch(r"Object missing required field `(.*)`", what)
     key = ".".join(f"{part + 1}" if isinstance(part, int) else part for part in place)
     if unknown:
-        place, what = (*place, unknown[1]), "there is no such key"
+        what = f"there is no such key{did_you_mean(unknown[1], _keys_of(place))}"
+        place = (*place, unknown[1])
         key = ".".join(filter(None, (key, unknown[1])))
     if missing:
         what = f"the key {missing[1]} is missing"
-    line = _Lines(source).find(place)
-    return UsageError(f"{filename}:{line}: {key or 'scenario'}: {what}", _possible(place, bool(unknown)))
-
-
-def _possible(place: Place, is_unknown: bool) -> str:
-    # What could stand there.
     names = [part for part in place if isinstance(part, str)]
-    if is_unknown:
-        tables = {(): Scenario.__struct_fields__, ("steps",): Step.__struct_fields__}
-        return f"keys here are {', '.join(tables.get(tuple(names[:-1]), Workers.__struct_fields__))}"
-    choices = {"kind": get_args(WorkerKind), "policy": get_args(WorkerPolicy), "until": get_args(Until)}
-    if names and names[-1] in choices:
-        return f"{names[-1]} is one of {', '.join(choices[names[-1]])}"
-    return ""
+    choices = _CHOICES.get(names[-1], ()) if names else ()
+    if value := re.fullmatch(r"Invalid enum value '(.*)'", what):
+        what = f"there is no {names[-1]} {value[1]!r}{did_you_mean(value[1], choices)}"
+    line = Lines(source).find(place)
+    hint = f"{names[-1]} is one of {', '.join(choices)}" if choices else ""
+    if unknown:
+        hint = f"keys here are {', '.join(_keys_of(place[:-1]))}"
+    return UsageError(f"{filename}:{line}: {key or 'scenario'}: {what}", hint)
 
 
-class _Lines:
-    # Where keys and tables of a TOML text are. Knows the block form, [[steps]] and key = value; what is
-    # written inline is found at the line where its outermost key stands.
-    _HEADER = re.compile(r"\s*\[\[?\s*([\w.\-\s]+?)\s*\]\]?\s*(?:#.*)?$")
-    _KEY = re.compile(r"\s*([\w-]+)\s*=")
+_CHOICES = {"kind": get_args(WorkerKind), "policy": get_args(WorkerPolicy), "until": get_args(Until)}
 
-    def __init__(self, source: str) -> None:
-        self.places: dict[Place, int] = {(): 1}
-        self._counts: dict[Place, int] = {}
-        table: Place = ()
-        in_text = False
-        for number, line in enumerate(source.splitlines(), 1):
-            if not in_text and (header := self._HEADER.match(line)):
-                table = self._open(header[1], line.lstrip().startswith("[["))
-                self.places[table] = number
-            elif not in_text and (key := self._KEY.match(line)):
-                self.places.setdefault((*table, key[1]), number)
-            in_text ^= (line.count('"""') + line.count("'''")) % 2 == 1
 
-    def _open(self, dotted: str, is_array: bool) -> Place:
-        place: Place = ()
-        names = [name.strip() for name in dotted.split(".")]
-        for depth, name in enumerate(names):
-            place = (*place, name)
-            if is_array and depth == len(names) - 1:
-                self._counts[place] = self._counts.get(place, 0) + 1
-            if place in self._counts:
-                place = (*place, self._counts[place] - 1)
-        return place
-
-    def find(self, place: Place) -> int:
-        while place not in self.places:
-            place = place[:-1]
-        return self.places[place]
+def _keys_of(place: Place) -> tuple[str, ...]:
+    """The keys of the table at ``place``."""
+    names = tuple(part for part in place if isinstance(part, str))
+    tables = {(): Scenario.__struct_fields__, ("steps",): Step.__struct_fields__}
+    return tables.get(names, Workers.__struct_fields__)
 
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/-,+")

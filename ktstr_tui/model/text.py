@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 DIRECTIONS = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
@@ -39,3 +41,17 @@ def runnable_for(comm: str | None, pid: int | None, age_ms: float) -> str:
 def shorten(text: str, width: int) -> str:
     """Cut ``text`` to ``width`` characters, the last being an ellipsis when something was cut."""
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Suggest the known word that is most like a misspelt one: ``. Did you mean "memory"?``; empty when none is.
+
+    A word that differs only in capitals, or in ``_`` for ``-``, is found first.
+    """
+    names = {_folded(name): name for name in known}
+    near = difflib.get_close_matches(_folded(word), names, 1)
+    return f'. Did you mean "{names[near[0]]}"?' if near else ""
+
+
+def _folded(word: str) -> str:
+    return word.casefold().replace("_", "-")

@@ -127,7 +127,7 @@ ACTIONS: tuple[Action, ...] = (
         "Refresh the screen less often, for slow terminals",
         "app",
     ),
-    Action("view.theme", "t", "next_theme", "Theme", "Switch between the dark and the light theme", "app"),
+    Action("view.theme", "t", "next_theme", "Theme", "Take the next theme; the choice is kept", "app"),
     Action(
         "row.copy",
         "y",

@@ -32,21 +32,21 @@ from ktstr_tui.model.state import AlertState, CaptureState
 from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.replies import done_words
-from ktstr_tui.tui import themes
 from ktstr_tui.tui.actions import ACTIONS, bindings
 from ktstr_tui.tui.acts import Act, Acts
 from ktstr_tui.tui.bars import VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
-from ktstr_tui.tui.files_app import FilesApp
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.lists import CapturesPane
 from ktstr_tui.tui.logs import LogPane
+from ktstr_tui.tui.look import Look
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.new_captures import NewCaptures
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.report_panes import DocumentPane, TasksPane
 from ktstr_tui.tui.report_screen import ReportScreen
+from ktstr_tui.tui.themed_app import ThemedApp
 from ktstr_tui.tui.view import View
 from ktstr_tui.tui.watch_dialog import WatchDialog
 from ktstr_tui.tui.watch_pane import HitPage, WatchPane
@@ -59,7 +59,7 @@ PAINT_RATES_HZ = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """What ``+`` and ``-`` choose from."""
 
 
-class KtstrApp(FilesApp, inherit_bindings=False):
+class KtstrApp(ThemedApp, inherit_bindings=False):
     """The screen of one run.
 
     The exit value says what becomes of the run: ``end`` or ``leave`` (the owner's choice) or ``detach``.
@@ -69,6 +69,7 @@ class KtstrApp(FilesApp, inherit_bindings=False):
         owner: Whether leaving must decide about the run.
         paint_hz: Rate of the paint clock; 0 leaves painting to whoever calls `paint`.
         explain: Whether to explain the steps of a scenario, the guest being frozen until a key is pressed.
+        look: Theme and keys as the user wants them.
     """
 
     TITLE = "ktstr-tui"
@@ -76,32 +77,25 @@ class KtstrApp(FilesApp, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
 
     def __init__(
-        self, source: Source, *, owner: bool = False, paint_hz: float = 10.0, explain: bool = False
+        self,
+        source: Source,
+        *,
+        owner: bool = False,
+        paint_hz: float = 10.0,
+        explain: bool = False,
+        look: Look | None = None,
     ) -> None:
-        super().__init__(View(source))
+        super().__init__(View(source), look or Look())
         self.view.owner = owner
         self.view.paint_hz = paint_hz
         self._clock: Timer | None = None
         self._new_captures = NewCaptures()
         self._acts = Acts(self.view) if explain else None
-        self._theme_errors: list[str] = []
-        self._add_themes()
         if os.environ.get("TERM") == "dumb" and not self.no_color:
             self.no_color = True
             self._filters.append(Monochrome())
             # Rich takes a dumb terminal for one of 80x25, which would fight with the size that the driver reports.
             self.console._environ = {**os.environ, "TERM": "vt100"}
-
-    def _add_themes(self) -> None:
-        loaded, errors = themes.load_all()
-        for theme in loaded:
-            self.register_theme(theme)
-        self._theme_errors = [f"{error.message}; {error.hint}" for error in errors]
-        if themes.DEFAULT in self.available_themes:
-            self.theme = themes.DEFAULT
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return dict(themes.FALLBACK_VARIABLES)
 
     def get_default_screen(self) -> Screen[None]:
         return MainScreen(self.view)
@@ -109,8 +103,6 @@ class KtstrApp(FilesApp, inherit_bindings=False):
     def on_mount(self) -> None:
         self._follow_source()
         self._set_clock()
-        for text in self._theme_errors:
-            self.say(text, "warning")
 
     # The feed and the paint clock.
 
@@ -253,9 +245,6 @@ class KtstrApp(FilesApp, inherit_bindings=False):
         self.view.paint_hz = rates[max(0, min(len(rates) - 1, nearest + step))]
         self._set_clock()
         self.say(f"Refreshing {self.view.paint_hz:g} times a second (sampling rate unchanged).")
-
-    def action_next_theme(self) -> None:
-        self.theme = themes.LIGHT if self.theme == themes.DEFAULT else themes.DEFAULT
 
     def action_help(self) -> None:
         if isinstance(self.screen, (MainScreen, ReportScreen)):

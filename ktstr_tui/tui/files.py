@@ -10,6 +10,8 @@ import msgspec
 
 from ktstr_tui.model.state import CaptureState
 
+_MAX_NAME = 256
+
 
 def state_dir() -> Path:
     """``$XDG_STATE_HOME/ktstr-tui``, created if missing."""
@@ -24,6 +26,20 @@ def screenshots_dir() -> Path:
     path = state_dir() / "screenshots"
     path.mkdir(exist_ok=True)
     return path
+
+
+def keep_theme(name: str) -> None:
+    """Keep the name of the theme for the next start."""
+    (state_dir() / "theme").write_text(name + "\n", encoding="utf-8")
+
+
+def kept_theme() -> str:
+    """The name of the theme that was chosen last; empty when none was, or when it cannot be read."""
+    try:
+        with (state_dir() / "theme").open(encoding="utf-8") as file:
+            return file.readline(_MAX_NAME).strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def write_copied(text: str) -> Path:

@@ -94,3 +94,10 @@ def read_user_text(path: Path, what: str, hint: str = "", *, max_bytes: int) -> 
         raise UsageError(
             f"cannot read the {what} {path}: it is not UTF-8 text ({error.reason})", hint
         ) from error
+
+
+def config_dir() -> Path:
+    """The directory of what the user has configured: ``${XDG_CONFIG_HOME:-~/.config}/ktstr``; it need not exist."""
+    configured = os.environ.get("XDG_CONFIG_HOME", "")
+    # The XDG specification says to ignore relative paths.
+    return (Path(configured) if configured.startswith("/") else Path.home() / ".config") / "ktstr"

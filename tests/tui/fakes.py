@@ -24,6 +24,7 @@ from ktstr_tui.model.state import RunState
 from ktstr_tui.tui import files_app
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.leaving import Leaving
+from ktstr_tui.tui.look import Look
 
 _T = TypeVar("_T")
 PATIENCE_S = 120
@@ -85,11 +86,12 @@ def drive(
     *,
     owner: bool = False,
     explain: bool = False,
+    look: Look | None = None,
 ) -> tuple[KtstrApp, _T]:
     """Run the app headless without a paint clock, perform ``steps``, and leave."""
 
     async def main() -> tuple[KtstrApp, _T]:
-        app = KtstrApp(source, owner=owner, paint_hz=0, explain=explain)
+        app = KtstrApp(source, owner=owner, paint_hz=0, explain=explain, look=look)
         app.animation_level = "none"
         context: AbstractAsyncContextManager[Pilot[Leaving]] = app.run_test(size=size)
         with patch.object(files_app, "NOTICE_S", 3600.0):

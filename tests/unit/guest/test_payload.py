@@ -78,7 +78,7 @@ def test_demos_by_name(tmp_path: Path) -> None:
     assert (found.name, found.kind) == ("demo:fifo", "object")
     assert list(found.files) == list(found.argv)
     assert found.files[found.argv[0]].read() == path.read_bytes()
-    with pytest.raises(UsageError, match="Did you mean demo:fifo"):
+    with pytest.raises(UsageError, match='Did you mean "demo:fifo"'):
         resolve_scheduler("demo:fife", artifacts)
 
 

@@ -118,7 +118,7 @@ def mistake(source: str) -> str:
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ('kind = "pipe"', 'kind = "pip"', "bad.toml:16: steps.2.workers.1.kind: Invalid enum value 'pip'"),
+        ('kind = "pipe"', 'kind = "pip"', "bad.toml:16: steps.2.workers.1.kind: there is no kind 'pip'"),
         ('kind = "fork"', 'knd = "fork"', "bad.toml:20: steps.2.workers.2.knd: there is no such key"),
         ('kind = "fork"', 'kind = "fork"\nx = 1', "bad.toml:21: steps.2.workers.2.x: there is no such key"),
         ('kind = "fork"', "count = 1", "bad.toml:19: steps.2.workers.2: the key kind is missing"),
@@ -150,9 +150,11 @@ def test_the_hint_lists_what_is_possible() -> None:
     with pytest.raises(UsageError) as error:
         parse_scenario(GOOD.replace('"fork"', '"frok"'), "bad.toml")
     assert error.value.hint == "kind is one of spin, yield, bursty, pipe, futex, fork, mixed, sleep"
+    assert error.value.message.endswith("""there is no kind 'frok'. Did you mean "fork"?""")
     with pytest.raises(UsageError) as error:
         parse_scenario(GOOD.replace("count = 3", "cuont = 3"), "bad.toml")
     assert error.value.hint == "keys here are kind, count, affinity, nice, policy"
+    assert error.value.message.endswith('there is no such key. Did you mean "count"?')
 
 
 def test_a_mistake_in_inline_tables_is_found_at_its_outermost_key() -> None:
@@ -161,13 +163,24 @@ def test_a_mistake_in_inline_tables_is_found_at_its_outermost_key() -> None:
     assert mistake(source).startswith("bad.toml:5: steps.1.workers.2.kind")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("duration_sm", "duration_ms"), ("duration-ms", "duration_ms"), ("Scheduler", "scheduler"), ("zzz", "")],
+)
+def test_a_misspelt_key_of_a_step_gets_a_suggestion(wrong: str, right: str) -> None:
+    source = f'name = "x"\n[[steps]]\nname = "a"\nduration_ms = 1\n{wrong} = 1\n'
+    said = mistake(source)
+    assert said.startswith(f"bad.toml:5: steps.1.{wrong}: there is no such key")
+    assert said.endswith(f'. Did you mean "{right}"?' if right else "no such key")
+
+
 def test_lines_in_multiline_text_are_no_keys() -> None:
     source = 'name = "x"\ndescription = """\n[[steps]]\nname = 1\n"""\n[[steps]]\nname = 1\nduration_ms = 1\n'
     assert mistake(source).startswith("bad.toml:7: steps.1.name")
 
 
 def test_unknown_names_and_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Did you mean 'tour'") as error:
+    with pytest.raises(UsageError, match='Did you mean "tour"') as error:
         load_scenario("tuor")
     assert "tour" in error.value.hint
     with pytest.raises(UsageError, match="cannot read the"):
