@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import settings
 # A deadline measures the machine's load, not the code.
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+# No configuration file of whoever runs the tests decides about them, nor about the programs that they start.
+os.environ["XDG_CONFIG_HOME"] = str(Path(__file__).parent / "no-config")
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,14 @@ RunName = Annotated[
         help="Name of a run, or the directory of its (forwarded) sockets. [default: the only run]"
     ),
 ]
+Theme = Annotated[
+    str | None,
+    typer.Option(
+        "--theme",
+        metavar="NAME",
+        help="Theme of the screen. [default: the configuration file's, or the last choice]",
+    ),
+]
 Version = Annotated[
     bool,
     typer.Option(
@@ -39,8 +47,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on stan
 
 
 @app.callback()
-def program(version: Version = False) -> None:
+def program(context: typer.Context, version: Version = False) -> None:
     """Observe a Linux scheduler, and capture the machine when it fails."""
+    if context.invoked_subcommand == "run":
+        from ktstr_tui.cli.config_file import read_config
+        from ktstr_tui.cli.run_keys import run_keys
+
+        # Where click looks for the default of an option before the option's own.
+        defaults = {run_keys()[name].field: value for name, value in read_config().run.items()}
+        context.default_map = {"run": defaults}
 
 
 @app.command()
@@ -50,7 +65,11 @@ def run(options: RunOptions) -> None:
     from ktstr_tui.cli.run import run_command
 
     run_command(
-        options.to_config(), headless=options.headless, as_json=options.as_json, explain=options.pause
+        options.to_config(),
+        headless=options.headless,
+        as_json=options.as_json,
+        explain=options.pause,
+        theme=options.theme,
     )
 
 
@@ -60,11 +79,12 @@ def attach(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Only look: refuse everything that touches the run.")
     ] = False,
+    theme: Theme = None,
 ) -> None:
     """Open the screen on a run that is in progress, on this host or forwarded from another one."""
     from ktstr_tui.cli.screen import attach_command
 
-    attach_command(run_name, read_only)
+    attach_command(run_name, read_only, theme)
 
 
 @app.command()
@@ -73,11 +93,12 @@ def replay(
     speed: Annotated[
         float, typer.Option("--speed", min=0.25, max=16, help="Playback speed, as a multiple of real time.")
     ] = 1.0,
+    theme: Theme = None,
 ) -> None:
     """Play a recording in the same screen."""
     from ktstr_tui.cli.screen import replay_command
 
-    replay_command(recording, speed)
+    replay_command(recording, speed, theme)
 
 
 @app.command()
@@ -271,9 +292,17 @@ def _add_op() -> None:
     app.add_typer(op_app, name="op")
 
 
+def _add_config() -> None:
+    from ktstr_tui.cli.config import app as config_app
+
+    app.add_typer(config_app, name="config")
+
+
 def main() -> None:
     """Entry point of the program."""
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    if wanted in (None, "config"):
+        _add_config()
     if wanted in (None, "kernel"):
         _add_kernel()
     if wanted in (None, "watch"):

@@ -10,19 +10,24 @@ from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.output import RunExit, print_json, print_line, say
 
 
-def run_command(config: RunConfig, *, headless: bool, as_json: bool, explain: bool = True) -> None:
+def run_command(
+    config: RunConfig, *, headless: bool, as_json: bool, explain: bool = True, theme: str | None = None
+) -> None:
     """Run to the end, then leave with the run's exit code.
 
     Raises:
         SystemExit: Always, with the exit code of the run.
         KtstrError: The run could not begin.
     """
+    _refuse_mistakes()
+    if headless and theme is not None:
+        raise UsageError("--theme needs the screen", "drop --theme or --headless")
     if not headless:
         if as_json:
             raise UsageError("--json needs --headless", "add --headless, or drop --json")
         from ktstr_tui.cli.screen import run_with_screen
 
-        raise RunExit(run_with_screen(config, explain=explain))
+        raise RunExit(run_with_screen(config, explain=explain, theme=theme))
     state = _run_here(config)
     if as_json:
         from ktstr_tui.backend.summary import summarize
@@ -31,6 +36,17 @@ def run_command(config: RunConfig, *, headless: bool, as_json: bool, explain: bo
     else:
         _print_summary(state)
     raise RunExit(state.ended.exit_code if state.ended else 0)
+
+
+def _refuse_mistakes() -> None:
+    # A run with another memory or kernel than was meant is worse than none.
+    from ktstr_tui.cli.config_file import read_config
+
+    wrong = [it for it in read_config().mistakes if it.part in ("file", "run")]
+    if wrong:
+        more = f" ({len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        hints = (wrong[0].hint, "ktstr-tui config check lists all mistakes")
+        raise UsageError(f"{wrong[0]}{more}", "; ".join(filter(None, hints)))
 
 
 def _run_here(config: RunConfig) -> RunState:

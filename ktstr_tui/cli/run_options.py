@@ -117,7 +117,7 @@ class RunOptions:
         None
     )
     headless: Annotated[
-        bool, typer.Option("--headless", help="Run without a screen; print how to attach.")
+        bool, typer.Option("--headless/--no-headless", help="Run without a screen; print how to attach.")
     ] = False
     duration: Annotated[
         float | None,
@@ -161,7 +161,10 @@ class RunOptions:
         ),
     ] = True
     allow_writes: Annotated[
-        bool, typer.Option("--allow-writes", help="Allow writes to the guest's kernel memory (op write).")
+        bool,
+        typer.Option(
+            "--allow-writes/--no-allow-writes", help="Allow writes to the guest's kernel memory (op write)."
+        ),
     ] = False
     viewers: Annotated[
         ViewersMay, typer.Option("--viewers", help="What viewers may do: control the run, or observe it.")
@@ -173,6 +176,14 @@ class RunOptions:
             help="When the screen is killed or its terminal closed: end the run, or keep it going.",
         ),
     ] = OnExitChoice.keep
+    theme: Annotated[
+        str | None,
+        typer.Option(
+            "--theme",
+            metavar="NAME",
+            help="Theme of the screen. [default: the configuration file's, or the last choice]",
+        ),
+    ] = None
     append: Annotated[str, typer.Option("--append", help="Extra kernel command-line arguments.")] = ""
     silent_ms: Annotated[
         float,
@@ -187,7 +198,7 @@ class RunOptions:
     capture_on_stall: Annotated[
         bool,
         typer.Option(
-            "--capture-on-stall",
+            "--capture-on-stall/--no-capture-on-stall",
             help="Capture when a guest task stops sending heartbeats.",
             rich_help_panel=_BEATS,
         ),
@@ -203,7 +214,7 @@ class RunOptions:
     accept_network: Annotated[
         bool,
         typer.Option(
-            "--accept-network",
+            "--accept-network/--no-accept-network",
             help="Allow --beats-udp on an address that other machines can reach.",
             rich_help_panel=_BEATS,
         ),

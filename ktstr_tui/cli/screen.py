@@ -25,6 +25,7 @@ from ktstr_tui.text.output import say
 if TYPE_CHECKING:
     from ktstr_tui.tui.app import KtstrApp
     from ktstr_tui.tui.leaving import Leaving
+    from ktstr_tui.tui.look import Look
 
 
 def require_terminal() -> None:
@@ -98,21 +99,25 @@ def _await_ready(lines: IO[str], process: subprocess.Popen[bytes]) -> dict[str, 
     )
 
 
-def run_with_screen(config: RunConfig, *, explain: bool = True) -> int:
+def run_with_screen(config: RunConfig, *, explain: bool = True, theme: str | None = None) -> int:
     """Start a run and the screen on it; the run's exit code, or 0 when it was left running.
 
     Args:
         config: What is asked of the run.
         explain: Whether the screen explains steps that say what they are about, and waits for a key before each.
+        theme: Name of the theme; None for what the configuration file or the last choice says.
 
     Raises:
         KtstrError: The run could not begin, or there is no terminal.
     """
+    from ktstr_tui.cli.look import look_for
+
     require_terminal()
+    look = look_for(theme)
     run = start_backend(msgspec.structs.replace(config, owner_pid=os.getpid()))
     process, ready = run.process, run.ready
     try:
-        wish, state = _show(Path(ready["socket_dir"]), owner=True, explain=explain)
+        wish, state = _show(Path(ready["socket_dir"]), look, owner=True, explain=explain)
     except BaseException:
         process.terminate()
         raise
@@ -141,12 +146,13 @@ def _end_of(reports: IO[str]) -> str:
     return ""
 
 
-def attach_command(run_name: str | None, read_only: bool = False) -> None:
+def attach_command(run_name: str | None, read_only: bool = False, theme: str | None = None) -> None:
     """Open the screen on a run that goes on."""
     from ktstr_tui.cli.attach import pick_run
+    from ktstr_tui.cli.look import look_for
 
     require_terminal()
-    _wish, state = _show(pick_run(run_name), owner=False, read_only=read_only)
+    _wish, state = _show(pick_run(run_name), look_for(theme), owner=False, read_only=read_only)
     info, ended = state.info, state.ended
     if info is not None and ended is not None:
         recording = str(Path(info.data_dir) / RECORDING_FILE)
@@ -155,30 +161,31 @@ def attach_command(run_name: str | None, read_only: bool = False) -> None:
         say(f"run {info.name} is still in progress; attach with: ktstr-tui attach {info.name}")
 
 
-def replay_command(recording: Path, speed: float) -> None:
+def replay_command(recording: Path, speed: float, theme: str | None = None) -> None:
     """Open the screen on a recording.
 
     Raises:
         HostError: The recording is damaged, has a hole, or lacks the end of its run; raised when the screen is closed.
     """
+    from ktstr_tui.cli.look import look_for
     from ktstr_tui.link.replay import Replay
     from ktstr_tui.tui.app import KtstrApp
 
     source = Replay(recording, speed)
     require_terminal()
-    asyncio.run(until_left(KtstrApp(source, owner=False)))
+    asyncio.run(until_left(KtstrApp(source, owner=False, look=look_for(theme))))
     if source.connection_reason:
         raise HostError(f"{recording} is not whole: {source.connection_reason}")
 
 
 def _show(
-    sockets: Path, *, owner: bool, read_only: bool = False, explain: bool = False
+    sockets: Path, look: Look, *, owner: bool, read_only: bool = False, explain: bool = False
 ) -> tuple[Leaving, RunState]:
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
 
     source = Viewer(sockets, read_only=read_only)
-    wish = asyncio.run(until_left(KtstrApp(source, owner=owner, explain=explain)))
+    wish = asyncio.run(until_left(KtstrApp(source, owner=owner, explain=explain, look=look)))
     return wish, source.state
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -118,8 +119,12 @@ def load_all() -> tuple[list[Theme], list[UsageError]]:
             themes[theme.name] = completed(theme)
         except UsageError as error:
             errors.append(error)
-    stock = {name: readable(theme) for name, theme in BUILTIN_THEMES.items() if not theme.ansi}
-    return list((themes | {name: it for name, it in stock.items() if name not in themes}).values()), errors
+    return list((themes | {name: it for name, it in _stock().items() if name not in themes}).values()), errors
+
+
+@cache
+def _stock() -> Mapping[str, Theme]:
+    return {name: readable(theme) for name, theme in BUILTIN_THEMES.items() if not theme.ansi}
 
 
 def completed(theme: Theme) -> Theme:
@@ -177,9 +182,11 @@ def _variables(dark: bool, colours: Mapping[str, Color]) -> dict[str, str]:
     }
 
 
-def _files() -> Iterator[Path]:
-    for directory in (packaged_dir(), user_dir()):
-        if directory.is_dir():
-            yield from sorted(
-                directory.glob("*.toml"), key=lambda path: (_FIRST.get(path.stem, 2), path.name)
-            )
+def packaged_files() -> list[Path]:
+    """The theme files that come with the program, in the order in which they are offered."""
+    return sorted(packaged_dir().glob("*.toml"), key=lambda path: (_FIRST.get(path.stem, 2), path.name))
+
+
+def _files() -> list[Path]:
+    # A directory that is missing or cannot be read has no themes.
+    return [*packaged_files(), *sorted(user_dir().glob("*.toml"))]

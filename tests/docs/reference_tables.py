@@ -13,6 +13,7 @@ from ktstr_tui.cli import main as program
 from ktstr_tui.guest import scenario
 from ktstr_tui.heartbeat.metric_table import all_metrics
 from ktstr_tui.model import errors
+from tests.docs.config_tables import config_blocks
 from tests.docs.markdown import code, table
 from tests.docs.outcomes import outcomes
 from tests.docs.source import constant_docs, one_line
@@ -66,7 +67,7 @@ def reference_blocks() -> dict[str, str]:
         "outcomes": outcomes(),
         "commands": "\n".join(_commands()),
         "metrics": _metrics(),
-    }
+    } | config_blocks()
 
 
 def _packaged() -> Iterator[tuple[str, str]]:
