@@ -16,7 +16,9 @@ from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.kernel_config import find_config
 from ktstr_tui.guest.kernels import resolve_kernel
 from ktstr_tui.guest.payload import resolve_scheduler
+from ktstr_tui.guest.ram import check_space
 from ktstr_tui.guest.scenario import Scenario, encode_plan, load_scenario
+from ktstr_tui.guest.topology_args import node_bytes
 from ktstr_tui.model.topology import Topology
 
 
@@ -55,11 +57,15 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
     """Look everything up; takes seconds only when an accelerator must be probed.
 
     Raises:
-        UsageError: The scenario, scheduler or kernel named is wrong.
-        HostError: This host cannot run guests.
+        UsageError: The scenario, scheduler or kernel named is wrong, or the memory too little for the topology.
+        HostError: This host cannot run guests, or not one of this size.
     """
     require_open_files()
     topology = Topology.parse(config.topology)
+    # Before anything takes time: the probe of an accelerator boots a guest of its own.
+    memory_bytes = config.memory_mib << 20
+    node_bytes(topology, memory_bytes)
+    check_space(memory_bytes)
     kernel, scenario, initrd = await trio.to_thread.run_sync(_look_up, config)
     note(f"kernel {kernel.release}, scenario {scenario.name}")
     verdict = await decide_accelerator(config.accelerator, kernel, initrd)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ktstr_tui.model.errors import EXIT_HOST
 from ktstr_tui.model.text import printable
-from ktstr_tui.text.output import print_json
+from ktstr_tui.text.output import print_json, print_line
 
 if TYPE_CHECKING:
     from ktstr_tui.cli.doctor_checks import Row
@@ -45,6 +46,8 @@ def _print_table() -> list[Row]:
 
     from ktstr_tui.cli.doctor_checks import all_rows
 
+    if not sys.stdout.isatty():
+        return _print_lines(list(all_rows()))
     console = Console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("what", "state", "found", "next step"):
@@ -56,4 +59,13 @@ def _print_table() -> list[Row]:
         state = Text(row.status, style=_STYLES[row.status])
         table.add_row(Text(row.name), state, Text(printable(row.detail)), Text(printable(row.next_step)))
     console.print(table)
+    return rows
+
+
+def _print_lines(rows: list[Row]) -> list[Row]:
+    """Print a row to a line, however long: what reads them is a program, such as grep."""
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        then = f"; next: {row.next_step}" if row.next_step else ""
+        print_line(f"{row.name:{width}}  {row.status:8}  {row.detail}{then}")
     return rows

@@ -301,14 +301,12 @@ def _add_config() -> None:
 def main() -> None:
     """Entry point of the program."""
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    if wanted in (None, "config"):
-        _add_config()
-    if wanted in (None, "kernel"):
-        _add_kernel()
-    if wanted in (None, "watch"):
-        _add_watch()
-    if wanted in (None, "op"):
-        _add_op()
+    groups = {"config": _add_config, "kernel": _add_kernel, "op": _add_op, "watch": _add_watch}
+    commands = {it.name or getattr(it.callback, "__name__", "") for it in app.registered_commands}
+    for name, add in groups.items():
+        # All of them for help, and for a misspelt command, which may be most like one of these.
+        if wanted == name or wanted not in {*commands, *groups}:
+            add()
     # Under `python -m ktstr_tui` too: help and completion name the program that is installed.
     guarded(lambda: app(prog_name="ktstr-tui"))
 

@@ -14,6 +14,8 @@ from ktstr_tui.model.errors import UsageError
 
 MAX_CPUS = 255
 """QEMU's q35 machine takes this many vCPUs without x2APIC set-up."""
+MAX_NODES = 128
+"""QEMU takes this many NUMA nodes (MAX_NODES)."""
 _PATTERN = re.compile(r"(\d{1,4})n(\d{1,4})l(\d{1,4})c(\d{1,4})t")
 
 
@@ -31,7 +33,7 @@ class Topology(msgspec.Struct, frozen=True):
 
         Raises:
             UsageError: The text has another form, a level is zero, the LLCs cannot be spread evenly over the
-                nodes, or there are more than `MAX_CPUS` CPUs.
+                nodes, or there are more than `MAX_CPUS` CPUs or `MAX_NODES` nodes.
         """
         match = _PATTERN.fullmatch(text.strip().lower())
         hint = "write NUMA nodes, LLCs in total, cores per LLC, threads per core: 1n1l2c1t"
@@ -45,6 +47,8 @@ class Topology(msgspec.Struct, frozen=True):
                 f"topology {text!r}: {topology.llcs} LLCs cannot be spread evenly over {topology.nodes} nodes",
                 "make the LLCs a multiple of the nodes",
             )
+        if topology.nodes > MAX_NODES:
+            raise UsageError(f"topology {text!r} has {topology.nodes} NUMA nodes", f"use at most {MAX_NODES}")
         if topology.cpus > MAX_CPUS:
             raise UsageError(f"topology {text!r} has {topology.cpus} CPUs", f"use at most {MAX_CPUS}")
         return topology

@@ -62,6 +62,31 @@ def test_a_mistake_of_the_user_is_named_as_one(
     assert "bug in ktstr-tui" not in told.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (("rnu",), "run"),
+        (("kernl", "fetch"), "kernel"),
+        (("confg",), "config"),
+        (("kernel", "fecth"), "fetch"),
+        (("run", "--memroy", "1G"), "--memory"),
+        (("run", "--accel", "kmv"), "kvm"),
+        (("config", "chekc"), "check"),
+    ],
+)
+def test_a_misspelt_word_gets_a_suggestion(
+    arguments: tuple[str, ...], near: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ktstr-tui", *arguments])
+    monkeypatch.setattr(program.app, "registered_groups", [])
+    with pytest.raises(SystemExit) as left:
+        program.main()
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert left.value.code == EXIT_USAGE
+    assert near in said
+    assert any(words in said for words in ("Did you mean", "Possible options", "is not one of"))
+
+
 def test_a_scheduler_with_a_quote_in_its_file_name_is_named_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "it's.bpf.o"
     path.write_text("no ELF")
