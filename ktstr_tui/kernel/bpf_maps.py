@@ -128,7 +128,8 @@ class BpfMaps:
         if self._idr is None:
             return found, False
         started_s = time.perf_counter()
-        left, folds = max_bytes, Folds()
+        left, folds, more = max_bytes, Folds(), False
+        arenas: list[tuple[int, RawMap]] = []
         for seen_maps, (_, address) in enumerate(self._ids.entries(space, self._idr, MAX_LISTED + 1)):
             spent_s = time.perf_counter() - started_s
             if (
@@ -136,19 +137,24 @@ class BpfMaps:
                 or len(found) >= MAX_MAPS
                 or spent_s > max(2 * max_seconds, 0.0) + 0.02
             ):
-                return found, True
-            raw = self._describe(
-                space, address, "bytes" if left <= 0 else "time" if spent_s > max_seconds else None
-            )
+                more = True
+                break
+            raw = self._describe(space, address, _used_up(left, spent_s > max_seconds))
             if folds.takes(raw):
                 continue
-            if raw.error is None:
-                fitting = self._fitting(raw, left)
-                limit = fitting if raw.type_name == "ARENA" else min(max_entries, fitting)
-                self._fill(space, address, raw, seen, limit)
+            if raw.error is None and raw.type_name == "ARENA":
+                arenas.append((address, raw))  # the globals that point into it are worth more than its pages
+            elif raw.error is None:
+                self._fill(space, address, raw, seen, min(max_entries, self._fitting(raw, left)))
             left -= _copied_bytes(raw)
             found.append(raw)
-        return found, False
+        for address, raw in arenas:
+            raw.error = _used_up(left, time.perf_counter() - started_s > max_seconds)
+            raw.truncated = raw.error is not None
+            if raw.error is None:
+                self._fill(space, address, raw, seen, max(0, min(left, MAX_MAP_BYTES)))
+            left -= _copied_bytes(raw)
+        return found, more
 
     def _describe(self, space: AddressSpace, address: int, used_up: str | None) -> RawMap:
         """The map without its entries, and with the reason if they are not to be copied."""
@@ -159,14 +165,12 @@ class BpfMaps:
         elif row["key_size"] > MAX_KEY_BYTES:
             raw.error = f"a key of {row['key_size']} bytes is implausible"
         elif used_up is not None:
-            raw.truncated, raw.error = True, f"not copied: earlier maps used up the {used_up} of a capture"
+            raw.truncated, raw.error = True, used_up
         return raw
 
     def _fitting(self, raw: RawMap, left: int) -> int:
-        """How many entries (of an arena: bytes) fit into the bytes that are left; one entry always does."""
+        """How many entries fit into the bytes that are left; one always does."""
         copies = self._cpus.count if "PERCPU" in raw.type_name else 1
-        if raw.type_name == "ARENA":
-            return max(0, min(left, MAX_MAP_BYTES))
         per_entry = max(1, raw.row["value_size"] * copies + raw.row["key_size"])
         return max(1, min(left, MAX_MAP_BYTES) // int(per_entry))
 
@@ -294,6 +298,12 @@ def _timers_of(btf: Btf) -> Timers | None:
         return Timers(btf)
     except BtfError:
         return None
+
+
+def _used_up(bytes_left: int, is_late: bool) -> str | None:
+    """Why no further map is copied; None while there is room and time."""
+    what = "bytes" if bytes_left <= 0 else "time" if is_late else None
+    return what and f"not copied: earlier maps used up the {what} of a capture"
 
 
 def _copied_bytes(raw: RawMap) -> int:

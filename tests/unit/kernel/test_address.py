@@ -122,3 +122,15 @@ def test_mapped_pages_of_a_sparse_area_are_found(levels: int) -> None:
     assert list(look.mapped(start, start + (4 << 30), 10)) == [(start + 0x3000, 0x5000)]
     assert list(look.mapped(start, start + 0x3000, 10)) == []
     assert list(look.mapped(start, start + (4 << 30), 0)) == []
+
+
+def test_an_area_whose_tables_are_all_there_and_empty_costs_one_read_for_each() -> None:
+    """What 7.2 does for an arena: tables for every page of it, and hardly a page."""
+    memory, start = FakeMemory(4 << 20), 0xFFFF_C900_0000_0000
+    plant(memory, start + 0x3000, 0x5000, 4)
+    for index in range(1, 512):
+        memory.put(IMAGE + 0x11000 + index * 8, 0x200000 + index * 4096 | PRESENT)
+    look = space(memory, 4)
+    memory.reads = 0
+    assert list(look.mapped(start, start + (1 << 30), 10)) == [(start + 0x3000, 0x5000)]
+    assert memory.reads == 3 + 512

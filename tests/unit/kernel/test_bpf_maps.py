@@ -233,3 +233,12 @@ def test_types_are_parsed_once_for_all_captures() -> None:
 def test_a_kernel_without_maps_has_none() -> None:
     assert rendered(WholeKernel()) == []
     assert IMAGE < MAP_IDR
+
+
+def test_an_arena_is_copied_after_the_maps_that_point_into_it() -> None:
+    kernel = WholeKernel()
+    kernel.bpf_map("arena", "ARENA", key_size=0, value_size=0, max_entries=1 << 20)
+    array(kernel)
+    arena, second = rendered(kernel, max_bytes=12)
+    assert (arena.name, arena.error) == ("arena", "not copied: earlier maps used up the bytes of a capture")
+    assert len(second.entries) == 1
