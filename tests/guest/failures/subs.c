@@ -40,7 +40,8 @@ static int make_cgroup(const char *ops, const char *cgroup)
 		return 0;
 	for (unsigned i = 0; i < btf_vlen(type); i++)
 		if (!strcmp(btf__name_by_offset(btf, btf_members(type)[i].name_off), "sub_cgroup_id"))
-			memcpy(value + btf_member_bit_offset(type, i) / 8, &found.st_ino, sizeof(found.st_ino));
+			memcpy(value + btf_member_bit_offset(type, i) / 8, &found.st_ino,
+			       sizeof(found.st_ino));
 	return 1;
 }
 
@@ -82,7 +83,8 @@ static int move_worker(const char *name, const char *cgroup)
 static void wait_detached(void)
 {
 	size_t size;
-	const volatile unsigned long long *child = bpf_map__initial_value(bpf_object__find_map_by_name(loaded, ".bss"), &size);
+	const volatile unsigned long long *child =
+		bpf_map__initial_value(bpf_object__find_map_by_name(loaded, ".bss"), &size);
 
 	while (!asked_to_end && *child)
 		usleep(20000);
