@@ -67,6 +67,18 @@ def spread(left: Line, right: Line, width: int) -> Line:
     return [*left, (" " * gap, ""), *right] if gap > 0 else left
 
 
+def clip(line: Line, width: int) -> Line:
+    """The line cut to ``width`` cells, at a mark where something was cut."""
+    kept: Line = []
+    room = width
+    for text, role in line:
+        if cell_len(text) > room:
+            return [*kept, (cut(text, room), role)] if room > 0 else kept
+        kept.append((text, role))
+        room -= cell_len(text)
+    return kept
+
+
 def wrap(text: str, width: int) -> list[str]:
     """Break ``text`` into lines of at most ``width`` cells, at spaces but not between a number and its unit.
 

@@ -12,7 +12,7 @@ from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.cause import headline
-from ktstr_tui.text.lines import ABSENT, Line, clean, cut, fit, gauge, spread, width_of, wrap
+from ktstr_tui.text.lines import ABSENT, Line, clean, clip, cut, fit, gauge, spread, width_of, wrap
 from ktstr_tui.tui.headline import Headline, headline_of
 from ktstr_tui.tui.pane import LineBar
 from ktstr_tui.tui.view import View
@@ -41,7 +41,9 @@ class HeaderBar(LineBar):
         room = width - width_of(first) - width_of(right) - 2
         if reason and room > 24:
             first.append((f" {cut(clean(reason), room - 2)}", "dim"))
-        return [spread(first, right, width), spread(_scheduler_line(view), badges(view), width)]
+        marks = badges(view)
+        second = clip(_scheduler_line(view), max(0, width - width_of(marks) - 1))
+        return [spread(first, right, width), spread(second, marks, width)]
 
 
 def _identity(state: RunState, width: int) -> Line:

@@ -106,6 +106,17 @@ def test_a_capture_in_the_list_has_the_kernels_own_word_and_its_longest_waiting_
     assert age == "", "a wait is only bad news where the stall is the cause"
 
 
+def test_a_long_name_does_not_push_the_freeze_off_the_header() -> None:
+    source = FakeSource(Story().until(10))
+    begin = ev.OutputText(stream="sched_log", text=f"--- begin /sched/{'x' * 60} ---\n")
+    for event in (begin, ev.Frozen(reason="me")):
+        source.feed([replace(event, seq=source.state.seq + 1, mono_ns=source.state.mono_ns)])
+    for width in (40, 80, 120):
+        second = text_of(HeaderBar("header").lines(View(source), width)[1])
+        assert "FROZEN" in second
+        assert len(second) <= width
+
+
 def test_what_is_being_loaded_is_in_the_header() -> None:
     source = FakeSource(Story().until(10))
     begin = ev.OutputText(stream="sched_log", text="--- begin scx_big ---\n", seq=source.state.seq + 1)
