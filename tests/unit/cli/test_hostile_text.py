@@ -21,6 +21,7 @@ import typer
 
 from ktstr_tui.backend.summary import summarize
 from ktstr_tui.cli import main as program
+from ktstr_tui.cli.config_file import config_path
 from ktstr_tui.cli.run import _print_summary
 from ktstr_tui.link.recfile import RecordedEvent, header, pack_chunk
 from ktstr_tui.link.runs import RunRecord
@@ -177,6 +178,11 @@ OTHERS = [
     ("kernel", "list"),
     ("kernel", "use", HOSTILE),
     ("beat", "nobody"),
+    ("config", "path"),
+    ("config", "show"),
+    ("config", "show", "--json"),
+    ("config", "check"),
+    ("config", "check", "--json"),
 ]
 THE_GATE_AND_BUILD_TOOLS = ("text/output.py", "guest/libbpf.py", "guest/qemu_fetch.py")
 SILENT = {
@@ -199,6 +205,8 @@ def test_no_answer_of_a_run_gets_to_the_terminal(call: Call) -> None:
             if option and done.code == 0:
                 for document in [done.out] if command != "events" else done.out.splitlines():
                     json.loads(document)
+    config_path().parent.mkdir(parents=True, exist_ok=True)
+    config_path().write_text("theme = " + json.dumps(HOSTILE).replace("\x7f", "\\u007f"), "utf-8")
     for arguments in OTHERS:
         done = call(*arguments)
         assert done.out or done.err, arguments
