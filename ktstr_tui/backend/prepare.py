@@ -10,6 +10,7 @@ import trio
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.limits import require_open_files
+from ktstr_tui.backend.scheduler_ops import require_timeouts
 from ktstr_tui.guest.accel import Verdict, decide_accelerator
 from ktstr_tui.guest.image import KernelImage, require_sched_ext
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
@@ -45,6 +46,10 @@ def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, bytes]:
     scenario.require_cpus(Topology.parse(config.topology).cpus)
     artifacts = guest_artifacts()
     payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
+    for payload in payloads.values():
+        if payload.kind == "object":
+            for file in payload.files.values():
+                require_timeouts(payload.name, file.read())
     kernel = require_sched_ext(resolve_kernel(config.kernel))
     plan = encode_plan(scenario, payloads)
     initrd = build_initramfs(

@@ -197,7 +197,10 @@ SILENT = {
 
 
 @pytest.mark.usefixtures("live")
-def test_no_answer_of_a_run_gets_to_the_terminal(call: Call) -> None:
+def test_no_answer_of_a_run_gets_to_the_terminal(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for command, options in ON_A_RUN.items():
         for option in options:
             done = call(*command.split(), "live", *option)
@@ -205,7 +208,7 @@ def test_no_answer_of_a_run_gets_to_the_terminal(call: Call) -> None:
             if option and done.code == 0:
                 for document in [done.out] if command != "events" else done.out.splitlines():
                     json.loads(document)
-    config_path().parent.mkdir(parents=True, exist_ok=True)
+    config_path().parent.mkdir(parents=True)
     config_path().write_text("theme = " + json.dumps(HOSTILE).replace("\x7f", "\\u007f"), "utf-8")
     for arguments in OTHERS:
         done = call(*arguments)
