@@ -14,6 +14,7 @@ from ktstr_tui.guest import scenario
 from ktstr_tui.heartbeat.metric_table import all_metrics
 from ktstr_tui.model import errors
 from tests.docs.config_tables import config_blocks
+from tests.docs.gallery import gallery
 from tests.docs.markdown import code, table
 from tests.docs.outcomes import outcomes
 from tests.docs.source import constant_docs, one_line
@@ -65,6 +66,7 @@ def reference_blocks() -> dict[str, str]:
         "scenario-keys": _scenario(),
         "exit-codes": _exit_codes(),
         "outcomes": outcomes(),
+        "gallery": gallery(),
         "commands": "\n".join(_commands()),
         "metrics": _metrics(),
     } | config_blocks()

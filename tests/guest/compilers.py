@@ -39,7 +39,11 @@ def compile_bpf(checkout: Path, tmp_path: Path) -> Callable[[str, str], str]:
     def compile_one(name: str, text: str) -> str:
         path = tmp_path / f"{name}.bpf.o"
         flags = ["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-D__TARGET_ARCH_x86"]
-        include_flags = [f"-I{checkout / 'native/schedulers'}", f"-I{include}"]
+        include_flags = [
+            f"-I{checkout / 'native/schedulers'}",
+            f"-I{checkout / 'tests/guest/failures'}",
+            f"-I{include}",
+        ]
         # From a file: the verifier's log quotes source lines only when clang could read them again.
         source = tmp_path / f"{name}.bpf.c"
         source.write_text(text)

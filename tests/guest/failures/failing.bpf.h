@@ -11,6 +11,8 @@
 #include "scx_min.bpf.h"
 
 #define QUEUE 0x51ULL
+#define PER_CPU 0x200ULL // and the number of the CPU
+#define MAX_CPUS 8
 #define SLICE_NS (5 * NSEC_PER_MSEC)
 #define SLICE_INF (~0ULL)
 #define SCX_DSQ_LOCAL_ON 0xC000000000000000ULL
@@ -26,10 +28,26 @@ extern void scx_bpf_dsq_insert_vtime(struct task_struct *p, u64 dsq_id, u64 slic
 extern struct task_struct *bpf_task_from_pid(s32 pid) __ksym;
 extern void bpf_task_release(struct task_struct *p) __ksym;
 
+/* Whether it may run on every CPU, and so be put into any local DSQ. */
+static __always_inline bool may_run_anywhere(struct task_struct *p)
+{
+	return !(p->flags & PF_KTHREAD) && p->nr_cpus_allowed >= scx_bpf_nr_cpu_ids();
+}
+
 /* Whether it is time to fail: never with a task of the kernel, and not with the first tasks. */
 static __always_inline bool fails_with(struct task_struct *p)
 {
 	return !(p->flags & PF_KTHREAD) && __sync_fetch_and_add(&inserted, 1) >= GOOD_INSERTS;
+}
+
+/* Create a DSQ for every CPU. */
+static __always_inline s32 create_per_cpu(void)
+{
+	s32 cpu, err = 0;
+
+	for (cpu = 0; cpu < MAX_CPUS && cpu < scx_bpf_nr_cpu_ids() && !err; cpu++)
+		err = scx_bpf_create_dsq(PER_CPU + cpu, -1);
+	return err;
 }
 
 /* Whether it is a worker of the scenario of this kind, such as "spin". */

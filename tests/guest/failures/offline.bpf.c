@@ -2,8 +2,6 @@
 /* It survives that CPU 1 goes offline, and goes on queueing for it. */
 #include "failing.bpf.h"
 
-#define PER_CPU 0x200ULL
-
 u64 offlined;
 
 SEC("struct_ops/offline_enqueue")
@@ -35,7 +33,7 @@ void BPF_PROG(offline_cpu_offline, s32 cpu)
 SEC("struct_ops.s/offline_init")
 s32 BPF_PROG(offline_init)
 {
-	return scx_bpf_create_dsq(PER_CPU, -1) ?: scx_bpf_create_dsq(PER_CPU + 1, -1);
+	return create_per_cpu();
 }
 
 OPS(offline, .enqueue = (void *)offline_enqueue, .dispatch = (void *)offline_dispatch,

@@ -30,7 +30,7 @@ void BPF_PROG(timer_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	u32 pid = p->pid;
 
-	if (p->flags & PF_KTHREAD || p->nr_cpus_allowed == 1 || bpf_map_push_elem(&parked, &pid, 0))
+	if (!may_run_anywhere(p) || bpf_map_push_elem(&parked, &pid, 0))
 		scx_insert(p, SCX_DSQ_LOCAL, SLICE_NS, enq_flags);
 }
 
