@@ -6,7 +6,7 @@ from typing import cast
 
 import msgspec
 
-from ktstr_tui.model.outputs import Conclusion, Summary, SummaryCapture
+from ktstr_tui.model.outputs import Conclusion, Summary, SummaryAlert, SummaryCapture
 from ktstr_tui.model.state import CaptureState, RunState
 from ktstr_tui.model.verdict import run_verdict
 from ktstr_tui.text.summary import capture_line
@@ -24,6 +24,15 @@ def capture_summary(entry: CaptureState) -> SummaryCapture:
         "early_tag": report.early_tag,
         "early_skipped_reason": report.early_skipped_reason,
     }
+
+
+def alerts_told(state: RunState) -> list[SummaryAlert]:
+    """All alerts of the run, errors first; those of ejections are among the captures."""
+    told = [it for it in state.alerts_told.values() if it.kind != "ejected"]
+    return [
+        {"key": it.key, "severity": it.severity, "text": it.text, "count": it.count}
+        for it in sorted(told, key=lambda it: it.severity != "error")
+    ]
 
 
 def _conclusion(state: RunState) -> Conclusion | None:
@@ -57,6 +66,7 @@ def summarize(state: RunState) -> Summary:
         "restarts": state.restarts,
         "verdict": run_verdict(state),
         "total_iterations": state.total_iterations,
+        "alerts": alerts_told(state),
         "captures": [capture_summary(entry) for entry in state.captures],
         "conclusion": _conclusion(state),
         "frames": msgspec.to_builtins(state.frames),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.outputs import SummaryCapture
+from ktstr_tui.model.outputs import SummaryAlert, SummaryCapture
 from ktstr_tui.model.state import RunState
+from ktstr_tui.model.text import counted
 from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.output import RunExit, print_json, print_line, say
+
+MAX_ALERTS = 8
+"""Alerts that the summary prints, errors first."""
 
 
 def run_command(
@@ -71,6 +75,15 @@ def _in_words(capture: SummaryCapture) -> str:
     return text if message is None or message in text else f"{message}; {text}"
 
 
+def _print_alerts(alerts: list[SummaryAlert]) -> None:
+    for alert in alerts[:MAX_ALERTS]:
+        times = f" (raised {alert['count']} times)" if alert["count"] > 1 else ""
+        print_line(f"alert     {alert['text']}{times}")
+    more = len(alerts) - MAX_ALERTS
+    if more > 0:
+        print_line(f"alert     {counted(more, 'other alert')}; --json prints all")
+
+
 def _print_summary(state: RunState) -> None:
     from ktstr_tui.backend.summary import summarize
 
@@ -84,6 +97,7 @@ def _print_summary(state: RunState) -> None:
     print_line(
         f"frames    {frames['received']} ({frames['bytes']} bytes, {frames['crc_bad']} with a bad CRC)"
     )
+    _print_alerts(summary["alerts"])
     for entry in summary["captures"]:
         pause = f"{entry['pause_us'] / 1000:.1f} ms" if entry["pause_us"] is not None else "unknown"
         kind = f"exit_kind {entry['exit_kind_name'] or entry['exit_kind']}"

@@ -10,7 +10,15 @@ from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push, ring
 from ktstr_tui.model.report import EXIT_CODE_RESTART, exit_kind_name
 from ktstr_tui.model.sample import CpuSample
-from ktstr_tui.model.state import MAX_STRETCHES, AlertState, CpuState, RunState, Stretch
+from ktstr_tui.model.state import (
+    MAX_ALERTS_TOLD,
+    MAX_STRETCHES,
+    AlertState,
+    AlertTold,
+    CpuState,
+    RunState,
+    Stretch,
+)
 from ktstr_tui.model.text import printable
 
 STALL = "ERROR_STALL"
@@ -132,6 +140,7 @@ def _alert(state: RunState, event: ev.AlertRaised) -> None:
             log(state, event, event.severity, "alert", event.text)
         if event.kind == "stall":
             state.stalls += 1
+    _told(state, event, standing is None)
     state.alerts[event.key] = AlertState(
         key=event.key,
         kind=event.kind,
@@ -141,6 +150,26 @@ def _alert(state: RunState, event: ev.AlertRaised) -> None:
         cpu=event.cpu,
         pid=event.pid,
         capture=event.capture,
+    )
+
+
+def _told(state: RunState, event: ev.AlertRaised, is_new: bool) -> None:
+    """Keep what an alert said for the summary of the run: the newest text of its worst severity."""
+    before = state.alerts_told.get(event.key)
+    if before is None:
+        if len(state.alerts_told) >= MAX_ALERTS_TOLD:
+            state.forgotten["alerts_told"] = state.forgotten.get("alerts_told", 0) + 1
+            return
+        before = AlertTold(
+            key=event.key, kind=event.kind, severity=event.severity, text=printable(event.text), count=0
+        )
+    is_worst = before.severity != "error" or event.severity == "error"
+    state.alerts_told[event.key] = AlertTold(
+        key=event.key,
+        kind=event.kind,
+        severity=event.severity if is_worst else before.severity,
+        text=printable(event.text) if is_worst else before.text,
+        count=before.count + is_new,
     )
 
 

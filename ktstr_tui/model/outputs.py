@@ -50,6 +50,13 @@ class StatusSub(TypedDict):
     nr_runnable: int
 
 
+class SummaryAlert(StatusAlert):
+    """What an alert said in the course of a run: the newest text of its worst severity."""
+
+    count: int
+    """How often it was raised."""
+
+
 class StatusScheduler(TypedDict):
     """The sched_ext scheduler in the newest sample; ``name`` is None when none is loaded."""
 
@@ -247,6 +254,7 @@ class Summary(TypedDict):
     restarts: int
     verdict: RunVerdict
     total_iterations: int
+    alerts: list[SummaryAlert]
     captures: list[SummaryCapture]
     conclusion: Conclusion | None
     frames: SummaryFrames

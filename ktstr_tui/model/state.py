@@ -30,6 +30,8 @@ MAX_STRETCHES = 256
 """Stretches of time kept in each list."""
 MAX_SILENCES = 64
 """Silences kept, standing and over."""
+MAX_ALERTS_TOLD = 64
+"""Keys of alerts kept for the summary of a run."""
 
 
 class CpuState(msgspec.Struct, kw_only=True):
@@ -90,6 +92,19 @@ class AlertState(msgspec.Struct, frozen=True, kw_only=True):
     cpu: int | None = None
     pid: int | None = None
     capture: str | None = None
+
+
+class AlertTold(msgspec.Struct, frozen=True, kw_only=True):
+    """What an alert said in the course of the run, standing or cleared."""
+
+    key: str
+    kind: AlertKind
+    severity: Severity
+    """The worst that it had."""
+    text: str
+    """The newest of that severity."""
+    count: int = 1
+    """How often it was raised."""
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -244,6 +259,8 @@ class RunState(msgspec.Struct, kw_only=True):
     """How long it was what, without the one that lasts."""
     alerts: dict[str, AlertState] = {}
     """Standing alerts by key, oldest first."""
+    alerts_told: dict[str, AlertTold] = {}
+    """All alerts of the run by key, oldest first; at most `MAX_ALERTS_TOLD`."""
     stalls: int = 0
     """CPUs that did not advance (alerts of kind ``stall``) and tasks that the kernel ejected a scheduler for."""
     stall_waits: list[Stretch] = []

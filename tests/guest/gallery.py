@@ -52,7 +52,7 @@ class Kind(NamedTuple):
     """The scheduler that the program loads, when it is not the demo ``fifo``."""
     older: bool = False
     """Also shown on older kernels by default; with KTSTR_GALLERY=all every kind is."""
-    duration_ms: int = 15_000
+    duration_ms: int = 60_000
     """How long its step may take, or takes when nothing is ejected."""
     workers: str = ""
     """Load of its own, as TOML."""

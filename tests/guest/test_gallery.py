@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from ktstr_tui.backend.summary import summarize
 from ktstr_tui.guest.initramfs import guest_artifacts
 from ktstr_tui.guest.kernels import cached_kernels, matches
 from ktstr_tui.link.recording import read_recording
@@ -66,6 +67,8 @@ class Shown(NamedTuple):
     exit_kinds: list[str]
     reasons: list[str]
     """The first reason of each verdict on the guest."""
+    alerts: list[str]
+    """Those of the summary."""
     exit_code: int
     end_reason: str
 
@@ -119,6 +122,7 @@ def shown(events: Sequence[ev.Event]) -> Shown:
             if isinstance(it, ev.SchedulerChanged) and it.change == "ejected"
         ],
         reasons=[it.reasons[0] for it in events if isinstance(it, ev.HealthChanged) and it.reasons],
+        alerts=[it["text"] for it in summarize(state)["alerts"]],
         exit_code=exit_code(state, None),
         end_reason=end_reason(state, "scenario finished"),
     )
@@ -147,8 +151,11 @@ def wrong(kind: Kind, it: Shown, printed: str) -> list[str]:
         if [bool(says.match(line)) for line in it.headlines] != [True]:
             found.append(f"headlines {it.headlines}")
         found += [f"not printed: {line}" for line in it.headlines if line not in printed]
-    elif it.headlines or not any(says.match(line) for line in it.reasons):
-        found.append(f"ejected {it.headlines}, reasons {it.reasons}")
+    else:
+        if it.headlines or not any(says.match(line) for line in it.reasons):
+            found.append(f"ejected {it.headlines}, reasons {it.reasons}")
+        if not any(says.match(line) for line in it.alerts):
+            found.append(f"in the summary {it.alerts}")
     return [f"{kind.name}: {what}; not: {kind.says}" for what in found]
 
 

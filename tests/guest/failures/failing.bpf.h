@@ -17,7 +17,7 @@
 #define SLICE_INF (~0ULL)
 #define SCX_DSQ_LOCAL_ON 0xC000000000000000ULL
 #define SCX_KICK_PREEMPT 2
-#define GOOD_INSERTS 60
+#define GOOD_INSERTS 20
 #define NO_SUCH_CPU 999
 
 char _license[] SEC("license") = "GPL";

@@ -1,0 +1,66 @@
+"""What `ktstr-tui run --headless` prints of the alerts of a run that is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from ktstr_tui.backend.summary import summarize
+from ktstr_tui.cli.run import MAX_ALERTS, _print_summary
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.events import Severity
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.kinds import AlertKind
+from ktstr_tui.model.state import MAX_ALERTS_TOLD, RunState
+
+
+def raised(
+    text: str, severity: Severity = "warning", key: str = "age", kind: AlertKind = "runnable-age"
+) -> ev.Event:
+    return ev.AlertRaised(key=key, kind=kind, severity=severity, text=text)
+
+
+def after(*events: ev.Event) -> RunState:
+    state = RunState()
+    for event in events:
+        fold(state, event)
+    return state
+
+
+CLEARED = ev.AlertCleared(key="age", kind="runnable-age")
+
+
+def test_a_sickness_that_is_over_is_told_with_the_worst_that_it_was() -> None:
+    state = after(
+        raised("1.1 s of 2.0 s"), raised("1.9 s of 2.0 s", "error"), raised("1.2 s of 2.0 s"), CLEARED
+    )
+    (alert,) = summarize(state)["alerts"]
+    assert alert == {"key": "age", "severity": "error", "text": "1.9 s of 2.0 s", "count": 1}
+    again = after(raised("1.1 s of 2.0 s"), CLEARED, raised("1.3 s of 2.0 s"), CLEARED)
+    (alert,) = summarize(again)["alerts"]
+    assert (alert["text"], alert["count"]) == ("1.3 s of 2.0 s", 2)
+
+
+def test_errors_are_printed_first_and_ejections_are_left_to_their_captures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    state = after(
+        raised("imbalance 9.0", key="imbalance", kind="imbalance"),
+        raised("stall ejected", "error", key="ejected", kind="ejected"),
+        raised("cpu 0 stands", "error", key="stall-cpu-0", kind="stall"),
+        ev.AlertCleared(key="stall-cpu-0", kind="stall"),
+        raised("cpu 0 stands", "error", key="stall-cpu-0", kind="stall"),
+    )
+    _print_summary(state)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("alert")]
+    assert lines == ["alert     cpu 0 stands (raised 2 times)", "alert     imbalance 9.0"]
+
+
+def test_what_is_not_printed_or_not_kept_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    more = 3
+    state = after(*(raised(f"text {k}", key=f"key-{k}") for k in range(MAX_ALERTS_TOLD + more)))
+    assert len(summarize(state)["alerts"]) == MAX_ALERTS_TOLD
+    assert state.forgotten["alerts_told"] == more
+    _print_summary(state)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("alert")]
+    assert len(lines) == MAX_ALERTS + 1
+    assert lines[-1] == f"alert     {MAX_ALERTS_TOLD - MAX_ALERTS} other alerts; --json prints all"
