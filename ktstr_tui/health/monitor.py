@@ -226,8 +226,7 @@ class Monitor:
             return None
         cpus = ", ".join(str(cpu) for cpu in waits.idle_cpus)
         who = runnable_for(waits.comm, waits.pid, waits.age_ms)
-        place = "in no DSQ" if waits.dsq is None else f"in DSQ {waits.dsq}"
-        text = f"cpu {cpus} idle while {who} {place}, which it may run"
+        text = f"cpu {cpus} idle while {who} {waits.place}, which it may run"
         return AlertRaised(
             key=IDLE_KEY,
             kind="imbalance",
@@ -287,11 +286,10 @@ class Monitor:
         warning_from = limits.age_warning - (limits.age_hysteresis if standing is not None else 0.0)
         if share < warning_from:
             return None
-        place = "in no DSQ" if oldest.dsq is None else f"in DSQ {oldest.dsq}"
         who = runnable_for(oldest.comm, oldest.pid, oldest.age_ms)
         limit = f"{timeout_ms / 1000:.1f} s watchdog timeout"
         within = f"the watchdog looks every {(latest_ms - timeout_ms) / 1000:.1f} s"
-        text = f"{who} of {limit}, {place}" if share < 1 else f"{who}, past the {limit} ({within}), {place}"
+        text = f"{who} of {limit}, {oldest.place}" if share < 1 else f"{who}, past the {limit} ({within}), {oldest.place}"
         severity: Severity = "error" if share >= error_from else "warning"
         return AlertRaised(
             key=AGE_KEY,

@@ -177,6 +177,11 @@ class Tasks:
         offset = self.full.find_offset("cpus_ptr")
         return 0 if offset is None else self.cpus_allowed(space, space.u64(task + offset))
 
+    def is_held(self, space: AddressSpace, task: int) -> bool:
+        """Read whether the BPF scheduler has a task: its ``ops_state`` is QUEUED."""
+        offset = self.full.find_offset("scx.ops_state.counter")
+        return offset is not None and self.words.ops_state(space.u64(task + offset))[0] == "QUEUED"
+
     def report(self, row: dict[str, Any], mask: int, cpu: int) -> TaskReport:
         """Make the report of a task from its own struct; the caller adds age, queue, neighbours and stack.
 

@@ -80,6 +80,7 @@ class Waiting:
             age_ms=age_ms,
             cpu=task.cpu,
             dsq=label,
+            held=label is None and self._view.tasks.is_held(self._space, task.address),
             idle_cpus=self._idle_for(task),
             sub=sub_of(task.sched, self._root, self._cgroups),
             timeout_ms=self._timeouts.get(task.sched or 0),

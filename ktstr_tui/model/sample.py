@@ -51,12 +51,21 @@ class RunnableTask(msgspec.Struct, frozen=True, kw_only=True):
     """The runqueue on whose ``runnable_list`` it is."""
     dsq: str | None = None
     """Where it is queued: ``0x7``, ``local cpu 1``, ``bypass cpu 0``, ``global node 0``; None when in no DSQ."""
+    held: bool = False
+    """In no DSQ because the BPF scheduler has it: its ``ops_state`` is QUEUED."""
     idle_cpus: tuple[int, ...] = ()
     """CPUs that were idle at this look and that the task may use."""
     sub: str | None = None
     """Cgroup of the sub-scheduler whose task it is; None for one of the root scheduler."""
     timeout_ms: float | None = None
     """After how long the kernel ejects that sub-scheduler; None where the root's timeout counts."""
+
+    @property
+    def place(self) -> str:
+        """Where it waits, as a phrase: ``in DSQ 0x7``."""
+        if self.dsq is not None:
+            return f"in DSQ {self.dsq}"
+        return "held by the BPF scheduler, in no DSQ" if self.held else "in no DSQ"
 
 
 class DsqSample(msgspec.Struct, frozen=True, kw_only=True):

@@ -152,7 +152,7 @@ def on_its_way(it: TaskReport) -> str:
 
 def waiting(oldest: RunnableTask) -> str:
     """One line on the task that waits longest."""
-    return f"{runnable_for(oldest.comm, oldest.pid, oldest.age_ms)} {queue(oldest.dsq)}"
+    return f"{runnable_for(oldest.comm, oldest.pid, oldest.age_ms)} {clean(oldest.place)}"
 
 
 def stalled_task(report: CaptureReport) -> TaskReport | None:

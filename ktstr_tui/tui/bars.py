@@ -242,7 +242,7 @@ def deadline_line(state: RunState, width: int) -> Line:
         return [(cut(f" no sched_ext scheduler loaded{last}", width), "dim")]
     age = oldest.age_ms if oldest else 0.0
     who = (
-        f"  {words.task(oldest.comm, oldest.pid)} {words.queue(oldest.dsq)}"
+        f"  {words.task(oldest.comm, oldest.pid)} {clean(oldest.place)}"
         if oldest
         else "  no runnable task waiting"
     )

@@ -152,7 +152,7 @@ def _deadline(state: RunState, scheduler: SchedulerSample, width: int) -> list[L
     if oldest is None:
         lines.append([("no runnable task waiting", "dim")])
     else:
-        where = f"{words.queue(oldest.dsq)}, rq of cpu {oldest.cpu}"
+        where = f"{clean(oldest.place)}, rq of cpu {oldest.cpu}"
         who = words.task(oldest.comm, oldest.pid)
         lines.append([(cut(who, 24), "strong"), (cut(f" {where}", width - min(24, len(who))), "")])
     top = None if window is None else window[1]

@@ -236,7 +236,13 @@ def _stalled(tasks: tuple[TaskReport, ...]) -> RunnableTask | None:
     if first is None or first.on_cpu or not first.age_ms:
         return None
     return RunnableTask(
-        pid=first.pid, comm=first.comm, age_ms=first.age_ms, cpu=first.cpu, dsq=first.dsq, sub=first.sub
+        pid=first.pid,
+        comm=first.comm,
+        age_ms=first.age_ms,
+        cpu=first.cpu,
+        dsq=first.dsq,
+        held=first.dsq is None and first.ops_state_name == "QUEUED",
+        sub=first.sub,
     )
 
 

@@ -317,6 +317,8 @@ def test_a_task_in_no_queue_is_with_the_bpf_scheduler(stopped: Stopped) -> None:
     report = stopped.report()
     assert (report.tasks[0].ops_state_name, report.tasks[0].ops_qseq) == ("QUEUED", 77)
     assert "held by the BPF scheduler (qseq 77), in no DSQ" in headline(report)
+    assert report.stalled is not None
+    assert report.stalled.place == "held by the BPF scheduler, in no DSQ"
 
 
 def test_a_cpu_that_is_offline_is_not_idle(stopped: Stopped) -> None:

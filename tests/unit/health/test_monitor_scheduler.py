@@ -1,9 +1,10 @@
 """What the monitor says of the scheduler: ages, event rates."""
 
+import msgspec
 import pytest
 
 from ktstr_tui.model.events import AlertRaised, Event
-from ktstr_tui.model.sample import SchedulerSample
+from ktstr_tui.model.sample import RunnableTask, SchedulerSample
 from tests.unit.health.feed import MS, Feed, cpu, loaded, sample
 
 # -- the scheduler ------------------------------------------------------------------------------------------
@@ -44,6 +45,15 @@ def test_where_the_task_waits(dsq: str | None, words: str) -> None:
     feed = Feed()
     aged(feed, 2000, dsq=dsq)
     assert feed.of(AlertRaised)[0].text.endswith(words)
+
+
+def test_a_task_that_the_bpf_scheduler_holds_is_named_so() -> None:
+    feed = Feed()
+    oldest = RunnableTask(pid=201, comm="spin-0", age_ms=2000, cpu=0, held=True, idle_cpus=(1,))
+    feed(sample(cpu(), scheduler=msgspec.structs.replace(loaded(2000), oldest_runnable=oldest)))
+    texts = [alert.text for alert in feed.of(AlertRaised)]
+    assert texts
+    assert all("held by the BPF scheduler, in no DSQ" in text for text in texts)
 
 
 def test_the_age_has_hysteresis_in_both_steps() -> None:

@@ -59,6 +59,19 @@ def test_a_task_that_runs_is_not_the_oldest_that_waits() -> None:
     assert (found.oldest_runnable.pid, found.nr_runnable) == (43, 2)
 
 
+def test_a_task_that_the_bpf_scheduler_holds_is_told_from_one_in_no_queue() -> None:
+    kernel, tasks = busy()
+    reader = SampleReader(kernel.open())
+    for task in tasks:
+        kernel.memory.put(task + 0x80, 0)
+    assert reader.sample().scheduler.oldest_runnable.place == "in no DSQ"  # type: ignore[union-attr]
+    kernel.memory.put(tasks[0] + 0x80 + 0x60, 2 | 77 << 2)
+    oldest = reader.sample().scheduler.oldest_runnable
+    assert oldest is not None
+    assert (oldest.pid, oldest.held) == (42, True)
+    assert oldest.place == "held by the BPF scheduler, in no DSQ"
+
+
 def test_without_a_scheduler_there_is_its_state_alone() -> None:
     found = SampleReader(WholeKernel().open()).sample().scheduler
     assert (found.name, found.state, found.dsqs, found.unreadable) == (None, "enabling", (), None)
