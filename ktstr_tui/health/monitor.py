@@ -289,7 +289,11 @@ class Monitor:
         who = runnable_for(oldest.comm, oldest.pid, oldest.age_ms)
         limit = f"{timeout_ms / 1000:.1f} s watchdog timeout"
         within = f"the watchdog looks every {(latest_ms - timeout_ms) / 1000:.1f} s"
-        text = f"{who} of {limit}, {oldest.place}" if share < 1 else f"{who}, past the {limit} ({within}), {oldest.place}"
+        text = (
+            f"{who} of {limit}, {oldest.place}"
+            if share < 1
+            else f"{who}, past the {limit} ({within}), {oldest.place}"
+        )
         severity: Severity = "error" if share >= error_from else "warning"
         return AlertRaised(
             key=AGE_KEY,
