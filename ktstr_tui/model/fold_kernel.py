@@ -1,10 +1,14 @@
 """Arms of the fold: what samples tell of CPUs and of the scheduler, and what is made of it.
 
 Histories are rings without a time of their own: one entry for every sample, None where there was nothing to read, so
-that a gap is drawn as a gap. How busy a vCPU was takes two samples to know, so it is None at the first.
+that a gap is drawn as a gap. How busy a vCPU was is its thread's share of host CPU time, which takes two samples to
+know, so it is None at the first. Where one thread emulates all vCPUs in turn, it is the share of the last looks at
+which the CPU had something to run.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push, ring
@@ -21,6 +25,8 @@ from ktstr_tui.model.state import (
 )
 from ktstr_tui.model.text import printable
 
+LOOKS = 10
+"""How many of the last samples say how busy a vCPU is that has no thread of its own: a second of them by default."""
 STALL = "ERROR_STALL"
 """The exit kind that is about a task that waited."""
 CHANGE_WORDS = {"process-exit": "process exited"}
@@ -33,6 +39,12 @@ def _busy(before: CpuState, sample: CpuSample, mono_ns: int) -> float | None:
     wall = mono_ns - before.last_mono_ns
     used = sample.vcpu_cpu_time_ns - before.latest.vcpu_cpu_time_ns
     return min(1.0, max(0.0, used / wall)) if wall > 0 else None
+
+
+def _had_work(nr_running: Sequence[int | None]) -> float | None:
+    """Return the share of the last looks at which a CPU had something to run; None without any."""
+    looks = [count > 0 for count in nr_running[-LOOKS:] if count is not None]
+    return sum(looks) / len(looks) if looks else None
 
 
 def _sampled(state: RunState, event: ev.Sampled) -> None:
@@ -52,6 +64,8 @@ def _sampled(state: RunState, event: ev.Sampled) -> None:
         before.latest = cpu
         before.last_mono_ns = event.mono_ns
         ring(before.nr_running_history, None if cpu.unreadable else cpu.nr_running)
+        if sample.shared_cpu_time_ns is not None:
+            busy = _had_work(before.nr_running_history)
         ring(before.busy_history, busy)
     state.scheduler = sample.scheduler
     if sample.scheduler.unreadable or any(cpu.unreadable for cpu in sample.cpus):

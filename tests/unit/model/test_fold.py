@@ -153,6 +153,15 @@ def test_samples_fill_the_histories() -> None:
     assert state.guest_ns == 5
 
 
+def test_a_vcpu_without_a_thread_of_its_own_is_as_busy_as_the_looks_found_it() -> None:
+    state = RunState()
+    for look, count in enumerate((0, 2, None, 1, 1)):
+        cpu = CpuSample(cpu=0, nr_running=count, unreadable=None if count is not None else "torn")
+        sample = Sample(cpus=(cpu,), scheduler=SchedulerSample(), shared_cpu_time_ns=look)
+        fold(state, ev.Sampled(sample=sample, seq=look + 1, mono_ns=look + 1))
+    assert state.cpus[0].busy_history == [0.0, 0.5, 0.5, 2 / 3, 0.75]
+
+
 def test_what_could_not_be_read_is_not_zero() -> None:
     state = folded(
         sampled(CpuSample(cpu=0, unreadable="torn"), scheduler=SchedulerSample(unreadable="no symbol"))
