@@ -36,11 +36,14 @@ from ktstr_tui.capture.periodic import PeriodicCaptures
 from ktstr_tui.capture.report.collect import collect, warm_up
 from ktstr_tui.capture.report.dual import EarlyCapture, EarlySamples
 from ktstr_tui.capture.report.store import CaptureStore
+from ktstr_tui.capture.stamp import Beside
 from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.capture.watch.scenario_watches import ScenarioWatches
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.health.beats import RunBeats
+from ktstr_tui.health.host_load import HostProcess
 from ktstr_tui.health.sampler import Sampler
+from ktstr_tui.health.standstill import Standstill, Unobservable
 from ktstr_tui.heartbeat.intake import Intake, open_intake
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
@@ -106,6 +109,7 @@ class Held:
         intake: Where heartbeats come from.
         frozen: Keeps when the guest was frozen.
         scheduler_log: Keeps what schedulers print.
+        host: Keeps when the host gave the guest no CPU.
     """
 
     audit: AuditTrail
@@ -113,6 +117,7 @@ class Held:
     intake: Intake
     frozen: FrozenLog
     scheduler_log: SchedulerLog
+    host: Standstill
 
 
 @asynccontextmanager
@@ -126,11 +131,17 @@ async def open_live_guest(
         if setup.config.allow_writes:
             writable = stack.enter_context(closing(WritableRam(machine.ram_parts())))
         frozen = FrozenLog(time.monotonic_ns)
+        process = HostProcess(machine.pid, sorted((await machine.vcpu_threads()).values()))
+        host = Standstill(process, stream.emit, time.monotonic_ns)
+
+        def without_cpu_ns(start_ns: int, end_ns: int) -> int:
+            return frozen.between_ns(start_ns, end_ns) + host.between_ns(start_ns, end_ns)
+
         intake = stack.enter_context(
-            open_intake(setup.config.beats, setup.beats_socket, stream.emit, frozen.between_ns)
+            open_intake(setup.config.beats, setup.beats_socket, stream.emit, without_cpu_ns)
         )
         log = stack.enter_context(closing(SchedulerLog(setup.place.data_dir / "scheduler.log")))
-        held = Held(audit, writable, intake, frozen, log)
+        held = Held(audit, writable, intake, frozen, log, host)
         async with trio.open_nursery() as nursery:
             yield LiveGuest(machine, stream, setup, ending, nursery, held)
             nursery.cancel_scope.cancel()
@@ -175,9 +186,9 @@ class LiveGuest:
             Copiers(collect, warm_up),
             held.frozen,
             keeping=Keeping(self._store, self.bridge),
-            now=now,
-            early=samples,
+            beside=Beside(now, samples, held.host),
         )
+        self._unobservable = Unobservable(coordinator, held.host)
         self.stats = StatsPort(machine.stats, lambda: coordinator.frozen)
         self.early = EarlyCapture(coordinator, samples, emit)
         self.kernel_ops = KernelOps(coordinator, emit, held.audit, held.writable, coordinator.memory)
@@ -203,7 +214,9 @@ class LiveGuest:
             machine.bulk.socket.fileno(),
         )
         self.port = GuestPort(machine.bulk, self._outbox, (self.beats.handle, self._handler.handle), clock)
-        watchers = Watchers(coordinator, self.kernel_ops, self.beats, self.early, self._accessor, claims)
+        watchers = Watchers(
+            coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims
+        )
         self._opening = Opening(
             machine, emit, watchers, self._outbox, sample_hz=config.sample_hz, started_ns=setup.started_ns
         )
@@ -337,7 +350,7 @@ class LiveGuest:
         await system_ready.wait()
         await watch_silence(
             lambda: self.port.last_frame_ns,
-            self.coordinator.frozen_between_ns,
+            self._unobservable.frozen_between_ns,
             time.monotonic_ns,
             self._machine,
             self._ending,

@@ -23,7 +23,7 @@ from ktstr_tui.guest.machine import Machine
 from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import Sampler
-from ktstr_tui.health.standstill import HostProcess, Standstill, Unobservable
+from ktstr_tui.health.standstill import Standstill, Unobservable
 from ktstr_tui.health.vcpu_times import VcpuTimes, WithSharedTime
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
@@ -45,6 +45,7 @@ class Watchers:
 
     Args:
         coordinator: Arms slot 0.
+        host: Looks at the host from the moment at which the scenario may begin.
         kernel_ops: Reads and writes by type.
         beats: Looks for the cause of silences in the kernel.
         early: Looks at every sample.
@@ -53,6 +54,7 @@ class Watchers:
     """
 
     coordinator: Coordinator
+    host: Standstill
     kernel_ops: KernelOps
     beats: RunBeats
     early: EarlyCapture
@@ -87,7 +89,6 @@ class Opening:
         self.view: KernelView | None = None
         """The guest's memory by type, once it can be read."""
         self.sampler: Sampler | None = None
-        self._standstill: Standstill | None = None
         self.typed = trio.Event()
         """Set when `view` is there, slot 0 is armed and the sampler, if asked for, is about to start."""
         self._machine = machine
@@ -123,12 +124,10 @@ class Opening:
         threads = await self._machine.vcpu_threads()
         vcpu_times = VcpuTimes(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])
         self._watchers.beats.explain_with(view, vcpu_times)
-        process = HostProcess(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])
-        standstill = self._standstill = Standstill(process, self._emit, time.monotonic_ns)
-        nursery.start_soon(standstill.run)
+        nursery.start_soon(self._watchers.host.run)
         self._outbox.reply(MsgType.AccessorReady)
         if self._sample_hz > 0:
-            self.sampler = self._make_sampler(view, vcpu_times, standstill)
+            self.sampler = self._make_sampler(view, vcpu_times)
             nursery.start_soon(self.sampler.run)
         self.typed.set()
         await self._machine.wait_exit()
@@ -138,9 +137,7 @@ class Opening:
         """Take no more samples: from here on the guest is ended, or its memory is all that is left of it."""
         if self.sampler is not None:
             self.sampler.set_hz(0)
-        if self._standstill is not None:
-            self._standstill.look()
-            self._standstill.finish()
+        self._watchers.host.finish()
 
     async def _type_memory(self, ready_ns: int) -> KernelView:
         machine = self._machine
@@ -166,12 +163,12 @@ class Opening:
         )
         return view
 
-    def _make_sampler(self, view: KernelView, vcpu_times: VcpuTimes, host: Standstill) -> Sampler:
+    def _make_sampler(self, view: KernelView, vcpu_times: VcpuTimes) -> Sampler:
         return Sampler(
             WithSharedTime(SampleReader(view), vcpu_times.shared_ns),
             self._on_sampler,
             vcpu_times=vcpu_times,
-            freezer=Unobservable(self._watchers.coordinator, host),
+            freezer=Unobservable(self._watchers.coordinator, self._watchers.host),
             monitor=Monitor(view.hz),
             hz=self._sample_hz,
         )

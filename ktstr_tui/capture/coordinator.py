@@ -29,7 +29,7 @@ from ktstr_tui.capture.ejection import Ejection, FreezeState
 from ktstr_tui.capture.finisher import Finisher
 from ktstr_tui.capture.job import Answer, Job, Label, SavedCapture
 from ktstr_tui.capture.memory import TypedMemory
-from ktstr_tui.capture.stamp import NO_EARLY, NO_SCENARIO, EarlyRecords, Moment, Stamp
+from ktstr_tui.capture.stamp import NOTHING_BESIDE, Beside, Stamp
 from ktstr_tui.capture.stop.follow import SchedulerWatch
 from ktstr_tui.capture.stop.follow_subs import SubWatch
 from ktstr_tui.capture.stop.guest_stop import GuestStop
@@ -95,8 +95,7 @@ class Coordinator:
         copiers: What copies from the stopped guest.
         frozen: Keeps when the guest was stopped; its clock is the coordinator's.
         keeping: Where captures go.
-        now: Where the scenario is, for stamping captures.
-        early: What is known of early captures, for the captures of ejections.
+        beside: What belongs to captures besides the guest's memory.
     """
 
     def __init__(
@@ -107,8 +106,7 @@ class Coordinator:
         frozen: FrozenLog,
         *,
         keeping: Keeping = Keeping(),
-        now: Moment = NO_SCENARIO,
-        early: EarlyRecords = NO_EARLY,
+        beside: Beside = NOTHING_BESIDE,
     ) -> None:
         self._clock = clock = frozen.now_ns
         self._copiers = copiers
@@ -117,15 +115,17 @@ class Coordinator:
         self._requests = requests = RequestQueue()
         outbox, table = Outbox(), WatchTable()
         self._rendezvous = rendezvous = Rendezvous(engine, frozen, DEFAULT_TIMEOUT_S)
-        self._finisher = finisher = Finisher(emit, store=keeping.store, bridge=keeping.bridge)
-        self._taker = taker = CaptureTaker(rendezvous, copiers.collect, memory, now, ejection)
+        self._finisher = finisher = Finisher(
+            emit, store=keeping.store, bridge=keeping.bridge, host=beside.host
+        )
+        self._taker = taker = CaptureTaker(rendezvous, copiers.collect, memory, beside.now, ejection)
         self._scheduler = SchedulerWatch(rendezvous, outbox.add, clock)
         lent = LentSlots(rendezvous, table, outbox.add)
         stops = WatchStops(rendezvous, table, copiers.writer, memory, lent)
         sub_watch = SubWatch(lent, outbox.add, clock)
-        self._subs = subs = SubInspector(taker, finisher, sub_watch, ejection, early, outbox)
+        self._subs = subs = SubInspector(taker, finisher, sub_watch, ejection, beside.early, outbox)
         self._inspector = inspector = StopInspector(
-            taker, finisher, stops, Followed(self._scheduler, subs), ejection, early, outbox
+            taker, finisher, stops, Followed(self._scheduler, subs), ejection, beside, outbox
         )
         self._guest_stop = guest_stop = GuestStop(rendezvous, inspector, finisher, outbox, emit)
         self._poller = Poller(guest_stop, requests, inspector, clock)

@@ -19,8 +19,10 @@ from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.job import Job, Label, SavedCapture
 from ktstr_tui.capture.report.degraded import degraded_report
 from ktstr_tui.capture.report.pairs import Departure, Pairs
+from ktstr_tui.capture.stamp import HostLog
+from ktstr_tui.capture.stop.last_words import LastWords
 from ktstr_tui.capture.stop.seams import Saved, Store
-from ktstr_tui.model.cause import cause_of
+from ktstr_tui.model.cause import cause_of, shown_wait_ms
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertRaised, CaptureTaken, Event
 from ktstr_tui.model.report import (
@@ -105,6 +107,7 @@ class Finisher:
         emit: Takes events.
         store: Saves reports; None saves nothing.
         bridge: Keeps reports by tag; None keeps nothing.
+        host: What is known of the host.
     """
 
     def __init__(
@@ -113,7 +116,11 @@ class Finisher:
         *,
         store: Store | None,
         bridge: SnapshotBridge | None,
+        host: HostLog,
     ) -> None:
+        self.words = LastWords()
+        """Of schedulers that are gone, for captures that are rendered late."""
+        self._host = host
         self._emit = emit
         self._store = store
         self._bridge = bridge
@@ -181,7 +188,7 @@ class Finisher:
         self._idle.set()
 
     async def _finish(self, job: Job) -> None:
-        report = await self._report(job)
+        report = self._with_host(self.words.complete(await self._report(job), job.label.life))
         self._placeholders += report.is_placeholder
         degraded = degraded_report(job)
         saved = await self._save(job.label.number, report, degraded)
@@ -197,6 +204,14 @@ class Finisher:
             job.answer.capture = SavedCapture(report, saved.path, saved.problem)
             job.answer.done.set()
         self._pairs.finished(job.label, report, degraded)
+
+    def _with_host(self, report: CaptureReport) -> CaptureReport:
+        """Add the host's part in the wait that the capture shows."""
+        wait_ms = shown_wait_ms(report)
+        if not wait_ms:
+            return report
+        part = self._host.part_in(report.mono_ns - int(wait_ms * 1e6), report.mono_ns)
+        return report if part is None else msgspec.structs.replace(report, host=part)
 
     async def _save(self, number: int, report: CaptureReport, degraded: DegradedReport | None) -> Saved:
         if self._store is None:

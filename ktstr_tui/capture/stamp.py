@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from ktstr_tui.capture.snapshots import Stats
+from ktstr_tui.model.host import HostWait
 from ktstr_tui.model.missing_stats import MissingStats
 
 
@@ -70,6 +72,47 @@ class NoScenario:
 
 
 NO_SCENARIO: Final = NoScenario()
+
+
+class HostLog(Protocol):
+    """What is known of the host."""
+
+    def part_in(self, start_ns: int, end_ns: int) -> HostWait | None:
+        """Look at the host, and work out its part in a wait.
+
+        Args:
+            start_ns: Begin of the wait, on the host's monotonic clock.
+            end_ns: Its end.
+
+        Returns:
+            None when the host has no part in it.
+        """
+
+
+class NoHost:
+    """For a guest whose host is not looked at."""
+
+    def part_in(self, start_ns: int, end_ns: int) -> HostWait | None:
+        """Return nothing."""
+        return None
+
+
+NO_HOST: Final = NoHost()
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Who knows what belongs to a capture besides the guest's memory."""
+
+    now: Moment = NO_SCENARIO
+    """Where the scenario is."""
+    early: EarlyRecords = NO_EARLY
+    """What is known of early captures, for the captures of ejections."""
+    host: HostLog = NO_HOST
+    """What is known of the host, for captures with a task that waits."""
+
+
+NOTHING_BESIDE: Final = Beside()
 
 
 class Stamp(msgspec.Struct, frozen=True, kw_only=True):

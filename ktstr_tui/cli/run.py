@@ -72,7 +72,10 @@ def _in_words(capture: SummaryCapture) -> str:
         return capture["degraded_reason"] or "failed; see the file"
     # The kernel's own words are first; a headline that begins with the task that waits does not repeat them.
     message, text = capture["message"], capture["headline"]
-    return text if message is None or message in text else f"{message}; {text}"
+    if message is None or message in text:
+        return text
+    # What the host did comes before both: it may be the whole cause.
+    return f"{text}; {message}" if capture["host_without_cpu_ms"] else f"{message}; {text}"
 
 
 def _print_alerts(alerts: list[SummaryAlert]) -> None:

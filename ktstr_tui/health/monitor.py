@@ -118,6 +118,18 @@ class Monitor:
         events = [*self._cpus(sample), *self._queues(sample), *self._scheduler(sample.scheduler)]
         return [*events, *self._judge("")]
 
+    def lose_sight(self, reason: str) -> list[Event]:
+        """Say that the guest cannot be judged now, until the next sample that can be.
+
+        Args:
+            reason: Why.
+
+        Returns:
+            The verdict if it changed.
+        """
+        self._bad_in_a_row = self._limits.sustained
+        return list(self._judge(reason))
+
     def drops(self) -> dict[str, int]:
         """Return the samples that were not judged, by reason."""
         return {f"not-judged: {reason}": count for reason, count in self._discarded.items()}

@@ -44,6 +44,15 @@ class Freezer(Protocol):
         ...
 
 
+class Observability(Freezer, Protocol):
+    """Knows when the guest cannot be observed live, and whether that is the host's doing."""
+
+    @property
+    def blind(self) -> str:
+        """Why nothing can be said of the guest now; empty while it runs, and while a person froze it."""
+        ...
+
+
 class SamplerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Counters of the sampler."""
 
@@ -67,7 +76,7 @@ class Sampler:
         view: Typed kernel memory.
         emit: Takes events, on the trio thread.
         vcpu_times: Host CPU time of each vCPU's thread, in nanoseconds.
-        freezer: The coordinator.
+        freezer: Knows when a sample would not be live.
         monitor: Judges the samples; None judges none.
         hz: Samples in a second; 0 takes none.
         clock: Host monotonic clock, in nanoseconds.
@@ -82,7 +91,7 @@ class Sampler:
         emit: Callable[[Event], object],
         *,
         vcpu_times: Callable[[], Mapping[int, int]],
-        freezer: Freezer,
+        freezer: Observability,
         monitor: Monitor | None = None,
         hz: float = DEFAULT_HZ,
         clock: Callable[[], int] = time.monotonic_ns,
@@ -137,6 +146,7 @@ class Sampler:
     def _tick(self) -> None:
         if self._freezer.frozen:
             self._skipped_frozen += 1
+            self._lose_sight()
             return
         now_ns = self._clock()
         frozen_ns = 0 if self._last_ns is None else self._freezer.frozen_between_ns(self._last_ns, now_ns)
@@ -148,6 +158,12 @@ class Sampler:
             for event in self._monitor.observe(sample, now_ns, frozen_ns):
                 self._emit(event)
         self._freezer.poll()
+
+    def _lose_sight(self) -> None:
+        blind = self._freezer.blind
+        if blind and self._monitor is not None:
+            for event in self._monitor.lose_sight(blind):
+                self._emit(event)
 
     def _sample(self) -> Sample:
         try:

@@ -39,10 +39,6 @@ Sender = tuple[Domain, int]
 class FreezeSource(Protocol):
     """The coordinator, as far as heartbeats need it."""
 
-    def frozen_between_ns(self, start_ns: int, end_ns: int) -> int:
-        """How long the guest stood within a stretch of host monotonic time."""
-        ...
-
     async def capture(self, trigger: Trigger, detail: str = "", tag: str | None = None) -> CaptureReport:
         """Capture the guest."""
         ...

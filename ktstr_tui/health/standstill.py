@@ -7,18 +7,22 @@ nothing of the scheduler. Three signs, looked at every `LOOK_S`:
 * the process of QEMU is stopped (state ``T`` in /proc/PID/stat),
 * a vCPU's thread could run and did not (``run_delay``, the second number of its schedstat) for most of the time.
 
-Time in which a person froze the guest is none of them: its vCPUs then sleep.
+Time in which a person froze the guest is none of them: its vCPUs then sleep. Whoever is about to judge a wait (the
+capture of an ejection) asks for a look first, because the guest may run again before the next one is due.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import trio
 
+from ktstr_tui.health.host_load import HostLoad, HostProcess, pressure_between
 from ktstr_tui.health.sampler import Freezer
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HostStood
+from ktstr_tui.model.host import HostStretch, HostWait, host_wait
+from ktstr_tui.model.state import MAX_STRETCHES
 
 LOOK_S = 0.25
 """How often it is looked."""
@@ -33,96 +37,83 @@ WORTH_NS = 500_000_000
 ALERT_KEY = "host"
 
 
-class HostProcess:
-    """Reads from /proc how QEMU and its vCPUs fare.
-
-    Args:
-        pid: QEMU's process.
-        thread_ids: Host thread of each vCPU.
-        proc: Where procfs is.
-    """
-
-    def __init__(self, pid: int, thread_ids: list[int], proc: Path = Path("/proc")) -> None:
-        self._stat = proc / str(pid) / "stat"
-        self._threads = {
-            thread: proc / str(pid) / "task" / str(thread) / "schedstat" for thread in thread_ids
-        }
-
-    def stopped(self) -> bool:
-        """Whether the process is stopped by a signal or a tracer."""
-        try:
-            return self._stat.read_bytes().rpartition(b")")[2].split()[0] in (b"T", b"t")
-        except (OSError, IndexError):
-            # It has just ended, or is not ours to read: nothing is concluded.
-            return False
-
-    def waited_ns(self) -> dict[int, int]:
-        """For how long each vCPU's thread has waited for a CPU since its start."""
-        waited: dict[int, int] = {}
-        for thread, path in self._threads.items():
-            try:
-                waited[thread] = int(path.read_bytes().split()[1])
-            except (OSError, ValueError, IndexError):
-                continue  # the thread has ended: absent, not zero
-        return waited
-
-
 class Standstill:
-    """Looks at the host until cancelled.
+    """Looks at the host until cancelled; knows nothing before that.
 
     Args:
         process: Of the machine.
         emit: Takes events.
         clock: Host monotonic clock, in nanoseconds.
+        load: The host's own counters.
     """
 
     def __init__(
-        self, process: HostProcess, emit: Callable[[Event], object], clock: Callable[[], int]
+        self,
+        process: HostProcess,
+        emit: Callable[[Event], object],
+        clock: Callable[[], int],
+        load: HostLoad | None = None,
     ) -> None:
         self._process = process
+        self._load = load or HostLoad()
         self._emit = emit
         self._clock = clock
-        self._last_ns = clock()
-        self._waited = process.waited_ns()
+        self._looking = self._finished = False
+        self._last = self._before = self._load.read(clock())
+        self._waited: dict[int, int] = {}
         self._since_ns: int | None = None
         self._reason = ""
-        self._finished = False
-        self._stood: list[tuple[int, int]] = []
+        self._stretches: deque[HostStretch] = deque(maxlen=MAX_STRETCHES)
 
     def between_ns(self, start_ns: int, end_ns: int) -> int:
-        """How long the host stood still within a stretch of host monotonic time, as far as it is known."""
-        last = self._stood[-1:]
-        since = [] if self._since_ns is None else [(self._since_ns, self._clock())]
-        return sum(max(0, min(end_ns, end) - max(start_ns, start)) for start, end in [*last, *since])
+        """How long the host gave the guest no CPU within a stretch of host monotonic time, as far as it is known."""
+        parts = self._known(self._clock())
+        return sum(max(0, min(end_ns, it.end_ns) - max(start_ns, it.start_ns)) for it in parts)
+
+    def part_in(self, start_ns: int, end_ns: int) -> HostWait | None:
+        """Look now, and work out the host's part in a wait; None when it has none."""
+        self.look()
+        return host_wait(self._known(self._clock()), start_ns, end_ns)
 
     @property
-    def now(self) -> bool:
-        """Whether the guest has no CPU at this moment, as far as the process tells."""
-        return self._process.stopped()
+    def now(self) -> str:
+        """Why the guest has no CPU at this moment, as far as the process tells; empty when it may have one."""
+        return "QEMU is stopped" if self._process.stopped() else ""
 
     async def run(self) -> None:
         """Look again and again."""
-        while not self._finished:
+        self.begin()
+        while self._looking:
             await trio.sleep(LOOK_S)
-            if not self._finished:
-                self.look()
+            self.look()
+
+    def begin(self) -> None:
+        """Look from now on, unless `finish` was called."""
+        self._last = self._load.read(self._clock())
+        self._waited = self._process.waited_ns()
+        self._looking = not self._finished
 
     def finish(self) -> None:
-        """Say what was not said yet, and look no more."""
-        self._finished = True
+        """Look once more, say what was not said yet, and look no more."""
+        self.look()
+        self._looking, self._finished = False, True
         self._end(self._clock())
 
     def look(self) -> None:
         """Compare with the look before."""
-        before_ns, now_ns = self._last_ns, self._clock()
+        if not self._looking:
+            return
+        before, now_ns = self._last, self._clock()
         waited = self._process.waited_ns()
-        reason = self._why(now_ns - before_ns, waited)
-        self._last_ns, self._waited = now_ns, waited
+        reason = self._why(now_ns - before.at_ns, waited)
+        self._waited = waited
         if not reason:
-            self._end(before_ns)
+            self._end(before.at_ns)
+        self._last = self._load.read(now_ns)
+        if not reason:
             return
         if self._since_ns is None:
-            self._since_ns, self._reason = before_ns, reason
+            self._since_ns, self._reason, self._before = before.at_ns, reason, before
         if now_ns - self._since_ns >= WORTH_NS:
             self._emit(AlertRaised(key=ALERT_KEY, kind="host", severity="warning", text=self._reason))
 
@@ -134,17 +125,35 @@ class Standstill:
         starved = [
             thread
             for thread, at_ns in waited.items()
-            if at_ns - self._waited.get(thread, at_ns) >= WAITING_SHARE * spent_ns
+            if spent_ns > 0 and at_ns - self._waited.get(thread, at_ns) >= WAITING_SHARE * spent_ns
         ]
         return "the host gave a vCPU no CPU" if starved else ""
 
+    def _known(self, now_ns: int) -> list[HostStretch]:
+        """All stretches that are worth a word, with the one that still lasts."""
+        lasting = self._stretch(now_ns)
+        return [*self._stretches, *([lasting] if lasting is not None else [])]
+
+    def _stretch(self, end_ns: int) -> HostStretch | None:
+        if self._since_ns is None or end_ns - self._since_ns < WORTH_NS:
+            return None
+        pressure = pressure_between(self._before, self._last)
+        return HostStretch(start_ns=self._since_ns, end_ns=end_ns, reason=self._reason, pressure=pressure)
+
     def _end(self, at_ns: int) -> None:
-        since_ns, self._since_ns = self._since_ns, None
-        if since_ns is None or at_ns - since_ns < WORTH_NS:
+        stretch, self._since_ns = self._stretch(at_ns), None
+        if stretch is None:
             return
-        self._stood = [(since_ns, at_ns)]
+        self._stretches.append(stretch)
         self._emit(AlertCleared(key=ALERT_KEY, kind="host"))
-        self._emit(HostStood(start_ns=since_ns, end_ns=at_ns, reason=self._reason))
+        self._emit(
+            HostStood(
+                start_ns=stretch.start_ns,
+                end_ns=stretch.end_ns,
+                reason=stretch.reason,
+                pressure=stretch.pressure,
+            )
+        )
 
 
 class Unobservable:
@@ -162,7 +171,12 @@ class Unobservable:
     @property
     def frozen(self) -> bool:
         """Whether it is one of both now."""
-        return self._freezer.frozen or self._host.now
+        return self._freezer.frozen or bool(self._host.now)
+
+    @property
+    def blind(self) -> str:
+        """Why nothing can be said of the guest, if the host does not run it."""
+        return self._host.now
 
     def frozen_between_ns(self, start_ns: int, end_ns: int) -> int:
         """How long it was one of both within a stretch of host monotonic time."""

@@ -35,6 +35,7 @@ _ON_ITS_WAY = {
 """Functions of the kernel that have a task in their hands while its ``ops_state`` says so."""
 _EXITS = re.compile(r"do_exit\+")
 _HANDLES_SIGNAL = re.compile(r"get_signal\+")
+_WAITED = re.compile(r"(?:failed to run|failed to check in|stuck) for (\d+(?:\.\d+)?) ?s\b")
 _CHECK_IN = "watchdog failed to check in"
 _UNBOUND = "kworker/u"
 """The watchdog is work of an unbound workqueue, done by whichever of these workers is free."""
@@ -90,6 +91,36 @@ def cause_of(report: CaptureReport) -> Cause | None:
         vcpu=writer,
         workers=tuple(waiting) if watchdog else (),
     )
+
+
+def ejecting_wait_ms(report: CaptureReport) -> float | None:
+    """For how long somebody waited so that the kernel ejected the scheduler, in milliseconds.
+
+    The kernel's message says it: of a task that did not run, of the watchdog that did not check in (then no task need
+    wait at all), of a CPU that was stuck. Without a message the task that waited longest counts, and without one the
+    watchdog's timeout, which was over.
+
+    Returns:
+        None for a capture that is not of such an ejection.
+    """
+    if report.trigger != "error" or not is_ejection(report.exit_kind):
+        return None
+    it = report.scheduler
+    found = _WAITED.search((it.message or "") if it is not None else "")
+    if found is not None:
+        return float(found[1]) * 1e3
+    if report.exit_kind != _STALL:
+        return None
+    if report.stalled is not None:
+        return report.stalled.age_ms
+    return it.watchdog_timeout_ms if it is not None else None
+
+
+def shown_wait_ms(report: CaptureReport) -> float | None:
+    """Milliseconds that somebody had waited at the stop: for an ejection, or the task that waited longest."""
+    if report.trigger == "error":
+        return ejecting_wait_ms(report)
+    return report.stalled.age_ms if report.stalled is not None else None
 
 
 def bpf_frame(vcpu: VcpuReport | None) -> StackFrame | None:

@@ -13,6 +13,7 @@ import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.facts import FrameCounters, KernelOpPlace, RunInfo, WorkerProgress
+from ktstr_tui.model.host import HostPressure
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, WatchState
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
@@ -116,7 +117,7 @@ class HostStood(_Event, frozen=True, tag="host-stood"):
     """On the host's monotonic clock."""
     end_ns: int
     reason: str
-    """``QEMU was stopped``, …"""
+    pressure: HostPressure = HostPressure()
 
 
 class AlertRaised(_Event, frozen=True, tag="alert"):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push, ring
+from ktstr_tui.model.host import HostStretch, pressure_words
 from ktstr_tui.model.report import EXIT_CODE_RESTART, exit_kind_name
 from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import (
@@ -21,7 +22,6 @@ from ktstr_tui.model.state import (
     AlertTold,
     CpuState,
     RunState,
-    Stretch,
 )
 from ktstr_tui.model.text import printable
 
@@ -86,7 +86,9 @@ def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
     if event.change in ("attached", "exiting", "ejected") or not state.last_change:
         state.last_change = change
     if event.change == "ejected":
-        state.ejections += 1
+        # It may be one that the guest program has reported already.
+        state.ejections += not state.deaths_unseen
+        state.deaths_unseen = max(0, state.deaths_unseen - 1)
         state.stalls += word == STALL
         name = f'scheduler "{event.name or "?"}"'
         name = f"sub-{name} of {printable(event.cgroup)}" if event.cgroup else name
@@ -141,10 +143,13 @@ def _health(state: RunState, event: ev.HealthChanged) -> None:
 
 
 def _stood(state: RunState, event: ev.HostStood) -> None:
-    stretch = Stretch(start_ns=event.start_ns, end_ns=event.end_ns, reason=event.reason)
+    stretch = HostStretch(
+        start_ns=event.start_ns, end_ns=event.end_ns, reason=event.reason, pressure=event.pressure
+    )
     push(state, "host_stood", state.host_stood, stretch, MAX_STRETCHES)
     length = f"{(event.end_ns - event.start_ns) / 1e9:.1f} s"
-    log(state, event, "warning", "host", f"the guest got no CPU for {length}: {event.reason}")
+    text = f"the guest got no CPU for {length}: {event.reason} ({pressure_words(event.pressure)})"
+    log(state, event, "warning", "host", text)
 
 
 def _alert(state: RunState, event: ev.AlertRaised) -> None:

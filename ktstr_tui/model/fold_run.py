@@ -57,13 +57,26 @@ def _lifecycle(state: RunState, event: ev.LifecycleChanged) -> None:
         state.loading = ""
     state.lifecycle_reason = event.reason
     if event.phase == "SchedulerDied":
-        state.restart_due = ""  # the guest program waited, and it did not attach again
+        _died(state, event)
         if state.left_unasked and _OF_SIGNAL in event.reason:
             state.last_ejection = f"{state.last_ejection}; {printable(event.reason)}"
     bad = event.phase in ("SchedulerDied", "SchedulerNotAttached")
     name = PHASE_WORDS[event.phase]
     text = f"{name}: {event.reason}" if event.reason else name
     log(state, event, "error" if bad else "info", "guest", text)
+
+
+def _died(state: RunState, event: ev.LifecycleChanged) -> None:
+    """Count an ejection that only the guest program has noticed; the kernel's memory may still show it later."""
+    state.restart_due = ""  # the guest program waited, and it did not attach again
+    state.deaths += 1
+    if state.deaths > state.ejections - state.restarts:
+        state.ejections += 1
+        state.deaths_unseen += 1
+        reason = f": {printable(event.reason)}" if event.reason else ""
+        state.last_ejection = (
+            f"a scheduler was ejected{reason} (reported by the guest alone, without a capture)"
+        )
 
 
 def _scenario(state: RunState, event: ev.ScenarioChanged) -> None:

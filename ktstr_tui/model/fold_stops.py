@@ -9,9 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.cause import ejecting_wait_ms
 from ktstr_tui.model.facts import KernelOpPlace
 from ktstr_tui.model.fold_keep import Arms, log, push
-from ktstr_tui.model.report import EXIT_KIND_STALL, of_ejection
+from ktstr_tui.model.report import of_ejection
 from ktstr_tui.model.state import (
     MAX_CAPTURES,
     MAX_HITS,
@@ -118,9 +119,9 @@ def _capture(state: RunState, event: ev.CaptureTaken) -> None:
     push(state, "captures", state.captures, entry, MAX_CAPTURES)
     if report.pause is not None:
         state.last_pause = report.pause
-    if report.exit_kind == EXIT_KIND_STALL and report.trigger == "error" and report.stalled is not None:
-        waited_ns = int((report.stalled.age_ms or 0) * 1e6)
-        wait = Stretch(start_ns=report.mono_ns - waited_ns, end_ns=report.mono_ns)
+    waited_ms = ejecting_wait_ms(report)
+    if waited_ms is not None:
+        wait = Stretch(start_ns=report.mono_ns - int(waited_ms * 1e6), end_ns=report.mono_ns)
         push(state, "stall_waits", state.stall_waits, wait, MAX_STRETCHES)
     if report.is_placeholder:
         reason = next(iter(report.unavailable.values()), "unknown reason")

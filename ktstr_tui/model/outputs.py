@@ -125,6 +125,7 @@ class CaptureLine(TypedDict):
     exit_kind_name: str | None
     message: str | None
     headline: str
+    host_without_cpu_ms: float | None
     pause_us: float | None
     tasks: int
     first_stalled: StalledTask | None

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ktstr_tui.model.host import HostWait
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.sample import RunnableTask
 from ktstr_tui.model.text import printable
@@ -314,6 +315,8 @@ class CaptureReport(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no early capture."""
     exit_kind: int | None = None
     """Of the scheduler that the capture is about."""
+    host: HostWait | None = None
+    """The host's part in the wait that this capture shows; None when it has none."""
     pause: Pause | None = None
     is_placeholder: bool = False
     """True when the capture failed; ``unavailable`` then holds the reason for every section."""

@@ -11,6 +11,7 @@ import msgspec
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.events import RunConcluded, Severity, Verdict
 from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
+from ktstr_tui.model.host import HostStretch
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, RunPhase, WatchState
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
@@ -160,7 +161,6 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
     start_ns: int
     end_ns: int
-    reason: str = ""
 
 
 class BeatsState(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,6 +238,10 @@ class RunState(msgspec.Struct, kw_only=True):
     restarts: int = 0
     """Ejections after which the kernel asked the scheduler to attach again (as it does when a CPU comes or goes), and
     it did; they are no failure."""
+    deaths: int = 0
+    """How often the guest program reported that a scheduler was ejected."""
+    deaths_unseen: int = 0
+    """Those among the ejections that only the guest program has reported so far."""
     left_unasked: bool = False
     """Whether the scheduler that was attached last was ejected."""
     restart_due: str = ""
@@ -265,7 +269,7 @@ class RunState(msgspec.Struct, kw_only=True):
     """CPUs that did not advance (alerts of kind ``stall``) and tasks that the kernel ejected a scheduler for."""
     stall_waits: list[Stretch] = []
     """From when to when the tasks waited for which the kernel ejected schedulers; at most `MAX_STRETCHES`."""
-    host_stood: list[Stretch] = []
+    host_stood: list[HostStretch] = []
     """When the host gave the guest no CPU; at most `MAX_STRETCHES`."""
     not_attached: str = ""
     """The scheduler that was still being loaded when the duration of the run was over; empty for none."""

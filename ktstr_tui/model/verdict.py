@@ -9,6 +9,7 @@ or a scheduler that was still being loaded when the time was over, is inconclusi
 from __future__ import annotations
 
 from ktstr_tui.model.errors import EXIT_EJECTED, EXIT_INCONCLUSIVE, EXIT_OK
+from ktstr_tui.model.host import host_wait, host_words
 from ktstr_tui.model.kinds import RunVerdict
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import counted
@@ -53,22 +54,9 @@ def clear_ejections(state: RunState) -> int:
 
 
 def doubts(state: RunState) -> list[str]:
-    """For every ejection during whose wait the host stood still for at least half of it: a sentence about that."""
-    found = []
-    for wait in state.stall_waits:
-        stood = [
-            (min(wait.end_ns, it.end_ns) - max(wait.start_ns, it.start_ns), it.reason)
-            for it in state.host_stood
-        ]
-        inside = [(length, reason) for length, reason in stood if length > 0]
-        total = sum(length for length, _ in inside)
-        if 2 * total >= wait.end_ns - wait.start_ns > 0:
-            reason = max(inside)[1]
-            found.append(
-                f"inconclusive: during {total / 1e9:.1f} s of the {(wait.end_ns - wait.start_ns) / 1e9:.1f} s "
-                f"that the task waited, {reason}"
-            )
-    return found
+    """For every ejection during whose wait the host gave no CPU for at least half of it: a sentence about that."""
+    waits = (host_wait(state.host_stood, wait.start_ns, wait.end_ns) for wait in state.stall_waits)
+    return [f"inconclusive: {host_words(it)}" for it in waits if it is not None and it.most]
 
 
 def run_verdict(state: RunState) -> RunVerdict:

@@ -11,6 +11,7 @@ from ktstr_tui.model.cause import (
     is_killed,
     program_name,
 )
+from ktstr_tui.model.host import host_words
 from ktstr_tui.model.report import EXIT_CODE_RESTART, CaptureReport, TaskReport, VcpuReport
 from ktstr_tui.model.text import counted, runnable_for
 from ktstr_tui.text import words
@@ -27,6 +28,10 @@ def headline(report: CaptureReport) -> str:
         return f"Nothing was captured: {clean(reason)}"
     cause = cause_of(report)
     sentence = longest_waiting(report) if cause is None else _about(report) + _cause(report, cause)
+    if report.host is not None:
+        # Whoever reads one sentence must read this: the scheduler may be innocent.
+        host = clean(host_words(report.host))
+        sentence = f"{host[:1].upper()}{host[1:]}; {sentence}"
     missing = incomplete(report)
     return f"{sentence}; {missing}" if missing and "tasks" not in report.unavailable else sentence
 

@@ -5,6 +5,7 @@ Every function composes one section for a width; nothing here knows a terminal.
 
 from __future__ import annotations
 
+from ktstr_tui.model.host import host_words
 from ktstr_tui.model.report import (
     CaptureReport,
     DsqReport,
@@ -60,6 +61,9 @@ def overview(report: CaptureReport, width: int) -> list[Line]:
     lines: list[Line] = []
     if report.is_placeholder:
         lines += [[(text, "bad")] for text in wrap(headline(report), width)] + [[]]
+    if report.host is not None:
+        told = wrap(clean(host_words(report.host)), max(20, width - 2))
+        lines += [_title("host"), *([(_INDENT, ""), (text, "warn")] for text in told), []]
     lines += cause_lines(report, width)
     title, full = subject(report)
     if full is not None:

@@ -29,6 +29,7 @@ def capture_line(entry: CaptureState) -> CaptureLine:
         "exit_kind_name": kind_word(report) if report.exit_kind else None,
         "message": scheduler.message if scheduler else None,
         "headline": headline(report),
+        "host_without_cpu_ms": report.host.without_cpu_ms if report.host else None,
         "pause_us": report.pause.total_us if report.pause else None,
         "tasks": len(report.tasks),
         "first_stalled": first_stalled(report),

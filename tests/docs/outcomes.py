@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ktstr_tui.model import errors
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold
+from ktstr_tui.model.host import HostPressure
 from ktstr_tui.model.kinds import RunVerdict
 from ktstr_tui.model.report import EXIT_CODE_RESTART, CaptureReport
 from ktstr_tui.model.sample import RunnableTask
@@ -49,7 +50,8 @@ def _capture() -> ev.Event:
 
 _OK = ev.HealthChanged(verdict="ok", mono_ns=_S)
 _BAD = ev.HealthChanged(verdict="degraded", mono_ns=2 * _S)
-_STOOD = ev.HostStood(start_ns=57 * _S, end_ns=60 * _S, reason="QEMU was stopped")
+_QUIET = HostPressure(steal=0.0, cpu=0.02, memory=0.0)
+_STOOD = ev.HostStood(start_ns=57 * _S, end_ns=60 * _S, reason="QEMU was stopped", pressure=_QUIET)
 _STALL = (*_ejected(1026, "ERROR_STALL"), _capture())
 _RESTART = (*_ejected(66, "UNREG_KERN"), _change("detached", code=EXIT_CODE_RESTART))
 OUTCOMES = (
@@ -70,6 +72,13 @@ OUTCOMES = (
     Case("an error of the scheduler", 1, "ejected", "was ejected: ERROR", _ejected(1024, "ERROR")),
     Case("`scx_bpf_error()`", 1, "ejected", "was ejected: ERROR_BPF", _ejected(1025, "ERROR_BPF")),
     Case("`scx_bpf_exit()`", 1, "ejected", "was ejected: UNREG_BPF", _ejected(65, "UNREG_BPF")),
+    Case(
+        "ejected, which only the guest program noticed",
+        1,
+        "ejected",
+        "reported by the guest alone",
+        (_OK, ev.LifecycleChanged(phase="SchedulerDied", reason="mine: runnable task stall")),
+    ),
     Case("SysRq-S", 1, "ejected", "was ejected: SYSRQ", _ejected(67, "SYSRQ")),
     Case("its parent went", 1, "ejected", "was ejected: PARENT", _ejected(68, "PARENT")),
     Case("its program crashed or ended by itself", 1, "ejected", "was ejected: UNREG", _ejected(64, "UNREG")),
@@ -77,7 +86,7 @@ OUTCOMES = (
         "a task waited for too long, but the host stood still meanwhile",
         5,
         "inconclusive",
-        "inconclusive: during 3.0 s of the 3.0 s that the task waited, QEMU was stopped",
+        "inconclusive: the host gave the guest no CPU for 3.0 s of the 3.0 s wait: QEMU was stopped",
         (*_STALL, _STOOD),
     ),
     Case(

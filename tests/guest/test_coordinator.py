@@ -21,8 +21,10 @@ from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.scenario import encode_plan, parse_scenario
+from ktstr_tui.health.host_load import HostProcess
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import Sampler
+from ktstr_tui.health.standstill import Standstill, Unobservable
 from ktstr_tui.health.vcpu_times import VcpuTimes
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
@@ -104,11 +106,13 @@ class Observed:
 
     async def sampler(self) -> Sampler:
         threads = await self.machine.vcpu_threads()
+        ids = [threads[cpu] for cpu in sorted(threads)]
+        host = Standstill(HostProcess(self.machine.pid, ids), self._emit, time.monotonic_ns)
         return Sampler(
             SampleReader(self.view),
             self._emit,
-            vcpu_times=VcpuTimes(self.machine.pid, [threads[cpu] for cpu in sorted(threads)]),
-            freezer=self.coordinator,
+            vcpu_times=VcpuTimes(self.machine.pid, ids),
+            freezer=Unobservable(self.coordinator, host),
             monitor=Monitor(self.view.hz),
         )
 

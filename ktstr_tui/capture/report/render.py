@@ -107,9 +107,10 @@ def _refresh(view: KernelView, report: CaptureReport, sched: int | None) -> tupl
         return report, True
     if found is None or now.name != old.name or now.exit_kind not in (old.exit_kind, _EXIT_DONE):
         return report, True
-    done = now.exit_kind == _EXIT_DONE
     if not found.reason and not found.message:
-        return report, done
+        # The kernel moves exit_kind to DONE just before it writes the reason.
+        return report, False
+    done = now.exit_kind == _EXIT_DONE
     new = msgspec.structs.replace(
         old,
         exit_code=found.exit_code,
@@ -143,7 +144,8 @@ def _one_scheduler(
         name=sched.name,
         exit_kind=sched.exit_kind,
         exit_kind_name=view.exit_kind_name(sched.exit_kind),
-        exit_code=said.exit_code if exit_text else None,
+        # The kernel writes it after the exit kind: 0 is not an exit code before there is a reason.
+        exit_code=said.exit_code if exit_text and (said.reason or not sched.exit_kind) else None,
         reason=said.reason,
         message=said.message,
         ops_flags=sched.ops_flags,

@@ -118,20 +118,29 @@ class SchedulerWatch:
                 self.name = view.read_scheduler_name(change.scheduler)
         return changes
 
-    def tell(self, view: SchedulerMemory, change: Change, stop: Stop, capture: str | None) -> None:
-        """Say what happened to the scheduler, and that a watch saw it."""
+    def tell(
+        self, view: SchedulerMemory, change: Change, stop: Stop, capture: str | None, words: ExitText | None
+    ) -> None:
+        """Say what happened to the scheduler, and that a watch saw it.
+
+        Args:
+            view: The guest's memory.
+            change: What happened.
+            stop: The stop at which it was found.
+            capture: Tag of the capture that was taken of it.
+            words: What `last_words` returned.
+        """
         kind = change.exit_kind
         if kind is not None:
             self._left_with = kind
-        info = self._last_words(view, change.scheduler) if change.kind == "detached" else None
         self._say(
             SchedulerChanged(
                 change=change.kind,
                 name=self.name,
                 exit_kind=kind,
                 exit_kind_name="" if kind is None else view.exit_kind_name(kind),
-                exit_code=info.exit_code if info else None,
-                message=info.message if info else None,
+                exit_code=words.exit_code if words else None,
+                message=words.message if words else None,
                 detail=f"capture {capture}" if capture else "",
             )
         )
@@ -151,10 +160,13 @@ class SchedulerWatch:
             )
         )
 
-    def _last_words(self, view: SchedulerMemory, scheduler: int) -> ExitText | None:
+    def last_words(self, view: SchedulerMemory, change: Change) -> ExitText | None:
+        """Return what the kernel kept of the end of a scheduler that is detached; None for all other changes."""
+        if change.kind != "detached":
+            return None
         # At the write of scx_root the old struct is whole. Who looks late may find other things in its memory.
         kind, self._left_with = self._left_with, None
-        info = None if kind is None else view.exit_info(scheduler)
+        info = None if kind is None else view.exit_info(change.scheduler)
         return info if info is not None and info.kind == kind else None
 
     async def settle(self, view: SchedulerMemory, stop: Stop) -> None:

@@ -17,7 +17,7 @@ from ktstr_tui.capture.ejection import Ejection, FreezeState
 from ktstr_tui.capture.finisher import EJECTED_ALERT, Finisher
 from ktstr_tui.capture.job import Job, Label
 from ktstr_tui.capture.report.pairs import Departure
-from ktstr_tui.capture.stamp import EarlyRecords, Stamp
+from ktstr_tui.capture.stamp import Beside, Stamp
 from ktstr_tui.capture.stop.follow import SchedulerWatch
 from ktstr_tui.capture.stop.outbox import Outbox
 from ktstr_tui.capture.stop.rendezvous import Stopwatch
@@ -53,7 +53,7 @@ class StopInspector:
         watches: The user's watches.
         followed: The schedulers that are followed.
         ejection: How far the capturing of the scheduler's end has come; only this object changes it.
-        early: What is known of early captures.
+        beside: What is known besides the guest's memory.
         outbox: Keeps events until the guest runs again.
     """
 
@@ -64,7 +64,7 @@ class StopInspector:
         watches: WatchStops,
         followed: Followed,
         ejection: Ejection,
-        early: EarlyRecords,
+        beside: Beside,
         outbox: Outbox,
     ) -> None:
         self._taker = taker
@@ -73,7 +73,7 @@ class StopInspector:
         self._scheduler = followed.root
         self._subs = followed.subs
         self._ejection = ejection
-        self._early = early
+        self._early = beside.early
         self._outbox = outbox
         self._suspected = self._sub_suspected = False
 
@@ -122,9 +122,12 @@ class StopInspector:
         claimed = self._watches.claims(stop) or self._subs.watch.lent.claims(stop)
         root_stop = Stop("other", stop.vcpu) if claimed and not self._scheduler.made(stop) else stop
         for change in self._scheduler.look(view, root_stop):
+            words = self._scheduler.last_words(view, change)
+            if words is not None:
+                self._finisher.words.keep(self._ejection.life, words)
             job = await self._follow(view, change, root_stop, timer)
             jobs += [job] if job else []
-            self._scheduler.tell(view, change, root_stop, job.label.tag if job else None)
+            self._scheduler.tell(view, change, root_stop, job.label.tag if job else None, words)
         jobs += await self._subs.look(view, stop, timer)
         await self._scheduler.settle(view, root_stop)
         await self._subs.watch.settle(view, stop, exited=self._scheduler.exited)

@@ -236,6 +236,8 @@ class FakeCollect:
     calls: list[dict[str, Any]] = field(default_factory=list)
     error: Exception | None = None
     render_error: Exception | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """Fields of every report."""
 
     def __call__(
         self,
@@ -268,5 +270,6 @@ class FakeCollect:
             mono_ns=mono_ns,
             step=step,
             exit_kind=view.exit_kinds[view.root] if view.root else None,
+            **self.more,
         )
         return FakeRaw(report, self.calls[-1], self.render_error)

@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator import Coordinator, Copiers, FreezeState, Keeping
 from ktstr_tui.capture.report.store import file_name, kind_of
-from ktstr_tui.capture.stamp import NO_EARLY, EarlyRecords
+from ktstr_tui.capture.stamp import NO_EARLY, NO_HOST, Beside, EarlyRecords, HostLog
 from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.capture.stop.seams import Saved as SaveResult
 from ktstr_tui.capture.stop.seams import Store
@@ -70,6 +70,7 @@ class Rig:
 
     Args:
         early: What is known of early captures.
+        host: What is known of the host.
         view: The guest's memory.
         store: Where captures are saved; `Saved` when None.
         writer: Copies who wrote to a watched address.
@@ -78,6 +79,7 @@ class Rig:
     def __init__(
         self,
         early: EarlyRecords = NO_EARLY,
+        host: HostLog = NO_HOST,
         *,
         view: FakeView | None = None,
         store: Store | None = None,
@@ -97,8 +99,7 @@ class Rig:
             Copiers(self.collect, writer=writer),
             self.frozen,
             keeping=Keeping(store or self.store, self.bridge),
-            now=self.now,
-            early=early,
+            beside=Beside(self.now, early, host),
         )
 
     def emit(self, event: Event) -> None:

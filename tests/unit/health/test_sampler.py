@@ -50,6 +50,7 @@ class Freezer:
 
     def __init__(self) -> None:
         self.frozen = False
+        self.blind = ""
         self.asked: list[tuple[int, int]] = []
         self.polls = 0
 
@@ -136,6 +137,23 @@ async def test_a_frozen_guest_is_not_sampled(autojump_clock: MockClock) -> None:
     statistics = bench.sampler.statistics()
     assert (statistics.skipped_frozen, statistics.missed) == (3, 0)
     assert max(end - start for start, end in bench.freezer.asked) == pytest.approx(400_000_000, rel=0.001)
+
+
+async def test_while_the_host_does_not_run_the_guest_the_verdict_is_inconclusive(
+    autojump_clock: MockClock,
+) -> None:
+    bench = Bench(autojump_clock)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.run_for, 0.95)
+        await trio.sleep(0.25)
+        bench.freezer.frozen, bench.freezer.blind = True, "QEMU is stopped"
+        await trio.sleep(0.3)
+        bench.freezer.frozen, bench.freezer.blind = False, ""
+    verdicts = [(it.verdict, it.reasons) for it in bench.events if isinstance(it, HealthChanged)]
+    first, ok, blind, again = verdicts
+    assert (first[0], ok, again) == ("inconclusive", ("ok", ()), ("ok", ()))
+    assert blind == ("inconclusive", ("QEMU is stopped",))
+    assert len([it for it in bench.events if isinstance(it, Sampled)]) == 7
 
 
 async def test_the_rate_can_be_changed_and_turned_off(autojump_clock: MockClock) -> None:

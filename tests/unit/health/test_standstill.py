@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ktstr_tui.health.standstill import LOOK_S, HostProcess, Standstill, Unobservable
+from ktstr_tui.health.host_load import HostLoad, HostProcess
+from ktstr_tui.health.standstill import LOOK_S, Standstill, Unobservable
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HostStood
+from ktstr_tui.model.host import HostPressure, HostWait, host_words
 
 MS = 1_000_000
 
@@ -26,7 +28,8 @@ class Rig:
         self.write("S")
         self.events: list[Event] = []
         self.process = HostProcess(10, [11, 12], proc)
-        self.host = Standstill(self.process, self.events.append, lambda: self.now_ns)
+        self.host = Standstill(self.process, self.events.append, lambda: self.now_ns, HostLoad(proc))
+        self.host.begin()
 
     def write(self, state: str) -> None:
         (self.proc / "10/stat").write_text(f"10 (qemu) x) {state} 1 10")
@@ -39,6 +42,14 @@ class Rig:
             self.waited[12] += waited_ms * MS * every_ms // ms
             self.write(state)
             self.host.look()
+
+    def busy(self, steal: int, others: int, cpu_waited_us: int) -> None:
+        """Move the host's counters; of its pressures only that on CPUs is counted."""
+        (self.proc / "stat").write_text(f"cpu  {others} 0 0 0 0 0 0 {steal} 0 0\ncpu0 1 2 3\n")
+        (self.proc / "pressure").mkdir(exist_ok=True)
+        some = f"some avg10=0.00 avg60=0.00 avg300=0.00 total={cpu_waited_us}\n"
+        (self.proc / "pressure/cpu").write_text(some + "full avg10=0.00 avg60=0.00 avg300=0.00 total=9\n")
+        (self.proc / "pressure/io").write_text("garbage\n")
 
     def stood(self) -> list[tuple[int, int, str]]:
         found = [event for event in self.events if isinstance(event, HostStood)]
@@ -61,11 +72,11 @@ def test_a_stopped_qemu_is_an_alert_and_then_a_stretch(rig: Rig) -> None:
     alert = rig.events[-1]
     assert isinstance(alert, AlertRaised)
     assert (alert.key, alert.text) == ("host", "QEMU was stopped")
-    assert [rig.host.now] == [True]
+    assert rig.host.now == "QEMU is stopped"
     rig.pass_time(500)
     assert AlertCleared(key="host", kind="host") in rig.events
     assert rig.stood() == [(1000, 4000, "QEMU was stopped")]
-    assert not rig.host.now
+    assert rig.host.now == ""
     assert rig.host.between_ns(0, 2000 * MS) == 1000 * MS
 
 
@@ -102,13 +113,63 @@ def test_a_process_that_is_gone_says_nothing(rig: Rig) -> None:
     assert rig.events == []
 
 
+def test_all_stretches_count_and_not_only_the_last(rig: Rig) -> None:
+    for state in "TSTS":
+        rig.pass_time(1000, state=state)
+    assert rig.host.between_ns(0, rig.now_ns) == 2000 * MS
+    assert rig.stood() == [(0, 1000, "QEMU was stopped"), (2000, 3000, "QEMU was stopped")]
+
+
+def test_the_evidence_of_a_stretch_is_what_the_host_counted_in_it(rig: Rig) -> None:
+    rig.busy(steal=100, others=1000, cpu_waited_us=0)
+    rig.pass_time(1000)
+    rig.busy(steal=400, others=1700, cpu_waited_us=500_000)
+    rig.pass_time(2000, state="T")
+    rig.busy(steal=900, others=9000, cpu_waited_us=9_000_000)
+    rig.pass_time(250)
+    (told,) = [event for event in rig.events if isinstance(event, HostStood)]
+    assert told.pressure == HostPressure(steal=0.3, cpu=0.25)
+
+
+def test_what_the_host_does_not_count_is_unknown_and_not_zero(rig: Rig) -> None:
+    rig.pass_time(1000, state="T")
+    part = rig.host.part_in(0, 1000 * MS)
+    assert part == HostWait(without_cpu_ms=1000, wait_ms=1000, reason="QEMU was stopped")
+    assert host_words(part) == (
+        "the host gave the guest no CPU for 1.0 s of the 1.0 s wait: QEMU was stopped "
+        "(host steal unknown, pressure cpu unknown, memory unknown, io unknown)"
+    )
+
+
+def test_who_judges_a_wait_sees_what_the_last_look_could_not(rig: Rig) -> None:
+    """This program was not run either, and the guest ejected its scheduler before the next look."""
+    rig.now_ns += 4000 * MS
+    part = rig.host.part_in(0, 4100 * MS)
+    assert part is not None
+    assert (part.without_cpu_ms, part.wait_ms, part.most) == (4000, 4100, True)
+    assert part.reason == "the host did not run this program (paused or overloaded)"
+    assert rig.host.part_in(4000 * MS, 4100 * MS) is None
+
+
+def test_nothing_is_concluded_before_looking_began(tmp_path: Path) -> None:
+    now_ns, events = [0], list[Event]()
+    host = Standstill(HostProcess(1, [], tmp_path), events.append, lambda: now_ns[0], HostLoad(tmp_path))
+    now_ns[0] = 60_000 * MS
+    assert host.part_in(0, 60_000 * MS) is None
+    host.begin()
+    host.look()
+    assert events == []
+
+
 async def test_the_end_of_the_run_ends_the_stretch(rig: Rig, autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(rig.host.run)
+        await wait_all_tasks_blocked()
         rig.pass_time(1000, state="T")
         rig.host.finish()
         await trio.sleep(LOOK_S * 2)
     assert rig.stood() == [(0, 1000, "QEMU was stopped")]
+    await rig.host.run()
 
 
 class Freezer:
@@ -128,9 +189,11 @@ def test_nothing_is_sampled_while_the_guest_is_frozen_or_not_run(rig: Rig) -> No
     assert [either.frozen] == [False]
     rig.pass_time(1000, state="T")
     assert [either.frozen] == [True]
+    assert either.blind == "QEMU is stopped"
     assert either.frozen_between_ns(0, 1000 * MS) == 7 + 1000 * MS
     rig.pass_time(250)
     freezer.frozen = True
     assert [either.frozen] == [True]
+    assert either.blind == "", "a person froze it"
     either.poll()
     assert freezer.polls == 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.cause import ejecting_wait_ms, shown_wait_ms
 from ktstr_tui.model.fold import fold
-from ktstr_tui.model.report import EXIT_CODE_RESTART, CaptureReport
+from ktstr_tui.model.report import EXIT_CODE_RESTART, CaptureReport, SchedulerReport
 from ktstr_tui.model.sample import RunnableTask
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.verdict import end_reason, exit_code, run_verdict
@@ -77,9 +79,74 @@ def test_a_wait_in_which_the_host_stood_still_says_nothing_of_the_scheduler(
     assert exit_code(state, None) == code
     words = end_reason(state, "scenario finished")
     ejected = 'scheduler "x" was ejected: ERROR_STALL'
-    assert words.startswith("inconclusive: during " if code == 5 else ejected)
+    assert words.startswith("inconclusive: the host gave the guest no CPU for " if code == 5 else ejected)
     assert words.endswith(f"{ejected} (scenario finished)")
     assert state.stalls == 1
+
+
+STALL_WAITS = [
+    ("spin[7] failed to run for 5.314s", 5314.0),
+    ("watchdog failed to check in for 4.100s", 4100.0),
+    ("soft lockup - CPU 1 stuck for 22s", 22_000.0),
+    (None, 3000.0),
+    ("words of a kernel to come", 3000.0),
+]
+
+
+@pytest.mark.parametrize(("message", "waited_ms"), STALL_WAITS)
+def test_the_wait_behind_an_ejection_is_the_kernels_own_if_it_names_one(
+    message: str | None, waited_ms: float
+) -> None:
+    it = SchedulerReport(exit_kind=1026, message=message, watchdog_timeout_ms=3000.0)
+    report = CaptureReport(tag="x", trigger="error", exit_kind=1026, scheduler=it)
+    assert ejecting_wait_ms(report) == shown_wait_ms(report) == waited_ms
+    error = replace(report, exit_kind=1025)
+    assert ejecting_wait_ms(error) == (waited_ms if message and "for" in message.split() else None)
+    waiting = replace(
+        report, trigger="early", exit_kind=0, stalled=RunnableTask(pid=7, comm="spin", age_ms=40.0, cpu=0)
+    )
+    assert (ejecting_wait_ms(waiting), shown_wait_ms(waiting)) == (None, 40.0)
+
+
+def test_a_watchdog_that_could_not_run_on_an_idle_guest_is_no_fault_of_the_scheduler() -> None:
+    """No task waits in such a capture."""
+    state = RunState()
+    fold(state, ev.SchedulerChanged(change="ejected", name="x", exit_kind=1026, exit_kind_name="ERROR_STALL"))
+    it = SchedulerReport(exit_kind=1026, message="watchdog failed to check in for 6.000s")
+    report = CaptureReport(tag="error-001", trigger="error", exit_kind=1026, mono_ns=9 * S, scheduler=it)
+    fold(state, ev.CaptureTaken(report=report))
+    assert exit_code(state, None) == 1
+    fold(state, ev.HostStood(start_ns=4 * S, end_ns=8 * S, reason="QEMU was stopped"))
+    assert exit_code(state, None) == 5
+
+
+DIED = ev.LifecycleChanged(phase="SchedulerDied", reason="x: runnable task stall")
+EJECTED = ev.SchedulerChanged(change="ejected", name="x", exit_kind=1026, exit_kind_name="ERROR_STALL")
+
+
+@pytest.mark.parametrize(
+    ("events", "ejections"),
+    [
+        ((DIED,), 1),
+        ((EJECTED, DIED), 1),
+        ((DIED, EJECTED), 1),
+        ((EJECTED, DIED, DIED), 2),
+        ((DIED, EJECTED, DIED), 2),
+        ((DIED, DIED, EJECTED), 2),
+    ],
+    ids=["not seen", "seen first", "seen late", "second one not seen", "first one not seen", "one seen late"],
+)
+def test_an_ejection_that_only_the_guest_reports_is_one(events: tuple[ev.Event, ...], ejections: int) -> None:
+    state = RunState()
+    for event in events:
+        fold(state, event)
+    assert (state.ejections, exit_code(state, None)) == (ejections, 1)
+
+
+def test_an_ejection_without_a_capture_says_who_reported_it() -> None:
+    state = fold(RunState(), DIED)
+    words = "a scheduler was ejected: x: runnable task stall (reported by the guest alone, without a capture)"
+    assert end_reason(state, "done") == f"{words} (done)"
 
 
 def left(code: int, *then: ev.Event) -> RunState:
