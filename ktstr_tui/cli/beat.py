@@ -45,14 +45,17 @@ def beat_command(
 
     Raises:
         KtstrError: There is nobody to send to.
-        SystemExit: With 3 when not one beat was sent.
+        SystemExit: With 3 when not one beat was sent, or the run does not track this process.
     """
+    from ktstr_tui.cli.beat_tracked import Tracked, ask_tracked
     from ktstr_tui.heartbeat.client import SENT
     from ktstr_tui.wire.vlp import Status
 
     if status not in STATUSES:
         raise UsageError(f"unknown status {status!r}", f"use {', '.join(STATUSES)}")
-    client = _client(run_name, socket, udp, key_file)
+    place = _place(run_name) if socket is None and udp is None else None
+    client = _client(socket if place is None else place / "beats.sock", udp, key_file)
+    answer = Tracked(None, "only a run that is named can be asked")
     with client:
         sent = 0
         while not terminal and (count == 0 or sent < count):
@@ -60,34 +63,44 @@ def beat_command(
                 time.sleep(interval_s)
             client.beat(Status[status.upper()], payload)
             sent += 1
+            if sent == 1 and place is not None and client.counts[SENT]:
+                answer = ask_tracked(place, os.getpid())
+                if not answer.tracked:
+                    say(
+                        f"{'not tracked' if answer.tracked is False else 'not known to be tracked'}: {answer.reason}"
+                    )
         if terminal:
             client.last_word(payload)
     if as_json:
-        print_json({"pid": os.getpid(), "nonce": client.nonce, "counts": dict(client.counts)})
+        told = {"tracked": answer.tracked, "tracked_reason": answer.reason}
+        print_json({"pid": os.getpid(), "nonce": client.nonce, "counts": dict(client.counts), **told})
     else:
         say(", ".join(f"{outcome}: {number}" for outcome, number in client.counts.items()))
-    if not client.counts[SENT]:
+    if not client.counts[SENT] or answer.tracked is False:
         raise SystemExit(EXIT_HOST)
 
 
-def _client(run_name: str | None, path: Path | None, udp: str | None, key_file: Path | None) -> BeatClient:
+def _place(run_name: str | None) -> Path:
+    from ktstr_tui.cli.attach import find_run
+
+    return find_run(run_name)
+
+
+def _client(path: Path | None, udp: str | None, key_file: Path | None) -> BeatClient:
     from ktstr_tui.heartbeat.client import BeatClient
     from ktstr_tui.heartbeat.config import parse_address
 
-    if udp is not None:
-        host, port = parse_address(udp)
-        if key_file is None:
-            return BeatClient.udp(host, port)
-        from ktstr_tui.wire.user_file import read_user_text
-        from ktstr_tui.wire.vlp_secure import Sealer
+    if udp is None:
+        assert path is not None
+        return BeatClient.unix(path)
+    host, port = parse_address(udp)
+    if key_file is None:
+        return BeatClient.udp(host, port)
+    from ktstr_tui.wire.user_file import read_user_text
+    from ktstr_tui.wire.vlp_secure import Sealer
 
-        try:
-            key = bytes.fromhex(read_user_text(key_file, "key file", max_bytes=4096).strip())
-        except ValueError as error:
-            raise UsageError(f"no key in {key_file}: {error}", "write 64 hexadecimal digits") from error
-        return BeatClient.udp(host, port, Sealer(key).seal)
-    if path is None:
-        from ktstr_tui.cli.attach import find_run
-
-        path = find_run(run_name) / "beats.sock"
-    return BeatClient.unix(path)
+    try:
+        key = bytes.fromhex(read_user_text(key_file, "key file", max_bytes=4096).strip())
+    except ValueError as error:
+        raise UsageError(f"no key in {key_file}: {error}", "write 64 hexadecimal digits") from error
+    return BeatClient.udp(host, port, Sealer(key).seal)

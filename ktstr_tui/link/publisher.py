@@ -47,6 +47,7 @@ from ktstr_tui.wire.codec import (
     encode_reply,
     encode_state,
 )
+from ktstr_tui.wire.layout import layout
 
 HandleCommand: TypeAlias = Callable[[Command], Awaitable[Reply]]
 
@@ -318,6 +319,7 @@ class Publisher:
             seq=self._stream.state.seq,
             mono_ns=self._stream.now_ns(),
             may_control=self._may_control,
+            layout=layout(),
         )
         try:
             data = encode_reply(stamped)

@@ -15,6 +15,7 @@ import zmq.asyncio
 from ktstr_tui.model.commands import Command, Reply, Request
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.wire.codec import MAX_STATE_BYTES, CodecError, VersionError, decode_reply, encode_command
+from ktstr_tui.wire.layout import layout
 
 CONNECT_WAIT_MS = 1000
 """How long a request waits for a connection that is being made."""
@@ -77,7 +78,7 @@ class Requests:
         Returns:
             The reply, and the frames that came with it.
         """
-        command = Command(id=self._next_id, request=request, viewer=self._viewer)
+        command = Command(id=self._next_id, request=request, viewer=self._viewer, layout=layout())
         self._next_id += 1
         future: asyncio.Future[tuple[Reply, list[bytes]]] = asyncio.get_running_loop().create_future()
         self._waiting[command.id] = future

@@ -218,6 +218,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The backend's clock when the answer was given."""
     may_control: bool = True
     """Whether this run lets viewers touch it."""
+    layout: str = ""
+    """Of the messages of this run."""
     result: dict[str, Any] = {}
     error: Failure | None = None
 
@@ -260,6 +262,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
     viewer: Name = ""
     """Who asks, for the log; not proof of anything."""
+    layout: Name = ""
+    """Of the messages that the viewer knows; empty for a program that takes what it gets."""
 
     @property
     def name(self) -> str:

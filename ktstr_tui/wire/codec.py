@@ -11,10 +11,12 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.commands import MAX_NAME_CHARACTERS, Command, Reply
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
+from ktstr_tui.model.text import printable, shorten
+from ktstr_tui.wire.layout import layout
 
 VERSION = 2
 """First byte of every message; another value is refused, never guessed at."""
@@ -26,6 +28,7 @@ MAX_COMMAND_BYTES = 64 << 10
 MAX_REPLY_BYTES = 8 << 20
 
 _T = TypeVar("_T")
+_L = TypeVar("_L", Command, Reply)
 # Beyond its own errors msgspec lets through what building a key or a string of an untyped value raises.
 _DECODE_ERRORS = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError, MemoryError)
 
@@ -48,6 +51,22 @@ class VersionError(CodecError):
             "use the same version of ktstr-tui on both sides",
         )
         self.version = version
+
+
+class LayoutError(VersionError):
+    """A message of a program that knows other messages than this one, in the same version of the format.
+
+    Args:
+        what: The message.
+        told: The layout that it names.
+    """
+
+    def __init__(self, what: str, told: str) -> None:
+        super().__init__(what, VERSION)
+        self.message = (
+            f"{what} has the layout of ktstr-tui {shorten(printable(told), MAX_NAME_CHARACTERS)!r}; "
+            f"this program has that of {layout()!r}"
+        )
 
 
 class _Codec(Generic[_T]):
@@ -136,9 +155,42 @@ def decode_command(data: bytes | memoryview) -> Command:
     """The inverse of `encode_command`.
 
     Raises:
-        CodecError: The bytes are anything else.
+        CodecError: The bytes are anything else; `VersionError` when they are of another version or layout.
     """
-    return _COMMAND.decode(data)
+    return _decode_laid(_COMMAND, "a command", data)
+
+
+class _Laid(msgspec.Struct):
+    layout: str = ""
+
+
+_LAID: _Codec[_Laid] = _Codec("a message", msgspec.msgpack.Decoder(_Laid), MAX_REPLY_BYTES)
+
+
+def _layout_in(data: bytes | memoryview) -> str:
+    """The layout that a message names which is otherwise not one; empty when it names none."""
+    try:
+        return _LAID.decode(data).layout
+    except CodecError:
+        return ""
+
+
+def _check_layout(what: str, told: str) -> None:
+    if told and told != layout():
+        raise LayoutError(what, told)
+
+
+def _decode_laid(codec: _Codec[_L], what: str, data: bytes | memoryview) -> _L:
+    """Decode a message that names its layout; what is wrong with it is first of all another layout."""
+    try:
+        message = codec.decode(data)
+    except VersionError:
+        raise
+    except CodecError:
+        _check_layout(what, _layout_in(data))
+        raise
+    _check_layout(what, message.layout)
+    return message
 
 
 class _Numbered(msgspec.Struct):
@@ -170,6 +222,6 @@ def decode_reply(data: bytes | memoryview) -> Reply:
     """The inverse of `encode_reply`.
 
     Raises:
-        CodecError: The bytes are anything else.
+        CodecError: The bytes are anything else; `VersionError` when they are of another version or layout.
     """
-    return _REPLY.decode(data)
+    return _decode_laid(_REPLY, "a reply", data)

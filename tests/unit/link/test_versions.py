@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ktstr_tui import __version__
 from ktstr_tui.link import publisher, requests
 from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model.commands import Command, Freeze, Reply
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.wire import codec
+from ktstr_tui.wire import codec, layout
 from tests.unit.link.backend import Backend, Looking
 from tests.unit.link.test_viewer import play
 
@@ -68,3 +70,86 @@ def test_a_viewer_of_another_version_is_named_in_the_run(
             assert "a viewer of another version of ktstr-tui cannot attach" in line.text
 
     play(scenario())
+
+
+LATER = "0.2.0 deadbeef"
+
+
+@pytest.mark.parametrize("decodable", [True, False], ids=["a field more", "a field of another type"])
+def test_a_backend_with_other_messages_is_named_though_the_version_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decodable: bool
+) -> None:
+    def newer(reply: Reply) -> bytes:
+        plain = msgspec.to_builtins(reply) | {"layout": LATER, "new_field": 1}
+        if not decodable:
+            plain["seq"] = "nine"
+        return bytes([codec.VERSION]) + msgspec.msgpack.encode(plain)
+
+    monkeypatch.setattr(publisher, "encode_reply", newer)
+
+    async def scenario() -> None:
+        with Backend(tmp_path / "run"):
+            async with Viewer(tmp_path / "run") as viewer:
+                with pytest.raises(UsageError, match="of another version of ktstr-tui") as error:
+                    await viewer.connect(timeout_s=1000)
+                assert f"a reply has the layout of ktstr-tui '{LATER}'" in error.value.message
+                assert error.value.hint == "use the same version of ktstr-tui on both sides"
+
+    play(scenario())
+
+
+@pytest.mark.parametrize("decodable", [True, False], ids=["known request", "unknown request"])
+def test_a_viewer_with_other_messages_is_named_in_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decodable: bool
+) -> None:
+    def newer(command: Command) -> bytes:
+        plain = msgspec.to_builtins(command) | {"layout": LATER}
+        if not decodable:
+            plain["request"] = {"name": "a-request-to-come"}
+        return bytes([codec.VERSION]) + msgspec.msgpack.encode(plain)
+
+    monkeypatch.setattr(requests, "encode_command", newer)
+
+    async def scenario() -> None:
+        with Backend(tmp_path / "run") as backend:
+            async with Viewer(tmp_path / "run") as viewer:
+                reply = await viewer.command(Freeze())
+                assert reply.error is not None
+                assert f"a command has the layout of ktstr-tui '{LATER}'" in reply.error.message
+                assert layout.layout() in reply.error.message
+            assert backend.statistics().bad_requests["another version"] >= 1
+            (line,) = backend.stream.state.log
+            assert "a viewer of another version of ktstr-tui cannot attach" in line.text
+
+    play(scenario())
+
+
+def test_a_program_that_names_no_layout_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "layout", lambda: "")
+
+    async def scenario() -> None:
+        with Backend(tmp_path / "run") as backend:
+            async with Viewer(tmp_path / "run") as viewer:
+                await viewer.connect()
+                assert (await viewer.command(Freeze())).ok
+            assert not backend.statistics().bad_requests
+
+    play(scenario())
+
+
+def test_a_layout_is_made_of_fields_and_not_of_words() -> None:
+    class First(msgspec.Struct):
+        """One."""
+
+        a: int
+
+    class Second(msgspec.Struct):
+        a: int
+        b: str = ""
+
+    one, two = layout.digest(First), layout.digest(Second)
+    assert one != two
+    First.__doc__ = "Other words."
+    assert layout.digest(First) == one
+    assert layout.layout() == layout.layout()
+    assert layout.layout().startswith(__version__)
