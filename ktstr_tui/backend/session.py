@@ -143,7 +143,7 @@ class Session:
             nursery.start_soon(watch_signals, self.ending)
             if self._config.owner_pid:
                 owner = Owner(self._config.owner_pid, self._config.on_exit, self._place.name)
-                nursery.start_soon(watch_owner, owner, self.ending, self.stream.emit)
+                nursery.start_soon(watch_owner, owner, self.ending, audience.viewers, self.stream.emit)
             nursery.start_soon(watch_directories, self._place, self.stream.emit)
             outcome = await self._run_machine(audience, beats_socket)
         self._say_goodbye(outcome)

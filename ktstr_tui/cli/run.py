@@ -23,9 +23,12 @@ def run_command(
         SystemExit: Always, with the exit code of the run.
         KtstrError: The run could not begin.
     """
+    from ktstr_tui.cli.unseen import mention_unseen_runs
+
     _refuse_mistakes()
     if headless and theme is not None:
         raise UsageError("--theme needs the screen", "drop --theme or --headless")
+    mention_unseen_runs()
     if not headless:
         if as_json:
             raise UsageError("--json needs --headless", "add --headless, or drop --json")

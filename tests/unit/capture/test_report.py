@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -173,28 +172,6 @@ def test_what_the_kernel_writes_after_the_stop_is_read_late_and_said_to_be(stopp
     assert report.scheduler is not None
     assert report.scheduler.reason == "runnable task stall"
     assert "scheduler.exit_info" in report.read_late
-
-
-def test_an_exit_code_that_the_kernel_has_not_written_is_absent(stopped: Stopped) -> None:
-    stopped.kernel.memory.put(SCHED + 80, INFO)
-    report = stopped.report()
-    assert report.scheduler is not None
-    assert (report.scheduler.exit_code, report.scheduler.reason) == (None, None)
-
-
-def test_an_exit_kind_that_has_moved_on_before_its_reason_is_waited_for(
-    stopped: Stopped, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    view = stopped.kernel.open()
-    raw = collect(view, stopped.registers, tag="error-001", trigger="error")
-    stopped.kernel.memory.put(SCHED + 80, INFO)
-    stopped.kernel.memory.put(SCHED + view.scx.exit_kind_offset, 1, 4)  # type: ignore[union-attr]
-    monkeypatch.setattr(render, "_EXIT_WAIT_S", 60.0)
-    monkeypatch.setattr(time, "sleep", lambda _s: stopped.say_why())
-    report = raw.render(view)
-    assert report.scheduler is not None
-    assert report.scheduler.message == "w/0[42] failed to run for 3.000s"
-    assert report.scheduler.exit_code == 5
 
 
 def test_the_exit_info_of_another_scheduler_is_left_alone(stopped: Stopped) -> None:
