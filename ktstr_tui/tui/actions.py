@@ -13,6 +13,8 @@ from textual.binding import Binding, BindingType
 
 Place: TypeAlias = Literal["app", "main", "report", "pane"]
 """Where a key is heard: anywhere, on the main screen, on a report, in a focused pane."""
+When: TypeAlias = Literal["always", "offered"]
+"""When a key is in the footer: always, or while the focused pane offers it for the row under the cursor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,11 @@ class Action:
     about: str
     """A sentence, for help, palette and tooltip."""
     place: Place
-    footer: bool = False
+    footer: int = 0
+    """Rank in the footer, where the highest go first when there is no room; 0 is never there."""
+    when: When = "always"
+    asks: bool = False
+    """The run is asked to do it, and refuses it to a viewer without control."""
 
     @property
     def group(self) -> str:
@@ -45,7 +51,7 @@ ACTIONS: tuple[Action, ...] = (
         "Pause",
         "Pause the display; the run continues and nothing is lost",
         "app",
-        True,
+        footer=6,
     ),
     Action(
         "run.capture",
@@ -54,10 +60,20 @@ ACTIONS: tuple[Action, ...] = (
         "Capture",
         "Stop the guest for an instant and capture its whole scheduler state",
         "app",
-        True,
+        footer=4,
+        asks=True,
     ),
-    Action("run.freeze", "f", "freeze", "Freeze", "Freeze or thaw the guest", "app", True),
-    Action("view.filter", "slash", "filter", "Filter", "Show only lines that contain a text", "app", True),
+    Action("run.freeze", "f", "freeze", "Freeze", "Freeze or thaw the guest", "app", footer=5, asks=True),
+    Action(
+        "view.filter",
+        "slash",
+        "filter",
+        "Filter",
+        "Show only lines that contain a text",
+        "app",
+        footer=7,
+        when="offered",
+    ),
     Action(
         "run.info",
         "i",
@@ -65,9 +81,9 @@ ACTIONS: tuple[Action, ...] = (
         "Info",
         "Show what runs where: kernel, accelerator and why, paths, how the run ended",
         "app",
-        True,
+        footer=8,
     ),
-    Action("help.show", "question_mark,f1", "help", "Help", "Show the keys that work here", "app", True),
+    Action("help.show", "question_mark,f1", "help", "Help", "Show the keys that work here", "app", footer=2),
     Action(
         "app.quit",
         "ctrl+q",
@@ -75,7 +91,7 @@ ACTIONS: tuple[Action, ...] = (
         "Quit",
         "Quit; if this screen started the run, ask whether to end it",
         "app",
-        True,
+        footer=1,
     ),
     Action("app.interrupt", "ctrl+c", "help_quit", "Interrupt", "Show which key quits", "app"),
     Action("alert.next", "right_curly_bracket", "alert(1)", "Next alert", "Show the next alert", "app"),
@@ -135,6 +151,8 @@ ACTIONS: tuple[Action, ...] = (
         "Copy row",
         "Copy the row under the cursor to the clipboard and to a file",
         "app",
+        footer=10,
+        when="offered",
     ),
     Action(
         "capture.export",
@@ -143,6 +161,8 @@ ACTIONS: tuple[Action, ...] = (
         "Export",
         "Write the selected capture as JSON and copy the file's path",
         "app",
+        footer=9,
+        when="offered",
     ),
     Action(
         "watch.add",
@@ -151,6 +171,9 @@ ACTIONS: tuple[Action, ...] = (
         "Watch",
         "Watch writes to a kernel variable and show who wrote it",
         "app",
+        footer=5,
+        when="offered",
+        asks=True,
     ),
     Action(
         "watch.remove",
@@ -159,6 +182,9 @@ ACTIONS: tuple[Action, ...] = (
         "Remove watch",
         "Remove the watch under the cursor",
         "main",
+        footer=4,
+        when="offered",
+        asks=True,
     ),
     Action(
         "watch.resume",
@@ -167,6 +193,9 @@ ACTIONS: tuple[Action, ...] = (
         "Resume watch",
         "Resume the paused watch under the cursor",
         "main",
+        footer=4,
+        when="offered",
+        asks=True,
     ),
     Action("panel.cpus", "1", "panel('cpus')", "vCPUs", "Go to the vCPU table", "main"),
     Action("panel.scheduler", "2", "panel('scheduler')", "Scheduler", "Go to the scheduler panel", "main"),
@@ -176,7 +205,11 @@ ACTIONS: tuple[Action, ...] = (
     Action("panel.wire", "6", "panel('wire')", "Wire", "Go to frame counters and drops", "main"),
     Action("panel.watch", "7", "panel('watch')", "Watch", "Go to the watchpoints", "main"),
     Action("panel.beats", "8", "panel('beats')", "Beats", "Go to the heartbeats", "main"),
-    Action("report.close", "escape,q", "close", "Back", "Back to the live screen", "report", True),
+    Action("panel.next", "tab", "next_panel(1)", "Next panel", "Go to the next panel", "main"),
+    Action(
+        "panel.previous", "shift+tab", "next_panel(-1)", "Previous panel", "Go to the previous panel", "main"
+    ),
+    Action("report.close", "escape,q", "close", "Back", "Back to the live screen", "report", footer=2),
     Action(
         "report.overview",
         "1",
@@ -212,8 +245,42 @@ ACTIONS: tuple[Action, ...] = (
         "What changed since the early capture, or the capture before",
         "report",
     ),
-    Action("report.sort", "s", "sort", "Sort", "Sort the tasks by the next column", "report", True),
-    Action("report.reverse", "S", "reverse", "Reverse", "Reverse the order of the tasks", "report"),
+    Action(
+        "report.next",
+        "tab",
+        "next_section(1)",
+        "Next section",
+        "Go to the next section of the report",
+        "report",
+    ),
+    Action(
+        "report.previous",
+        "shift+tab",
+        "next_section(-1)",
+        "Previous section",
+        "Go to the previous section of the report",
+        "report",
+    ),
+    Action(
+        "report.sort",
+        "s",
+        "sort",
+        "Sort",
+        "Sort the tasks by the next column",
+        "report",
+        footer=6,
+        when="offered",
+    ),
+    Action(
+        "report.reverse",
+        "S",
+        "reverse",
+        "Reverse",
+        "Reverse the order of the tasks",
+        "report",
+        footer=9,
+        when="offered",
+    ),
     Action("move.down", "down,j", "cursor(1)", "Down", "Down a row", "pane"),
     Action("move.up", "up,k", "cursor(-1)", "Up", "Up a row", "pane"),
     Action("move.page_down", "pagedown,ctrl+f", "page(1)", "Page down", "Down a page", "pane"),
@@ -224,7 +291,9 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("move.left", "left,h", "sideways(-8)", "Left", "Scroll left", "pane"),
     Action("move.right", "right,l", "sideways(8)", "Right", "Scroll right", "pane"),
-    Action("row.open", "enter", "open", "Open", "Open the row under the cursor", "pane", True),
+    Action(
+        "row.open", "enter", "open", "Open", "Open the row under the cursor", "pane", footer=3, when="offered"
+    ),
 )
 
 GROUP_TITLES = {
@@ -249,7 +318,7 @@ def bindings(place: Place) -> list[BindingType]:
     Binding ids must be unique for a key map to name them, so alternative keys share one id and one binding.
     """
     return [
-        Binding(it.keys, it.run, it.label, show=it.footer, tooltip=it.about, id=it.id)
+        Binding(it.keys, it.run, it.label, show=it.footer > 0, tooltip=it.about, id=it.id)
         for it in ACTIONS
         if it.place == place
     ]

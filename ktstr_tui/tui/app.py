@@ -223,7 +223,9 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
             self.exit(Leaving.DETACH)
         elif over:
             self.exit(Leaving.END)
-        elif not isinstance(self.screen, LeaveDialog):
+        elif isinstance(self.screen, LeaveDialog):
+            self.screen.dismiss(Leaving.LEAVE)
+        else:
             info = view.source.state.info
             self.push_screen(LeaveDialog(clean(info.name) if info else "?"), self._leave)
 
@@ -248,7 +250,7 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
 
     def action_help(self) -> None:
         if isinstance(self.screen, (MainScreen, ReportScreen)):
-            self.push_screen(HelpPage(self.screen))
+            self.push_screen(HelpPage(self.screen, self.view.refusal("control the run")))
 
     def action_info(self) -> None:
         if isinstance(self.screen, (MainScreen, ReportScreen)):
@@ -329,7 +331,10 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
+        refused = bool(self.view.refusal("control the run"))
         for it in ACTIONS:
+            if it.asks and refused:
+                continue
             fits = it.place == "app" or (it.place == "main") == isinstance(screen, MainScreen)
             if it.place != "pane" and fits and it.id != "app.quit":
                 yield SystemCommand(f"{it.label} ({it.id})", it.about, self._runner(screen, it.run))

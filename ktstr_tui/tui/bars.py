@@ -295,6 +295,14 @@ class TabBar(LineBar):
 
     def _spans(self) -> list[tuple[tuple[str, str], str]]:
         texts = [(f" {key} {label} ", pane) for pane, key, label in self.tabs]
+        for letters in (4, 3, 2, 0):
+            if sum(len(text) for text, _pane in texts) <= max(1, self.size.width):
+                break
+            short = [
+                (pane, key, label if pane == self.chosen else label[:letters])
+                for pane, key, label in self.tabs
+            ]
+            texts = [(f" {key} {label}".rstrip() + " ", pane) for pane, key, label in short]
         apart = sum(len(text) + 1 for text, _pane in texts) <= max(1, self.size.width)
         spans = []
         for text, pane in texts:

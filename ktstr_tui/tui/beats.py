@@ -100,6 +100,13 @@ class BeatsPane(LinePane):
         row = self._beats[self.cursor]
         return view.state.alerts.get(f"beat-{row.domain}-{row.pid}")
 
+    def offers(self, view: View) -> dict[str, str]:
+        found = super().offers(view)
+        alert = self.alert_of_chosen(view)
+        if alert is not None and (alert.capture or alert.cpu is not None):
+            found["row.open"] = "Go to alert"
+        return found
+
     def _name_width(self, width: int) -> int:
         rest = BAR_WIDTH + 9 + (18 if width >= _WIDE else 0)
         return max(10, min(26, width - rest)) if width else 26

@@ -32,7 +32,7 @@ class _Layout:
         flags = rest >= 26
         rest -= 8 if flags else 0
         if rest < 6:
-            return cls(20 + max(0, min(6, rest)), flags, 0, 0)
+            return cls(max(10, 20 + min(6, rest)), flags, 0, 0)
         if rest < 24:
             return cls(20, flags, 0, min(30, rest - 1))
         curr = min(24, 20 + (rest - 22) // 2)

@@ -43,30 +43,34 @@ class HelpPage(DialogPage):
 
     Args:
         below: The screen that help is about.
+        refusal: Why the viewer may not control the run; empty when it may.
     """
 
     title_text = "Keys"
 
-    def __init__(self, below: Screen[Any]) -> None:
+    def __init__(self, below: Screen[Any], refusal: str) -> None:
         super().__init__()
         self._keys = active_keys(below)
+        self._refusal = refusal
 
     def page(self) -> Content:
         parts: list[Content | str | tuple[str, str]] = []
         for group, title in GROUP_TITLES.items():
             rows = [it for it in ACTIONS if it.group == group and it.id in self._keys]
+            rows = [it for it in rows if not (it.asks and self._refusal)]
             if rows:
                 parts.append((f"{title}\n", "bold $primary"))
             for it in rows:
                 parts += [(f"  {self._keys[it.id]:<16}", "bold $accent"), f"{it.about}\n"]
             if rows:
                 parts.append("\n")
+        if self._refusal:
+            parts += [("Not now\n", "bold $primary"), f"  {self._refusal}\n\n"]
         parts += [
             ("Elsewhere\n", "bold $primary"),
             ("  ctrl+p          ", "bold $accent"),
             "Command palette: every action by name\n",
         ]
-        parts += [("  tab             ", "bold $accent"), "To the next panel\n"]
         parts += ["\n", ("Symbols\n", "bold $primary")]
         parts += [f"  {ABSENT} means that a value could not be read; 0 is a zero read from the kernel.\n"]
         parts += [
@@ -171,7 +175,10 @@ def _link_rows(view: View) -> Rows:
 
 
 class LeaveDialog(ModalScreen[str]):
-    """Asks the owner of a live run what becomes of it; the answer is ``end``, ``leave`` or ``stay``."""
+    """Asks the owner of a live run what becomes of it; the answer is ``end``, ``leave`` or ``stay``.
+
+    Quitting once more is ``leave``, which loses nothing.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("e", "answer('end')", "End", id="leave.end"),
@@ -189,11 +196,14 @@ class LeaveDialog(ModalScreen[str]):
     def compose(self) -> ComposeResult:
         with Vertical(id="leave") as box:
             box.border_title = "Leaving"
+            box.border_subtitle = "e end · l leave · escape"
             text = "Run {run} is still in progress. End it, or leave it running (return with `ktstr-tui attach`)?"
             yield Static(Content(text.replace("{run}", self._run)))
             with Vertical(id="answers"):
                 yield Button("End the run (e)", id="end", variant="error", compact=True)
-                yield Button("Leave it running (l)", id="leave-running", variant="primary", compact=True)
+                yield Button(
+                    "Leave it running (l, ctrl+q)", id="leave-running", variant="primary", compact=True
+                )
                 yield Button("Cancel (escape)", id="stay", compact=True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:

@@ -50,6 +50,10 @@ class CapturesPane(LinePane):
         gone = view.state.forgotten.get("captures", 0)
         return counted(gone, "older entry", "older entries") + " dropped" if gone else ""
 
+    def offers(self, view: View) -> dict[str, str]:
+        found = super().offers(view)
+        return {**found, "row.open": "Open", "capture.export": "Export"} if self.rows else found
+
     def chosen(self) -> CaptureState | None:
         """The capture under the cursor."""
         return self._captures[self.cursor] if self.cursor < len(self._captures) else None

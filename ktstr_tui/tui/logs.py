@@ -107,6 +107,10 @@ class LogPane(LinePane):
             parts.append(counted(forgotten, "older entry", "older entries") + " dropped")
         return " · ".join(parts)
 
+    def offers(self, view: View) -> dict[str, str]:
+        found = super().offers(view)
+        return {**found, "view.filter": "Filter"} if self.rows or self.filter else found
+
     def row(self, index: int, width: int) -> Line:
         it, text, first = self._shown[index]
         mark, mark_role, role = _MARKS[it.severity]

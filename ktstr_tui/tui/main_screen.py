@@ -13,8 +13,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
-from textual.screen import Screen
-from textual.widget import Widget
 from textual.widgets import Footer
 
 from ktstr_tui.tui.actions import bindings
@@ -24,27 +22,27 @@ from ktstr_tui.tui.cpus import CpuPane
 from ktstr_tui.tui.lists import CapturesPane, WirePane
 from ktstr_tui.tui.logs import LogPane, OutputPane
 from ktstr_tui.tui.pane import LineBar, LinePane
+from ktstr_tui.tui.run_screen import COMPACT_WIDTH, RunScreen, TooSmall
 from ktstr_tui.tui.scheduler import SchedulerPane
 from ktstr_tui.tui.view import View
 from ktstr_tui.tui.watch_pane import WatchPane
 
-COMPACT_WIDTH, COMPACT_HEIGHT = 100, 30
-"""Smaller terminals get tabs."""
+COMPACT_HEIGHT = 30
+"""Terminals that are lower than this, or narrower than `COMPACT_WIDTH`, get tabs."""
 WIDE_WIDTH, WIDE_HEIGHT = 170, 45
 """Terminals from this size on show log and output side by side."""
 _LEFT = ("captures", "log", "output", "wire", "beats")
 _RIGHT = ("scheduler", "watch")
 
 
-class MainScreen(Screen[None]):
+class MainScreen(RunScreen):
     """Is my scheduler healthy, and if not, what is stuck?"""
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("main")
     AUTO_FOCUS = "#cpus"
 
     def __init__(self, view: View) -> None:
-        super().__init__()
-        self.view = view
+        super().__init__(view)
         self.tab = "captures"
         """The pane that is shown where panes share a place."""
         self._mode = ""
@@ -68,15 +66,20 @@ class MainScreen(Screen[None]):
                 yield SchedulerPane("scheduler")
                 yield WatchPane("watch")
         yield Footer(show_command_palette=False)
+        yield TooSmall()
 
     def on_mount(self) -> None:
         for pane in self.query(LinePane):
             pane.border_title = f"{pane.number} {pane.label}"
-        order = ("captures", "log", "output", "scheduler", "wire", "watch", "beats")
-        panes = [self.query_one(f"#{name}", LinePane) for name in order]
         self.query_one("#tabs", TabBar).tabs = [
-            (pane.id or "", pane.number, pane.tab or pane.label) for pane in panes
+            (pane.id or "", pane.number, pane.tab or pane.label)
+            for pane in self._panes()
+            if pane.id != "cpus"
         ]
+
+    def _panes(self) -> list[LinePane]:
+        """The panes in the order of their numbers."""
+        return sorted(self.query(LinePane), key=lambda it: it.number)
 
     def sync(self) -> None:
         """Paint what is visible and has changed."""
@@ -86,6 +89,7 @@ class MainScreen(Screen[None]):
         for pane in self.query(LinePane):
             if pane.is_on_screen:
                 pane.sync(self.view)
+        self.sync_footer()
 
     def on_resize(self, event: events.Resize) -> None:
         width, height = event.size
@@ -96,7 +100,6 @@ class MainScreen(Screen[None]):
         else:
             mode = "normal"
         self._arrange(mode)
-        self.query_one(Footer).compact = width < COMPACT_WIDTH
         self.call_after_refresh(self.sync)
 
     def _arrange(self, mode: str) -> None:
@@ -122,11 +125,6 @@ class MainScreen(Screen[None]):
             beside = f" ─ {other}" if mode == "normal" else ""
             pane.border_title = f"{pane.number} {pane.label}{beside}"
 
-    @property
-    def focus_chain(self) -> list[Widget]:
-        """The panes in the order of their numbers, which is the order of the tab key."""
-        return sorted(super().focus_chain, key=lambda it: it.number if isinstance(it, LinePane) else "")
-
     def show_panel(self, name: str) -> None:
         """Bring a pane forward and focus it."""
         if name != "cpus" and (self._mode == "compact" or name in ("log", "output")):
@@ -137,6 +135,12 @@ class MainScreen(Screen[None]):
 
     def action_panel(self, name: str) -> None:
         self.show_panel(name)
+
+    def action_next_panel(self, step: int) -> None:
+        """Go to the pane with the next or previous number, around the end; hidden ones come forward."""
+        panes = self._panes()
+        here = panes.index(self.focused) if isinstance(self.focused, LinePane) else -step
+        self.show_panel(panes[(here + step) % len(panes)].id or "cpus")
 
     @on(TabBar.Chosen)
     def _tab_clicked(self, event: TabBar.Chosen) -> None:

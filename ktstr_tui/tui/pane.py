@@ -178,6 +178,10 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
         """A short remark for the border: a count, a filter."""
         return ""
 
+    def offers(self, view: View) -> dict[str, str]:
+        """Ids of the actions that do something with the row under the cursor, and their labels in the footer."""
+        return {"row.copy": "Copy"} if self._rows else {}
+
     # How it is painted.
 
     def sync(self, view: View, force: bool = False) -> None:

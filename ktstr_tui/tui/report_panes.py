@@ -1,4 +1,4 @@
-"""The panes of a report: a document of lines, the sortable table of tasks, the tree of BPF maps."""
+"""The panes of a report: a document of lines, and the sortable table of tasks with the details of one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from textual.message import Message
 
-from ktstr_tui.model.report import CaptureReport, MapReport, TaskReport
+from ktstr_tui.model.report import CaptureReport, TaskReport
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
-from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, text_of
-from ktstr_tui.text.report_lines import section_note, task_detail
+from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, text_of
+from ktstr_tui.text.report_lines import task_detail
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
@@ -85,6 +85,10 @@ class DocumentPane(ReportPane):
         if self.filter:
             return f"No line contains {self.filter!r}. Clear the filter to show all."
         return super().empty(view)
+
+    def offers(self, view: View) -> dict[str, str]:
+        found = super().offers(view)
+        return {**found, "view.filter": "Filter"} if self.rows or self.filter else found
 
     def row(self, index: int, width: int) -> Line:
         return self._lines[index]
@@ -168,6 +172,12 @@ class TasksPane(ReportPane):
         if self.filter:
             return f"No task has {self.filter!r} in its name, pid, queue or class."
         return super().empty(view)
+
+    def offers(self, view: View) -> dict[str, str]:
+        found = super().offers(view)
+        if not self.report.tasks:
+            return found
+        return {**found, "view.filter": "Filter", "report.sort": "Sort", "report.reverse": "Reverse"}
 
     def chosen(self) -> TaskReport | None:
         """The task under the cursor."""
@@ -274,125 +284,3 @@ class TaskDetail(ReportPane):
 
     def row(self, index: int, width: int) -> Line:
         return self._lines[index]
-
-
-class _Node:
-    """A node of the maps' tree, with what lies under it."""
-
-    __slots__ = ("children", "depth", "path", "role", "text", "value")
-
-    def __init__(
-        self,
-        path: tuple[str, ...],
-        depth: int,
-        text: str,
-        value: str,
-        children: list[tuple[str, object]],
-        role: str,
-    ) -> None:
-        self.path = path
-        self.depth = depth
-        self.text = text
-        self.value = value
-        self.children = children
-        self.role = role
-
-
-class MapsPane(ReportPane):
-    """The BPF maps as a tree; enter opens and closes what is under the cursor."""
-
-    wide_rows = True
-    opens = True
-
-    def __init__(self, name: str, report: CaptureReport) -> None:
-        super().__init__(name, report=report, section="maps")
-        self._open: set[tuple[str, ...]] = set()
-        self._tree: list[_Node] = []
-        self._notes: list[Line] = []
-
-    def key(self, view: View) -> Hashable:
-        return id(self.report), len(self._open)
-
-    def show(self, report: CaptureReport) -> None:
-        self._open.clear()
-        super().show(report)
-
-    def load(self, view: View, width: int) -> int:
-        if not self._open:
-            self._open = {("",), *((str(it.id),) for it in self.report.maps if "." in it.name)}
-        self._notes = section_note(self.report, "maps")
-        self._tree = []
-        for it in self.report.maps:
-            self._add(_map_node(it))
-        return len(self._tree) + (len(self._notes) if self._tree else 0)
-
-    def _add(self, node: _Node) -> None:
-        self._tree.append(node)
-        if node.path in self._open:
-            for child in _children(node):
-                self._add(child)
-
-    def row(self, index: int, width: int) -> Line:
-        if index < len(self._notes):
-            return self._notes[index]
-        node = self._tree[index - len(self._notes)]
-        mark = " " if not node.children else "▾" if node.path in self._open else "▸"
-        line: Line = [(f"{'  ' * node.depth}{mark} ", "key"), (node.text, node.role)]
-        return [*line, (f" {node.value}", "" if node.depth else "dim")]
-
-    def action_open(self) -> None:
-        index = self.cursor - len(self._notes)
-        if not 0 <= index < len(self._tree) or not self._tree[index].children:
-            return
-        self._open ^= {self._tree[index].path}
-        if self._view is not None:
-            self.sync(self._view, force=True)
-
-
-def _map_node(it: MapReport) -> _Node:
-    if it.count > 1:
-        remark = f"{clean(it.map_type)}, ids {it.id} to {it.state.get('last_id')}, key {it.key_size} B"
-        return _Node((str(it.id),), 0, f"{it.count:,} maps without a name", remark, [], "strong")
-    count = (
-        f"{len(it.entries)} of {counted(it.max_entries, 'entry', 'entries')}"
-        if it.max_entries
-        else counted(len(it.entries), "entry", "entries")
-    )
-    sizes = f"key {it.key_size} B, value {it.value_size} B"
-    remark = f"{clean(it.error)}; " if it.error else "truncated; " if it.truncated else ""
-    value = f"{remark}{clean(it.map_type)}, {count}, {sizes}, id {it.id}"
-    value += "".join(f", {clean(str(name))} {clean(str(item))}" for name, item in it.state.items())
-    children: list[tuple[str, object]] = [(_label(entry.key), entry.value) for entry in it.entries]
-    if it.max_entries == 1 and len(it.entries) == 1 and isinstance(it.entries[0].value, dict):
-        children = [(clean(str(name)), value) for name, value in it.entries[0].value.items()]
-    return _Node((str(it.id),), 0, clean(it.name), value, children, "strong")
-
-
-def _label(key: object) -> str:
-    return clean(str(key)) if isinstance(key, (int, str)) else clean(_brief(key))
-
-
-def _children(node: _Node) -> list[_Node]:
-    nodes = []
-    for index, (name, value) in enumerate(node.children):
-        inside: list[tuple[str, object]] = []
-        if isinstance(value, dict):
-            inside = [(clean(str(key)), item) for key, item in value.items()]
-        elif isinstance(value, (list, tuple)):
-            inside = [(f"[{number}]", item) for number, item in enumerate(value)]
-        nodes.append(_Node((*node.path, f"{index}"), node.depth + 1, name, _brief(value), inside, "accent"))
-    return nodes
-
-
-def _brief(value: object) -> str:
-    if isinstance(value, dict):
-        text = ", ".join(f"{key}={_brief(item)}" for key, item in list(value.items())[:6])
-        return clean(cut(f"{{{text}}}", 100))
-    if isinstance(value, (list, tuple)):
-        text = ", ".join(_brief(item) for item in list(value)[:12])
-        return clean(cut(f"[{text}]" if len(value) <= 12 else f"[{text}, … {len(value)} in all]", 100))
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return clean(str(value)) or '""'

@@ -8,7 +8,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer
 
 from ktstr_tui.model.report import CaptureReport, kind_word, of_ejection
@@ -18,8 +17,10 @@ from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import Line, clean, cut, spread, width_of, wrap
 from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import TabBar, badges
+from ktstr_tui.tui.maps_pane import MapsPane
 from ktstr_tui.tui.pane import LineBar, LinePane
-from ktstr_tui.tui.report_panes import DocumentPane, MapsPane, OverviewPane, ReportPane, TaskDetail, TasksPane
+from ktstr_tui.tui.report_panes import DocumentPane, OverviewPane, ReportPane, TaskDetail, TasksPane
+from ktstr_tui.tui.run_screen import RunScreen, TooSmall
 from ktstr_tui.tui.view import View
 
 SECTIONS = (
@@ -78,7 +79,7 @@ def _missing(notes: list[tuple[str, str, str]], width: int) -> Line:
     return line
 
 
-class ReportScreen(Screen[None]):
+class ReportScreen(RunScreen):
     """A capture opened.
 
     Args:
@@ -89,8 +90,7 @@ class ReportScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("report")
 
     def __init__(self, view: View, capture: CaptureState) -> None:
-        super().__init__()
-        self.view = view
+        super().__init__(view)
         self.capture = capture
 
     def compose(self) -> ComposeResult:
@@ -112,6 +112,7 @@ class ReportScreen(Screen[None]):
             yield MapsPane("maps", report=report)
             yield DocumentPane("changes", report=report, section="", compose=self._changes)
         yield Footer(show_command_palette=False)
+        yield TooSmall()
 
     def on_mount(self) -> None:
         self.query_one("#sections", TabBar).tabs = list(SECTIONS)
@@ -119,7 +120,6 @@ class ReportScreen(Screen[None]):
         self.action_section("overview")
 
     def on_resize(self, event: events.Resize) -> None:
-        self.query_one(Footer).compact = event.size.width < 100
         self.call_after_refresh(self.sync)
 
     def _overview(self, report: CaptureReport, width: int) -> list[Line]:
@@ -139,6 +139,10 @@ class ReportScreen(Screen[None]):
         for pane in self.query(LinePane):
             if pane.is_on_screen:
                 pane.sync(self.view)
+        self.sync_footer()
+
+    def offers(self) -> dict[str, str]:
+        return {**super().offers(), "capture.export": "Export"}
 
     def show(self, capture: CaptureState) -> None:
         """Show another capture in the same section."""
@@ -153,6 +157,15 @@ class ReportScreen(Screen[None]):
         self.query_one("#sections", TabBar).choose(name)
         self.set_focus(self.query_one("#task-table" if name == "tasks" else f"#{name}", LinePane))
         self.call_after_refresh(self.sync)
+
+    def action_next_section(self, step: int) -> None:
+        """Go to the next or previous section, around the end; in that of the tasks, to its other half first."""
+        stops = [name for name, _key, _label in SECTIONS]
+        stops[stops.index("tasks") : stops.index("tasks") + 1] = ["task-table", "task-detail"]
+        here = stops.index(self.focused.id or "") if isinstance(self.focused, LinePane) else -step
+        name = stops[(here + step) % len(stops)]
+        self.action_section("tasks" if name.startswith("task-") else name)
+        self.set_focus(self.query_one(f"#{name}", LinePane))
 
     def action_close(self) -> None:
         self.dismiss(None)

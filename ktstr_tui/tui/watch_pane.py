@@ -80,6 +80,17 @@ class WatchPane(LinePane):
             return ""
         return "w add · del remove · r resume" if len(view.state.watchpoints) > 1 else "w add"
 
+    def offers(self, view: View) -> dict[str, str]:
+        found = {**super().offers(view), "watch.add": "Add watch"}
+        slot = self.slot()
+        if self.hit() is not None:
+            found["row.open"] = "Show hit"
+        if slot:
+            found["watch.remove"] = "Remove"
+            if view.state.watchpoints[slot].state == "paused":
+                found["watch.resume"] = "Resume"
+        return found
+
     def slot(self) -> int | None:
         """The slot of the row under the cursor."""
         return self._slots[self.cursor] if self.cursor < len(self._slots) else None

@@ -20,7 +20,7 @@ from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.report_panes import COLUMNS, DocumentPane, TasksPane
 from ktstr_tui.tui.report_screen import ReportScreen
 from ktstr_tui.tui.watch_dialog import WatchDialog
-from tests.tui.fakes import FakeSource, drive, leave, press, rows, settle, until
+from tests.tui.fakes import FakeSource, drive, leave, press, rows, screen, settle, until
 from tests.tui.story import Story
 
 
@@ -89,15 +89,43 @@ def test_a_dumb_terminal_has_the_size_that_it_has(monkeypatch: pytest.MonkeyPatc
     assert not app.console.is_dumb_terminal
 
 
-def test_tab_goes_in_the_order_of_the_numbers() -> None:
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+def test_tab_goes_in_the_order_of_the_numbers(size: tuple[int, int]) -> None:
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         found = []
-        for _ in range(7):
-            found.append(app.focused.number if isinstance(app.focused, LinePane) else "?")
-            await press(app, pilot, "tab")
+        for key in (*["tab"] * 8, "shift+tab", "shift+tab"):
+            pane = app.focused
+            assert isinstance(pane, LinePane)
+            assert pane.is_on_screen
+            found.append(pane.number)
+            await press(app, pilot, key)
         return found
 
-    assert drive(FakeSource(Story().until(20)), steps, (120, 40))[1] == ["1", "2", "3", "4", "6", "7", "8"]
+    found = drive(FakeSource(Story().until(20)), steps, size)[1]
+    assert found == ["1", "2", "3", "4", "5", "6", "7", "8", "1", "8"]
+
+
+def test_tabs_are_in_the_order_of_their_numbers() -> None:
+    row = next(
+        row for row in screen(FakeSource(Story().until(20)), size=(80, 24)).split("\n") if "4 log" in row
+    )
+    numbers = [word for word in row.split() if word.isdecimal()]
+    assert numbers == ["2", "3", "4", "5", "6", "7", "8"]
+
+
+def test_tab_goes_through_the_sections_of_a_report() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str | None]:
+        await press(app, pilot, "3", "enter")
+        found = []
+        for key in (*["tab"] * 9, "shift+tab"):
+            found.append(app.focused.id if app.focused else None)
+            await press(app, pilot, key)
+        return [*found, app.focused.id if app.focused else None]
+
+    assert drive(FakeSource(Story().until(33)), steps, (80, 24))[1] == [
+        "overview", "task-table", "task-detail", "vcpus", "runqueues", "dsqs", "maps", "dmesg", "changes", "overview",
+        "changes",
+    ]  # fmt: skip
 
 
 def test_a_filter_applies_to_the_tab_that_it_was_asked_in() -> None:

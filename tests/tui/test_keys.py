@@ -336,7 +336,13 @@ def test_a_viewer_just_detaches() -> None:
 
 @pytest.mark.parametrize(
     ("keys", "answer"),
-    [(("e",), "end"), (("l",), "leave"), (("enter",), "end"), (("right", "enter"), "leave")],
+    [
+        (("e",), "end"),
+        (("l",), "leave"),
+        (("enter",), "end"),
+        (("right", "enter"), "leave"),
+        (("ctrl+q",), "leave"),
+    ],
 )
 def test_the_owner_is_asked(keys: tuple[str, ...], answer: str) -> None:
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
@@ -349,7 +355,7 @@ def test_the_owner_is_asked(keys: tuple[str, ...], answer: str) -> None:
 
 def test_the_owner_may_stay() -> None:
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
-        await press(app, pilot, "ctrl+q", "ctrl+q", "escape")
+        await press(app, pilot, "ctrl+q", "escape")
         assert isinstance(app.screen, MainScreen)
 
     assert drive(ended_story(), steps, owner=True)[0].return_value is None
