@@ -311,11 +311,12 @@ def runqueues(report: CaptureReport, width: int) -> list[Line]:
     names = {it.pid: it.comm for it in report.tasks}
     lines = section_note(report, "runqueues")
     for it in report.runqueues:
-        lines += _runqueue(it, names, width)
+        lines += runqueue_lines(it, names, width)
     return lines
 
 
-def _runqueue(it: RunqueueReport, names: dict[int, str], width: int) -> list[Line]:
+def runqueue_lines(it: RunqueueReport, names: dict[int, str], width: int) -> list[Line]:
+    """The runqueue of one CPU; ``names`` are those of tasks by pid."""
     head: Line = [(f"CPU {it.cpu:<4}: ", "head")]
     if it.unavailable:
         return [[*head, (f"unavailable: {clean(it.unavailable)}", "warn")]]

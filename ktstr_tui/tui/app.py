@@ -36,15 +36,15 @@ from ktstr_tui.tui.actions import ACTIONS, bindings
 from ktstr_tui.tui.acts import Act, Acts
 from ktstr_tui.tui.bars import VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
+from ktstr_tui.tui.cpu_window import CpuWindow
+from ktstr_tui.tui.cpus import CpuPane
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.lists import CapturesPane
-from ktstr_tui.tui.logs import LogPane
 from ktstr_tui.tui.look import Look
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.new_captures import NewCaptures
 from ktstr_tui.tui.pane import LinePane
-from ktstr_tui.tui.report_panes import DocumentPane, TasksPane
 from ktstr_tui.tui.report_screen import ReportScreen
 from ktstr_tui.tui.themed_app import ThemedApp
 from ktstr_tui.tui.view import View
@@ -133,6 +133,8 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
         if screen is not None:
             with self.batch_update():
                 screen.sync()
+        if isinstance(self.screen, CpuWindow):
+            self.screen.sync()
         self._announce()
         if self._acts is not None and (act := self._acts.take()) is not None:
             self._explain(self._acts, act)
@@ -283,6 +285,17 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
         else:
             self._open_what_it_is_about(alert)
 
+    @on(LinePane.RowOpened, "#cpus")
+    def _cpu_opened(self, event: LinePane.RowOpened) -> None:
+        number = event.pane.chosen() if isinstance(event.pane, CpuPane) else None
+        if number is not None:
+            self.push_screen(CpuWindow(self.view, number), self._open_vcpus)
+
+    def _open_vcpus(self, tag: str | None) -> None:
+        capture = next((it for it in self.view.captures() if it.report.tag == tag), None)
+        if capture is not None:
+            self.push_screen(ReportScreen(self.view, capture, section="vcpus"))
+
     # Captures and rows.
 
     def open_capture(self, capture: CaptureState) -> None:
@@ -314,20 +327,17 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
 
     def action_filter(self) -> None:
         screen = self.screen
-        if isinstance(screen, MainScreen):
-            self._open_filter(screen.filter_target(), "lines")
-        elif isinstance(screen, ReportScreen):
-            pane = screen.filtered_pane()
-            self._open_filter(pane, "tasks" if isinstance(pane, TasksPane) else "lines")
+        if not isinstance(screen, (MainScreen, ReportScreen)):
+            return
+        pane = screen.filter_target()
 
-    def _open_filter(self, pane: LogPane | TasksPane | DocumentPane, what: str) -> None:
         def apply(text: str) -> None:
             pane.filter = text
             pane.sync(self.view)
 
-        if isinstance(self.screen, MainScreen):
-            self.screen.show_panel(pane.id or "log")
-        self.push_screen(FilterDialog(what, pane.filter, apply))
+        if isinstance(screen, MainScreen):
+            screen.show_panel(pane.id or "log")
+        self.push_screen(FilterDialog(f"{pane.row_word}s", pane.filter, apply))
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from ktstr_tui.model.beats import BeatRow
 from ktstr_tui.model.state import AlertState
 from ktstr_tui.text import words
-from ktstr_tui.text.lines import Align, Line, clean, columns, fit, gauge
+from ktstr_tui.text.lines import Align, Line, clean, columns, fit, gauge, text_of
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
@@ -27,6 +27,7 @@ class BeatsPane(LinePane):
     label = "heartbeats"
     tab = "beats"
     number = "8"
+    row_word = "sender"
     opens = True
 
     def __init__(self, id: str) -> None:  # noqa: A002 - Textual's name
@@ -38,8 +39,8 @@ class BeatsPane(LinePane):
         return view.state.beats.mono_ns, view.state.beats.stalls, len(view.state.beats.rows)
 
     def load(self, view: View, width: int) -> int:
-        self._beats = view.state.beats.rows
         self._threshold_ms = view.state.beats.threshold_ms
+        self._beats = tuple(it for it in view.state.beats.rows if self.keeps(text_of(self._line(it, 0))))
         return len(self._beats)
 
     def empty(self, view: View) -> str:
@@ -73,7 +74,9 @@ class BeatsPane(LinePane):
         return columns((name, "head", width, align) for name, width, align in names)
 
     def row(self, index: int, width: int) -> Line:
-        row = self._beats[index]
+        return self._line(self._beats[index], width)
+
+    def _line(self, row: BeatRow, width: int) -> Line:
         share = row.age_ms / self._threshold_ms if self._threshold_ms else 0.0
         role = "bad" if row.stalled else STATUS_ROLES.get(row.status, "warn")
         filled, rest = gauge(share, BAR_WIDTH)

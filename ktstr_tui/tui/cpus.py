@@ -9,11 +9,13 @@ from ktstr_tui.model.state import CpuState, RunState
 from ktstr_tui.model.text import counted
 from ktstr_tui.model.topology import Topology
 from ktstr_tui.text import words
-from ktstr_tui.text.lines import ABSENT, Align, Line, columns, fit, sparkline
+from ktstr_tui.text.lines import ABSENT, Align, Line, columns, fit, sparkline, text_of
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
 _Cell = tuple[str, str, int, Align]
+_WHOLE = 170
+"""Cells in which a row has every column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class CpuPane(LinePane):
 
     label = "vCPUs"
     number = "1"
+    row_word = "vCPU"
+    opens = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -72,6 +76,8 @@ class CpuPane(LinePane):
         }
         self._waited_on = _waited_on(view.state)
         self._items = _items(view.state)
+        if self.filter:
+            self._items = [it for it in self._items if isinstance(it, int) and self.keeps(self._text(it))]
         histories = (cpu.nr_running_history[-60:] for cpu in view.state.cpus.values())
         self._peak = max((count for history in histories for count in history if count), default=1)
         return len(self._items)
@@ -165,6 +171,18 @@ class CpuPane(LinePane):
         if self._state.frozen is not None:
             return "frozen", "info"
         return ("○ idle", "dim") if latest.idle else ("● run", "ok")
+
+    def _text(self, number: int) -> str:
+        return text_of(self._cpu_line(number, _Layout.of(_WHOLE)))
+
+    def chosen(self) -> int | None:
+        """The number of the CPU under the cursor."""
+        item = self._items[self.cursor] if self.cursor < len(self._items) else None
+        return item if isinstance(item, int) else None
+
+    def offers(self, view: View) -> dict[str, str]:
+        found = super().offers(view)
+        return found if self.chosen() is None else {**found, "row.open": "Details"}
 
     def row_of(self, number: int) -> int | None:
         """The row of a CPU."""

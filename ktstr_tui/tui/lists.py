@@ -9,7 +9,7 @@ from ktstr_tui.model.state import CaptureState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.drops import drop_words
-from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread
+from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread, text_of
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
@@ -19,6 +19,7 @@ class CapturesPane(LinePane):
 
     label = "captures"
     number = "3"
+    row_word = "capture"
     opens = True
 
     def __init__(self, name: str) -> None:
@@ -32,8 +33,8 @@ class CapturesPane(LinePane):
 
     def load(self, view: View, width: int) -> int:
         chosen = self.chosen()
-        self._captures = view.captures()
         self._start_ns = view.state.started_mono_ns
+        self._captures = [it for it in view.captures() if self.keeps(text_of(self._line(it, 0)))]
         if chosen is not None:
             tags = [it.report.tag for it in self._captures]
             self.cursor = tags.index(chosen.report.tag) if chosen.report.tag in tags else 0
@@ -70,7 +71,9 @@ class CapturesPane(LinePane):
         return columns((name, "head", width, align) for name, width, align in names)
 
     def row(self, index: int, width: int) -> Line:
-        capture = self._captures[index]
+        return self._line(self._captures[index], width)
+
+    def _line(self, capture: CaptureState, width: int) -> Line:
         report = capture.report
         at = f"+{max(0, report.mono_ns - self._start_ns) / 1e9:.1f}s"
         if report.is_placeholder:
@@ -123,7 +126,7 @@ class WirePane(LinePane):
         return view.state.seq, str(view.source.statistics())
 
     def load(self, view: View, width: int) -> int:
-        self._lines = wire_lines(view, width)
+        self._lines = [it for it in wire_lines(view, width) if self.keeps(text_of(it))]
         return len(self._lines)
 
     def row(self, index: int, width: int) -> Line:

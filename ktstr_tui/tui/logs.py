@@ -20,6 +20,7 @@ class LogPane(LinePane):
     """The newest events in words."""
 
     label = "log"
+    row_word = "line"
     number = "4"
     list_name: ClassVar[str] = "log"
     """The state's list, and its name among the forgotten."""
@@ -28,7 +29,6 @@ class LogPane(LinePane):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.filter = ""
         self._shown: list[tuple[LogLine, str, bool]] = []
         """Rows: the log line, the part of its text that fits, whether it is the first part."""
         self._lines = 0
@@ -40,7 +40,6 @@ class LogPane(LinePane):
     def key(self, view: View) -> Hashable:
         return (
             *self._count(view.state),
-            self.filter,
             view.state.partial.copy() if self.list_name == "output" else "",
         )
 
@@ -60,9 +59,7 @@ class LogPane(LinePane):
             self.cursor -= forgotten - self._last[1]
             self._unseen += arrived
         self._last = (count, forgotten)
-        wanted = self.filter.lower()
-        if wanted:
-            lines = [it for it in lines if wanted in f"{it.source} {it.text}".lower()]
+        lines = [it for it in lines if self.keeps(f"{it.source} {it.text}")]
         self._lines = len(lines)
         self._shown = list(self._broken(lines, max(20, width - self.indent)))
         self._start_ns = state.started_mono_ns
@@ -98,8 +95,6 @@ class LogPane(LinePane):
 
     def caption(self, view: View) -> str:
         parts = []
-        if self.filter:
-            parts.append(f"filter: {self.filter} ({counted(self._lines, 'line')})")
         if self._unseen and not self._follow:
             parts.append(counted(self._unseen, "new line") + " below (End to follow)")
         forgotten = view.state.forgotten.get(self.list_name, 0)
@@ -107,9 +102,8 @@ class LogPane(LinePane):
             parts.append(counted(forgotten, "older entry", "older entries") + " dropped")
         return " · ".join(parts)
 
-    def offers(self, view: View) -> dict[str, str]:
-        found = super().offers(view)
-        return {**found, "view.filter": "Filter"} if self.rows or self.filter else found
+    def kept(self) -> str:
+        return counted(self._lines, self.row_word)
 
     def row(self, index: int, width: int) -> Line:
         it, text, first = self._shown[index]
@@ -124,8 +118,6 @@ class LogPane(LinePane):
         ]
 
     def empty(self, view: View) -> str:
-        if self.filter:
-            return f"No line contains {self.filter!r}. Clear the filter to show all."
         return "No events." if view.over else "No events yet."
 
 
@@ -155,8 +147,6 @@ class OutputPane(LogPane):
         ]
 
     def empty(self, view: View) -> str:
-        if self.filter:
-            return super().empty(view)
         return (
             "No output."
             if view.past

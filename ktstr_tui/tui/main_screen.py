@@ -164,8 +164,8 @@ class MainScreen(RunScreen):
         """The list of captures."""
         return self.query_one("#captures", CapturesPane)
 
-    def filter_target(self) -> LogPane:
-        """The log that a filter applies to: the focused one, else the one that is shown."""
-        if isinstance(self.focused, LogPane):
-            return self.focused
-        return self.query_one("#output" if self.tab == "output" else "#log", LogPane)
+    def filter_target(self) -> LinePane:
+        """The pane that a filter applies to: the focused one, else the one that is shown."""
+        return (
+            self.focused if isinstance(self.focused, LinePane) else self.query_one(f"#{self.tab}", LinePane)
+        )

@@ -60,13 +60,27 @@ class MapsPane(ReportPane):
         self._tree = []
         for it in self.report.maps:
             self._add(_map_node(it))
+        if self.filter:
+            self._notes = []
         return len(self._tree) + (len(self._notes) if self._tree else 0)
 
-    def _add(self, node: _Node) -> None:
+    def _add(self, node: _Node, inside: bool = False) -> bool:
+        """Show a node with what is open below it; with a filter, if it or something below it, open or not, matches.
+
+        Args:
+            node: The node.
+            inside: Whether a node above it matches, so that this one is shown in any case.
+        """
+        place = len(self._tree)
         self._tree.append(node)
-        if node.path in self._open:
+        matches = inside or self.keeps(f"{node.text} {node.value}")
+        below = False
+        if node.path in self._open or (self.filter and not matches):
             for child in _children(node):
-                self._add(child)
+                below |= self._add(child, matches)
+        if not matches and not below:
+            del self._tree[place:]
+        return matches or below
 
     def row(self, index: int, width: int) -> Line:
         if index < len(self._notes):

@@ -20,13 +20,15 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import BindingType
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from ktstr_tui.text.lines import Line, text_of, width_of, wrap
+from ktstr_tui.model.text import counted
+from ktstr_tui.text.lines import Line, cut, text_of, width_of, wrap
 from ktstr_tui.tui.actions import bindings
 
 if TYPE_CHECKING:
@@ -126,6 +128,8 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
     """Short title for a narrow tab; the label when empty."""
     opens: ClassVar[bool] = False
     """Enter on a row does something."""
+    row_word: ClassVar[str] = "row"
+    """What a row is called where rows are counted."""
     wide_rows: ClassVar[bool] = False
     """Rows may be wider than the pane, which then scrolls sideways."""
 
@@ -144,6 +148,8 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.cursor = 0
+        self.filter = ""
+        """Only rows that contain this text are loaded; letter case does not matter."""
         self._key: Hashable = object()
         self._rows = 0
         self._view: View | None = None
@@ -175,12 +181,23 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
         return ""
 
     def caption(self, view: View) -> str:
-        """A short remark for the border: a count, a filter."""
+        """A short remark for the border, such as a count."""
         return ""
 
     def offers(self, view: View) -> dict[str, str]:
         """Ids of the actions that do something with the row under the cursor, and their labels in the footer."""
-        return {"row.copy": "Copy"} if self._rows else {}
+        found = {"row.copy": "Copy"} if self._rows else {}
+        if self._rows or self.filter:
+            found["view.filter"] = f"Filter: {cut(self.filter, 12)}" if self.filter else "Filter"
+        return found
+
+    def keeps(self, text: str) -> bool:
+        """Whether the filter lets a row through that contains this text."""
+        return self.filter.lower() in text.lower()
+
+    def kept(self) -> str:
+        """How many rows the filter left."""
+        return counted(self._rows, self.row_word)
 
     # How it is painted.
 
@@ -188,7 +205,7 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
         """Repaint when what the pane depends on has changed."""
         self._view = view
         seen = (view.connection, view.state.ended is not None, view.state.frozen is not None)
-        key = (self.key(view), seen, self.size, self._width())
+        key = (self.key(view), self.filter, seen, self.size, self._width())
         if key == self._key and not force:
             return
         self._key = key
@@ -201,7 +218,8 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
         size = Size(widest, height + heading)
         if size != self.virtual_size:
             self.virtual_size = size
-        self.border_subtitle = self.render_str(self.caption(view).replace("[", r"\["))
+        parts = [f"filter: {self.filter} ({self.kept()})" if self.filter else "", self.caption(view)]
+        self.border_subtitle = Content(" · ".join(part for part in parts if part))
         self.after_load(before)
         self.refresh()
 
@@ -242,6 +260,8 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
 
     def _empty_lines(self, width: int) -> list[Line]:
         text = self.empty(self._view) if self._view is not None else ""
+        if self.filter:
+            text = f"No {self.row_word} contains {self.filter!r}. Clear the filter to show all."
         return [[(part, "dim")] for part in wrap(text, max(1, width))]
 
     # How it is moved through.

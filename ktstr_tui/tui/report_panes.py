@@ -8,7 +8,6 @@ from typing import Any
 from textual.message import Message
 
 from ktstr_tui.model.report import CaptureReport, TaskReport
-from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, text_of
 from ktstr_tui.text.report_lines import task_detail
@@ -54,41 +53,26 @@ class DocumentPane(ReportPane):
         at_end: Whether the section opens at its last line, as a log does.
     """
 
+    row_word = "line"
+
     def __init__(
         self, name: str, report: CaptureReport, section: str, compose: Compose, *, at_end: bool = False
     ) -> None:
         super().__init__(name, report=report, section=section)
-        self.filter = ""
         self._compose_section = compose
         self._at_end = at_end
         self._opened: CaptureReport | None = None
         self._lines: list[Line] = []
 
-    def key(self, view: View) -> Hashable:
-        return super().key(view), self.filter
-
     def load(self, view: View, width: int) -> int:
         lines = self._compose_section(self.report, max(20, width))
-        wanted = self.filter.lower()
-        self._lines = [it for it in lines if wanted in text_of(it).lower()] if wanted else lines
+        self._lines = [it for it in lines if self.keeps(text_of(it))]
         return len(self._lines)
 
     def after_load(self, rows_before: int) -> None:
         if self._at_end and self._opened is not self.report:
             self._opened = self.report
             self.call_after_refresh(self.move_to, self.rows - 1)
-
-    def caption(self, view: View) -> str:
-        return f"filter: {self.filter} ({counted(len(self._lines), 'line')})" if self.filter else ""
-
-    def empty(self, view: View) -> str:
-        if self.filter:
-            return f"No line contains {self.filter!r}. Clear the filter to show all."
-        return super().empty(view)
-
-    def offers(self, view: View) -> dict[str, str]:
-        found = super().offers(view)
-        return {**found, "view.filter": "Filter"} if self.rows or self.filter else found
 
     def row(self, index: int, width: int) -> Line:
         return self._lines[index]
@@ -134,33 +118,27 @@ _PID = next(index for index, column in enumerate(COLUMNS) if column[0] == "pid")
 class TasksPane(ReportPane):
     """The runnable tasks; sortable by every column, filtered by name, pid or queue."""
 
+    row_word = "task"
+
     class Moved(Message):
         """Another task is under the cursor."""
 
     def __init__(self, name: str, report: CaptureReport) -> None:
         super().__init__(name, report=report, section="tasks")
-        self.filter = ""
         self.sort_column = 0
         self.reverse = False
         self._tasks: list[TaskReport] = []
 
     def key(self, view: View) -> Hashable:
-        return id(self.report), self.filter, self.sort_column, self.reverse
+        return id(self.report), self.sort_column, self.reverse
 
     def load(self, view: View, width: int) -> int:
-        wanted = self.filter.lower()
-        kept = (
-            [it for it in self.report.tasks if wanted in _searchable(it)]
-            if wanted
-            else list(self.report.tasks)
-        )
+        kept = [it for it in self.report.tasks if self.keeps(_searchable(it))]
         self._tasks = sorted(kept, key=COLUMNS[self.sort_column][3], reverse=self.reverse)
         return len(self._tasks)
 
     def caption(self, view: View) -> str:
-        parts = (
-            [f"filter: {self.filter} ({len(self._tasks)} of {len(self.report.tasks)})"] if self.filter else []
-        )
+        parts = []
         name = COLUMNS[self.sort_column][0]
         if name != "pid" and name not in [it[0] for it in self._columns(self._width())]:
             parts.append(f"sorted by {name} {'▲' if self.reverse else '▼'}")
@@ -168,16 +146,14 @@ class TasksPane(ReportPane):
             parts.append(f"truncated: {clean(self.report.truncated['tasks'])}")
         return " · ".join(parts)
 
-    def empty(self, view: View) -> str:
-        if self.filter:
-            return f"No task has {self.filter!r} in its name, pid, queue or class."
-        return super().empty(view)
+    def kept(self) -> str:
+        return f"{len(self._tasks)} of {len(self.report.tasks)}"
 
     def offers(self, view: View) -> dict[str, str]:
         found = super().offers(view)
         if not self.report.tasks:
             return found
-        return {**found, "view.filter": "Filter", "report.sort": "Sort", "report.reverse": "Reverse"}
+        return {**found, "report.sort": "Sort", "report.reverse": "Reverse"}
 
     def chosen(self) -> TaskReport | None:
         """The task under the cursor."""
@@ -264,7 +240,7 @@ class TasksPane(ReportPane):
 
 
 def _searchable(task: TaskReport) -> str:
-    return f"{task.comm} {task.pid} {task.dsq or ''} {task.sched_class} {task.policy}".lower()
+    return f"{task.comm} {task.pid} {task.dsq or ''} {task.sched_class} {task.policy}"
 
 
 class TaskDetail(ReportPane):

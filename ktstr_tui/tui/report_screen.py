@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal, TypeAlias
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -23,7 +23,8 @@ from ktstr_tui.tui.report_panes import DocumentPane, OverviewPane, ReportPane, T
 from ktstr_tui.tui.run_screen import RunScreen, TooSmall
 from ktstr_tui.tui.view import View
 
-SECTIONS = (
+Section: TypeAlias = Literal["overview", "tasks", "vcpus", "runqueues", "dsqs", "maps", "dmesg", "changes"]
+SECTIONS: tuple[tuple[Section, str, str], ...] = (
     ("overview", "1", "overview"), ("tasks", "2", "tasks"), ("vcpus", "3", "vCPUs"), ("runqueues", "4", "runqueues"),
     ("dsqs", "5", "DSQs"), ("maps", "6", "maps"), ("dmesg", "7", "dmesg"), ("changes", "8", "changes"),
 )  # fmt: skip
@@ -85,13 +86,15 @@ class ReportScreen(RunScreen):
     Args:
         view: Where the list of captures is.
         capture: The one to show.
+        section: The section to begin with.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = bindings("report")
 
-    def __init__(self, view: View, capture: CaptureState) -> None:
+    def __init__(self, view: View, capture: CaptureState, *, section: Section = "overview") -> None:
         super().__init__(view)
         self.capture = capture
+        self._first = section
 
     def compose(self) -> ComposeResult:
         report = self.capture.report
@@ -117,7 +120,7 @@ class ReportScreen(RunScreen):
     def on_mount(self) -> None:
         self.query_one("#sections", TabBar).tabs = list(SECTIONS)
         self.query_one("#task-detail", LinePane).border_title = "the task under the cursor"
-        self.action_section("overview")
+        self.action_section(self._first)
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self.sync)
@@ -160,7 +163,7 @@ class ReportScreen(RunScreen):
 
     def action_next_section(self, step: int) -> None:
         """Go to the next or previous section, around the end; in that of the tasks, to its other half first."""
-        stops = [name for name, _key, _label in SECTIONS]
+        stops: list[str] = [name for name, _key, _label in SECTIONS]
         stops[stops.index("tasks") : stops.index("tasks") + 1] = ["task-table", "task-detail"]
         here = stops.index(self.focused.id or "") if isinstance(self.focused, LinePane) else -step
         name = stops[(here + step) % len(stops)]
@@ -178,13 +181,10 @@ class ReportScreen(RunScreen):
         self.action_section("tasks")
         self.tasks.flip()
 
-    def filtered_pane(self) -> DocumentPane | TasksPane:
-        """The pane that a filter applies to: that of the shown tab; the tasks where a tab has no lines to filter."""
-        pane = self.query_one(f"#{self.query_one(ContentSwitcher).current}")
-        if isinstance(pane, DocumentPane):
-            return pane
-        self.action_section("tasks")
-        return self.tasks
+    def filter_target(self) -> LinePane:
+        """The pane that a filter applies to: that of the shown tab."""
+        name = self.query_one(ContentSwitcher).current
+        return self.query_one("#task-table" if name == "tasks" else f"#{name}", LinePane)
 
     @property
     def tasks(self) -> TasksPane:

@@ -6,7 +6,7 @@ from ktstr_tui.model.report import exit_kind_name, is_ejection
 from ktstr_tui.model.sample import SchedulerSample
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
-from ktstr_tui.text.lines import ABSENT, Line, clean, cut, faded, fit, sparkline, spread, wrap
+from ktstr_tui.text.lines import ABSENT, Line, clean, cut, faded, fit, sparkline, spread, text_of, wrap
 from ktstr_tui.text.sub_lines import live_tree
 from ktstr_tui.tui.bars import scheduler_role, watchdog_gauge
 from ktstr_tui.tui.pane import LinePane
@@ -25,7 +25,7 @@ class SchedulerPane(LinePane):
         self._lines: list[Line] = []
 
     def load(self, view: View, width: int) -> int:
-        lines = scheduler_lines(view.state, width, view.past)
+        lines = [it for it in scheduler_lines(view.state, width, view.past) if self.keeps(text_of(it))]
         self._lines = lines if view.past else [view.tone(line) for line in lines]
         return len(self._lines)
 

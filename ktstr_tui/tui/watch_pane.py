@@ -20,6 +20,8 @@ from ktstr_tui.tui.view import View
 _ROLES = {"armed": "ok", "pending": "dim", "paused": "warn", "polled": "warn", "failed": "bad"}
 _STACK_WIDTH = 100
 _AT_WIDTH = 8
+_WHOLE = 400
+"""Cells in which a line is not cut."""
 
 
 class WatchPane(LinePane):
@@ -50,8 +52,13 @@ class WatchPane(LinePane):
         hits = view.state.hits[::-1]
         for slot, watch in sorted(view.state.watchpoints.items()):
             last = next((hit for hit in hits if hit.slot == slot), None)
-            for line in slot_lines(watch, width, past=bool(view.past)):
+            lines = slot_lines(watch, width, past=bool(view.past))
+            if not self.keeps(" ".join(map(text_of, slot_lines(watch, _WHOLE, past=bool(view.past))))):
+                continue
+            for line in lines:
                 self._add(view.tone(line) if not view.past else line, slot, last)
+        whole = HitTable(hits, _WHOLE, view.state.started_mono_ns)
+        hits = [hit for hit in hits if self.keeps(text_of(whole.line(hit)))]
         if hits:
             self._add([("hits, newest first", "head")], None, None)
         table = HitTable(hits, width, view.state.started_mono_ns)

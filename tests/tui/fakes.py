@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sized
 from contextlib import AbstractAsyncContextManager
+from functools import partialmethod
 from typing import Any, TypeVar
 from unittest.mock import patch
 
@@ -94,7 +95,8 @@ def drive(
         app = KtstrApp(source, owner=owner, paint_hz=0, explain=explain, look=look)
         app.animation_level = "none"
         context: AbstractAsyncContextManager[Pilot[Leaving]] = app.run_test(size=size)
-        with patch.object(files_app, "NOTICE_S", 3600.0):
+        patient = partialmethod(Pilot._wait_for_screen, timeout=PATIENCE_S)
+        with patch.object(files_app, "NOTICE_S", 3600.0), patch.object(Pilot, "_wait_for_screen", patient):
             async with context as pilot:
                 await settle(app, pilot)
                 return app, await steps(app, pilot)

@@ -56,7 +56,7 @@ def test_main_screen(
 def test_report(size: str) -> None:
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> dict[str, str]:
         await press(app, pilot, "3", "enter")
-        found = {}
+        found: dict[str, str] = {}
         for key, (name, _key, _label) in zip("12345678", SECTIONS, strict=True):
             await press(app, pilot, key)
             found[name] = "\n".join(rows(app))
