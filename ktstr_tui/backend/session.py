@@ -196,6 +196,7 @@ class Session:
             scheduler=config.scheduler or "chosen by the scenario",
             steps=prepared.step_names,
             about=tuple(step.about for step in prepared.scenario.steps),
+            steps_ms=tuple(step.duration_ms for step in prepared.scenario.steps),
             sample_hz=config.sample_hz,
             started_wall=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
             host=socket.gethostname(),

@@ -24,6 +24,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
     """What the scenario says about each step; empty for none."""
+    steps_ms: tuple[int, ...] = ()
+    """The longest that each of them takes, once its scheduler is attached; empty in recordings of older versions."""
     sample_hz: float = 10.0
     started_wall: str = ""
     host: str = ""

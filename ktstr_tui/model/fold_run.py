@@ -91,8 +91,13 @@ def _step(state: RunState, event: ev.StepStarted) -> None:
     state.phase = "running"
     state.loading = ""  # a step begins when its scheduler has attached
     state.step = StepState(
-        index=event.index, name=event.name, scheduler=event.scheduler, started_mono_ns=event.mono_ns
+        index=event.index,
+        name=event.name,
+        scheduler=event.scheduler,
+        started_mono_ns=event.mono_ns,
+        elapsed_ms=event.elapsed_ms,
     )
+    state.step_frozen_ns = 0
     state.scenario_elapsed_ms = event.elapsed_ms
     state.total_iterations = event.total_iterations
     of = f"/{len(state.info.steps)}" if state.info is not None and event.index < len(state.info.steps) else ""

@@ -105,6 +105,8 @@ def _frozen(state: RunState, event: ev.Frozen) -> None:
 
 
 def _thawed(state: RunState, event: ev.Thawed) -> None:
+    if state.frozen is not None:
+        state.step_frozen_ns += max(0, event.mono_ns - state.frozen_since_mono_ns)
     state.frozen = None
     state.last_pause = event.pause
     log(state, event, "info", "freeze", f"guest thawed after {event.pause.total_us / 1000:.1f} ms")

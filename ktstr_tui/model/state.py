@@ -139,6 +139,8 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     scheduler: str
     started_mono_ns: int
+    elapsed_ms: int = 0
+    """What the scenario's own clock said when it began."""
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +215,8 @@ class RunState(msgspec.Struct, kw_only=True):
     """The scheduler that the guest program started and that has not attached yet; empty for none."""
     loading_since_mono_ns: int = 0
     """When it was started."""
+    step_frozen_ns: int = 0
+    """How long the guest was frozen since the current step began, without the freeze that it is in."""
     scenario_elapsed_ms: int = 0
     """On the scenario's own clock, at its newest step or change."""
     total_iterations: int = 0

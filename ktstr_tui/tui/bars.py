@@ -13,6 +13,7 @@ from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import ABSENT, Line, clean, clip, cut, fit, gauge, spread, width_of, wrap
+from ktstr_tui.text.progress import scenario_progress, step_progress
 from ktstr_tui.tui.headline import Headline, headline_of
 from ktstr_tui.tui.pane import LineBar
 from ktstr_tui.tui.view import View
@@ -100,6 +101,11 @@ def _scheduler_line(view: View) -> Line:
             (clean(state.loading), "strong"),
             (f" {words.seconds(waited_s)}", "warn"),
         ]
+    elif state.step is not None:
+        line += [(f"  {step_progress(state)}", "") if view.live else ("", "")]
+        whole = scenario_progress(state)
+        if state.info is not None and len(state.info.steps) > 1 and whole:
+            line += [("  scenario ", "dim"), (whole, "" if view.live else "dim")]
     phase = state.phase if view.live or state.ended is not None else ""
     return [*line, ("   ", ""), (phase, "dim")]
 

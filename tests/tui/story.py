@@ -84,6 +84,7 @@ class Story:
             scenario="tour",
             scheduler="demo",
             steps=STEPS,
+            steps_ms=(8000, 9000, 15000),
             started_wall="2026-11-20T10:15:00+00:00",
             host="workbench",
             data_dir="~/.local/state/ktstr-tui/runs/tour",
@@ -180,7 +181,16 @@ class Story:
             STEPS, (3.2, FIFO_S - 0.3, STALL_S - 0.3), ("none", "demo:fifo", "demo:stall"), strict=True
         )
         for index, (name, at, scheduler) in enumerate(names):
-            yield at, ev.StepStarted(index=index, name=name, scheduler=scheduler, worker_count=4)
+            yield (
+                at,
+                ev.StepStarted(
+                    index=index,
+                    name=name,
+                    scheduler=scheduler,
+                    worker_count=4,
+                    elapsed_ms=round((at - 3.2) * 1000),
+                ),
+            )
         yield 3.4, ev.HealthChanged(verdict="ok")
         yield FIFO_S, ev.SchedulerChanged(change="attached", name="fifo")
         yield (

@@ -188,17 +188,28 @@ def test_a_screenshot_says_where_it_is_or_why_not(tmp_path: Path, monkeypatch: p
     assert messages[1].startswith("The file could not be written:")
 
 
-def test_a_message_does_not_cover_the_input() -> None:
-    async def main() -> list[str]:
+@pytest.mark.parametrize(("keys", "size"), [((), (80, 24)), (("slash",), (80, 24)), ((), (120, 40))])
+def test_a_message_has_rows_of_its_own(keys: tuple[str, ...], size: tuple[int, int]) -> None:
+    async def main() -> tuple[list[str], list[str]]:
         app = KtstrApp(FakeSource(Story().until(20)), paint_hz=0)
-        async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             await settle(app, pilot)
-            await press(app, pilot, "slash")
-            app.say("a message of the program")
+            await press(app, pilot, "4", *keys)
+            before = rows(app)
+            app.say("a message of the program " + "which is long " * 5)
             await until(app, pilot, lambda: any("a message of" in row for row in rows(app)))
-            return rows(app)
+            await settle(app, pilot)
+            return before, rows(app)
 
-    shown = asyncio.run(main())
-    (message,) = (y for y, row in enumerate(shown) if "a message of the program" in row)
-    (field,) = (y for y, row in enumerate(shown) if "Show only lines" in row)
-    assert message < field - 3
+    before, after = asyncio.run(main())
+    message = [row for row in after if row.startswith("▌ ")]
+    assert "which is long" in message[0]
+    assert len(message) < 3
+    assert after[-1] == (message[-1] if keys else before[-1])
+    newest = next(row for row in reversed(before) if "attached" in row)
+    assert newest.split("│")[0] in [row.split("│")[0] for row in after] or keys
+    field = [row for row in before if "Show only lines" in row or "escape to show all" in row]
+    assert [row for row in field if row not in after] == []
+    assert len(field) == 2 * len(keys)
+    cut = [row for row in after if "▌" in row and not row.startswith("▌ ")]
+    assert cut == []
