@@ -28,7 +28,7 @@ def ended_story() -> FakeSource:
 
 
 PANES = {
-    "3": (("⏎ Open", "e Export", "y Copy"), ("/ Filter", "Add watch", "Remove")),
+    "3": (("⏎ Open", "/ Filter", "e Export", "y Copy"), ("Add watch", "Remove")),
     "4": (("/ Filter", "y Copy"), ("Open", "Export")),
     "7": (("⏎ Show hit", "w Add watch"), ("Remove", "Resume", "Export")),
     "8": ((), ("Open", "Copy", "alert", "Filter")),
