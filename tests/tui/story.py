@@ -90,8 +90,6 @@ class Story:
             data_dir="~/.local/state/ktstr-tui/runs/tour",
         )
 
-    # The samples.
-
     def _samples(self) -> Iterator[tuple[float, ev.Event]]:
         used_ns = [2_000_000_000] * self.topology.cpus
         for tick in range(33, int(END_S * 10)):
@@ -173,8 +171,6 @@ class Story:
             "BYPASS_ACTIVATE": 2,
         }
 
-    # What happens.
-
     def _steps(self) -> Iterator[tuple[float, ev.Event]]:
         yield 3.2, ev.ScenarioChanged(state="started")
         names = zip(
@@ -188,7 +184,7 @@ class Story:
                     name=name,
                     scheduler=scheduler,
                     worker_count=4,
-                    elapsed_ms=round((at - 3.2) * 1000),
+                    elapsed_ms=int(at * 1e3) - 3200,
                 ),
             )
         yield 3.4, ev.HealthChanged(verdict="ok")
@@ -292,8 +288,6 @@ class Story:
             31.0,
             ev.OutputText(stream="stderr", text="scenario: scheduler stall exited; continuing without it\n"),
         )
-
-    # The capture.
 
     def report(self, tag: str = "error-001") -> rp.CaptureReport:
         """The report of the ejection."""
