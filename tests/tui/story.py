@@ -61,14 +61,12 @@ class Story:
         yield 0.4, ev.OutputText(stream="dmesg", text="[    0.000000] Linux version 7.2.12+deb14-amd64\n")
         yield 1.9, ev.OutputText(stream="dmesg", text="[    1.412201] Run /init as init process\n")
         yield BOOT_S, ev.GuestReady(boot_ms=BOOT_S * 1000)
-        yield (
-            3.1,
-            ev.KernelTyped(release=KERNEL, hz=250, cpus=self.topology.cpus, btf_types=124638, typed_ms=462.0),
+        typed = ev.KernelTyped(
+            release=KERNEL, hz=250, cpus=self.topology.cpus, btf_types=124638, typed_ms=462.0
         )
-        yield (
-            3.1,
-            ev.WatchpointChanged(slot=0, expression="scx_root", address=0xFFFFFFFF840A1F98, state="armed"),
-        )
+        yield 3.1, typed
+        slot = ev.WatchpointChanged(slot=0, expression="scx_root", address=0xFFFFFFFF840A1F98, state="armed")
+        yield 3.1, slot
 
     def info(self) -> RunInfo:
         """The run's fixed facts."""
