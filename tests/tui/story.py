@@ -1,7 +1,4 @@
-"""A made-up but realistic run: the tour's events, from boot over ``fifo`` to the ejection of ``stall``.
-
-Everything is computed from the time, so the same call always gives the same events.
-"""
+"""A made-up run: the tour's events, from boot over ``fifo`` to the ejection of ``stall``, the same at every call."""
 
 from __future__ import annotations
 
@@ -64,9 +61,8 @@ class Story:
         typed = ev.KernelTyped(
             release=KERNEL, hz=250, cpus=self.topology.cpus, btf_types=124638, typed_ms=462.0
         )
-        yield 3.1, typed
         slot = ev.WatchpointChanged(slot=0, expression="scx_root", address=0xFFFFFFFF840A1F98, state="armed")
-        yield 3.1, slot
+        yield from ((3.1, typed), (3.1, slot))
 
     def info(self) -> RunInfo:
         """The run's fixed facts."""
