@@ -18,8 +18,6 @@ from ktstr_tui.model.text import did_you_mean
 from ktstr_tui.tui.actions import ACTIONS, Action
 
 TAKEN = {
-    "tab": "goes to the next panel",
-    "shift+tab": "goes to the previous panel",
     "ctrl+p": "opens the command palette",
 }
 """Keys of Textual that no action may have."""
