@@ -61,7 +61,7 @@ def test_captures_of_a_scenario_are_on_the_bridge_with_their_step(asking: tuple[
     (mine,) = [entry for entry in index["captures"] if entry["tag"] == "mine"]
     assert (mine["trigger"], mine["step_index"], mine["is_placeholder"]) == ("guest", 2, False)
     # Both captures of that name are on disk; the bridge keeps the latest, and the index names its file.
-    files = sorted((Path(summary["data_dir"]) / "captures").glob("*-mine.json"))
+    files = sorted((Path(summary["data_dir"]) / "captures").glob("*-mine*.json"))
     assert len(files) == 2
     assert mine["path"] == str(files[-1])
     periodic = [entry for entry in index["captures"] if entry["tag"].startswith("periodic_")]

@@ -245,8 +245,8 @@ def test_a_scenario_watches_through_frames(tmp_path: Path) -> None:
         code, summary, errors = run.end()
     assert code == 0, errors
     taken = [entry for entry in summary["captures"] if entry["trigger"] == "watch"]
-    # The scheduler came and went: two writes, and the second report replaces the first of the same name.
-    assert [entry["tag"] for entry in taken] == ["scx_root"]
+    # The scheduler came and went: two writes, and the second report is numbered.
+    assert [entry["tag"] for entry in taken] == ["scx_root", "scx_root-2"]
     assert not taken[0]["is_placeholder"]
     assert len(list(Path(taken[0]["path"]).parent.glob("*scx_root*"))) == 2
     (recording,) = (tmp_path / "state").rglob("recording.ktstr")
