@@ -57,7 +57,7 @@ async def conclude(
     happened = bridge.drain_events()
     saved = {entry.report.tag: entry for entry in stream.state.captures}
     index = {
-        "captures": [_line(entry, saved.get(entry.tag)) for entry in captures],
+        "captures": [_line(entry, saved.get(entry.report.tag)) for entry in captures],
         "events": [msgspec.to_builtins(event) for event in happened],
         "kernel_ops": [{"tag": tag, **_plain(reply)} for tag, reply in operations],
     }

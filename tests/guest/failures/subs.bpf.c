@@ -52,7 +52,7 @@ extern void scx_bpf_error_bstr(char *fmt, unsigned long long *data, u32 data__sz
 struct {
 	u64 child_cgroup; // the program that attached all three reads it
 	u64 broken_enqueued, stalled_enqueued;
-} seen;
+} seen SEC(".bss.seen"); // alone in its section, so that the program finds it
 
 static __always_inline s32 create_queue(void)
 {

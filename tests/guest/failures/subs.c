@@ -3,6 +3,7 @@
  * the cgroup /broken and stalled_ops for /stalled, each with a worker of the scenario. It ends when asked.
  */
 #include <bpf/btf.h>
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define BROKEN_AFTER 20 // tasks, as in subs.bpf.c
 #define CGROUPS "/sys/fs/cgroup"
 
 __asm__(".section .rodata\n.balign 8\nobject:\n.incbin \"" OBJECT "\"\nobject_end:\n.byte 0\n.previous\n");
@@ -79,14 +81,14 @@ static int move_worker(const char *name, const char *cgroup)
 	return moved;
 }
 
-/* Wait until the parent has heard that its child is gone. */
-static void wait_detached(void)
+/* Wait until the child has broken. */
+static void wait_broken(void)
 {
-	size_t size;
-	const volatile unsigned long long *child =
-		bpf_map__initial_value(bpf_object__find_map_by_name(loaded, ".bss"), &size);
+	int fd = bpf_object__find_map_fd_by_name(loaded, ".bss.seen");
+	unsigned long long seen[3] = { 0 };
+	unsigned int zero = 0;
 
-	while (!asked_to_end && *child)
+	while (!asked_to_end && !bpf_map_lookup_elem(fd, &zero, seen) && seen[1] <= BROKEN_AFTER)
 		usleep(20000);
 }
 
@@ -103,7 +105,7 @@ int main(void)
 		usleep(20000); // the scenario starts its workers when a scheduler is attached
 	if (asked_to_end || !attach("broken_ops"))
 		return 4;
-	wait_detached();
+	wait_broken();
 	if (asked_to_end || !move_worker("spin-1", CGROUPS "/stalled") || !attach("stalled_ops"))
 		return 5;
 	while (!asked_to_end)
