@@ -28,4 +28,4 @@ s32 BPF_PROG(endless_init)
 }
 
 OPS(endless, .enqueue = (void *)endless_enqueue, .dispatch = (void *)endless_dispatch,
-    .init = (void *)endless_init, .timeout_ms = 2000);
+    .init = (void *)endless_init, .timeout_ms = 4000);

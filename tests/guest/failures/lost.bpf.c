@@ -23,4 +23,4 @@ s32 BPF_PROG(lost_init)
 }
 
 OPS(lost, .enqueue = (void *)lost_enqueue, .dispatch = (void *)lost_dispatch, .init = (void *)lost_init,
-    .timeout_ms = 2000);
+    .timeout_ms = 4000);

@@ -38,4 +38,4 @@ s32 BPF_PROG(offline_init)
 
 OPS(offline, .enqueue = (void *)offline_enqueue, .dispatch = (void *)offline_dispatch,
     .cpu_online = (void *)offline_cpu_online, .cpu_offline = (void *)offline_cpu_offline,
-    .init = (void *)offline_init, .timeout_ms = 2000);
+    .init = (void *)offline_init, .timeout_ms = 4000);

@@ -75,4 +75,4 @@ s32 BPF_PROG(timer_init)
 }
 
 OPS(timer, .enqueue = (void *)timer_enqueue, .dispatch = (void *)timer_dispatch, .init = (void *)timer_init,
-    .timeout_ms = 2000);
+    .timeout_ms = 4000);

@@ -24,4 +24,4 @@ s32 BPF_PROG(wrongcpu_init)
 }
 
 OPS(wrongcpu, .enqueue = (void *)wrongcpu_enqueue, .dispatch = (void *)wrongcpu_dispatch,
-    .init = (void *)wrongcpu_init, .timeout_ms = 2000);
+    .init = (void *)wrongcpu_init, .timeout_ms = 4000);
