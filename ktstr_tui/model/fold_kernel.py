@@ -3,7 +3,7 @@
 Histories are rings without a time of their own: one entry for every sample, None where there was nothing to read, so
 that a gap is drawn as a gap. How busy a vCPU was is its thread's share of host CPU time, which takes two samples to
 know, so it is None at the first. Where one thread emulates all vCPUs in turn, it is the share of the last looks at
-which the CPU had something to run.
+which the CPU was not idle.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ktstr_tui.model.state import (
 from ktstr_tui.model.text import printable
 
 LOOKS = 10
-"""How many of the last samples say how busy a vCPU is that has no thread of its own: a second of them by default."""
+"""A new look at a vCPU without a thread of its own weighs one of so many: a second of them by default."""
 STALL = "ERROR_STALL"
 """The exit kind that is about a task that waited."""
 CHANGE_WORDS = {"process-exit": "process exited"}
@@ -41,10 +41,13 @@ def _busy(before: CpuState, sample: CpuSample, mono_ns: int) -> float | None:
     return min(1.0, max(0.0, used / wall)) if wall > 0 else None
 
 
-def _had_work(nr_running: Sequence[int | None]) -> float | None:
-    """Return the share of the last looks at which a CPU had something to run; None without any."""
-    looks = [count > 0 for count in nr_running[-LOOKS:] if count is not None]
-    return sum(looks) / len(looks) if looks else None
+def _looked_busy(before: Sequence[float | None], sample: CpuSample) -> float | None:
+    """Return how often a CPU was not idle when looked at; the newest looks weigh most. None without any."""
+    last = next((share for share in reversed(before) if share is not None), None)
+    if sample.unreadable is not None:
+        return last
+    now = float(bool(sample.nr_running) and sample.idle is not True)
+    return now if last is None else last + (now - last) / LOOKS
 
 
 def _sampled(state: RunState, event: ev.Sampled) -> None:
@@ -65,7 +68,7 @@ def _sampled(state: RunState, event: ev.Sampled) -> None:
         before.last_mono_ns = event.mono_ns
         ring(before.nr_running_history, None if cpu.unreadable else cpu.nr_running)
         if sample.shared_cpu_time_ns is not None:
-            busy = _had_work(before.nr_running_history)
+            busy = _looked_busy(before.busy_history, cpu)
         ring(before.busy_history, busy)
     state.scheduler = sample.scheduler
     if sample.scheduler.unreadable or any(cpu.unreadable for cpu in sample.cpus):

@@ -155,11 +155,16 @@ def test_samples_fill_the_histories() -> None:
 
 def test_a_vcpu_without_a_thread_of_its_own_is_as_busy_as_the_looks_found_it() -> None:
     state = RunState()
-    for look, count in enumerate((0, 2, None, 1, 1)):
-        cpu = CpuSample(cpu=0, nr_running=count, unreadable=None if count is not None else "torn")
-        sample = Sample(cpus=(cpu,), scheduler=SchedulerSample(), shared_cpu_time_ns=look)
-        fold(state, ev.Sampled(sample=sample, seq=look + 1, mono_ns=look + 1))
-    assert state.cpus[0].busy_history == [0.0, 0.5, 0.5, 2 / 3, 0.75]
+    looks = (
+        CpuSample(cpu=0, nr_running=1),
+        CpuSample(cpu=0, nr_running=0),
+        CpuSample(cpu=0, unreadable="torn"),
+        CpuSample(cpu=0, nr_running=3, idle=True),  # tasks wait in a queue that nobody serves
+    )
+    for at, cpu in enumerate(looks, 1):
+        sample = Sample(cpus=(cpu,), scheduler=SchedulerSample(), shared_cpu_time_ns=at)
+        fold(state, ev.Sampled(sample=sample, seq=at, mono_ns=at))
+    assert state.cpus[0].busy_history == pytest.approx([1.0, 0.9, 0.9, 0.81])
 
 
 def test_what_could_not_be_read_is_not_zero() -> None:
