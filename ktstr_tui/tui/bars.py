@@ -279,8 +279,8 @@ def watchdog_gauge(age_ms: float, window: tuple[float, float], width: int) -> Li
 class TabBar(LineBar):
     """One line of tabs, for panes that share a place.
 
-    Textual's Tabs takes two or three rows (its underline is a widget), takes the focus, and does not squeeze: seven
-    tabs in 80 cells would scroll. Here the tabs' keys are the panes' numbers, so no focus is needed.
+    Textual's Tabs takes two rows, takes the focus, and scrolls where it does not fit, as in 60 cells (see
+    docs/decisions/0006-tab-bar.md). Here the tabs' keys are the panes' numbers, so no focus is needed.
     """
 
     class Chosen(Message):
