@@ -166,7 +166,7 @@ ERRORS = (
         "a CPU goes offline, and it has no `ops.cpu_offline()`",
         "UNREG_KERN",
         "UNREG_KERN: cpu 1 going offline, exiting scheduler, exit code 0x1000100000000 (SCX_ECODE_ACT_RESTART); "
-        "cpu <cpu> in handle_hotplug<any>, running <task><any>",
+        "cpu <cpu> in <any>, running <task><any>",
         act="offline",
     ),
 )
