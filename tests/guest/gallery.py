@@ -62,7 +62,7 @@ _STALLED = "<task> runnable for <s> s"
 _CROWD = """
 [[steps.workers]]
 kind = "spin"
-count = 8
+count = 16
 [[steps.workers]]
 kind = "sleep"
 """
@@ -239,7 +239,7 @@ WAITS = (
         "unfair",
         "serves one task every 3.5 s only",
         "",
-        "<task> runnable for <s> s of 5.0 s watchdog timeout, in DSQ 0x51",
+        "<task> runnable for <s> s of 6.0 s watchdog timeout, in DSQ 0x51",
         "waits",
         duration_ms=4500,
         older=True,

@@ -7,8 +7,8 @@ u64 offlined;
 SEC("struct_ops/offline_enqueue")
 void BPF_PROG(offline_enqueue, struct task_struct *p, u64 enq_flags)
 {
-	// Its own program waits in no queue: it has to get as far as taking the CPU offline.
-	scx_insert(p, IS_WORKER(p, "mixed") ? PER_CPU + 1 : SCX_DSQ_LOCAL, SLICE_NS, enq_flags);
+	// Not before the CPU goes, and not its own program, which would never get as far as taking it offline.
+	scx_insert(p, offlined && IS_WORKER(p, "mixed") ? PER_CPU + 1 : SCX_DSQ_LOCAL, SLICE_NS, enq_flags);
 }
 
 SEC("struct_ops/offline_dispatch")
