@@ -29,6 +29,7 @@ from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
+from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.guest.machine import MachineSpec, open_machine
 from ktstr_tui.heartbeat.intake import open_host_socket
 from ktstr_tui.link.publisher import Publisher, open_publisher
@@ -194,6 +195,7 @@ class Session:
             memory_bytes=config.memory_mib << 20,
             scenario=prepared.scenario.name,
             scheduler=config.scheduler or "chosen by the scenario",
+            schedulers=tuple(sorted(prepared.scenario.schedulers() - {NO_SCHEDULER})),
             steps=prepared.step_names,
             about=tuple(step.about for step in prepared.scenario.steps),
             steps_ms=tuple(step.duration_ms for step in prepared.scenario.steps),

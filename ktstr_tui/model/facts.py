@@ -21,6 +21,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str
     scheduler: str
     """As asked for on the command line."""
+    schedulers: tuple[str, ...] | None = None
+    """What the scenario loads, by name; None in recordings of older versions."""
     steps: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
     """What the scenario says about each step; empty for none."""

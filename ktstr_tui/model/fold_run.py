@@ -52,6 +52,15 @@ def _kernel_typed(state: RunState, event: ev.KernelTyped) -> None:
 
 
 def _lifecycle(state: RunState, event: ev.LifecycleChanged) -> None:
+    if event.phase == "SchedulerDied" and state.info is not None and state.info.schedulers == ():
+        log(
+            state,
+            event,
+            "warning",
+            "guest",
+            "the guest claims that a scheduler was ejected, and was given none",
+        )
+        return
     state.lifecycle = event.phase
     if event.phase in ("SchedulerDied", "SchedulerNotAttached"):
         state.loading = ""

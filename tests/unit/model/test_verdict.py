@@ -13,6 +13,7 @@ from ktstr_tui.model.sample import RunnableTask
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.verdict import end_reason, exit_code, run_verdict
 from tests.docs.outcomes import OUTCOMES, Case, ended
+from tests.unit.model.test_fold import INFO
 
 S = 1_000_000_000
 
@@ -147,6 +148,12 @@ def test_an_ejection_without_a_capture_says_who_reported_it() -> None:
     state = fold(RunState(), DIED)
     words = "a scheduler was ejected: x: runnable task stall (reported by the guest alone, without a capture)"
     assert end_reason(state, "done") == f"{words} (done)"
+
+
+def test_a_guest_that_was_given_no_scheduler_can_lose_none() -> None:
+    state = fold(fold(RunState(), ev.RunStarted(info=replace(INFO, schedulers=()))), DIED)
+    assert (state.ejections, state.lifecycle, exit_code(state, None)) == (0, None, 0)
+    assert "was given none" in state.log[-1].text
 
 
 def left(code: int, *then: ev.Event) -> RunState:
