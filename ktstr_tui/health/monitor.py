@@ -193,8 +193,9 @@ class Monitor:
         sustained = self._limits.sustained
         uneven = self._lasting(self._imbalance(readable))
         yield from self._alerts.update(IMBALANCE_KEY, uneven, raise_after=sustained)
-        idle = self._idle_beside(sample.scheduler)
-        yield from self._alerts.update(IDLE_KEY, idle, raise_after=sustained)
+        if not _leaves(sample.scheduler):
+            idle = self._idle_beside(sample.scheduler)
+            yield from self._alerts.update(IDLE_KEY, idle, raise_after=sustained)
         for cpu in readable:
             depth = cpu.local_dsq_nr
             if depth is None:
@@ -264,7 +265,7 @@ class Monitor:
     # -- the scheduler ---------------------------------------------------------------------------------
 
     def _scheduler(self, scheduler: SchedulerSample) -> Iterator[Event]:
-        if scheduler.unreadable is not None:
+        if scheduler.unreadable is not None or _leaves(scheduler):
             return
         oldest, window_ms = scheduler.oldest_runnable, scheduler.ejection_window_ms
         age = None
@@ -361,6 +362,11 @@ class Monitor:
             self._said = said
             self.verdict = verdict
             yield HealthChanged(verdict=verdict, reasons=reasons)
+
+
+def _leaves(scheduler: SchedulerSample) -> bool:
+    """Whether the kernel is taking a scheduler away: what waits now waits for the kernel, and shows nothing of it."""
+    return bool(scheduler.exit_kind) or scheduler.state == "disabling"
 
 
 def _used_ns(cpu: CpuSample, sample: Sample) -> int | None:

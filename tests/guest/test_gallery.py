@@ -154,9 +154,8 @@ def wrong(kind: Kind, it: Shown, printed: str) -> list[str]:
     else:
         if it.headlines or not any(says.match(line) for line in it.reasons):
             found.append(f"ejected {it.headlines}, reasons {it.reasons}")
-        # Their newest text may be of the moment at which the scheduler was taken away.
-        if not it.alerts:
-            found.append("no alert in the summary")
+        if not any(says.match(line) for line in it.alerts):
+            found.append(f"in the summary {it.alerts}")
     return [f"{kind.name}: {what}; not: {kind.says}" for what in found]
 
 

@@ -125,6 +125,18 @@ def test_without_any_time_of_a_vcpu_there_is_no_verdict() -> None:
     )
 
 
+def test_what_waits_while_a_scheduler_is_taken_away_is_not_laid_to_it() -> None:
+    feed = Feed()
+    feed(sample(cpu(), scheduler=loaded(2900.0)))
+    for state, kind in (("enabled", 1026), ("disabling", 1)):
+        scheduler = msgspec.structs.replace(loaded(3600.0, dsq="bypass cpu 0"), state=state, exit_kind=kind)
+        for _ in range(15):
+            feed(sample(cpu(), scheduler=scheduler))
+    feed(sample(cpu()))
+    assert feed.keys() == ["+runnable-age", "-runnable-age"]
+    assert "in DSQ 0x7" in feed.of(AlertRaised)[-1].text
+
+
 # -- queues -----------------------------------------------------------------------------------------------
 
 
