@@ -245,6 +245,14 @@ WAITS = (
         older=True,
     ),
     Kind(
+        "hogs",
+        "loops in `ops.enqueue()` for long",
+        "",
+        "cpu <cpu>: rq->clock has not advanced for <s> s while its vCPU ran <s> s, curr <task>",
+        "waits",
+        duration_ms=3000,
+    ),
+    Kind(
         "crowd",
         "puts all tasks into the local DSQ of CPU 0",
         "",

@@ -51,4 +51,4 @@ s32 BPF_PROG(unfair_init)
 }
 
 OPS(unfair, .enqueue = (void *)unfair_enqueue, .dispatch = (void *)unfair_dispatch,
-    .init = (void *)unfair_init, .timeout_ms = 5000);
+    .init = (void *)unfair_init, .timeout_ms = 6000);
