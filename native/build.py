@@ -86,7 +86,11 @@ def declarations(header: str) -> str:
 
 
 def builder(native: Path = NATIVE) -> cffi.FFI:
-    """Make the cffi builder; the compiler is told ``native`` for this directory, absolute for use in any place."""
+    """Make the cffi builder.
+
+    Args:
+        native: This directory as the compiler is to find it; absolute when it runs somewhere else.
+    """
     ffi = cffi.FFI()
     for name in HEADERS:
         ffi.cdef(declarations((NATIVE / name).read_text()))

@@ -180,14 +180,7 @@ class LiveGuest:
         self.bridge.with_accessor_state(self._accessor)
         self._store = CaptureStore(setup.place.data_dir / "captures", emit)
         samples = EarlySamples(off=_why_no_early(config))
-        self.coordinator = coordinator = Coordinator(
-            machine.gdb,
-            self._on_coordinator,
-            Copiers(collect, warm_up),
-            held.frozen,
-            keeping=Keeping(self._store, self.bridge),
-            beside=Beside(now, samples, held.host),
-        )
+        self.coordinator = coordinator = self._make_coordinator(held, Beside(now, samples, held.host))
         self._unobservable = Unobservable(coordinator, held.host)
         self.stats = StatsPort(machine.stats, lambda: coordinator.frozen)
         self.early = EarlyCapture(coordinator, samples, emit)
@@ -204,15 +197,7 @@ class LiveGuest:
             claims,
             ending.set,
         )
-        self.beats = RunBeats(
-            config.beats,
-            emit,
-            nursery,
-            coordinator,
-            held.intake,
-            setup.place.socket_dir,
-            machine.bulk.socket.fileno(),
-        )
+        self.beats = self._make_beats(held)
         self.port = GuestPort(machine.bulk, self._outbox, (self.beats.handle, self._handler.handle), clock)
         watchers = Watchers(
             coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims
@@ -221,6 +206,27 @@ class LiveGuest:
             machine, emit, watchers, self._outbox, sample_hz=config.sample_hz, started_ns=setup.started_ns
         )
         self.periodic = self._make_periodic()
+
+    def _make_coordinator(self, held: Held, beside: Beside) -> Coordinator:
+        return Coordinator(
+            self._machine.gdb,
+            self._on_coordinator,
+            Copiers(collect, warm_up),
+            held.frozen,
+            keeping=Keeping(self._store, self.bridge),
+            beside=beside,
+        )
+
+    def _make_beats(self, held: Held) -> RunBeats:
+        return RunBeats(
+            self._setup.config.beats,
+            self._stream.emit,
+            self._nursery,
+            self.coordinator,
+            held.intake,
+            self._setup.place.socket_dir,
+            self._machine.bulk.socket.fileno(),
+        )
 
     def _make_requests(self) -> GuestRequests:
         watches = ScenarioWatches(self.coordinator.watches, self.bridge)

@@ -26,7 +26,7 @@ LOOKS = 2
 """Looks in a row that have to find the same before it counts."""
 
 
-class Owner(msgspec.Struct, frozen=True):
+class RunOwner(msgspec.Struct, frozen=True):
     """Who started a run, and what becomes of it."""
 
     pid: int
@@ -35,7 +35,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 async def watch_owner(
-    owner: Owner, ending: RunEnd, viewers: Callable[[], int], emit: Callable[[Event], object]
+    owner: RunOwner, ending: RunEnd, viewers: Callable[[], int], emit: Callable[[Event], object]
 ) -> None:
     """Wait until the screen is gone, then end the run, or raise an alert for as long as nobody is attached.
 

@@ -28,7 +28,7 @@ def require_timeouts(name: str, content: bytes) -> None:
         UsageError: One is longer than the kernel allows.
     """
     try:
-        found = list(_timeouts(content))
+        found = timeouts_ms(content)
     except (BtfError, KeyError, ValueError, IndexError):
         return
     for ops, timeout_ms in found:
@@ -39,7 +39,16 @@ def require_timeouts(name: str, content: bytes) -> None:
             )
 
 
-def _timeouts(content: bytes) -> Iterator[tuple[str, int]]:
+def timeouts_ms(content: bytes) -> list[tuple[str, int]]:
+    """Return the name and ``timeout_ms`` of every ``struct sched_ext_ops`` in a BPF object.
+
+    Raises:
+        BtfError, KeyError, ValueError, IndexError: The object or its types are damaged.
+    """
+    return list(_read_timeouts(content))
+
+
+def _read_timeouts(content: bytes) -> Iterator[tuple[str, int]]:
     elf = ELFFile(io.BytesIO(content))
     sections = {section.name: section.data() for section in elf.iter_sections() if section["sh_size"]}
     btf = Btf(sections[".BTF"])

@@ -24,7 +24,7 @@ from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.dir_watch import watch_directories
 from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
-from ktstr_tui.backend.owner import Owner, watch_owner
+from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.signals import watch_signals
@@ -143,7 +143,7 @@ class Session:
             ready(self._place)
             nursery.start_soon(watch_signals, self.ending)
             if self._config.owner_pid:
-                owner = Owner(self._config.owner_pid, self._config.on_exit, self._place.name)
+                owner = RunOwner(self._config.owner_pid, self._config.on_exit, self._place.name)
                 nursery.start_soon(watch_owner, owner, self.ending, audience.viewers, self.stream.emit)
             nursery.start_soon(watch_directories, self._place, self.stream.emit)
             outcome = await self._run_machine(audience, beats_socket)

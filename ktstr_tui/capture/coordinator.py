@@ -34,7 +34,7 @@ from ktstr_tui.capture.stop.follow import SchedulerWatch
 from ktstr_tui.capture.stop.follow_subs import SubWatch
 from ktstr_tui.capture.stop.guest_stop import GuestStop
 from ktstr_tui.capture.stop.inspector import Followed, StopInspector
-from ktstr_tui.capture.stop.outbox import Outbox
+from ktstr_tui.capture.stop.outbox import StopEvents
 from ktstr_tui.capture.stop.owner import Owner
 from ktstr_tui.capture.stop.poller import Poller
 from ktstr_tui.capture.stop.rendezvous import (
@@ -113,7 +113,7 @@ class Coordinator:
         memory = TypedMemory()
         self._ejection = ejection = Ejection()
         self._requests = requests = RequestQueue()
-        outbox, table = Outbox(), WatchTable()
+        outbox, table = StopEvents(), WatchTable()
         self._rendezvous = rendezvous = Rendezvous(engine, frozen, DEFAULT_TIMEOUT_S)
         self._finisher = finisher = Finisher(
             emit, store=keeping.store, bridge=keeping.bridge, host=beside.host

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -47,7 +48,7 @@ def beat_command(
         KtstrError: There is nobody to send to.
         SystemExit: With 3 when not one beat was sent, or the run does not track this process.
     """
-    from ktstr_tui.cli.beat_tracked import Tracked, ask_tracked
+    from ktstr_tui.cli.beat_tracked import NOT_ASKED, ask_tracked
     from ktstr_tui.heartbeat.client import SENT
     from ktstr_tui.wire.vlp import Status
 
@@ -55,20 +56,16 @@ def beat_command(
         raise UsageError(f"unknown status {status!r}", f"use {', '.join(STATUSES)}")
     place = _place(run_name) if socket is None and udp is None else None
     client = _client(socket if place is None else place / "beats.sock", udp, key_file)
-    answer = Tracked(None, "only a run that is named can be asked")
+    answer = NOT_ASKED
     with client:
-        sent = 0
-        while not terminal and (count == 0 or sent < count):
+        for sent in () if terminal else range(count) if count else itertools.count():
             if sent:
                 time.sleep(interval_s)
             client.beat(Status[status.upper()], payload)
-            sent += 1
-            if sent == 1 and place is not None and client.counts[SENT]:
+            if not sent and place is not None and client.counts[SENT]:
                 answer = ask_tracked(place, os.getpid())
                 if not answer.tracked:
-                    say(
-                        f"{'not tracked' if answer.tracked is False else 'not known to be tracked'}: {answer.reason}"
-                    )
+                    say(answer.words)
         if terminal:
             client.last_word(payload)
     if as_json:

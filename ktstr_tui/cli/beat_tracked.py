@@ -31,6 +31,14 @@ class Tracked(NamedTuple):
     reason: str = ""
     """Why it is not, or why that is not known."""
 
+    @property
+    def words(self) -> str:
+        """Say that it is not, or that nobody knows, and why."""
+        return f"{'not tracked' if self.tracked is False else 'not known to be tracked'}: {self.reason}"
+
+
+NOT_ASKED = Tracked(None, "only a run that is named can be asked")
+
 
 def ask_tracked(place: Path, pid: int) -> Tracked:
     """Ask a run whether it tracks a process of this host.

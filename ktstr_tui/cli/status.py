@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ktstr_tui.cli.attach import find_run
 from ktstr_tui.model.fold_run import PHASE_WORDS
-from ktstr_tui.model.outputs import CaptureLine, Status, StatusCpu, StatusScheduler, StatusWorker
+from ktstr_tui.model.outputs import CaptureLine, RunStatus, StatusCpu, StatusScheduler, StatusWorker
 from ktstr_tui.model.text import runnable_for
 from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.output import print_json, print_line
@@ -22,7 +22,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
     from ktstr_tui.link.status import status_of
     from ktstr_tui.link.viewer import Viewer
 
-    async def ask(place: Path) -> Status:
+    async def ask(place: Path) -> RunStatus:
         async with Viewer(place) as viewer:
             await viewer.connect()
             return status_of(viewer.state)
@@ -35,7 +35,7 @@ def status_command(run_name: str | None, as_json: bool) -> None:
         print_line(line)
 
 
-def status_lines(status: Status) -> list[str]:
+def status_lines(status: RunStatus) -> list[str]:
     """The object of `status_of` as lines for people."""
     uptime = f"{status['uptime_ms'] / 1000:.0f} s" if status["uptime_ms"] is not None else "unknown"
     frozen = f", frozen: {status['frozen']}" if status["frozen"] else ""

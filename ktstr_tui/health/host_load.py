@@ -106,11 +106,16 @@ class HostLoad:
 
 def pressure_between(before: HostCounters, after: HostCounters) -> HostPressure:
     """The shares between two readings; None for what one of them lacks."""
-    steal = None
-    if None not in (before.all_ticks, after.all_ticks, before.steal_ticks, after.steal_ticks):
-        spent = after.all_ticks - before.all_ticks  # type: ignore[operator]
-        steal = (after.steal_ticks - before.steal_ticks) / spent if spent > 0 else None  # type: ignore[operator]
+    steal, spent = (
+        _grown(before.steal_ticks, after.steal_ticks),
+        _grown(before.all_ticks, after.all_ticks),
+    )
+    steal = steal / spent if steal is not None and spent else None
     return HostPressure(steal=steal, **{name: _share(name, before, after) for name in _RESOURCES})
+
+
+def _grown(before: int | None, after: int | None) -> float | None:
+    return None if before is None or after is None else float(after - before)
 
 
 def _share(resource: str, before: HostCounters, after: HostCounters) -> float | None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from ktstr_tui.model.condition import by_urgency, condition_of
-from ktstr_tui.model.outputs import Status, StatusCpu, StatusScheduler
+from ktstr_tui.model.outputs import (
+    RunStatus,
+    StatusCpu,
+    StatusFrames,
+    StatusSamples,
+    StatusScheduler,
+    StatusWorker,
+)
 from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text.summary import capture_line
 
 
-def status_of(state: RunState) -> Status:
+def status_of(state: RunState) -> RunStatus:
     """What matters of ``state``, ready for JSON; what is unknown is None, with units in the names."""
     info = state.info
     return {
@@ -25,15 +32,7 @@ def status_of(state: RunState) -> Status:
         "lifecycle": state.lifecycle,
         "lifecycle_reason": state.lifecycle_reason,
         "scenario_elapsed_ms": state.scenario_elapsed_ms,
-        "workers": [
-            {
-                "pid": worker.pid,
-                "comm": worker.comm,
-                "iterations": worker.iterations,
-                "iterations_per_s": state.worker_rates.get(worker.pid),
-            }
-            for worker in state.workers
-        ],
+        "workers": _workers(state),
         "uptime_ms": round((state.mono_ns - state.started_mono_ns) / 1e6) if info else None,
         "boot_ms": state.boot_ms,
         "allow_writes": info.allow_writes if info else None,
@@ -52,25 +51,45 @@ def status_of(state: RunState) -> Status:
         "frozen": state.frozen,
         "scheduler": _scheduler(state),
         "cpus": [_cpu(cpu.latest) for _, cpu in sorted(state.cpus.items())],
-        "samples": {
-            "taken": state.samples,
-            "unreadable": state.samples_unreadable,
-            "missed": state.samples_missed,
-            "torn": state.torn,
-            "retries": state.retries,
-        },
+        "samples": _samples(state),
         "captures": [capture_line(entry) for entry in state.captures],
-        "frames": {
-            "received": state.frames.received,
-            "bytes": state.frames.bytes,
-            "crc_bad": state.frames.crc_bad,
-            "unknown": state.frames.unknown,
-            "dropped": dict(state.frames.dropped),
-        },
+        "frames": _frames(state),
         "drops": dict(state.drops),
         "viewers": state.viewers,
         "seq": state.seq,
         "ended": {"exit_code": state.ended.exit_code, "reason": state.ended.reason} if state.ended else None,
+    }
+
+
+def _workers(state: RunState) -> list[StatusWorker]:
+    return [
+        {
+            "pid": worker.pid,
+            "comm": worker.comm,
+            "iterations": worker.iterations,
+            "iterations_per_s": state.worker_rates.get(worker.pid),
+        }
+        for worker in state.workers
+    ]
+
+
+def _samples(state: RunState) -> StatusSamples:
+    return {
+        "taken": state.samples,
+        "unreadable": state.samples_unreadable,
+        "missed": state.samples_missed,
+        "torn": state.torn,
+        "retries": state.retries,
+    }
+
+
+def _frames(state: RunState) -> StatusFrames:
+    return {
+        "received": state.frames.received,
+        "bytes": state.frames.bytes,
+        "crc_bad": state.frames.crc_bad,
+        "unknown": state.frames.unknown,
+        "dropped": dict(state.frames.dropped),
     }
 
 

@@ -178,7 +178,7 @@ class StatusEnd(TypedDict):
     reason: str
 
 
-class Status(TypedDict):
+class RunStatus(TypedDict):
     """The object of ``status --json``."""
 
     name: str | None

@@ -27,7 +27,7 @@ _HOSTS_OWN_TAG = re.compile(
 """Captures under these names are the host's word; a guest must not put its own in their place."""
 
 
-class Snapshots(Protocol):
+class Bridge(Protocol):
     """The snapshot bridge, as far as the guest's requests need it."""
 
     async def wait_for_worker_state_not_trying(self, deadline: float, op_label: str) -> None:
@@ -54,7 +54,7 @@ class GuestRequests:
     def __init__(
         self,
         reply: Callable[[MsgType, bytes], None],
-        snapshots: Snapshots,
+        snapshots: Bridge,
         watch: Callable[[str], Awaitable[None]],
         swaps: SwapWatch,
         busy: Callable[[], bool],

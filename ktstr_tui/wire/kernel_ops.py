@@ -101,7 +101,7 @@ class U64(_Tagged, frozen=True, tag="u64"):
 
 
 class Bytes(_Tagged, frozen=True, tag="bytes"):
-    """As many bytes as there are; in a read they are overwritten."""
+    """Bytes to write, or, in a request to read, as many zeros as bytes to read."""
 
     data: bytes = b""
 

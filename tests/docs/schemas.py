@@ -47,7 +47,7 @@ ROOTS: Final[dict[str, tuple[str, Any]]] = {
         report_files.DualReport,
     ),
     "captures-index": ("captures.json of a run.", CapturesIndex),
-    "status": ("The object of `ktstr-tui status --json`.", outputs.Status),
+    "status": ("The object of `ktstr-tui status --json`.", outputs.RunStatus),
     "summary": ("The object of `ktstr-tui run --headless --json`.", outputs.Summary),
     "kernel-op": ("The object of `ktstr-tui op read|write --json`.", outputs.KernelOpResult),
 }

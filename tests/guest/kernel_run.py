@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from ktstr_tui.capture.report import collect as collecting
-from ktstr_tui.capture.report.collect import Capture, collect
+from ktstr_tui.capture.report.collect import Copies, collect
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.guest.payload import resolve_scheduler
@@ -69,7 +69,7 @@ class Run:
         assert root is not None
         return root
 
-    async def collect(self, trigger: Trigger) -> Capture:
+    async def collect(self, trigger: Trigger) -> Copies:
         """Copy the state of the standing guest, with registers from the stub."""
         registers = {}
         for cpu in range(self.view.nr_cpus):

@@ -63,6 +63,9 @@ def check_nothing_is_wrong(events: list[Event]) -> None:
         it for it in events if isinstance(it, HealthChanged) and it.verdict not in ("ok", "inconclusive")
     ]
     assert [it.reasons for it in verdicts] == []
+    told = [it for it in events if isinstance(it, HealthChanged)]
+    assert any(it.verdict == "ok" for it in told)
+    assert not any("cannot be detected" in reason for it in told for reason in it.reasons)
 
 
 def check_restarts(summary: dict[str, Any], attached: list[str | None], log: str) -> None:

@@ -43,15 +43,19 @@ async def filtered(app: KtstrApp, pilot: Pilot[Leaving], key: str, text: str) ->
     return str(pane.border_subtitle), row
 
 
+def check(found: dict[str, tuple[str, str]], wanted: dict[str, tuple[str, str, str]]) -> None:
+    """Compare what each pane says of its filter, and its first row."""
+    for key, (text, count, first) in wanted.items():
+        remark, row = found[key]
+        assert remark.startswith(f"filter: {text} ({count})")
+        assert first in row
+
+
 def test_every_pane_of_the_main_screen_is_filtered() -> None:
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> dict[str, tuple[str, str]]:
         return {key: await filtered(app, pilot, key, text) for key, (text, _count, _row) in MAIN.items()}
 
-    found = drive(FakeSource(Story().until(33)), steps)[1]
-    for key, (text, count, first) in MAIN.items():
-        remark, row = found[key]
-        assert remark.startswith(f"filter: {text} ({count})")
-        assert first in row
+    check(drive(FakeSource(Story().until(33)), steps)[1], MAIN)
 
 
 def test_every_section_of_a_report_is_filtered() -> None:
@@ -59,11 +63,7 @@ def test_every_section_of_a_report_is_filtered() -> None:
         await press(app, pilot, "3", "enter")
         return {key: await filtered(app, pilot, key, text) for key, (text, _count, _row) in REPORT.items()}
 
-    found = drive(FakeSource(Story().until(33)), steps)[1]
-    for key, (text, count, first) in REPORT.items():
-        remark, row = found[key]
-        assert remark.startswith(f"filter: {text} ({count})")
-        assert first in row
+    check(drive(FakeSource(Story().until(33)), steps)[1], REPORT)
 
 
 def test_maps_are_searched_below_what_is_open() -> None:

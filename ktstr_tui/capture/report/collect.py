@@ -1,7 +1,7 @@
 """A capture in two steps, because frozen time is precious.
 
 ``collect`` runs while the guest is frozen. It only copies: runqueues, tasks, queues, stack words, map
-bytes, a few microseconds each. ``Capture.render`` runs after the thaw and turns the copies into a report:
+bytes, a few microseconds each. ``Copies.render`` runs after the thaw and turns the copies into a report:
 unwinding, names, types, formatting. Two things cannot be copied at the stop and are read late, and the
 report says so: the text of the exit info, which the kernel only writes after the write that stopped it, and
 the kernel's log.
@@ -49,7 +49,7 @@ MAX_MAPS_S = 0.02
 """Frozen time that copying maps may take."""
 
 
-class Capture(RawCapture):
+class Copies(RawCapture):
     """The copies, which know how to become a report."""
 
     def render(self, view: KernelView) -> CaptureReport:
@@ -70,7 +70,7 @@ def collect(
     about: int | None = None,
     max_tasks: int = MAX_TASKS,
     dmesg_lines: int = DMESG_LINES,
-) -> Capture:
+) -> Copies:
     """Copy the scheduler-related state of a frozen guest.
 
     Never raises for what the guest's memory holds: a section that cannot be read is named in ``unavailable``.
@@ -88,9 +88,7 @@ def collect(
         max_tasks: Most waiting tasks to copy, longest waiting first.
         dmesg_lines: Lines of the kernel's log to read after the thaw.
     """
-    raw = Capture(
-        tag, trigger, trigger_detail, mono_ns, wall_time, step, about=about, dmesg_lines=dmesg_lines
-    )
+    raw = Copies(tag, trigger, trigger_detail, mono_ns, wall_time, step, about=about, dmesg_lines=dmesg_lines)
     with collector_off():
         _Collector(view, raw).run(max_tasks)
     if registers is not None:

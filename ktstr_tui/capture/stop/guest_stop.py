@@ -27,7 +27,7 @@ from contextlib import asynccontextmanager
 from ktstr_tui.capture.finisher import Finisher
 from ktstr_tui.capture.job import Job
 from ktstr_tui.capture.stop.inspector import StopInspector
-from ktstr_tui.capture.stop.outbox import Outbox
+from ktstr_tui.capture.stop.outbox import StopEvents
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, Stopwatch, collector_off
 from ktstr_tui.capture.stop.requests import Request
 from ktstr_tui.guest.engine import Stop
@@ -52,7 +52,7 @@ class GuestStop:
         rendezvous: Rendezvous,
         inspector: StopInspector,
         finisher: Finisher,
-        outbox: Outbox,
+        outbox: StopEvents,
         emit: Callable[[Event], object],
     ) -> None:
         self.held: str | None = None

@@ -19,7 +19,7 @@ from ktstr_tui.capture.job import Job, Label
 from ktstr_tui.capture.report.pairs import Departure
 from ktstr_tui.capture.stamp import Beside, Stamp
 from ktstr_tui.capture.stop.follow import SchedulerWatch
-from ktstr_tui.capture.stop.outbox import Outbox
+from ktstr_tui.capture.stop.outbox import StopEvents
 from ktstr_tui.capture.stop.rendezvous import Stopwatch
 from ktstr_tui.capture.stop.seams import SchedulerMemory
 from ktstr_tui.capture.stop.sub_inspector import SubInspector
@@ -65,7 +65,7 @@ class StopInspector:
         followed: Followed,
         ejection: Ejection,
         beside: Beside,
-        outbox: Outbox,
+        outbox: StopEvents,
     ) -> None:
         self._taker = taker
         self._finisher = finisher

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ktstr_tui.model.events import Event
 
 
-class Outbox:
+class StopEvents:
     """Keeps events in order. Bounded by what one stop causes: it is emptied at the end of each."""
 
     def __init__(self) -> None:

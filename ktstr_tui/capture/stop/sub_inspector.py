@@ -14,7 +14,7 @@ from ktstr_tui.capture.finisher import STALL, Finisher, ejected_alert
 from ktstr_tui.capture.job import Job
 from ktstr_tui.capture.stamp import EarlyRecord, EarlyRecords, Stamp
 from ktstr_tui.capture.stop.follow_subs import SubWatch
-from ktstr_tui.capture.stop.outbox import Outbox
+from ktstr_tui.capture.stop.outbox import StopEvents
 from ktstr_tui.capture.stop.rendezvous import Stopwatch
 from ktstr_tui.capture.stop.seams import SchedulerMemory
 from ktstr_tui.capture.taker import CaptureTaker
@@ -43,7 +43,7 @@ class SubInspector:
         watch: SubWatch,
         ejection: Ejection,
         early: EarlyRecords,
-        outbox: Outbox,
+        outbox: StopEvents,
     ) -> None:
         self.watch = watch
         """Follows the sub-schedulers."""
@@ -71,7 +71,7 @@ class SubInspector:
         return jobs
 
     def root_attached(self) -> None:
-        """Another scheduler was attached: alerts of those below the one before are over."""
+        """Clear the alerts of the sub-schedulers of the scheduler that was attached before."""
         self._clear(set(self._shown))
 
     def drops(self) -> dict[str, int]:

@@ -1,30 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* It serves its queue every few seconds only, and its CPUs are idle meanwhile. No ejection: it is always in time. */
-#include "failing.bpf.h"
-
 #define SERVE_EVERY_NS (4000 * NSEC_PER_MSEC)
-
-s32 budget;
-
-struct alarm {
-	struct bpf_timer timer;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct alarm);
-} alarms SEC(".maps");
-
-static int serve(void *map, u32 *key, struct alarm *it)
-{
-	budget = 64;
-	scx_bpf_kick_cpu(0, 0);
-	scx_bpf_kick_cpu(1, 0);
-	bpf_timer_start(&it->timer, SERVE_EVERY_NS, 0);
-	return 0;
-}
+#include "serving.bpf.h"
 
 SEC("struct_ops/seldom_enqueue")
 void BPF_PROG(seldom_enqueue, struct task_struct *p, u64 enq_flags)
@@ -35,21 +12,13 @@ void BPF_PROG(seldom_enqueue, struct task_struct *p, u64 enq_flags)
 SEC("struct_ops/seldom_dispatch")
 void BPF_PROG(seldom_dispatch, s32 cpu, struct task_struct *prev)
 {
-	if (budget > 0 && scx_move_to_local(QUEUE))
-		__sync_fetch_and_sub(&budget, 1);
+	serve_one();
 }
 
 SEC("struct_ops.s/seldom_init")
 s32 BPF_PROG(seldom_init)
 {
-	u32 key = 0;
-	struct alarm *it = bpf_map_lookup_elem(&alarms, &key);
-
-	if (!it || bpf_timer_init(&it->timer, &alarms, CLOCK_MONOTONIC))
-		return -2;
-	bpf_timer_set_callback(&it->timer, serve);
-	bpf_timer_start(&it->timer, SERVE_EVERY_NS, 0);
-	return scx_bpf_create_dsq(QUEUE, -1);
+	return start_serving();
 }
 
 OPS(seldom, .enqueue = (void *)seldom_enqueue, .dispatch = (void *)seldom_dispatch,

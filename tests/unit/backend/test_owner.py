@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from ktstr_tui.backend.config import OnExit
 from ktstr_tui.backend.outcome import RunEnd
-from ktstr_tui.backend.owner import Owner, watch_owner
+from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.signals import SCREEN_LEFT
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event
 
@@ -35,7 +35,9 @@ async def watched(on_exit: OnExit, killed_by: signal.Signals | None) -> tuple[Ru
     try:
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(watch_owner, Owner(screen.pid, on_exit, "tour"), ending, lambda: 0, tell)
+                nursery.start_soon(
+                    watch_owner, RunOwner(screen.pid, on_exit, "tour"), ending, lambda: 0, tell
+                )
                 await trio.testing.wait_all_tasks_blocked()
                 assert not told
                 if killed_by is None:
@@ -77,7 +79,7 @@ async def test_the_alert_is_cleared_while_somebody_is_attached(autojump_clock: M
     gone.wait()
     told, viewers = list[Event](), [0]
     async with trio.open_nursery() as nursery:
-        owner = Owner(gone.pid, "keep", "tour")
+        owner = RunOwner(gone.pid, "keep", "tour")
         nursery.start_soon(watch_owner, owner, RunEnd(), lambda: viewers[0], told.append)
         await trio.sleep(0.5)
         raised = told[0]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ktstr_tui.backend.scheduler_ops import MAX_TIMEOUT_MS, require_timeouts
+from ktstr_tui.backend.scheduler_ops import MAX_TIMEOUT_MS, require_timeouts, timeouts_ms
 from ktstr_tui.guest.initramfs import guest_artifacts
+from ktstr_tui.kernel.btf import BtfError
 from ktstr_tui.model.errors import UsageError
 
 FIFO_TIMEOUT_MS = 5000
@@ -26,10 +27,15 @@ def test_a_timeout_that_the_kernel_refuses_is_refused_with_the_limit() -> None:
 
 @pytest.mark.parametrize("timeout_ms", [0, FIFO_TIMEOUT_MS, MAX_TIMEOUT_MS])
 def test_a_timeout_that_the_kernel_takes_is_none_of_ours(timeout_ms: int) -> None:
-    require_timeouts("mine", with_timeout(timeout_ms))
+    content = with_timeout(timeout_ms)
+    assert timeouts_ms(content) == [("fifo_ops", timeout_ms)]
+    require_timeouts("mine", content)
 
 
 def test_an_object_that_cannot_be_read_is_left_to_libbpf() -> None:
     content = with_timeout(MAX_TIMEOUT_MS + 1)
     at = content.index(b"\x9f\xeb\x01\x00")
-    require_timeouts("mine", content[:at] + b"\xff" * 4 + content[at + 4 :])
+    damaged = content[:at] + b"\xff" * 4 + content[at + 4 :]
+    with pytest.raises(BtfError):
+        timeouts_ms(damaged)
+    require_timeouts("mine", damaged)

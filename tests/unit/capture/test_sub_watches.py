@@ -132,6 +132,14 @@ class SubRig:
         self.rig.view.exit_infos[address] = ExitText(kind, 0x42, None, message)
         self.rig.view.below = [it for it in self.rig.view.below if it.state.address != address]
 
+    async def stall(self, number: int, cgroup: str) -> None:
+        """One attaches, is ejected for a stall, and is unlinked."""
+        address = self.enter(number, cgroup)
+        await self.rig.settle()
+        self.exit(address, STALL)
+        await self.rig.settle()
+        self.leave(address, STALL, "x[1] failed to run for 1.000s")
+
     async def poll(self) -> None:
         """The sampler's next ticks."""
         for _ in range(2):
@@ -173,11 +181,7 @@ async def test_the_alert_is_cleared_when_another_one_attaches_for_the_cgroup() -
     async with watching() as rig:
         subs = SubRig(rig)
         await rig.attach()
-        first = subs.enter(1, "/box")
-        await rig.settle()
-        subs.exit(first, STALL)
-        await rig.settle()
-        subs.leave(first, STALL, "x[1] failed to run for 1.000s")
+        await subs.stall(1, "/box")
         subs.enter(2, "/box")
         await rig.settle()
         assert [it.key for it in rig.of(AlertCleared)] == ["ejected /box"]
@@ -319,11 +323,7 @@ async def test_an_ejected_sub_scheduler_fails_the_run() -> None:
     async with watching() as rig:
         subs = SubRig(rig)
         await rig.attach()
-        address = subs.enter(1, "/box")
-        await rig.settle()
-        subs.exit(address, STALL)
-        await rig.settle()
-        subs.leave(address, STALL, "x[1] failed to run for 1.000s")
+        await subs.stall(1, "/box")
         await subs.poll()
         state = folded(rig.events)
         assert (state.ejections, state.stalls, state.left_unasked) == (1, 1, False)

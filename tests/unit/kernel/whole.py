@@ -91,6 +91,24 @@ def _bpf_types(b: BlobBuilder, of: Basics) -> None:
     b.compound("bucket", 16, [("head", of.u64, 0)])
     b.compound("htab_elem", 16, [("next", of.u64, 0), ("key", flexible, 16)])
     b.compound("bpf_struct_ops_map", 0x80, [("map", bpf_map, 0), ("kvalue", flexible, 0x80)])
+    _storage_types(b, of, bpf_map, flexible)
+    bounds = [("start", of.u64, 0), ("end", of.u64, 8), ("name", name, 16), ("lnode", of.node, 32)]
+    ksym = b.compound("bpf_ksym", 64, [*bounds, ("prog", of.boolean, 48)])
+    lines = [
+        ("btf", of.u64, 72),
+        ("linfo", of.u64, 80),
+        ("jited_linfo", of.u64, 88),
+        ("nr_linfo", of.u32, 96),
+    ]
+    b.compound("bpf_prog_aux", 104, [("id", of.u32, 0), ("ksym", ksym, 8), *lines])
+    offsets = ("insn_off", "file_name_off", "line_off", "line_col")
+    b.compound("bpf_line_info", 16, [(member, of.u32, 4 * k) for k, member in enumerate(offsets)])
+    _more_bpf_types(b, of, bpf_map, flexible)
+    b.enum("bpf_map_type", [(f"BPF_MAP_TYPE_{key}", value) for key, value in MAP_TYPES.items()])
+
+
+def _storage_types(b: BlobBuilder, of: Basics, bpf_map: int, flexible: int) -> None:
+    """The storage that a map keeps at each task, cgroup or socket."""
     b.compound(
         "bpf_local_storage_map",
         80,
@@ -105,19 +123,6 @@ def _bpf_types(b: BlobBuilder, of: Basics) -> None:
         [("map_node", node, 0), ("local_storage", of.u64, 16), ("sdata", data, 24)],
     )
     b.compound("bpf_local_storage", 8, [("owner", of.u64, 0)])
-    bounds = [("start", of.u64, 0), ("end", of.u64, 8), ("name", name, 16), ("lnode", of.node, 32)]
-    ksym = b.compound("bpf_ksym", 64, [*bounds, ("prog", of.boolean, 48)])
-    lines = [
-        ("btf", of.u64, 72),
-        ("linfo", of.u64, 80),
-        ("jited_linfo", of.u64, 88),
-        ("nr_linfo", of.u32, 96),
-    ]
-    b.compound("bpf_prog_aux", 104, [("id", of.u32, 0), ("ksym", ksym, 8), *lines])
-    offsets = ("insn_off", "file_name_off", "line_off", "line_col")
-    b.compound("bpf_line_info", 16, [(member, of.u32, 4 * k) for k, member in enumerate(offsets)])
-    _more_bpf_types(b, of, bpf_map, flexible)
-    b.enum("bpf_map_type", [(f"BPF_MAP_TYPE_{key}", value) for key, value in MAP_TYPES.items()])
 
 
 def _more_bpf_types(b: BlobBuilder, of: Basics, bpf_map: int, flexible: int) -> None:

@@ -215,7 +215,9 @@ def test_lag_and_round_trip_are_known(tmp_path: Path) -> None:
                 assert viewer.lag_ms is not None
                 assert viewer.lag_ms >= 0
                 assert viewer.lag_ms == viewer.statistics().lag_ms
-                await looking.until(lambda: viewer.rtt_ms is not None)  # a ping that came too late is asked again
+                await looking.until(
+                    lambda: viewer.rtt_ms is not None
+                )  # a ping that came too late is asked again
 
     play(scenario())
 
