@@ -8,8 +8,6 @@ from pathlib import Path
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.text.output import say
 
-ALERT_KEY = "unseen"
-"""Of the alert that such a run has raised."""
 ANSWER_S = 1.0
 """How long a run may take to answer; one that does not is not held up for."""
 MAX_ASKED = 8
@@ -41,6 +39,6 @@ async def _is_unseen(place: Path) -> bool:
     try:
         async with Viewer(place) as viewer:
             await viewer.connect(ANSWER_S)
-            return ALERT_KEY in viewer.state.alerts
+            return any(alert.kind == "unseen" for alert in viewer.state.alerts.values())
     except KtstrError:
         return False  # of another version, or just ending: whoever names it is told why
