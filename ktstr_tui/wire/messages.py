@@ -2,7 +2,8 @@
 
 A type is four ASCII letters read as a big-endian number, so the number's hex spells the tag. The list is the
 one of ``native/frames/ktstr_frames.h``, where the C side has it; a test compares the two. Payloads are in
-`ktstr_tui.wire.payloads`, and importable from here as well.
+`ktstr_tui.wire.payloads`, and importable from here as well; those that change the scheduler are in
+`ktstr_tui.wire.scheduler_payloads`.
 """
 
 from __future__ import annotations
@@ -127,6 +128,14 @@ class MsgType(enum.IntEnum):
     """Ours. `WorkerReport`, about once a second."""
     Beats = 0x42454154
     """Ours. `Beats`: heartbeats of the workers and of the guest program, about ten times a second."""
+    SchedUpload = 0x5355504C
+    """Ours. `SchedUpload`, from the host only: a BPF object for the running guest follows."""
+    SchedChunk = 0x5343484B
+    """Ours. `SchedChunk`, from the host only: a piece of it."""
+    SchedCommand = 0x53434D44
+    """Ours. `SchedCommand`, from the host only: attach, detach or replace the scheduler."""
+    SchedReply = 0x5352504C
+    """Ours. `SchedReply`: what became of it."""
 
     @classmethod
     def from_wire(cls, value: int) -> MsgType | None:
@@ -151,7 +160,15 @@ class MsgType(enum.IntEnum):
 
 _BY_VALUE: Final = {int(member): member for member in MsgType}
 _HOST_TO_GUEST: Final = frozenset(
-    (MsgType.SnapshotReply, MsgType.KernelOpReply, MsgType.AccessorReady, MsgType.Shutdown)
+    (
+        MsgType.SnapshotReply,
+        MsgType.KernelOpReply,
+        MsgType.AccessorReady,
+        MsgType.Shutdown,
+        MsgType.SchedUpload,
+        MsgType.SchedChunk,
+        MsgType.SchedCommand,
+    )
 )
 _COORDINATOR_INTERNAL: Final = _HOST_TO_GUEST | {
     MsgType.SysRdy,
@@ -160,4 +177,5 @@ _COORDINATOR_INTERNAL: Final = _HOST_TO_GUEST | {
     MsgType.KernelOpRequest,
     MsgType.WorkerReport,
     MsgType.Beats,
+    MsgType.SchedReply,
 }

@@ -60,7 +60,11 @@ enum ktf_direction {
 	X(ACCESSOR_READY, AccessorReady, 0x41435244u, KTF_HOST_TO_GUEST)        \
 	X(SHUTDOWN, Shutdown, 0x5348444Eu, KTF_HOST_TO_GUEST)                   \
 	X(WORKER_REPORT, WorkerReport, 0x57524B52u, KTF_GUEST_TO_HOST)          \
-	X(BEATS, Beats, 0x42454154u, KTF_GUEST_TO_HOST)
+	X(BEATS, Beats, 0x42454154u, KTF_GUEST_TO_HOST)                         \
+	X(SCHED_UPLOAD, SchedUpload, 0x5355504Cu, KTF_HOST_TO_GUEST)            \
+	X(SCHED_CHUNK, SchedChunk, 0x5343484Bu, KTF_HOST_TO_GUEST)              \
+	X(SCHED_COMMAND, SchedCommand, 0x53434D44u, KTF_HOST_TO_GUEST)          \
+	X(SCHED_REPLY, SchedReply, 0x5352504Cu, KTF_GUEST_TO_HOST)
 
 enum ktf_msg {
 #define KTF_ENUM(c_name, name, value, direction) KTF_##c_name = value,

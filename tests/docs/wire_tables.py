@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from ktstr_tui.link import recfile
-from ktstr_tui.wire import codec, frames, kernel_ops, payloads, vlp, vlp_secure
+from ktstr_tui.wire import codec, frames, kernel_ops, payloads, scheduler_payloads, vlp, vlp_secure
 from ktstr_tui.wire.messages import Direction, MsgType
 from tests.docs.markdown import code, table
 from tests.docs.source import class_doc, constant_docs, field_docs
@@ -33,6 +33,11 @@ LAYOUTS: Final[dict[type[msgspec.Struct], tuple[Part, ...]]] = {
     payloads.ScenarioEnd: (("<QQ", payloads.ScenarioEnd.__struct_fields__),),
     payloads.ExitCode: (("<i", payloads.ExitCode.__struct_fields__),),
     payloads.WorkerSample: (("<IQ16s", payloads.WorkerSample.__struct_fields__),),
+    scheduler_payloads.SchedUpload: (("<III256s", scheduler_payloads.SchedUpload.__struct_fields__),),
+    scheduler_payloads.SchedCommand: (("<II256s", scheduler_payloads.SchedCommand.__struct_fields__),),
+    scheduler_payloads.SchedReply: (
+        ("<IIIIQ128s768s", scheduler_payloads.SchedReply.__struct_fields__[:-1]),
+    ),
 }
 """Payloads of fixed size and where their fields are; `tests.unit.test_docs` decodes packed ones by it."""
 VLP: Final[Part] = (
@@ -153,11 +158,19 @@ def _payloads() -> str:
     for cls, layouts in LAYOUTS.items():
         parts.append(f"**{cls.__name__}**: {class_doc(cls)}\n")
         parts += [layout(part, field_docs(cls)) for part in layouts]
-    for values in (payloads.SnapshotKind, payloads.SnapshotStatus, payloads.LifecyclePhase):
+    for values in (
+        payloads.SnapshotKind,
+        payloads.SnapshotStatus,
+        payloads.LifecyclePhase,
+        scheduler_payloads.SchedOp,
+        scheduler_payloads.SchedStatus,
+        scheduler_payloads.SchedRefuser,
+    ):
         parts.append(f"**{values.__name__}**: {class_doc(values)}\n")
         parts.append(_members(values))
     parts += [
-        f"**{cls.__name__}**: {class_doc(cls)}\n" for cls in (payloads.Lifecycle, payloads.WorkerReport)
+        f"**{cls.__name__}**: {class_doc(cls)}\n"
+        for cls in (payloads.Lifecycle, payloads.WorkerReport, scheduler_payloads.SchedChunk)
     ]
     parts.append(f"**Beats**: {class_doc(payloads.Beats)}\n")
     return "\n".join(parts)

@@ -20,6 +20,7 @@ from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import printable
 from ktstr_tui.port.dispatch import Dispatcher
 from ktstr_tui.wire import codec, kernel_ops, payloads, vlp
+from ktstr_tui.wire import scheduler_payloads as sched
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
 from ktstr_tui.wire.vlp_secure import Keyring, agent_key, seal_agent, seal_shared
@@ -51,6 +52,10 @@ PAYLOADS: tuple[Any, ...] = (
     payloads.Beats,
     kernel_ops.KernelOpRequest,
     kernel_ops.KernelOpReply,
+    sched.SchedUpload,
+    sched.SchedChunk,
+    sched.SchedCommand,
+    sched.SchedReply,
 )
 
 
@@ -114,6 +119,12 @@ def payload_seeds() -> list[bytes]:
         payloads.WorkerReport(workers),
         payloads.Beats(b"".join(vlp_seeds()[:1]) * 3),
         *kernel_op_seeds(),
+        sched.SchedUpload(9, 0xCAFEBABE, 70000, "grün.bpf.o"),
+        sched.SchedChunk(9, 32768, b"\x7fELF" * 40),
+        sched.SchedCommand(9, sched.SchedOp.REPLACE, "demo:fifo"),
+        sched.SchedReply(
+            9, sched.SchedStatus.REJECTED, sched.SchedRefuser.VERIFIER, True, 3, "fifo", "no", "log\n"
+        ),
     )
     return [value.pack() for value in values] + [reply.pack(reason_bytes=64), b""]
 

@@ -14,7 +14,7 @@ import pytest
 
 from ktstr_tui.link import recfile
 from ktstr_tui.model.events import Logged
-from ktstr_tui.wire import payloads, vlp
+from ktstr_tui.wire import payloads, scheduler_payloads, vlp
 from ktstr_tui.wire.codec import encode_event
 from ktstr_tui.wire.frames import encode_frame
 from ktstr_tui.wire.messages import MsgType
@@ -29,6 +29,10 @@ SAMPLES: dict[type[msgspec.Struct], msgspec.Struct] = {
     payloads.SnapshotReply: payloads.SnapshotReply(1, payloads.SnapshotStatus.ERR, "why"),
     payloads.ScenarioEnd: payloads.ScenarioEnd(1, 2),
     payloads.ExitCode: payloads.ExitCode(-3),
+    scheduler_payloads.SchedUpload: scheduler_payloads.SchedUpload(1, 2, 3, "mine.bpf.o"),
+    scheduler_payloads.SchedCommand: scheduler_payloads.SchedCommand(
+        1, scheduler_payloads.SchedOp.DETACH, "x"
+    ),
 }
 
 
@@ -68,7 +72,12 @@ def test_a_packed_payload_has_its_fields_where_the_table_says(kind: type[msgspec
 
 
 def test_every_layout_is_proved() -> None:
-    assert set(wire_tables.LAYOUTS) == {*SAMPLES, payloads.KernAddrs, payloads.WorkerSample}
+    assert set(wire_tables.LAYOUTS) == {
+        *SAMPLES,
+        payloads.KernAddrs,
+        payloads.WorkerSample,
+        scheduler_payloads.SchedReply,
+    }
 
 
 def test_addresses_are_sent_with_one_added() -> None:
@@ -175,3 +184,13 @@ def test_a_page_and_its_blocks_must_fit() -> None:
     with pytest.raises(PageError):
         fill(page, {"y": "new"})
     assert table(("a",), [("x|y",)]).splitlines()[-1] == "| x\\|y |"
+
+
+def test_the_log_of_a_scheduler_follows_where_the_table_ends() -> None:
+    (part,) = wire_tables.LAYOUTS[scheduler_payloads.SchedReply]
+    sample = scheduler_payloads.SchedReply(
+        1, scheduler_payloads.SchedStatus.ATTACHED, loaded=True, enable_seq=4, ops="fifo", log="text"
+    )
+    packed = sample.pack()
+    size = struct.calcsize(part[0])
+    assert {**unpack(part, packed[:size]), "log": packed[size:].decode()} == msgspec.structs.asdict(sample)

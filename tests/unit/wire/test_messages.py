@@ -109,6 +109,9 @@ def test_who_may_send_what() -> None:
         MsgType.KernelOpReply,
         MsgType.AccessorReady,
         MsgType.Shutdown,
+        MsgType.SchedUpload,
+        MsgType.SchedChunk,
+        MsgType.SchedCommand,
     }
     internal = {kind for kind in MsgType if kind.is_coordinator_internal}
     assert internal == from_host | {
@@ -118,6 +121,7 @@ def test_who_may_send_what() -> None:
         MsgType.KernelOpRequest,
         MsgType.WorkerReport,
         MsgType.Beats,
+        MsgType.SchedReply,
     }
 
 
