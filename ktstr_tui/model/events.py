@@ -9,9 +9,26 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-import msgspec
-
-from ktstr_tui.model.beats import BeatRow, Domain, StallCause
+from ktstr_tui.model.beat_events import (
+    BeatRecovered,
+    BeatRefused,
+    BeatsEnded,
+    BeatsObserved,
+    BeatStalled,
+)
+from ktstr_tui.model.control_events import (
+    ActionAsked,
+    ActionChanged,
+    BackpressureChanged,
+    CommandDecided,
+    HoldChanged,
+    LoopStarted,
+    ProbeFailed,
+    ProbeRead,
+    RunPhaseChanged,
+    Ticked,
+)
+from ktstr_tui.model.event_base import RunEvent
 from ktstr_tui.model.facts import FrameCounters, KernelOpPlace, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostPressure
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, WatchState
@@ -24,25 +41,19 @@ SchedulerChange: TypeAlias = Literal["attached", "exiting", "ejected", "detached
 Verdict: TypeAlias = Literal["ok", "degraded", "stalled", "inconclusive"]
 
 
-class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
-    seq: int = 0
-    mono_ns: int = 0
-    guest_ns: int | None = None
-
-
-class RunStarted(_Event, frozen=True, tag="run-started"):
+class RunStarted(RunEvent, frozen=True, tag="run-started"):
     """A run began."""
 
     info: RunInfo
 
 
-class GuestReady(_Event, frozen=True, tag="guest-ready"):
+class GuestReady(RunEvent, frozen=True, tag="guest-ready"):
     """The guest program has set itself up (SysRdy)."""
 
     boot_ms: float
 
 
-class KernelTyped(_Event, frozen=True, tag="kernel-typed"):
+class KernelTyped(RunEvent, frozen=True, tag="kernel-typed"):
     """The guest's memory is readable by type."""
 
     release: str
@@ -53,14 +64,14 @@ class KernelTyped(_Event, frozen=True, tag="kernel-typed"):
     """From SysRdy to the first typed answer."""
 
 
-class LifecycleChanged(_Event, frozen=True, tag="lifecycle"):
+class LifecycleChanged(RunEvent, frozen=True, tag="lifecycle"):
     """The guest program reached another phase."""
 
     phase: GuestPhase
     reason: str = ""
 
 
-class ScenarioChanged(_Event, frozen=True, tag="scenario"):
+class ScenarioChanged(RunEvent, frozen=True, tag="scenario"):
     """The scenario started, paused, resumed or ended."""
 
     state: Literal["started", "paused", "resumed", "ended"]
@@ -68,7 +79,7 @@ class ScenarioChanged(_Event, frozen=True, tag="scenario"):
     total_iterations: int = 0
 
 
-class StepStarted(_Event, frozen=True, tag="step"):
+class StepStarted(RunEvent, frozen=True, tag="step"):
     """A step of the scenario began."""
 
     index: int
@@ -79,13 +90,13 @@ class StepStarted(_Event, frozen=True, tag="step"):
     total_iterations: int = 0
 
 
-class Sampled(_Event, frozen=True, tag="sample"):
+class Sampled(RunEvent, frozen=True, tag="sample"):
     """The sampler read the kernel once."""
 
     sample: Sample
 
 
-class SchedulerChanged(_Event, frozen=True, tag="scheduler"):
+class SchedulerChanged(RunEvent, frozen=True, tag="scheduler"):
     """A scheduler came, went or was ejected, seen at the very write."""
 
     change: SchedulerChange
@@ -103,14 +114,14 @@ class SchedulerChanged(_Event, frozen=True, tag="scheduler"):
     detail: str = ""
 
 
-class HealthChanged(_Event, frozen=True, tag="health"):
+class HealthChanged(RunEvent, frozen=True, tag="health"):
     """The verdict on the run changed."""
 
     verdict: Verdict
     reasons: tuple[str, ...] = ()
 
 
-class HostStood(_Event, frozen=True, tag="host-stood"):
+class HostStood(RunEvent, frozen=True, tag="host-stood"):
     """The host gave the guest no CPU for a while, so that nothing can be said of who waited meanwhile."""
 
     start_ns: int
@@ -120,7 +131,7 @@ class HostStood(_Event, frozen=True, tag="host-stood"):
     pressure: HostPressure = HostPressure()
 
 
-class AlertRaised(_Event, frozen=True, tag="alert"):
+class AlertRaised(RunEvent, frozen=True, tag="alert"):
     """Something needs a look; stays until cleared. The same key replaces the alert of that key."""
 
     key: str
@@ -132,14 +143,14 @@ class AlertRaised(_Event, frozen=True, tag="alert"):
     capture: str | None = None
 
 
-class AlertCleared(_Event, frozen=True, tag="alert-cleared"):
+class AlertCleared(RunEvent, frozen=True, tag="alert-cleared"):
     """The condition of an alert has ended."""
 
     key: str
     kind: AlertKind
 
 
-class WatchpointChanged(_Event, frozen=True, tag="watchpoint"):
+class WatchpointChanged(RunEvent, frozen=True, tag="watchpoint"):
     """A watch slot's arming changed. Slot 0 is reserved by ktstr-tui."""
 
     slot: int
@@ -157,7 +168,7 @@ class WatchpointChanged(_Event, frozen=True, tag="watchpoint"):
     """Hits per second above which the watch is paused."""
 
 
-class WatchpointHit(_Event, frozen=True, tag="watchpoint-hit"):
+class WatchpointHit(RunEvent, frozen=True, tag="watchpoint-hit"):
     """Something was written to what a slot watches; ``value`` may be what ``old`` was."""
 
     slot: int
@@ -173,7 +184,7 @@ class WatchpointHit(_Event, frozen=True, tag="watchpoint-hit"):
     """Its kernel stack, beginning behind the instruction that wrote."""
 
 
-class KernelOpDone(_Event, frozen=True, tag="kernel-op"):
+class KernelOpDone(RunEvent, frozen=True, tag="kernel-op"):
     """A write to the guest's kernel, or the refusal of one."""
 
     who: str
@@ -188,20 +199,20 @@ class KernelOpDone(_Event, frozen=True, tag="kernel-op"):
     """How long the guest stood for it."""
 
 
-class Frozen(_Event, frozen=True, tag="frozen"):
+class Frozen(RunEvent, frozen=True, tag="frozen"):
     """The guest was frozen, until it is thawed (the short pause of a capture is no freeze)."""
 
     reason: str
 
 
-class Thawed(_Event, frozen=True, tag="thawed"):
+class Thawed(RunEvent, frozen=True, tag="thawed"):
     """The guest thawed after a freeze."""
 
     reason: str
     pause: Pause
 
 
-class CaptureTaken(_Event, frozen=True, tag="capture"):
+class CaptureTaken(RunEvent, frozen=True, tag="capture"):
     """A capture, or its placeholder, is there."""
 
     report: CaptureReport
@@ -212,7 +223,7 @@ class CaptureTaken(_Event, frozen=True, tag="capture"):
     """What is known of the stop when not every vCPU was heard."""
 
 
-class DualSaved(_Event, frozen=True, tag="dual"):
+class DualSaved(RunEvent, frozen=True, tag="dual"):
     """The early and the late capture of a scheduler's end were saved as one file."""
 
     tag: str
@@ -224,32 +235,32 @@ class DualSaved(_Event, frozen=True, tag="dual"):
     late_tag: str | None = None
 
 
-class FramesCounted(_Event, frozen=True, tag="frames"):
+class FramesCounted(RunEvent, frozen=True, tag="frames"):
     """The counters of the guest's frames, as they are now."""
 
     counters: FrameCounters
 
 
-class DropsCounted(_Event, frozen=True, tag="drops"):
+class DropsCounted(RunEvent, frozen=True, tag="drops"):
     """Everything that any bounded queue of the backend gave up so far, by ``place: reason``."""
 
     drops: dict[str, int]
 
 
-class OutputText(_Event, frozen=True, tag="output"):
+class OutputText(RunEvent, frozen=True, tag="output"):
     """Text of the guest."""
 
     stream: OutputStream
     text: str
 
 
-class WorkersReported(_Event, frozen=True, tag="workers"):
+class WorkersReported(RunEvent, frozen=True, tag="workers"):
     """The guest's workers reported their progress."""
 
     workers: tuple[WorkerProgress, ...]
 
 
-class Logged(_Event, frozen=True, tag="log"):
+class Logged(RunEvent, frozen=True, tag="log"):
     """A line for the log."""
 
     severity: Severity
@@ -257,7 +268,7 @@ class Logged(_Event, frozen=True, tag="log"):
     text: str
 
 
-class BackendBeat(_Event, frozen=True, tag="beat"):
+class BackendBeat(RunEvent, frozen=True, tag="beat"):
     """Sent every second, so that a silent stream can be told from a quiet guest."""
 
     samples: int = 0
@@ -268,62 +279,7 @@ class BackendBeat(_Event, frozen=True, tag="beat"):
     viewers: int = 0
 
 
-class BeatsObserved(_Event, frozen=True, kw_only=True, tag="beats"):
-    """Who beats, at most five times a second."""
-
-    rows: tuple[BeatRow, ...]
-    """At most `ktstr_tui.model.beats.MAX_ROWS`."""
-    tracked: int
-    """Senders in all."""
-    threshold_ms: float
-    counters: dict[str, int]
-    """Counters of the observers, by their names in the exported metrics; those of 0 are left out."""
-
-
-class BeatStalled(_Event, frozen=True, kw_only=True, tag="beat-stalled"):
-    """A sender fell silent: said once for each silence."""
-
-    domain: Domain
-    pid: int
-    comm: str = ""
-    silent_ms: float
-    last_nonce: int
-    origin: str
-    cause: StallCause | None = None
-    """None for senders of the host, into which nobody looks."""
-    text: str
-    """All of it in a sentence."""
-
-
-class BeatRecovered(_Event, frozen=True, kw_only=True, tag="beat-recovered"):
-    """A silent sender beats again."""
-
-    domain: Domain
-    pid: int
-    comm: str = ""
-    silent_ms: float
-    """The whole length of the silence."""
-
-
-class BeatsEnded(_Event, frozen=True, kw_only=True, tag="beats-ended"):
-    """All senders of a domain are gone, as they should be: their step is over."""
-
-    domain: Domain
-
-
-class BeatRefused(_Event, frozen=True, kw_only=True, tag="beat-refused"):
-    """Datagrams that were no beats or not their sender's, told at most once a second for each kind."""
-
-    kind: str
-    """``decode``, ``auth-failure``, ``origin-conflict``, ``namespace-conflict``, ``io`` or ``ctrl-truncated``."""
-    domain: Domain
-    claimed_pid: int | None = None
-    detail: str
-    count: int = 1
-    """Of this kind since it was last told."""
-
-
-class RunConcluded(_Event, frozen=True, kw_only=True, tag="concluded"):
+class RunConcluded(RunEvent, frozen=True, kw_only=True, tag="concluded"):
     """What was left on the snapshot bridge and in the bucket of the guest's frames when the machine was gone."""
 
     captures: tuple[str, ...] = ()
@@ -351,7 +307,7 @@ class RunConcluded(_Event, frozen=True, kw_only=True, tag="concluded"):
     """The file with those frames, a JSON line each; empty without any."""
 
 
-class RunEnded(_Event, frozen=True, tag="run-ended"):
+class RunEnded(RunEvent, frozen=True, tag="run-ended"):
     """The run ended; nothing follows."""
 
     exit_code: int
@@ -395,6 +351,16 @@ Event: TypeAlias = (
     | BeatRecovered
     | BeatsEnded
     | BeatRefused
+    | LoopStarted
+    | Ticked
+    | ProbeRead
+    | ProbeFailed
+    | CommandDecided
+    | ActionAsked
+    | ActionChanged
+    | HoldChanged
+    | RunPhaseChanged
+    | BackpressureChanged
     | RunConcluded
     | RunEnded
 )

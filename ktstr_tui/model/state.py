@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
+from ktstr_tui.model.control_state import ControlState
 from ktstr_tui.model.events import RunConcluded, Severity, Verdict
 from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostStretch
@@ -296,6 +297,8 @@ class RunState(msgspec.Struct, kw_only=True):
 
     beats: BeatsState = BeatsState()
     """Heartbeats of the guest's tasks and of programs on the host."""
+    control: ControlState = ControlState()
+    """The control loop: what it decides, what becomes of it, and who asked."""
     frames: FrameCounters = FrameCounters()
     drops: dict[str, int] = {}
     viewers: int = 0

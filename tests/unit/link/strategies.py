@@ -41,6 +41,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401
         return st.sampled_from(args)
     if origin in (Union, types.UnionType):
         return st.one_of(*[values(arg) for arg in args])
+    if origin is tuple and args[-1] is not ...:
+        return st.tuples(*[values(arg) for arg in args])
     if origin is tuple:
         return st.lists(values(args[0]), max_size=2).map(tuple)
     if origin is list:
