@@ -236,7 +236,8 @@ async def a_cancelled_wait_loses_nothing(it: EngineUnderTest) -> None:
     assert _runs(it)
     await it.write(1, 80)
     with trio.fail_after(PATIENCE_S):
-        assert (await it.engine.wait_stop()).watch_address == it.address(1)
+        stop = await it.engine.wait_stop()
+    assert stop.watch_address == it.address(1), f"{stop}, and {await it.read(1)} is there"
     await it.engine.disarm_watch(it.address(1))
     await it.engine.resume()
     await it.written()

@@ -129,12 +129,18 @@ def shown(events: Sequence[ev.Event]) -> Shown:
 
 
 def by_scheduler(recording: Path) -> list[Shown]:
-    """What was said of each scheduler, in the order in which they attached."""
+    """What was said of each scheduler, in the order in which they attached.
+
+    A capture is rendered after the thaw, so on a busy host its event may follow the next scheduler's: what counts is
+    when the guest was stopped.
+    """
     parts: list[list[ev.Event]] = []
     for event in read_recording(recording):
         if isinstance(event, ev.SchedulerChanged) and event.change == "attached":
             parts.append([])
-        if parts:
+        if len(parts) > 1 and isinstance(event, ev.CaptureTaken):
+            parts[-1 if event.report.mono_ns >= parts[-1][0].mono_ns else -2].append(event)
+        elif parts:
             parts[-1].append(event)
     return [shown(part) for part in parts]
 
