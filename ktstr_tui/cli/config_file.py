@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from ktstr_tui.cli.run_keys import run_keys
+from ktstr_tui.cli.run_options import RIVALS
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import did_you_mean
 from ktstr_tui.wire.toml_file import Lines, Place, parse_toml
@@ -109,7 +110,7 @@ class _Reader:
             hint = f"keys are {', '.join(_TOP)}; options of run are in the table [run]"
             self._wrong("file", (key,), f"there is no such key{near}", hint)
         keys = dict(self._keys(self._part("keys"), ("keys",)))
-        run = dict(self._run(self._part("run")))
+        run = self._without_rivals(dict(self._run(self._part("run"))))
         return Config(
             path=self._path,
             exists=True,
@@ -155,6 +156,15 @@ class _Reader:
                 self._wrong(
                     "keys", here, f"{value!r} is of another type", 'write keys as text: "f5" or "c,f5"'
                 )
+
+    def _without_rivals(self, run: dict[str, Any]) -> dict[str, Any]:
+        for one, other in RIVALS:
+            if one in run and other in run:
+                self._wrong(
+                    "run", ("run", other), f"{one} and {other} exclude each other", "keep one of them"
+                )
+                del run[other]
+        return run
 
     def _run(self, table: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
         for name, value in table.items():

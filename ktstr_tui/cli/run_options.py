@@ -26,11 +26,13 @@ from ktstr_tui.backend.config import (
 )
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.topology import Topology
+from ktstr_tui.model.topology import MAX_CPUS, Topology
 
 _BEATS = "Heartbeats"
 MAX_S = 1e6
 """The longest time that an option takes, in seconds; infinity is none."""
+RIVALS = (("topology", "cpus"),)
+"""Options that exclude each other. The one on the command line overrules the other one of the configuration file."""
 _Options = TypeVar("_Options")
 
 
@@ -66,25 +68,38 @@ def from_options(
     """
 
     def decorate(function: Callable[[_Options], None]) -> Callable[..., None]:
-        def command(**given: Any) -> None:  # noqa: ANN401
-            function(options(**given))
-
         hints = get_type_hints(options, include_extras=True)
         defaults = {field.name: field.default for field in fields(options)}  # type: ignore[arg-type]
         assert MISSING not in defaults.values()
+
+        def command(context: typer.Context, **given: Any) -> None:  # noqa: ANN401
+            chosen = {name for name in given if _source(context, name) == "COMMANDLINE"}
+            for one, other in RIVALS:
+                if chosen >= {one, other}:
+                    raise UsageError(f"--{one} and --{other} exclude each other", "leave one of them out")
+                if one in chosen:
+                    given[other] = defaults[other]
+                elif other in chosen:
+                    given[one] = defaults[one]
+            function(options(**given))
+
         command.__name__, command.__doc__ = function.__name__, function.__doc__
-        command.__annotations__ = hints
+        command.__annotations__ = {"context": typer.Context, **hints}
+        parameter, keyword = inspect.Parameter, inspect.Parameter.KEYWORD_ONLY
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
-                inspect.Parameter(
-                    name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name]
-                )
-                for name, default in defaults.items()
+                parameter("context", parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+                *(parameter(it, keyword, default=defaults[it], annotation=hints[it]) for it in defaults),
             ]
         )
         return command
 
     return decorate
+
+
+def _source(context: typer.Context, name: str) -> str:
+    source = context.get_parameter_source(name)
+    return source.name if source is not None else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +124,12 @@ class RunOptions:
     topology: Annotated[
         str, typer.Option("--topology", "-t", help="NUMA nodes, LLCs, cores per LLC, threads per core.")
     ] = DEFAULT_TOPOLOGY
+    cpus: Annotated[
+        int | None,
+        typer.Option(
+            "--cpus", min=1, max=MAX_CPUS, help="Number of CPUs that share one LLC, in place of --topology."
+        ),
+    ] = None
     memory: Annotated[str, typer.Option("--memory", "-m", help="Guest memory, such as 512M or 2G.")] = (
         f"{DEFAULT_MEMORY_MIB}M"
     )
@@ -281,7 +302,7 @@ class RunOptions:
             scheduler=self.scheduler,
             scheduler_args=tuple(self.scheduler_args or ()),
             scenario=self.scenario or ("tour" if self.scheduler is None else "steady"),
-            topology=str(Topology.parse(self.topology)),
+            topology=str(Topology.of_cpus(self.cpus) if self.cpus else Topology.parse(self.topology)),
             memory_mib=parse_memory_mib(self.memory),
             accelerator=self.accel.value,
             sample_hz=self.sample_hz,

@@ -53,6 +53,15 @@ class Topology(msgspec.Struct, frozen=True):
             raise UsageError(f"topology {text!r} has {topology.cpus} CPUs", f"use at most {MAX_CPUS}")
         return topology
 
+    @classmethod
+    def of_cpus(cls, cpus: int) -> Topology:
+        """One node with one LLC that ``cpus`` cores of one thread each share.
+
+        Raises:
+            UsageError: There are none, or more than `MAX_CPUS`.
+        """
+        return cls.parse(f"1n1l{cpus}c1t")
+
     @property
     def cpus(self) -> int:
         """CPUs in total."""

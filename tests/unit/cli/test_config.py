@@ -139,6 +139,8 @@ MISTAKES = [
     ("[run]\nmemory = 1", "2: run.memory: 1 is of another type", "run"),
     ('[run]\nmemory = "1X"', "2: run.memory: memory '1X' is not a size", "run"),
     ('[run]\ntopology = "2x2"', "2: run.topology: topology '2x2' is not of the form NnNlNcNt", "run"),
+    ('[run]\ncpus = 3\ntopology = "1n1l2c1t"', "2: run.cpus: topology and cpus exclude each other", "run"),
+    ("[run]\ncpus = 256", "2: run.cpus: 256 is out of range", "run"),
     ("[run]\nhz = 1001", "2: run.hz: 1001.0 is out of range", "run"),
     ("[run]\nhz = nan", "2: run.hz: nan is out of range", "run"),
     ("[run]\nhz = true", "2: run.hz: True is of another type", "run"),

@@ -37,6 +37,8 @@ PROGRAM = (sys.executable, "-m", "ktstr_tui.cli.main")
         ("status", "a/" * 3000),
         ("status", "a" * 300),
         ("run", "--headless", "--topology", f"{NINES}n1l1c1t"),
+        ("run", "--headless", "--topology", "1n1l2c1t", "--cpus", "2"),
+        ("run", "--headless", "--cpus", NINES),
         ("run", "--headless", "--memory", f"{NINES}G"),
         ("run", "--headless", "--duration", "inf"),
         ("run", "--headless", "--boot-deadline", "inf"),

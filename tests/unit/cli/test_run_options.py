@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.cli.run_options import RunOptions, from_options
 from ktstr_tui.heartbeat.config import BeatsConfig
+from ktstr_tui.model.errors import UsageError
 
 
-def read(*words: str) -> RunOptions:
+def read(*words: str, file: dict[str, object] | None = None) -> RunOptions:
     found: list[RunOptions] = []
 
     @from_options(RunOptions)
@@ -22,7 +24,7 @@ def read(*words: str) -> RunOptions:
 
     app = typer.Typer()
     app.command()(command)
-    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False, default_map=file)
     assert result.exit_code == 0, result.output
     return found[0]
 
@@ -46,3 +48,26 @@ def test_words_reach_the_config() -> None:
     assert (config.sample_hz, config.early_capture, config.accelerator) == (5.0, False, "tcg")
     assert config.record == str(Path("r.ktstr").absolute())
     assert (config.beats.threshold_ms, config.beats.capture_on_stall) == (750.0, True)
+
+
+def test_cpus_are_a_topology_of_one_llc() -> None:
+    assert read("--cpus", "6").to_config().topology == "1n1l6c1t"
+
+
+def test_cpus_and_a_topology_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="--topology and --cpus exclude each other"):
+        read("--cpus", "6", "--topology", "1n1l2c1t")
+
+
+@pytest.mark.parametrize(
+    ("words", "file", "expected"),
+    [
+        ((), {"cpus": 3}, "1n1l3c1t"),
+        (("--topology", "1n2l2c1t"), {"cpus": 3}, "1n2l2c1t"),
+        (("--cpus", "3"), {"topology": "1n2l2c1t"}, "1n1l3c1t"),
+    ],
+)
+def test_the_command_line_overrules_what_the_file_says_of_either(
+    words: tuple[str, ...], file: dict[str, object], expected: str
+) -> None:
+    assert read(*words, file=file).to_config().topology == expected
