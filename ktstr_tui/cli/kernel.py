@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -75,6 +76,31 @@ def use(
         print_json(_as_data(kernel))
     else:
         print_line(f"* {kernel.release}")
+
+
+@app.command()
+def btf(
+    out: Annotated[Path, typer.Argument(help="File to write.")],
+    kernel: Annotated[
+        str | None, typer.Option("--kernel", "-k", help="As for run. [default: the current kernel]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the types of a kernel (BTF) to a file: bpftool makes a vmlinux.h of it."""
+    from ktstr_tui.guest.image import require_sched_ext
+    from ktstr_tui.guest.kernels import resolve_kernel
+    from ktstr_tui.model.errors import HostError
+
+    image = require_sched_ext(resolve_kernel(kernel))
+    assert image.btf is not None
+    try:
+        out.write_bytes(image.btf)
+    except OSError as error:
+        raise HostError(f"cannot write {out}: {error.strerror}", "choose another file") from error
+    if as_json:
+        print_json({"path": str(out.absolute()), "release": image.release, "bytes": len(image.btf)})
+    else:
+        print_line(f"types of {image.release}: {out}; next: bpftool btf dump file {out} format c > vmlinux.h")
 
 
 def _as_data(kernel: object) -> object:

@@ -74,6 +74,19 @@ def run(options: RunOptions) -> None:
 
 
 @app.command()
+def new(
+    directory: Annotated[
+        Path, typer.Argument(metavar="NAME", help="Directory to make; its name is the scheduler's.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Write a scheduler to begin with: source, headers, scenario and Makefile."""
+    from ktstr_tui.cli.new import new_command
+
+    new_command(directory, as_json)
+
+
+@app.command()
 def attach(
     run_name: RunName = None,
     read_only: Annotated[

@@ -163,6 +163,13 @@ def test_the_program_says_its_version_and_what_it_was_built_with(installed: Inst
     assert checked([installed.python, "-m", "ktstr_tui", "-V"], installed.cwd, installed.env) == printed
 
 
+def test_the_installed_program_writes_a_scheduler_that_can_be_built(installed: Installed) -> None:
+    installed.run("new", "mine")
+    checked(["make", "-C", "mine"], installed.cwd, installed.env)
+    assert (installed.cwd / "mine/mine.bpf.o").is_file()
+    assert f"KTSTR_PYTHON ?= {installed.python}\n" in (installed.cwd / "mine/Makefile").read_text("utf-8")
+
+
 def test_the_installed_program_runs_a_guest_and_replays_it(installed: Installed) -> None:
     rows = {row["name"]: row for row in json.loads(installed.run("doctor", "--json"))["rows"]}
     assert rows["guest program"]["status"] == "ok"

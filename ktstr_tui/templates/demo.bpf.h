@@ -1,0 +1,1 @@
+../../native/schedulers/demo.bpf.h

@@ -1,0 +1,1 @@
+../../native/schedulers/scx_min.bpf.h
