@@ -169,6 +169,12 @@ class BeginDrain(_Action, frozen=True, tag="drain"):
     """Host monotonic time by which that must be over."""
 
 
+class EndDrain(_Action, frozen=True, tag="drain-end"):
+    """Take automation up again after a drain."""
+
+    reason: str = ""
+
+
 class StopRun(_Action, frozen=True, tag="stop"):
     """End the run."""
 
@@ -201,6 +207,7 @@ Action: TypeAlias = (
     | RaiseAlert
     | ClearAlert
     | BeginDrain
+    | EndDrain
     | StopRun
     | RunKernelWrite
 )

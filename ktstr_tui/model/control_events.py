@@ -33,6 +33,8 @@ class Ticked(RunEvent, frozen=True, tag="tick"):
     """How long the guest was stopped so far."""
     scenario_ns: int | None = None
     """On the scenario's own clock; None before it began and after its end."""
+    state_crc: int = 0
+    """CRC-32 of the loop's state before this tick, by which folding a recording again is checked."""
 
 
 class ProbeRead(RunEvent, frozen=True, tag="probe"):
@@ -83,6 +85,8 @@ class ActionChanged(RunEvent, frozen=True, tag="action"):
     action: Action
     disposition: Disposition
     reason: str = ""
+    error: str = ""
+    """The class of the error that it failed with."""
     command_seq: int | None = None
 
 

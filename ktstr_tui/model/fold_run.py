@@ -14,7 +14,7 @@ from ktstr_tui.model.kinds import GuestPhase
 from ktstr_tui.model.state import MAX_LINE_CHARS, MAX_LOG_LINES, Ending, LogLine, RunState, StepState
 from ktstr_tui.model.text import counted, printable
 
-_LOADING = re.compile(r"--- (begin|end) (.*?)(?:: exit code -?\d+)? ---")
+LOADING_MARK = re.compile(r"--- (begin|end) (.*?)(?:: exit code -?\d+)? ---")
 """What the guest program writes into a scheduler's log when it starts its program, and when that has ended."""
 
 PHASE_WORDS: dict[GuestPhase, str] = {
@@ -132,7 +132,7 @@ def _output(state: RunState, event: ev.OutputText) -> None:
     if rest:
         state.partial[event.stream] = rest
     for line in lines:
-        if event.stream == "sched_log" and (marked := _LOADING.fullmatch(line)):
+        if event.stream == "sched_log" and (marked := LOADING_MARK.fullmatch(line)):
             state.loading = marked[2] if marked[1] == "begin" else ""
             state.loading_since_mono_ns = event.mono_ns
         for start in range(0, max(1, len(line)), MAX_LINE_CHARS):

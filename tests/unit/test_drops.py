@@ -66,6 +66,7 @@ ELSEWHERE: dict[str, str] = {
     "Damage": "told on standard error by whoever reads the recording",
     "AptRoot": "told while packages are fetched",
     "LinkStatistics": "counted by the publisher, which is refused the message",
+    "PeriodicFacts.timeouts": "no counter of the run",
     "PeriodicCaptures._timeouts_in_a_row": "no counter of the run",
     "CatchUp": VIEWER,
     "GdbConnection.skipped": "no loss: answers to questions that were given up on purpose",
@@ -165,6 +166,7 @@ PARTS = {
     "SchedulerWatch": "Coordinator",
     "SubWatch": "SubInspector",
     "Snapshots": "SnapshotBridge",
+    "Ring": "Executor",
     "GdbConnection": "GdbClient",
     "PacketReader": "GdbClient",
     "Observer": "RunBeats",
@@ -176,6 +178,7 @@ PARTS = {
 RENAMED = {
     "ConsoleStatistics.log_bytes_dropped": "dropped",
     "FinisherStatistics.duals_dropped": "dropped",
+    "LoopStatistics.lost": "lost_count",
     "KernelOpsStatistics.refusals_untold": "untold",
     "Observer._dropped": "events_dropped",
     "Owner.unexpected": "unexpected_stops",
@@ -203,7 +206,14 @@ def test_every_counter_of_something_lost_is_given_out() -> None:
 def test_every_class_that_gives_drops_out_is_asked() -> None:
     """By the counting itself, or by the ``drops()`` of another class."""
     asked = {it.__name__ for it in get_type_hints(Counting).values() if isinstance(it, type)}
-    asked |= {"Publisher", "Recorder", "Authority", "Sampler"}  # the audience's, and the opening's
+    asked |= {
+        "Publisher",
+        "Recorder",
+        "Authority",
+        "ControlLoop",
+        "Executor",
+        "Sampler",
+    }  # the audience's, and the opening's
     calls: dict[str, int] = {}
     givers = {cls.name: drops for _, cls in classes() if (drops := method(cls, "drops")) is not None}
     for name, drops in givers.items():
@@ -220,6 +230,8 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
         "GuestRequests": ("SwapWatch",),
         "KernelOps": ("AuditTrail",),
         "Sampler": ("Monitor",),
+        "ControlLoop": ("Probes", "Recovery"),
+        "Executor": ("Ledger",),
     }
     assert {name: count for name, count in calls.items() if count} == {
         it: len(parts) for it, parts in through.items()
@@ -251,7 +263,7 @@ def made_up(stream: Stream) -> Counting:
          "kernel_ops": "kernel-ops", "guest_ops": "guest-kernel-ops"}.items()
     }  # fmt: skip
     lossy = {room: Lossy(*reasons) for room, reasons in rooms.items()}
-    audience = {room: lossy[room] for room in ("publisher", "recorder", "authority")}
+    audience = {room: lossy[room] for room in ("publisher", "recorder", "authority", "loop", "executor")}
     port = SimpleNamespace(counters=lambda: stream.state.frames, drops=lossy["port"].drops)
     coordinator = SimpleNamespace(frozen_total_ns=lambda: 0, drops=lossy["coordinator"].drops)
     sampled = SimpleNamespace(

@@ -1,0 +1,398 @@
+"""What is decided from what is known: pure, sorted, idempotent."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ktstr_tui.control import backoff, phases
+from ktstr_tui.control.fold import fold, fold_tick
+from ktstr_tui.control.fold_actions import note_emitted
+from ktstr_tui.control.reconcile import decide, reconcile
+from ktstr_tui.control.state import LoopState, SchedulerFacts
+from ktstr_tui.model import control as ct
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.report import Pause
+from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
+from tests.unit.link.strategies import any_event, numbered
+
+S = 1_000_000_000
+PLAN = ct.ControlPlan(
+    name="run", duration_s=60, freeze_limit_s=30, periodic=3, scenario_ms=10_000, early=True, sample_hz=10
+)
+
+
+class World:
+    """A state that events and ticks are folded into, with the actions that came of it."""
+
+    def __init__(self, plan: ct.ControlPlan = PLAN) -> None:
+        self.state = LoopState()
+        self.seq = 0
+        self.see(ev.LoopStarted(run_epoch_id=1, plan=plan))
+
+    def see(self, *events: ev.Event, at_s: float = 0) -> None:
+        for event in events:
+            self.seq += 1
+            fold(self.state, _stamped(event, self.seq, round(at_s * S)))
+
+    def tick(self, at_s: float, frozen_s: float = 0, scenario_s: float | None = None) -> list[ct.Action]:
+        scenario_ns = None if scenario_s is None else round(scenario_s * S)
+        word = ev.Ticked(
+            tick=self.state.tick + 1,
+            now_ns=round(at_s * S),
+            folded_seq=self.seq,
+            frozen_ns=round(frozen_s * S),
+            scenario_ns=scenario_ns,
+        )
+        fold_tick(self.state, word, ())
+        pending = decide(self.state)
+        for it in pending:
+            note_emitted(self.state, it)
+        assert reconcile(self.state) == []
+        return [it.action for it in pending]
+
+    def end(self, how: ct.Disposition = "done", error: str = "") -> None:
+        """End everything in flight."""
+        for id_, it in list(self.state.in_flight.items()):
+            self.see(ev.ActionChanged(id=id_, action=it.action, disposition=how, error=error))
+
+    def ask(self, seq: int, action: ct.Action) -> None:
+        self.see(
+            ev.CommandDecided(command_seq=seq, operator="ada", request="x", outcome="accepted", wanted=action)
+        )
+
+
+def _stamped(event: ev.Event, seq: int, mono_ns: int) -> ev.Event:
+    return msgspec.structs.replace(event, seq=seq, mono_ns=mono_ns)
+
+
+def kinds(actions: list[ct.Action]) -> list[str]:
+    return [it.kind for it in actions]
+
+
+def sample(age_ms: float, **fields: Any) -> ev.Sampled:  # noqa: ANN401
+    oldest = RunnableTask(pid=7, comm="spin", age_ms=age_ms, cpu=0)
+    seen = SchedulerSample(
+        name="bad", enable_seq=1, watchdog_timeout_ms=4000, oldest_runnable=oldest, **fields
+    )
+    return ev.Sampled(sample=Sample(cpus=(), scheduler=seen))
+
+
+# -- what was asked for ---------------------------------------------------------------------------------
+
+
+def test_what_was_asked_for_goes_out_in_the_order_of_asking_and_once() -> None:
+    world = World()
+    world.ask(2, ct.FreezeGuest(reason="b"))
+    world.ask(1, ct.TakeCapture(trigger="on-demand"))
+    world.see(ev.ActionAsked(command_seq=-1, by="guest", wanted=ct.TakeCapture(trigger="guest")))
+    assert kinds(world.tick(1)) == ["capture", "freeze", "capture"]
+    assert world.tick(2) == []
+
+
+def test_what_was_refused_comes_to_nothing() -> None:
+    world = World()
+    world.see(
+        ev.CommandDecided(
+            command_seq=1, operator="eve", request="end", outcome="rejected", wanted=ct.StopRun(reason="x")
+        )
+    )
+    assert world.tick(1) == []
+
+
+def test_what_was_accepted_during_a_hold_waits_and_is_not_lost() -> None:
+    world = World()
+    world.see(ev.HoldChanged(held=True, by="ada", until_ns=5 * S))
+    world.ask(1, ct.TakeCapture(trigger="on-demand"))
+    assert world.tick(1) == []
+    assert kinds(world.tick(5)) == ["capture"]
+    assert world.state.hold is None
+
+
+def test_a_hold_lets_the_guest_have_what_it_waits_for_and_a_thaw_through() -> None:
+    world = World()
+    world.see(ev.HoldChanged(held=True, by="ada", until_ns=5 * S))
+    world.see(ev.ActionAsked(command_seq=-1, by="guest", wanted=ct.TakeCapture(trigger="guest")))
+    world.ask(2, ct.ThawGuest(reason="ada"))
+    assert kinds(world.tick(1)) == ["thaw", "capture"]
+
+
+# -- the end of a run -----------------------------------------------------------------------------------
+
+
+def test_a_run_ends_after_its_duration_without_the_time_in_which_it_stood() -> None:
+    world = World()
+    world.tick(9, frozen_s=3)
+    world.see(ev.GuestReady(boot_ms=1), at_s=10)
+    assert world.tick(70, frozen_s=5) == []
+    assert kinds(world.tick(72, frozen_s=5)) == ["drain"]
+    assert world.state.phase == "entering"
+    assert world.tick(72.1, frozen_s=5) == [ct.StopRun(reason="duration of 60 s reached", out_of_time=True)]
+    assert world.tick(73, frozen_s=5) == []
+
+
+def test_what_is_in_flight_may_come_to_its_end_before_the_run_does() -> None:
+    world = World()
+    world.ask(1, ct.TakeCapture(trigger="on-demand"))
+    world.tick(1)
+    world.ask(2, ct.StopRun(reason="ended by ada"))
+    assert kinds(world.tick(1.1)) == ["drain"]
+    assert world.tick(1.2) == []
+    world.end()
+    assert kinds(world.tick(1.3)) == ["stop"]
+    assert world.state.phase == "maintenance"
+
+
+def test_a_drain_that_takes_too_long_fails_and_the_run_ends_all_the_same() -> None:
+    world = World()
+    world.ask(1, ct.TakeCapture(trigger="on-demand"))
+    world.tick(1)
+    world.ask(2, ct.StopRun(reason="ended by ada"))
+    world.tick(2)
+    assert world.tick(3) == []
+    assert kinds(world.tick(4)) == ["stop"]
+    assert world.state.phase == "drain-failed"
+
+
+def test_the_loop_begins_nothing_by_itself_while_it_drains() -> None:
+    world = World()
+    world.ask(1, ct.TakeCapture(trigger="on-demand"))
+    world.tick(1)
+    world.ask(2, ct.StopRun(reason="ended by ada"))
+    world.tick(2)
+    world.see(sample(3000))
+    assert world.tick(2.1) == []
+
+
+def test_a_drain_that_is_taken_back_goes_over_recovery_to_active() -> None:
+    world = World()
+    world.ask(1, ct.BeginDrain(deadline_ns=9 * S))
+    world.tick(1)
+    world.end()
+    world.tick(2)
+    phases_seen = [world.state.phase]
+    world.ask(2, ct.EndDrain())
+    for at_s in (3, 4, 9):
+        world.tick(at_s)
+        phases_seen.append(world.state.phase)
+    assert phases_seen == ["maintenance", "exiting", "recovery", "active"]
+
+
+def test_a_phase_that_may_not_follow_changes_nothing() -> None:
+    state = LoopState(phase="exiting")
+    assert not phases.enter(state, "drain-failed")
+    assert state.phase == "exiting"
+    assert phases.enter(state, "exiting")
+
+
+# -- captures -------------------------------------------------------------------------------------------
+
+
+def test_an_early_capture_is_due_at_half_of_the_timeout_and_once_for_each_scheduler() -> None:
+    world = World()
+    world.see(sample(1999))
+    assert world.tick(1) == []
+    world.see(sample(2001))
+    (action,) = world.tick(1.1)
+    assert action == ct.TakeCapture(trigger="early", detail="spin[7] runnable for 2.001 s, past 2 s")
+    world.end()
+    world.see(sample(3000))
+    assert world.tick(1.2) == []
+    world.see(ev.Sampled(sample=Sample(cpus=(), scheduler=SchedulerSample(name="bad", enable_seq=2))))
+    world.see(sample(3000))
+    assert kinds(world.tick(1.3)) == ["capture"]
+
+
+@pytest.mark.parametrize("change", ["exiting", "ejected", "detached"])
+def test_no_early_capture_of_a_scheduler_that_goes(change: ev.SchedulerChange) -> None:
+    world = World()
+    world.see(sample(3000), ev.SchedulerChanged(change=change, name="bad"))
+    assert world.tick(1) == []
+    world.see(sample(3000, exit_kind=1026))
+    assert world.tick(2) == []
+
+
+def test_periodic_captures_are_taken_at_even_distances_one_at_a_time() -> None:
+    world = World()
+    world.see(ev.KernelTyped(release="", hz=1, cpus=1, btf_types=1, typed_ms=1))
+    world.see(ev.ScenarioChanged(state="started"))
+    assert world.state.periodic.due_ms == [3000, 5000, 7000]
+    assert world.tick(1, scenario_s=2.9) == []
+    (first,) = world.tick(2, scenario_s=3.05)
+    assert isinstance(first, ct.TakeCapture)
+    assert (first.tag, first.index, first.due_ms) == ("periodic_000", 0, 3000)
+    assert world.tick(3, scenario_s=5.5) == []  # the first is not over
+    world.end()
+    assert [it.index for it in world.tick(4, scenario_s=5.61)] == [1]  # type: ignore[union-attr]
+
+
+def test_a_periodic_capture_is_taken_late_rather_than_left_out() -> None:
+    world = World()
+    world.see(ev.ScenarioChanged(state="started"))
+    assert world.tick(1, scenario_s=4) == []
+    world.see(ev.KernelTyped(release="", hz=1, cpus=1, btf_types=1, typed_ms=1))
+    assert kinds(world.tick(2, scenario_s=5)) == ["capture"]
+
+
+@pytest.mark.parametrize(
+    ("error", "more"), [("CaptureTimedOutError", 1), ("CaptureFailedError", 2), ("GuestError", 0)]
+)
+def test_two_timeouts_in_a_row_end_the_periodic_captures(error: str, more: int) -> None:
+    world = World()
+    world.see(ev.KernelTyped(release="", hz=1, cpus=1, btf_types=1, typed_ms=1))
+    world.see(ev.ScenarioChanged(state="started"))
+    taken = 0
+    for second in range(20):
+        taken += len(world.tick(second, scenario_s=second))
+        world.end("failed", error)
+    assert taken == 1 + more
+
+
+# -- alerts and freezes ---------------------------------------------------------------------------------
+
+
+def test_a_freeze_without_a_viewer_is_thawed_in_the_end() -> None:
+    world = World()
+    world.see(ev.Frozen(reason="ada"), at_s=10)
+    world.see(ev.BackendBeat(viewers=1), at_s=20)
+    assert world.tick(49) == []
+    world.see(ev.BackendBeat(viewers=0), at_s=21)
+    assert world.tick(49.9) == []
+    (thaw,) = world.tick(50)
+    assert thaw == ct.ThawGuest(reason="frozen by ada, and no viewer was attached for 30 s")
+    assert world.tick(51) == []
+    world.end("failed")
+    assert world.tick(51.5) == []  # not again at once
+    assert kinds(world.tick(53)) == ["thaw"]
+
+
+def test_a_long_freeze_is_an_alert_until_the_thaw() -> None:
+    world = World(ct.ControlPlan(name="run"))
+    world.see(ev.Frozen(reason="ada"), at_s=10)
+    assert world.tick(69) == []
+    (alert,) = world.tick(70)
+    assert alert == ct.RaiseAlert(
+        key="frozen",
+        alert="frozen",
+        text="frozen by ada for more than 60 s; any viewer may: ktstr-tui thaw run",
+    )
+    world.see(ev.Thawed(reason="ada", pause=Pause(total_us=1)))
+    assert world.tick(71) == [ct.ClearAlert(key="frozen", alert="frozen")]
+
+
+def test_a_scheduler_that_takes_long_to_attach_is_an_alert() -> None:
+    world = World()
+    world.see(ev.OutputText(stream="sched_log", text="--- begin my.bpf.o ---\nlibbpf: loa"), at_s=10)
+    world.see(ev.OutputText(stream="sched_log", text="ding\n"), at_s=11)
+    assert world.tick(22, frozen_s=3) == []
+    world.see(ev.HostStood(start_ns=9 * S, end_ns=11 * S, reason="stopped"), at_s=22)
+    assert world.tick(23.5, frozen_s=3) == []
+    (alert,) = world.tick(24, frozen_s=3)
+    assert isinstance(alert, ct.RaiseAlert)
+    assert alert.text == (
+        "my.bpf.o was started 10 s ago and has not attached: libbpf loads it and the kernel verifies its "
+        "programs; last line of its log: libbpf: loading"
+    )
+    world.see(ev.SchedulerChanged(change="attached", name="my"))
+    assert kinds(world.tick(25)) == ["alert-clear"]
+
+
+# -- crash loops ----------------------------------------------------------------------------------------
+
+
+def crash(facts: SchedulerFacts, *at_s: float) -> None:
+    for at in at_s:
+        backoff.crashed(facts, round(at * S))
+
+
+def test_the_back_off_doubles_from_half_a_second_to_a_minute() -> None:
+    facts, waits = SchedulerFacts(), []
+    for crashes in range(9):
+        crash(facts, crashes * 100)
+        waits.append((facts.until_ns - crashes * 100 * S) / S)
+    assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert not facts.held
+
+
+def test_five_crashes_in_a_minute_hold_a_scheduler() -> None:
+    facts, held = SchedulerFacts(), []
+    for at_s in (0, 10, 20, 30, 59):
+        crash(facts, at_s)
+        held.append(facts.held)
+    assert held == [False] * 4 + [True]
+    assert not backoff.may_attach(facts, backoff.FOREVER_NS - 1)
+    assert "5 crashes within 60 s" in backoff.told("bad", facts).reason
+
+
+def test_a_crash_that_is_a_minute_old_does_not_count() -> None:
+    facts = SchedulerFacts()
+    crash(facts, 0, 10, 20, 30, 60)
+    assert not facts.held
+
+
+def test_a_crash_loop_is_attached_again_after_its_back_off_and_told_once() -> None:
+    world = World(ct.ControlPlan(name="run", keep_attached=True))
+    world.see(ev.OutputText(stream="sched_log", text="--- begin bad.o ---\n"))
+    world.see(ev.SchedulerChanged(change="attached", name="bad"))
+    world.see(ev.SchedulerChanged(change="ejected", name="bad"), at_s=1)
+    (told,) = world.tick(1)
+    assert isinstance(told, ct.ApplyBackoff)
+    assert (told.name, told.until_ns, told.crashes) == ("bad.o", round(1.5 * S), 1)
+    world.end()
+    assert world.tick(1.2) == []
+    assert world.tick(1.5) == [ct.AttachScheduler(name="bad.o")]
+    world.end()
+    world.see(ev.SchedulerChanged(change="attached", name="bad"), at_s=2)
+    assert world.tick(61) == []
+    assert world.tick(62) == [ct.ResetBackoff(name="bad.o")]
+    assert world.tick(63) == []
+    assert world.state.schedulers["bad.o"].delay_ns == 0
+
+
+def test_a_run_that_keeps_nothing_attached_only_remembers() -> None:
+    world = World(ct.ControlPlan(name="run"))
+    world.see(ev.SchedulerChanged(change="attached", name="bad"))
+    world.see(ev.SchedulerChanged(change="ejected", name="bad"), at_s=1)
+    assert world.tick(10) == []
+
+
+def test_the_loop_samples_less_while_the_executor_is_behind() -> None:
+    world = World()
+    world.see(ev.KernelTyped(release="", hz=1, cpus=1, btf_types=1, typed_ms=1))
+    assert world.tick(1) == []
+    world.see(ev.BackpressureChanged(on=True, depth=1000))
+    assert world.tick(2) == [ct.AdjustSampling(hz=2.5)]
+    world.end()
+    world.see(ev.BackpressureChanged(on=False, depth=200))
+    assert world.tick(3) == [ct.AdjustSampling(hz=10)]
+
+
+# -- what holds for all events --------------------------------------------------------------------------
+
+
+@given(st.lists(any_event(), max_size=40).map(numbered), st.booleans())
+def test_deciding_again_without_a_change_decides_nothing(events: list[ev.Event], end: bool) -> None:
+    world = World()
+    for number, event in enumerate(events, 1):
+        fold(world.state, event)
+        if number % 3 == 0:
+            world.tick(number, scenario_s=number)
+            if end:
+                world.end()
+
+
+@given(st.lists(any_event(), max_size=40).map(numbered))
+def test_deciding_changes_nothing_and_is_the_same_each_time(events: list[ev.Event]) -> None:
+    world = World()
+    for event in events:
+        fold(world.state, event)
+    before = copy.deepcopy(world.state)
+    first = reconcile(world.state)
+    assert world.state == before
+    assert world.state.encode() == before.encode()
+    assert reconcile(copy.deepcopy(world.state)) == first
