@@ -28,6 +28,8 @@ dev_is_current() {
 }
 
 make_environment() {
+    # Clearing a link would empty what it leads to, which may be the environment of another checkout.
+    [[ ! -L .venv ]] || fail ".venv is a link to $(readlink .venv), which belongs to another checkout" "remove the link"
     find_python || fail "no Python of 3.11 or newer with venv and its C headers was found" \
         "install one (Debian: python3-venv python3-dev) or name it in KTSTR_PYTHON"
     step "making .venv with $("$python_program" -V) ($python_program)"
