@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ktstr_tui.backend.live import LiveGuest
+from ktstr_tui.backend.scheduler_change import change_scheduler
 from ktstr_tui.capture.job import SavedCapture
 from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.model import commands as cmd
@@ -54,6 +55,8 @@ async def run_command(command: Command, guest: LiveGuest | None, state: RunState
             return command.done(cmd.Changed(changed=changed, watch=watch_result(state, slot)))
         case cmd.RunKernelOp(op=op):
             return command.done(**await serve_command(guest.kernel_ops, op, command.who))
+        case cmd.AttachScheduler() | cmd.DetachScheduler() | cmd.ReplaceScheduler() as change:
+            return command.done(await change_scheduler(guest.replacer, change, command.who))
     raise UsageError(f"{command.name} is not carried out here")
 
 

@@ -60,6 +60,7 @@ from ktstr_tui.port.handler import ActionHandler, Servers
 from ktstr_tui.port.now import Now
 from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.port import GuestPort
+from ktstr_tui.port.replacing import SchedulerReplacer
 from ktstr_tui.port.scenario_clock import ScenarioClock
 from ktstr_tui.port.scheduler_log import SchedulerLog
 from ktstr_tui.port.stats_port import StatsPort
@@ -186,6 +187,9 @@ class LiveGuest:
         self.early = EarlyCapture(coordinator, samples, emit)
         self.kernel_ops = KernelOps(coordinator, emit, held.audit, held.writable, coordinator.memory)
         """Reads and, if the run allows it, writes of the guest's kernel memory."""
+        swaps = SwapWatch(emit, self.bridge)
+        self.replacer = SchedulerReplacer(self._outbox, emit, held.frozen.total_ns, clock, swaps, nursery)
+        """Attaches, detaches and replaces the scheduler of the running guest."""
         self._guest_ops = GuestKernelOps(self.kernel_ops, self.bridge, self._outbox.reply, clock)
         claims = KernelClaims(emit)
         self._handler = ActionHandler(
@@ -193,7 +197,7 @@ class LiveGuest:
             nursery,
             self._outbox,
             now,
-            Servers(self._make_requests(), self._guest_ops, held.scheduler_log),
+            Servers(self._make_requests(swaps), self._guest_ops, held.scheduler_log, self.replacer),
             claims,
             ending.set,
         )
@@ -228,9 +232,8 @@ class LiveGuest:
             self._machine.bulk.socket.fileno(),
         )
 
-    def _make_requests(self) -> GuestRequests:
+    def _make_requests(self, swaps: SwapWatch) -> GuestRequests:
         watches = ScenarioWatches(self.coordinator.watches, self.bridge)
-        swaps = SwapWatch(self._stream.emit, self.bridge)
         return GuestRequests(self._outbox.reply, self.bridge, watches.watch, swaps, self._must_wait)
 
     def _on_coordinator(self, event: Event) -> None:

@@ -293,6 +293,12 @@ def _add_kernel() -> None:
     app.add_typer(kernel_app, name="kernel")
 
 
+def _add_scheduler() -> None:
+    from ktstr_tui.cli.scheduler import app as scheduler_app
+
+    app.add_typer(scheduler_app, name="scheduler")
+
+
 def _add_watch() -> None:
     from ktstr_tui.cli.watch import app as watch_app
 
@@ -314,7 +320,13 @@ def _add_config() -> None:
 def main() -> None:
     """Entry point of the program."""
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    groups = {"config": _add_config, "kernel": _add_kernel, "op": _add_op, "watch": _add_watch}
+    groups = {
+        "config": _add_config,
+        "kernel": _add_kernel,
+        "op": _add_op,
+        "scheduler": _add_scheduler,
+        "watch": _add_watch,
+    }
     commands = {it.name or getattr(it.callback, "__name__", "") for it in app.registered_commands}
     for name, add in groups.items():
         # All of them for help, and for a misspelt command, which may be most like one of these.

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 import msgspec
 
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, KtstrError, UsageError
+from ktstr_tui.model.scheduler_swap import MAX_OBJECT_BYTES, ReplaceOutcome
 
 HITS_PER_S = 20
 """Hits of a watch in a second, past which it is paused, where nobody asks for another number."""
@@ -125,6 +126,29 @@ class RunKernelOp(_Request, frozen=True, tag="kernel-op"):
     """A `ktstr_tui.wire.kernel_ops.KernelOp` as plain values; decoded by the room of operations, which knows it."""
 
 
+class AttachScheduler(_Request, frozen=True, tag="scheduler.attach"):
+    """Load a scheduler of the scenario into the running guest."""
+
+    target: Name = ""
+    """By name; empty for that of the current step."""
+
+
+class DetachScheduler(_Request, frozen=True, tag="scheduler.detach"):
+    """Take the loaded scheduler away, until the next step that names one."""
+
+
+class ReplaceScheduler(_Request, frozen=True, tag="scheduler.replace"):
+    """Load a new object into the running guest, in the place of a scheduler."""
+
+    file: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    """What it is called: the name of its file, without directories."""
+    content: Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_OBJECT_BYTES)]
+    """The BPF object."""
+    target: Name = ""
+    """The scheduler of the scenario that it replaces, for this step and those to come; empty for that of the current
+    step."""
+
+
 LinkRequest: TypeAlias = Ping | GetSnapshot | GetRange | GetStatus
 """Answered by the publisher itself; they only read."""
 Request: TypeAlias = (
@@ -138,6 +162,9 @@ Request: TypeAlias = (
     | RemoveWatch
     | ResumeWatch
     | RunKernelOp
+    | AttachScheduler
+    | DetachScheduler
+    | ReplaceScheduler
 )
 LINK_REQUESTS: tuple[type, ...] = get_args(LinkRequest)
 READING_REQUESTS: tuple[type, ...] = (*LINK_REQUESTS, ListWatches)
@@ -184,6 +211,12 @@ class WatchList(msgspec.Struct, frozen=True, kw_only=True):
 
     watches: list[dict[str, Any]]
     """The slots' `WatchpointState`, in order."""
+
+
+class SchedulerAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `AttachScheduler`, `DetachScheduler` and `ReplaceScheduler`."""
+
+    outcome: ReplaceOutcome
 
 
 class RangeSent(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, WatchStat
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
+from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
 SchedulerChange: TypeAlias = Literal["attached", "exiting", "ejected", "detached", "process-exit"]
@@ -112,6 +113,23 @@ class SchedulerChanged(RunEvent, frozen=True, tag="scheduler"):
     message: str | None = None
     """``exit_info->msg``, known at the same time."""
     detail: str = ""
+
+
+class SchedulerSwapped(RunEvent, frozen=True, tag="scheduler-swapped"):
+    """A wish to attach, detach or replace the scheduler of the running guest came to its end."""
+
+    op: SwapOp
+    outcome: ReplaceOutcome
+    name: str = ""
+    """What the new scheduler is called; empty for the one of the step."""
+    replaces: str = ""
+    """The scheduler of the scenario in whose place it comes; empty for that of the step."""
+    who: str = ""
+    """Who asked."""
+    size_bytes: int | None = None
+    """Of the object; None without one."""
+    digest: str = ""
+    """SHA-256 of the object, in hex."""
 
 
 class HealthChanged(RunEvent, frozen=True, tag="health"):
@@ -329,6 +347,7 @@ Event: TypeAlias = (
     | StepStarted
     | Sampled
     | SchedulerChanged
+    | SchedulerSwapped
     | HealthChanged
     | HostStood
     | AlertRaised

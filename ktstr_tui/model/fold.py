@@ -11,11 +11,12 @@ control.
 from __future__ import annotations
 
 from ktstr_tui.model import events as ev
-from ktstr_tui.model import fold_beats, fold_control, fold_kernel, fold_run, fold_stops
+from ktstr_tui.model import fold_beats, fold_control, fold_kernel, fold_run, fold_stops, fold_swaps
 from ktstr_tui.model.fold_keep import Arms
 from ktstr_tui.model.state import RunState
 
 _ARMS: Arms = fold_run.ARMS | fold_kernel.ARMS | fold_stops.ARMS | fold_beats.ARMS | fold_control.ARMS
+_ARMS |= fold_swaps.ARMS
 
 
 def fold(state: RunState, event: ev.Event) -> RunState:

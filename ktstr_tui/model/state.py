@@ -17,6 +17,7 @@ from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, RunPhase,
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
+from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
 
 MAX_HISTORY = 240
 """Samples kept for each sparkline."""
@@ -34,6 +35,8 @@ MAX_SILENCES = 64
 """Silences kept, standing and over."""
 MAX_ALERTS_TOLD = 64
 """Keys of alerts kept for the summary of a run."""
+MAX_SWAPS = 64
+"""Changes of the scheduler that somebody asked for, kept."""
 
 
 class CpuState(msgspec.Struct, kw_only=True):
@@ -183,6 +186,15 @@ class BeatsState(msgspec.Struct, frozen=True, kw_only=True):
     """Datagrams refused for what they were or claimed."""
 
 
+class SwapState(msgspec.Struct, frozen=True, kw_only=True):
+    """An attached, detached or replaced scheduler, or one that was refused."""
+
+    mono_ns: int
+    op: SwapOp
+    name: str
+    outcome: ReplaceOutcome
+
+
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How the run ended."""
 
@@ -249,6 +261,10 @@ class RunState(msgspec.Struct, kw_only=True):
     """Those among the ejections that only the guest program has reported so far."""
     left_unasked: bool = False
     """Whether the scheduler that was attached last was ejected."""
+    swaps: list[SwapState] = []
+    """Changes of the scheduler that somebody asked for, with what became of each; at most `MAX_SWAPS`."""
+    replacements: int = 0
+    """How many of all of them put a new object in the place of a scheduler."""
     restart_due: str = ""
     """The scheduler that the kernel asked to attach again and that has not yet; empty for none."""
     samples: int = 0

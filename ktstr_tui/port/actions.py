@@ -16,6 +16,7 @@ from ktstr_tui.wire.messages import (
     Stimulus,
     WorkerReport,
 )
+from ktstr_tui.wire.scheduler_payloads import SchedReply
 
 
 class _Action(msgspec.Struct, frozen=True, tag=True):
@@ -67,6 +68,12 @@ class RefuseKernelOp(_Action, frozen=True):
 
     request_id: int
     reason: str
+
+
+class SchedulerAnswered(_Action, frozen=True):
+    """What became of a command about the scheduler."""
+
+    reply: SchedReply
 
 
 class StepChanged(_Action, frozen=True):
@@ -153,6 +160,7 @@ Action: TypeAlias = (
     | Refuse
     | KernelOpRequested
     | RefuseKernelOp
+    | SchedulerAnswered
     | StepChanged
     | StepEnded
     | ScenarioStarted

@@ -4,8 +4,8 @@ The guest is hostile, so each arm is a gate. A frame can do two things: move the
 and be kept for the verdict (an entry in the bucket). The gates differ on purpose:
 
 * SchedExit does both with a right CRC and neither without one: nobody downstream looks at its CRC again.
-* SysRdy, KernAddrs, SnapshotRequest, WorkerReport, Beats and the kernel operations only move the coordinator, and
-  never reach the bucket, whatever their shape.
+* SysRdy, KernAddrs, SnapshotRequest, WorkerReport, Beats, SchedReply and the kernel operations only move the
+  coordinator, and never reach the bucket, whatever their shape.
 * All other frames of the guest go into the bucket even with a wrong CRC (their readers look at ``crc_ok``),
   but move nothing unless CRC and shape are right.
 * What only the host may send is dropped when the guest sends it.
@@ -37,6 +37,7 @@ from ktstr_tui.port.actions import (
     ScenarioPaused,
     ScenarioResumed,
     ScenarioStarted,
+    SchedulerAnswered,
     SchedulerExited,
     SnapshotRequested,
     StepChanged,
@@ -64,6 +65,7 @@ from ktstr_tui.wire.messages import (
     Stimulus,
     WorkerReport,
 )
+from ktstr_tui.wire.scheduler_payloads import SchedReply
 
 BUCKET_ENTRIES: Final = 1024
 """Entries kept of each type; the oldest goes first."""
@@ -264,6 +266,11 @@ class Dispatcher:
         if beats is not None:
             self._actions.append(BeatsReceived(beats.data))
 
+    def _sched_reply(self, kind: MsgType, frame: Frame) -> None:
+        reply = self._decode(kind, frame, SchedReply.unpack, self._dropped)
+        if reply is not None:
+            self._actions.append(SchedulerAnswered(reply))
+
     def _snapshot_request(self, kind: MsgType, frame: Frame) -> None:
         if not frame.crc_ok:
             self._refuse(kind, frame, BAD_CRC, "the request came with a bad CRC")
@@ -371,6 +378,7 @@ _ARMS: Final[dict[MsgType, Callable[[Dispatcher, MsgType, Frame], None]]] = {
     MsgType.KernAddrs: Dispatcher._kern_addrs,
     MsgType.WorkerReport: Dispatcher._worker_report,
     MsgType.Beats: Dispatcher._beats,
+    MsgType.SchedReply: Dispatcher._sched_reply,
     MsgType.SnapshotRequest: Dispatcher._snapshot_request,
     MsgType.KernelOpRequest: Dispatcher._kernel_op_request,
     MsgType.Stimulus: Dispatcher._stimulus,

@@ -29,6 +29,7 @@ from ktstr_tui.port.actions import (
     ScenarioEnded,
     ScenarioPaused,
     ScenarioResumed,
+    SchedulerAnswered,
     SchedulerExited,
     SnapshotRequested,
     StepChanged,
@@ -68,6 +69,7 @@ ALLOWANCES: Final[dict[type[Action], tuple[MsgType, Allowance]]] = {
     ScenarioPaused: (MsgType.ScenarioPause, Allowance(64, 2)),
     ScenarioEnded: (MsgType.ScenarioEnd, Allowance(8, 1)),
     SchedulerExited: (MsgType.SchedExit, Allowance(64, 2)),
+    SchedulerAnswered: (MsgType.SchedReply, Allowance(64, 8)),
     LifecycleSeen: (MsgType.Lifecycle, Allowance(64, 2)),
     WorkersSeen: (MsgType.WorkerReport, Allowance(32, 4)),
 }

@@ -19,6 +19,7 @@ from ktstr_tui.port.claims import KernelClaims
 from ktstr_tui.port.guest_requests import GuestRequests
 from ktstr_tui.port.now import Now
 from ktstr_tui.port.outbox import Outbox
+from ktstr_tui.port.replacing import SchedulerReplacer
 from ktstr_tui.port.scheduler_log import SchedulerLog
 from ktstr_tui.wire.kernel_ops import KernelOpRequest
 from ktstr_tui.wire.messages import LifecyclePhase, MsgType
@@ -55,6 +56,8 @@ class Servers:
     snapshots: GuestRequests
     kernel_ops: KernelOpServer
     scheduler_log: SchedulerLog
+    replacer: SchedulerReplacer
+    """Asked the guest to change its scheduler, and waits for the answer."""
 
 
 class ActionHandler:
@@ -97,6 +100,7 @@ class ActionHandler:
             **self._claims.drops(),
             **self._servers.snapshots.drops(),
             **self._servers.scheduler_log.drops(),
+            **self._servers.replacer.drops(),
         }
 
     @singledispatchmethod
@@ -115,6 +119,10 @@ class ActionHandler:
     def _(self, action: act.SchedulerExited) -> None:
         detail = "with no exit code" if action.code is None else f"exit code {action.code}"
         self._emit(ev.SchedulerChanged(change="process-exit", detail=detail))
+
+    @handle.register
+    def _(self, action: act.SchedulerAnswered) -> None:
+        self._servers.replacer.answered(action.reply)
 
     @handle.register
     def _(self, action: act.StepChanged) -> None:

@@ -5,6 +5,8 @@ a second way: slot 0 stops the guest at the write of ``scx_root``, and the acces
 scheduler is followed. The two ways are not ordered, so the frame may be read first. Whoever needs the new scheduler
 then waits until the publish number has passed what it was when the step before began (see `capture.accessor`).
 
+A replacement of the scheduler within a step is such a swap too; who asked for it hears of it from the guest first.
+
 A swap that the host never sees is reported: what is shown would belong to another scheduler than the scenario says.
 """
 
@@ -76,6 +78,23 @@ class SwapWatch:
             return
         self._done = done = trio.Event()
         nursery.start_soon(self._follow, f"step {step}, scheduler {scheduler}", done)
+
+    def publish_number(self) -> int:
+        """How often a scheduler has become readable so far; for `replaced`."""
+        return self._accessor.accessor_publish_seqno()
+
+    def replaced(self, name: str, prior: int, nursery: trio.Nursery) -> None:
+        """Another scheduler was attached within the step; does not wait.
+
+        Args:
+            name: What it is called.
+            prior: What `publish_number` was before.
+            nursery: Where it is waited for until the new one is followed.
+        """
+        self._seqno = max(self._seqno, prior)
+        if not self.pending:
+            self._done = done = trio.Event()
+            nursery.start_soon(self._follow, f"replaced by {name}", done)
 
     async def _follow(self, label: str, done: trio.Event) -> None:
         deadline = trio.current_time() + SWAP_S

@@ -14,6 +14,7 @@ import msgspec
 from ktstr_tui.model.commands import MAX_NAME_CHARACTERS, Command, Reply
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event
+from ktstr_tui.model.scheduler_swap import MAX_OBJECT_BYTES
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import printable, shorten
 from ktstr_tui.wire.layout import layout
@@ -24,7 +25,8 @@ MAX_EVENT_BYTES = 8 << 20
 """An event with a full capture of a large machine is below 2 MiB."""
 MAX_STATE_BYTES = 256 << 20
 """A state keeps at most `MAX_CAPTURES` captures."""
-MAX_COMMAND_BYTES = 64 << 10
+MAX_COMMAND_BYTES = MAX_OBJECT_BYTES + (64 << 10)
+"""A command may carry the BPF object of a scheduler."""
 MAX_REPLY_BYTES = 8 << 20
 
 _T = TypeVar("_T")

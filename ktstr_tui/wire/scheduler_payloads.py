@@ -14,10 +14,9 @@ from typing import Final, Self
 
 import msgspec
 
+from ktstr_tui.model.scheduler_swap import MAX_OBJECT_BYTES
 from ktstr_tui.wire.payloads import PayloadError, decode_text, encode_text
 
-MAX_OBJECT_BYTES: Final = 16 << 20
-"""Largest BPF object that is loaded into a running guest; it lies in the guest's memory."""
 CHUNK_BYTES: Final = 32768
 """Most bytes of the object in one `SchedChunk`."""
 SCHED_NAME_BYTES: Final = 256

@@ -10,11 +10,16 @@
 #include "machine.h"
 #include "plan.h"
 #include "port.h"
+#include "upload.h"
 
 #define SNAPSHOT_OK 1
 #define SNAPSHOT_QUEUED 3 // it waits its turn: the real answer follows
 
+#define COMMANDS_MAX 4 // the host waits for an answer before it sends the next; a cancellation may follow
+
 struct host_requests host;
+static struct host_sched_command commands[COMMANDS_MAX];
+static uint32_t nr_commands;
 
 void host_text(uint32_t msg_type, const char *text, size_t bytes)
 {
@@ -107,17 +112,57 @@ static void snapshot_reply(const uint8_t *payload, uint32_t bytes)
 		    (const char *)payload + 8);
 }
 
+static void sched_command(const uint8_t *payload, uint32_t bytes)
+{
+	struct host_sched_command command;
+
+	if (bytes != sizeof(command)) {
+		host_printf(KTF_STDERR, "ktstr-agent: a SchedCommand of %u bytes is ignored\n", bytes);
+		return;
+	}
+	memcpy(&command, payload, sizeof(command));
+	command.target[sizeof(command.target) - 1] = '\0';
+	if (command.id && command.op >= SCHED_ATTACH && command.op <= SCHED_CANCEL &&
+	    nr_commands < COMMANDS_MAX)
+		commands[nr_commands++] = command;
+	else
+		host_printf(KTF_STDERR, "ktstr-agent: SchedCommand %u, op %u, is ignored\n", command.id,
+			    command.op);
+}
+
+bool host_take_sched_command(struct host_sched_command *command)
+{
+	if (!nr_commands)
+		return false;
+	*command = commands[0];
+	memmove(commands, commands + 1, --nr_commands * sizeof(*commands));
+	return true;
+}
+
 void host_receive(void)
 {
+	uint64_t damaged = port_damaged();
 	uint32_t msg_type, bytes;
 	const uint8_t *payload;
 
 	while (port_receive(&msg_type, &payload, &bytes)) {
+		if (port_damaged() != damaged) {
+			damaged = port_damaged();
+			upload_damaged();
+		}
 		if (msg_type == KTF_ACCESSOR_READY)
 			host.accessor_ready = true;
 		else if (msg_type == KTF_SHUTDOWN)
 			host.shutdown = true;
 		else if (msg_type == KTF_SNAPSHOT_REPLY)
 			snapshot_reply(payload, bytes);
+		else if (msg_type == KTF_SCHED_UPLOAD)
+			upload_begin(payload, bytes);
+		else if (msg_type == KTF_SCHED_CHUNK)
+			upload_chunk(payload, bytes);
+		else if (msg_type == KTF_SCHED_COMMAND)
+			sched_command(payload, bytes);
 	}
+	if (port_damaged() != damaged)
+		upload_damaged();
 }

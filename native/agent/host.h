@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "plan.h"
+
 enum lifecycle_phase {
 	PHASE_INIT_STARTED = 1,
 	PHASE_PAYLOAD_STARTING = 2,
@@ -15,6 +17,19 @@ enum lifecycle_phase {
 };
 
 enum host_request_kind { HOST_CAPTURE = 1, HOST_WATCH = 2 }; // the wire's kinds of a SnapshotRequest
+
+enum host_sched_op {
+	SCHED_ATTACH = 1,
+	SCHED_DETACH,
+	SCHED_REPLACE,
+	SCHED_CANCEL
+}; // the wire's, of a SchedCommand
+
+struct host_sched_command {
+	uint32_t id;
+	uint32_t op; // an enum host_sched_op
+	char target[PLAN_NAME_BYTES]; // a scheduler of the plan; empty for that of the step
+};
 
 struct host_requests {
 	bool accessor_ready;
@@ -26,6 +41,7 @@ struct host_requests {
 extern struct host_requests host;
 
 void host_receive(void); // read the bulk port, and note in `host` what was asked for
+bool host_take_sched_command(struct host_sched_command *command); // the next one that waits
 void host_kernel_addresses(void); // send where the kernel is, when the kernel shows it
 void host_text(uint32_t msg_type, const char *text, size_t bytes); // split into chunks
 void host_printf(uint32_t msg_type, const char *format, ...) __attribute__((format(printf, 2, 3)));

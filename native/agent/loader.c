@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The loader process: opens a BPF object, attaches its sched_ext_ops and stays until it is asked to leave or
- * ejected. All output is the scheduler log.
+ * The loader process: opens a BPF object, has the kernel verify it, attaches its sched_ext_ops when PID 1 lets it, and
+ * stays until it is asked to leave or ejected. All output is the scheduler log.
  *
  * Objects that were built with the sched_ext headers leave the kernel's enumerators (SCX_DSQ_LOCAL, ...) as
  * read-only variables called __SCX_..., which a generated loader fills in before the load. This one does the
@@ -13,14 +13,18 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent.h"
+#include "machine.h"
 #include "scx_state.h"
 
 #define STATE_EVERY_MS 100
@@ -150,11 +154,11 @@ static void fill_kernel_enums(struct bpf_object *object)
 	btf__free(fill.kernel);
 }
 
-static struct bpf_link *load_and_attach(const char *path)
+// Open an object and have the kernel verify it. Returns the map of its sched_ext_ops, or NULL.
+static struct bpf_map *load(const char *path)
 {
 	struct bpf_object *object = bpf_object__open_file(path, NULL);
 	struct bpf_map *ops;
-	struct bpf_link *link;
 
 	if (!object) {
 		fprintf(stderr, "open: %s\n", strerror(errno));
@@ -171,39 +175,74 @@ static struct bpf_link *load_and_attach(const char *path)
 		fprintf(stderr, "load: %s\n", strerror(errno));
 		return NULL;
 	}
-	link = bpf_map__attach_struct_ops(ops);
-	if (!link)
-		fprintf(stderr, "attach: %s\n", strerror(errno));
-	return link;
+	return ops;
 }
 
-int loader_main(const char *path)
+static void tell(int hold_fd, char word)
 {
-	struct signalfd_siginfo info;
-	struct bpf_link *link;
-	struct pollfd poll_fd = { .events = POLLIN };
-	sigset_t mask;
+	// PID 1 reads it, or is gone and with it the machine.
+	(void)!send(hold_fd, &word, sizeof(word), MSG_NOSIGNAL);
+}
 
-	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
-	prctl(PR_SET_NAME, LOADER_NAME);
-	sigemptyset(&mask);
-	sigaddset(&mask, SIGTERM);
-	sigaddset(&mask, SIGINT);
-	sigprocmask(SIG_BLOCK, &mask, NULL);
-	poll_fd.fd = signalfd(-1, &mask, SFD_CLOEXEC);
-	libbpf_set_print(print_all);
-	link = load_and_attach(path);
-	if (!link)
-		return LOADER_REJECTED;
-	fprintf(stderr, "attached\n");
+// Wait until PID 1 lets it attach. Returns false when it is to leave.
+static bool released(int hold_fd, int signal_fd)
+{
+	struct pollfd fds[] = { { .fd = hold_fd, .events = POLLIN }, { .fd = signal_fd, .events = POLLIN } };
+	char word;
+
+	while (poll(fds, 2, -1) < 0 && errno == EINTR)
+		;
+	return !fds[1].revents && read(hold_fd, &word, sizeof(word)) == 1 && word == LOADER_GO;
+}
+
+static int stay(struct bpf_link *link, int signal_fd)
+{
+	struct pollfd poll_fd = { .fd = signal_fd, .events = POLLIN };
+	struct signalfd_siginfo info;
+
 	while (poll(&poll_fd, 1, STATE_EVERY_MS) == 0 && scx_enabled())
 		;
 	if (!scx_enabled()) {
 		fprintf(stderr, "ejected by the kernel\n");
 		return LOADER_EJECTED;
 	}
-	if (read(poll_fd.fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+	if (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 		fprintf(stderr, "detaching on signal %u\n", info.ssi_signo);
 	bpf_link__destroy(link);
 	return LOADER_DETACHED;
+}
+
+int loader_main(const char *path, int hold_fd)
+{
+	struct bpf_link *link;
+	struct bpf_map *ops;
+	sigset_t mask;
+	int signal_fd;
+
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
+	prctl(PR_SET_NAME, LOADER_NAME);
+	fcntl(hold_fd, F_SETFD, FD_CLOEXEC);
+	sigemptyset(&mask);
+	sigaddset(&mask, SIGTERM);
+	sigaddset(&mask, SIGINT);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	signal_fd = signalfd(-1, &mask, SFD_CLOEXEC);
+	libbpf_set_print(print_all);
+	ops = load(path);
+	if (!ops)
+		return LOADER_REJECTED;
+	tell(hold_fd, LOADER_VERIFIED);
+	if (!released(hold_fd, signal_fd)) {
+		fprintf(stderr, "verified, and not wanted any more\n");
+		return LOADER_DETACHED;
+	}
+	machine_set_fifo(PRIO_LOADER);
+	link = bpf_map__attach_struct_ops(ops);
+	if (!link) {
+		fprintf(stderr, "attach: %s\n", strerror(errno));
+		return LOADER_REJECTED;
+	}
+	fprintf(stderr, "attached\n");
+	tell(hold_fd, LOADER_ATTACHED);
+	return stay(link, signal_fd);
 }

@@ -11,6 +11,14 @@ enum loader_exit {
 	LOADER_REJECTED = 2, // not opened, not verified or not attached
 };
 
-int loader_main(const char *path); // returns an enum loader_exit
+/*
+ * What the two say to each other over a socket, a byte each: the loader that the kernel has verified all programs, PID 1
+ * that it may attach, and the loader that it has. Where the socket is at its end, the loader leaves.
+ */
+#define LOADER_VERIFIED 'v'
+#define LOADER_GO 'g'
+#define LOADER_ATTACHED 'a'
+
+int loader_main(const char *path, int hold_fd); // returns an enum loader_exit
 
 #endif

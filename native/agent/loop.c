@@ -14,7 +14,7 @@
 #include "util.h"
 
 #define MODULES_MAX 4
-#define WATCH_MAX 8
+#define WATCH_MAX 16
 #define HANGUP_RETRY_NS (100 * NSEC_PER_MSEC)
 #define WATCH_REST_NS (5 * NSEC_PER_MSEC)
 

@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -18,6 +19,9 @@
 #define DMESG_TAIL_BYTES 16384
 #define KLOG_READ_ALL 3
 #define FIFO_MAX 99
+#define POLICY_DEADLINE 6
+#define FLAG_RESET_ON_FORK 1
+#define SHARE_PERIOD_NS (20 * NSEC_PER_MSEC)
 // It is sorted by address; older kernels begin with some thousand of the CPUs' areas.
 #define KALLSYMS_LINES 16384
 
@@ -80,6 +84,29 @@ void machine_set_fifo(int priority)
 
 	// Children start as ordinary tasks again: the scheduler under test is to see them.
 	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &param);
+}
+
+// The C library's headers have neither the call nor its argument.
+struct deadline_attr {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+void machine_set_share(void)
+{
+	const struct deadline_attr attr = {
+		.size = sizeof(attr),
+		.policy = POLICY_DEADLINE,
+		.flags = FLAG_RESET_ON_FORK,
+		.runtime_ns = SHARE_PERIOD_NS / 2,
+		.deadline_ns = SHARE_PERIOD_NS,
+		.period_ns = SHARE_PERIOD_NS,
+	};
+
+	syscall(SYS_sched_setattr, 0, &attr, 0u); // where it is refused, an ordinary task has to do
 }
 
 void machine_send_dmesg(void)

@@ -2,6 +2,7 @@
 // Entry, and the course of a run from boot to power-off.
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "port.h"
 #include "scheduler.h"
 #include "stats.h"
+#include "swap.h"
 #include "util.h"
 #include "worker.h"
 
@@ -83,6 +85,7 @@ static void run_until_step_ends(const struct plan_step *step)
 		step->capture[0] ? start_ns + step->duration_ms * NSEC_PER_MSEC / 2 : UINT64_MAX;
 
 	while (!host.shutdown && now_ns() < end_ns) {
+		swap_serve();
 		if (step->until_ejected && step->sched >= 0 && sched_ejected())
 			break;
 		if (now_ns() >= capture_ns) {
@@ -98,10 +101,11 @@ static int switch_scheduler(const struct plan_step *step)
 {
 	const struct plan_sched *sched = step->sched < 0 ? NULL : &plan.scheds[step->sched];
 
-	if (sched && sched_is(sched))
+	swap_begin_step(step->sched);
+	if (sched && sched_loaded() == sched)
 		return 0;
 	sched_stop();
-	return sched ? sched_start(sched) : 0;
+	return sched ? sched_start(sched, NULL) : 0;
 }
 
 static enum agent_exit run_step(uint16_t index, const struct plan_step *step)
@@ -143,6 +147,7 @@ static enum agent_exit run_scenario(void)
 	port_send(KTF_SCENARIO_START, NULL, 0);
 	for (uint32_t i = 0; i < plan.nr_steps && exit == EXIT_DONE && !host.shutdown; i++)
 		exit = run_step((uint16_t)i, &plan.steps[i]);
+	swap_end();
 	sched_stop();
 	end.elapsed_ms = elapsed_ms();
 	end.total_iterations = worker_iterations();
@@ -194,6 +199,7 @@ static void boot(void)
 	kconfig_place();
 	sched_init();
 	stats_init();
+	swap_init(&plan);
 	machine_set_fifo(PRIO_AGENT);
 	signal(SIGPIPE, SIG_IGN);
 	if (port_open(now_ns() + PORT_WITHIN_NS)) {
@@ -208,8 +214,8 @@ static void boot(void)
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && !strcmp(argv[0], LOADER_NAME))
-		return loader_main(argv[1]);
+	if (argc == 3 && !strcmp(argv[0], LOADER_NAME))
+		return loader_main(argv[1], atoi(argv[2]));
 	if (getpid() != 1) {
 		fprintf(stderr,
 			"ktstr-agent is the init program of a test guest and runs as process 1 only\n");

@@ -24,6 +24,7 @@ static uint64_t dropped_frames, dropped_bytes;
 static struct ktf_assembler *assembler;
 static uint8_t received[PORT_RECEIVE_MAX];
 static size_t received_at, received_bytes;
+static uint64_t damaged_frames;
 
 bool port_find(const char *wanted, char *path, size_t bytes)
 {
@@ -165,8 +166,10 @@ bool port_receive(uint32_t *msg_type, const uint8_t **payload, uint32_t *bytes)
 			return false;
 		received_at += used;
 		if (n == 1) {
-			if (!(frame.flags & KTF_CRC_OK))
+			if (!(frame.flags & KTF_CRC_OK)) {
+				damaged_frames++;
 				continue;
+			}
 			*msg_type = frame.msg_type;
 			*payload = (frame.flags & KTF_IN_TAIL ? ktf_assembler_tail(assembler) : data) +
 				   frame.offset;
@@ -182,4 +185,9 @@ bool port_receive(uint32_t *msg_type, const uint8_t **payload, uint32_t *bytes)
 			return false;
 		received_bytes = (size_t)got;
 	}
+}
+
+uint64_t port_damaged(void)
+{
+	return damaged_frames;
 }

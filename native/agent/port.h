@@ -17,7 +17,7 @@
 #define PORT_NAME "ktstr-bulk"
 #define PORT_QUEUE_BYTES (1u << 20)
 #define PORT_TEXT_BYTES (PORT_QUEUE_BYTES / 4 * 3)
-#define PORT_RECEIVE_MAX 4096 // largest payload that the host sends
+#define PORT_RECEIVE_MAX 40960 // largest payload that the host sends: a piece of an object
 
 // The device of a port, found by the port's name: the number depends on what else the machine has.
 bool port_find(const char *name, char *path, size_t bytes);
@@ -30,5 +30,6 @@ void port_send(uint32_t msg_type, const void *payload, uint32_t bytes);
 void port_flush(void); // write what the port takes now
 // Take the next whole frame from the host: true and its type, payload and size, else false.
 bool port_receive(uint32_t *msg_type, const uint8_t **payload, uint32_t *bytes);
+uint64_t port_damaged(void); // frames from the host that came damaged, and were passed over
 
 #endif

@@ -16,17 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LINE_BYTES 512
-
-static struct {
-	char line[LINE_BYTES]; // the one that is being read
-	size_t length;
-	bool in_log; // between the marks of a verifier's log
-	char last[LINE_BYTES];
-	char source[LINE_BYTES];
-	char verifier[LINE_BYTES];
-	char reason[LINE_BYTES + 256];
-} seen;
+#define LINE_BYTES REFUSAL_LINE_BYTES
 
 // Copy text, cut to fit.
 static void keep(char *to, size_t bytes, const char *text)
@@ -47,10 +37,13 @@ static const char *quoted(const char *line, char *name, size_t bytes)
 	return name;
 }
 
-static void say(const char *who, const char *what, const char *detail)
+static void say(struct refusal *seen, enum refuser who, const char *what, const char *detail)
 {
-	if (!seen.reason[0])
-		snprintf(seen.reason, sizeof(seen.reason), "refused by %s: %.300s%.300s", who, what, detail);
+	if (seen->reason[0])
+		return;
+	seen->who = who;
+	snprintf(seen->reason, sizeof(seen->reason), "refused by %s: %.300s%.300s",
+		 who == REFUSER_LIBBPF ? "libbpf" : "the verifier", what, detail);
 }
 
 // What libbpf complains about, in the order in which it does. `what` ends where the name that libbpf quotes goes.
@@ -73,10 +66,11 @@ static const struct {
 	{ "struct_ops init_kern", "Unmatched member type", "" },
 	{ "struct_ops init_kern", "Error in size", "" },
 	{ "failed to resolve CO-RE relocation", "", "a member or type that this kernel lacks: " },
+	{ "libbpf: elf: ", "", "" },
 	{ "failed to create", "map '", "the kernel did not create the map " },
 };
 
-static void read_libbpf(const char *line)
+static void read_libbpf(struct refusal *seen, const char *line)
 {
 	char name[128];
 
@@ -85,87 +79,87 @@ static void read_libbpf(const char *line)
 			continue;
 		quoted(line, name, sizeof(name));
 		if (complaints[i].what[0])
-			say("libbpf", complaints[i].what, name);
+			say(seen, REFUSER_LIBBPF, complaints[i].what, name);
 		else
-			say("libbpf", line + strlen("libbpf: "), "");
+			say(seen, REFUSER_LIBBPF, line + strlen("libbpf: "), "");
 		return;
 	}
 }
 
-static void end_of_log(void)
+static void end_of_log(struct refusal *seen)
 {
 	char detail[LINE_BYTES];
 
-	seen.in_log = false;
-	snprintf(detail, sizeof(detail), "%.200s", seen.source);
-	if (seen.verifier[0] && detail[0]) {
+	seen->in_log = false;
+	snprintf(detail, sizeof(detail), "%.200s", seen->source);
+	if (seen->verifier[0] && detail[0]) {
 		char what[LINE_BYTES];
 
-		snprintf(what, sizeof(what), "%.240s, at: ", seen.verifier);
-		say("the verifier", what, detail);
-	} else if (seen.verifier[0]) {
-		say("the verifier", seen.verifier, "");
+		snprintf(what, sizeof(what), "%.240s, at: ", seen->verifier);
+		say(seen, REFUSER_VERIFIER, what, detail);
+	} else if (seen->verifier[0]) {
+		say(seen, REFUSER_VERIFIER, seen->verifier, "");
 	}
 }
 
-static void read_log_line(const char *line)
+static void read_log_line(struct refusal *seen, const char *line)
 {
 	if (strstr(line, "END PROG LOAD LOG"))
-		end_of_log();
+		end_of_log(seen);
 	else if (!strncmp(line, "; ", 2))
-		keep(seen.source, sizeof(seen.source), line + 2 + strspn(line + 2, " @"));
+		keep(seen->source, sizeof(seen->source), line + 2 + strspn(line + 2, " @"));
 	else if (strncmp(line, "processed ", 10) && strncmp(line, "verification time", 17) &&
 		 strncmp(line, "stack depth", 11))
-		keep(seen.verifier, sizeof(seen.verifier), line);
+		keep(seen->verifier, sizeof(seen->verifier), line);
 }
 
-static void read_line(const char *line)
+static void read_line(struct refusal *seen, const char *line)
 {
 	if (!line[0])
 		return;
-	keep(seen.last, sizeof(seen.last), line);
+	keep(seen->last, sizeof(seen->last), line);
 	if (strstr(line, "BEGIN PROG LOAD LOG")) {
-		seen.in_log = true;
-		seen.source[0] = seen.verifier[0] = '\0';
-	} else if (seen.in_log) {
-		read_log_line(line);
+		seen->in_log = true;
+		seen->source[0] = seen->verifier[0] = '\0';
+	} else if (seen->in_log) {
+		read_log_line(seen, line);
 	} else if (!strncmp(line, "libbpf: ", 8)) {
-		read_libbpf(line);
+		read_libbpf(seen, line);
 	}
 }
 
-void refusal_reset(void)
+void refusal_reset(struct refusal *seen)
 {
-	memset(&seen, 0, sizeof(seen));
+	memset(seen, 0, sizeof(*seen));
 }
 
-void refusal_read(const char *text, size_t bytes)
+void refusal_read(struct refusal *seen, const char *text, size_t bytes)
 {
 	for (size_t i = 0; i < bytes; i++) {
 		if (text[i] == '\n') {
-			seen.line[seen.length] = '\0';
-			seen.length = 0;
-			read_line(seen.line);
-		} else if (seen.length + 1 < sizeof(seen.line)) {
-			seen.line[seen.length++] = text[i];
+			seen->line[seen->length] = '\0';
+			seen->length = 0;
+			read_line(seen, seen->line);
+		} else if (seen->length + 1 < sizeof(seen->line)) {
+			seen->line[seen->length++] = text[i];
 		}
 	}
 }
 
-bool refusal_reason(char *reason, size_t bytes)
+bool refusal_reason(struct refusal *seen, char *reason, size_t bytes)
 {
-	if (seen.in_log) // the log was cut off
-		end_of_log();
-	snprintf(reason, bytes, "%s", seen.reason);
-	return seen.reason[0] != '\0';
+	if (seen->in_log) // the log was cut off
+		end_of_log(seen);
+	snprintf(reason, bytes, "%s", seen->reason);
+	return seen->reason[0] != '\0';
 }
 
-const char *refusal_last_line(void)
+const char *refusal_last_line(struct refusal *seen)
 {
-	if (seen.length) { // printed without an end of line
-		seen.line[seen.length] = '\0';
-		seen.length = 0;
-		read_line(seen.line);
+	if (seen->length) { // printed without an end of line
+		seen->line[seen->length] = '\0';
+		seen->length = 0;
+		read_line(seen, seen->line);
 	}
-	return seen.last;
+	return seen->last;
 }

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -13,10 +12,8 @@
 
 #include "agent.h"
 #include "host.h"
-#include "loader.h"
 #include "loop.h"
 #include "machine.h"
-#include "refusal.h"
 #include "scx_state.h"
 #include "util.h"
 
@@ -25,15 +22,13 @@
 #define STOP_WITHIN_NS (5 * NSEC_PER_SEC)
 // A program may attach again what the kernel disabled, as schedulers do after CPU hotplug. That takes a load.
 #define RESTART_WITHIN_NS (10 * NSEC_PER_SEC)
-#define REASON_BYTES 700
 #define KMSG_RECORD_BYTES 8192
 #define KMSG_RECORDS_MAX 64 // read at a time
 
 static struct {
-	const struct plan_sched *sched; // the last one started, NULL before
-	pid_t pid; // 0 once reaped
-	int log_fd; // its stdout and stderr, -1 once at the end
+	struct program *program; // of the last one started
 	bool attached; // the kernel enabled it; it may be ejected by now
+	bool enabled; // the kernel counted or showed it as enabled
 	uint64_t enable_seq; // of the kernel, before it was started or when it was enabled last
 	bool stopping; // asked to end
 	bool ejected; // by the kernel, or it died on its own
@@ -42,34 +37,10 @@ static struct {
 	uint64_t gone_since_ns; // it was disabled, and its program may attach it again; 0 while it is enabled
 	uint64_t ejected_at_ns;
 	char kernel_line[256]; // the last that the kernel logged about it
-} run = { .log_fd = -1 };
+	struct sched_refusal
+		*refusal; // where to say why it did not attach; NULL: to the host, for the scenario
+} run;
 static int kmsg_fd = -1;
-
-static void close_log(void)
-{
-	if (run.log_fd < 0)
-		return;
-	pump_unwatch(run.log_fd);
-	close(run.log_fd);
-	run.log_fd = -1;
-}
-
-static void log_ready(int fd)
-{
-	char text[TEXT_CHUNK_BYTES];
-	ssize_t n;
-
-	for (int i = 0; i < TEXT_CHUNKS_MAX; i++) {
-		n = read(fd, text, sizeof(text));
-		if (n <= 0)
-			break;
-		refusal_read(text, (size_t)n);
-		host_text(KTF_SCHED_LOG, text, (size_t)n);
-	}
-	if (n > 0 || (n < 0 && errno == EAGAIN))
-		return;
-	close_log();
-}
 
 static void kmsg_record(char *record, ssize_t bytes)
 {
@@ -101,29 +72,6 @@ static void kmsg_ready(int fd)
 	}
 }
 
-static void exec_scheduler(const struct plan_sched *sched, int log_fd)
-{
-	char libraries[512];
-	sigset_t none;
-
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	setsid();
-	dup2(log_fd, STDOUT_FILENO);
-	dup2(log_fd, STDERR_FILENO);
-	if (sched->is_object) {
-		machine_set_fifo(PRIO_LOADER);
-		execl("/proc/self/exe", LOADER_NAME, sched->argv[0], (char *)NULL);
-	} else {
-		snprintf(libraries, sizeof(libraries), "%.*s/lib",
-			 (int)(strrchr(sched->argv[0], '/') - sched->argv[0]), sched->argv[0]);
-		setenv("LD_LIBRARY_PATH", libraries, 1);
-		execv(sched->argv[0], sched->argv);
-	}
-	fprintf(stderr, "exec %s: %s\n", sched->argv[0], strerror(errno));
-	_exit(127);
-}
-
 // The host, which sees the kernel write exit_kind, has to know at that instant whether the scenario asked for the end
 // of the scheduler. No frame can tell it in time, so it is written where the host reads: into the name of process 1.
 static void mark_asked(bool asked)
@@ -131,91 +79,124 @@ static void mark_asked(bool asked)
 	prctl(PR_SET_NAME, asked ? NAME_STOPPING : NAME_RUNNING);
 }
 
-static int spawn(const struct plan_sched *sched)
+// Prepare to be asked about another one.
+static void take_over(struct program *program, struct sched_refusal *refusal)
 {
-	int log[2];
-
-	if (pipe2(log, O_CLOEXEC))
-		return -1;
 	if (kmsg_fd < 0) {
 		kmsg_fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		pump_watch(kmsg_fd, kmsg_ready);
+	} else {
+		kmsg_ready(kmsg_fd); // what is still to be said of the one before
 	}
 	lseek(kmsg_fd, 0, SEEK_END);
-	close_log(); // of one that could not be killed
-	run.sched = sched;
-	run.attached = run.stopping = run.ejected = false;
+	run.program = program;
+	run.refusal = refusal;
+	run.attached = run.enabled = run.stopping = run.ejected = false;
 	run.enable_seq = scx_enable_seq();
 	run.gone_since_ns = 0;
 	run.kernel_line[0] = '\0';
-	refusal_reset();
 	mark_asked(false);
-	run.pid = fork();
-	if (!run.pid)
-		exec_scheduler(sched, log[1]);
-	close(log[1]);
-	if (run.pid < 0) {
-		run.pid = 0;
-		close(log[0]);
-		return -1;
-	}
-	fcntl(log[0], F_SETFL, O_NONBLOCK);
-	run.log_fd = log[0];
-	pump_watch(log[0], log_ready);
-	host_printf(KTF_SCHED_LOG, "--- begin %s ---\n", sched->name);
-	return 0;
 }
 
-static void not_attached(const char *reason)
+static void not_attached(const struct plan_sched *sched, enum refuser who, const char *reason)
 {
-	char text[PLAN_NAME_BYTES + REASON_BYTES + 4];
+	char text[PLAN_NAME_BYTES + SCHED_REASON_BYTES + 4];
 
-	snprintf(text, sizeof(text), "%s: %s", run.sched->name, reason);
+	if (run.refusal) {
+		run.refusal->who = who;
+		snprintf(run.refusal->reason, sizeof(run.refusal->reason), "%s", reason);
+		return;
+	}
+	snprintf(text, sizeof(text), "%s: %s", sched->name, reason);
 	host_lifecycle(PHASE_SCHEDULER_NOT_ATTACHED, text);
 	machine_send_dmesg();
 }
 
-int sched_start(const struct plan_sched *sched)
+// Whether the kernel has enabled a scheduler since the last call. It counts them, so that one that was enabled and ejected
+// between two looks is not taken for one that never attached. It counts a moment after the state says so, and 0 means that
+// it has not yet.
+static bool enabled_since(void)
 {
-	uint64_t deadline_ns = now_ns() + ATTACH_WITHIN_NS;
+	uint64_t seq = scx_enable_seq();
+	bool since = scx_counts_enables() ? seq > run.enable_seq : !run.attached && scx_enabled();
 
-	run.sched = sched;
-	if (access(SCX_STATE_PATH, R_OK)) {
-		not_attached("this kernel has no sched_ext (" SCX_STATE_PATH " is missing)");
-		return -1;
-	}
-	if (spawn(sched)) {
-		not_attached(strerror(errno));
-		return -1;
-	}
-	while (run.pid && !run.attached && now_ns() < deadline_ns && !host.shutdown)
-		pump(deadline_ns);
-	if (run.attached)
-		return 0; // even when it was ejected since
-	if (run.pid && !host.shutdown)
-		not_attached("did not attach in time");
-	sched_stop();
-	return -1;
+	run.enable_seq = seq;
+	run.enabled |= since;
+	return since;
+}
+
+// Whether it has attached: the loader of an object says at once when to ask the kernel, which of a program is asked now and
+// then.
+static bool has_attached(void)
+{
+	if (run.program->linked && !run.attached && enabled_since())
+		run.attached = true;
+	return run.attached;
+}
+
+static bool is_running(void)
+{
+	return run.program->pid;
 }
 
 static void pump_until_reaped(uint64_t duration_ns)
 {
 	uint64_t deadline_ns = now_ns() + duration_ns;
 
-	while (run.pid && now_ns() < deadline_ns)
+	while (is_running() && now_ns() < deadline_ns)
 		pump(deadline_ns);
 }
 
-// Its whole process group; the process alone when it was not yet scheduled to make one.
-static void signal_scheduler(int signal)
+// The kernel says of one that failed to start that it disabled it. For who asked, that is a refusal and no ejection.
+static bool ejected_before_enabled(void)
 {
-	if (kill(-run.pid, signal))
-		kill(run.pid, signal);
+	return run.refusal && !run.enabled;
 }
 
-static int exit_code(int status)
+static int await_attached(void)
 {
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	uint64_t deadline_ns = now_ns() + ATTACH_WITHIN_NS;
+
+	while (!has_attached() && is_running() && now_ns() < deadline_ns && !host.shutdown)
+		pump(deadline_ns);
+	if (run.attached && ejected_before_enabled())
+		pump_until_reaped(STOP_WITHIN_NS);
+	has_attached();
+	if (run.attached && !ejected_before_enabled())
+		return 0; // even when it was ejected since
+	if (run.attached)
+		not_attached(run.program->sched, REFUSER_KERNEL, run.kernel_line);
+	else if (is_running() && !host.shutdown)
+		not_attached(run.program->sched, REFUSER_NOBODY, "did not attach in time");
+	sched_stop();
+	return -1;
+}
+
+int sched_start(const struct plan_sched *sched, struct sched_refusal *refusal)
+{
+	take_over(run.program, refusal);
+	if (access(SCX_STATE_PATH, R_OK)) {
+		not_attached(sched, REFUSER_KERNEL,
+			     "this kernel has no sched_ext (" SCX_STATE_PATH " is missing)");
+		return -1;
+	}
+	if (program_start(run.program, sched, false)) {
+		not_attached(sched, REFUSER_NOBODY, strerror(errno));
+		return -1;
+	}
+	return await_attached();
+}
+
+struct program *sched_spare_program(void)
+{
+	return program_other(run.program);
+}
+
+int sched_release(struct program *program, struct sched_refusal *refusal)
+{
+	take_over(program, refusal);
+	program_release(program);
+	return await_attached();
 }
 
 static void note_ejected(const char *what)
@@ -231,7 +212,7 @@ static void note_ejected(const char *what)
 	// A scheduler that user space unregistered went because its program went: that says more.
 	if (run.kernel_line[0] && !strstr(run.kernel_line, "unregistered from user space"))
 		what = run.kernel_line;
-	snprintf(text, sizeof(text), "%s: %s", run.sched->name, what);
+	snprintf(text, sizeof(text), "%s: %s", run.program->sched->name, what);
 	host_lifecycle(PHASE_SCHEDULER_DIED, text);
 }
 
@@ -239,7 +220,7 @@ static void note_ejected(const char *what)
 // it did not in time.
 static void await_restart(void)
 {
-	while (run.pid && run.attached && !run.ejected && run.gone_since_ns && !host.shutdown)
+	while (is_running() && run.attached && !run.ejected && run.gone_since_ns && !host.shutdown)
 		pump(now_ns() + STATE_EVERY_NS);
 }
 
@@ -248,18 +229,18 @@ void sched_stop(void)
 	uint64_t deadline_ns;
 
 	await_restart();
-	if (run.pid && run.attached && !run.ejected && run.gone_since_ns && scx_disabled())
+	if (is_running() && run.attached && !run.ejected && run.gone_since_ns && scx_disabled())
 		note_ejected("ejected by the kernel");
 	if (run.ejected) // let it say what it has to say about that
 		pump_until_reaped(STOP_WITHIN_NS);
 	run.stopping = true;
 	mark_asked(true);
-	if (run.pid) {
-		signal_scheduler(SIGTERM);
+	if (is_running()) {
+		program_signal(run.program, SIGTERM);
 		pump_until_reaped(STOP_WITHIN_NS);
 	}
-	if (run.pid) {
-		signal_scheduler(SIGKILL);
+	if (is_running()) {
+		program_signal(run.program, SIGKILL);
 		pump_until_reaped(STOP_WITHIN_NS);
 	}
 	// The kernel takes the scheduler down after its last descriptor is closed.
@@ -269,9 +250,14 @@ void sched_stop(void)
 	run.attached = false;
 }
 
-bool sched_is(const struct plan_sched *sched)
+const struct plan_sched *sched_loaded(void)
 {
-	return run.sched == sched && run.attached && run.pid && !run.ejected;
+	return is_running() && run.attached && !run.ejected ? run.program->sched : NULL;
+}
+
+uint64_t sched_enable_seq(void)
+{
+	return run.enable_seq;
 }
 
 bool sched_ejected(void)
@@ -284,56 +270,50 @@ bool sched_any_ejected(void)
 	return run.any_ejected;
 }
 
-static void why_not_attached(const char *otherwise, char *why, size_t bytes)
+void sched_why_not(struct program *program, const char *otherwise, struct sched_refusal *why)
 {
-	const char *last = refusal_last_line();
+	const char *last = refusal_last_line(&program->refusal);
 
-	if (refusal_reason(why, bytes))
-		return;
-	if (run.kernel_line[0])
-		snprintf(why, bytes, "refused by the kernel: %s", run.kernel_line);
+	why->who = program->verified ? REFUSER_KERNEL : REFUSER_PROGRAM;
+	if (refusal_reason(&program->refusal, why->reason, sizeof(why->reason)))
+		why->who = program->refusal.who;
 	else
-		snprintf(why, bytes, "%s", last[0] ? last : otherwise);
+		snprintf(why->reason, sizeof(why->reason), "%s%.500s",
+			 program->verified ? "refused by the kernel: " : "", last[0] ? last : otherwise);
 }
 
-// Whether the kernel has enabled a scheduler since the last call. It counts them, so that one that was enabled and ejected
-// between two looks is not taken for one that never attached. It counts a moment after the state says so, and 0 means that
-// it has not yet.
-static bool enabled_since(void)
+static void why_not_attached(const char *otherwise, struct sched_refusal *why)
 {
-	uint64_t seq = scx_enable_seq();
-	bool since = scx_counts_enables() ? seq > run.enable_seq : !run.attached && scx_enabled();
-
-	run.enable_seq = seq;
-	return since;
+	sched_why_not(run.program, otherwise, why);
+	if (run.kernel_line[0] && (why->who == REFUSER_KERNEL || why->who == REFUSER_PROGRAM)) {
+		why->who = REFUSER_KERNEL;
+		snprintf(why->reason, sizeof(why->reason), "refused by the kernel: %s", run.kernel_line);
+	}
 }
 
 static bool sched_reaped(pid_t pid, int status)
 {
-	char what[128], why[REASON_BYTES];
+	struct sched_refusal why;
+	char what[128];
+	int code;
 
-	if (!run.pid || pid != run.pid)
+	if (!program_reaped(run.program, pid, status, &code))
 		return false;
-	run.pid = 0;
-	if (run.log_fd >= 0)
-		log_ready(run.log_fd);
-	close_log(); // even when a child of it holds the pipe open
 	if (WIFSIGNALED(status))
 		snprintf(what, sizeof(what), "the scheduler's program died of signal %d (%s)",
 			 WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else
-		snprintf(what, sizeof(what), "the scheduler's program ended with exit code %d",
-			 exit_code(status));
+		snprintf(what, sizeof(what), "the scheduler's program ended with exit code %d", code);
 	if (enabled_since())
 		run.attached = true;
 	if (!run.stopping && run.attached)
 		note_ejected(what);
-	host_printf(KTF_SCHED_LOG, "--- end %s: exit code %d ---\n", run.sched->name, exit_code(status));
+	host_printf(KTF_SCHED_LOG, "--- end %s: exit code %d ---\n", run.program->sched->name, code);
 	if (!run.stopping && !run.attached) {
-		why_not_attached(what, why, sizeof(why));
-		not_attached(why);
+		why_not_attached(what, &why);
+		not_attached(run.program->sched, why.who, why.reason);
 	}
-	host_i32(KTF_SCHED_EXIT, exit_code(status));
+	host_i32(KTF_SCHED_EXIT, code);
 	return true;
 }
 
@@ -341,7 +321,7 @@ static void look_at_kernel(uint64_t now_ns)
 {
 	if (enabled_since()) {
 		if (run.attached)
-			host_printf(KTF_SCHED_LOG, "--- %s attached again ---\n", run.sched->name);
+			host_printf(KTF_SCHED_LOG, "--- %s attached again ---\n", run.program->sched->name);
 		run.attached = true;
 		run.ejected = false;
 		run.gone_since_ns = 0;
@@ -350,22 +330,23 @@ static void look_at_kernel(uint64_t now_ns)
 		return;
 	if (run.ejected) {
 		if (now_ns > run.ejected_at_ns + STOP_WITHIN_NS)
-			signal_scheduler(SIGTERM); // it did not notice, or does not want to leave
+			program_signal(run.program, SIGTERM); // it did not notice, or does not want to leave
 		return;
 	}
 	if (!scx_disabled())
 		return;
 	if (!run.gone_since_ns)
 		run.gone_since_ns = now_ns;
-	if (run.sched->is_object || now_ns > run.gone_since_ns + RESTART_WITHIN_NS)
+	if (run.program->sched->is_object || now_ns > run.gone_since_ns + RESTART_WITHIN_NS)
 		note_ejected("ejected by the kernel");
 }
 
 // Look at the kernel's state when that is due.
 static uint64_t sched_tick(uint64_t now_ns)
 {
-	if (!run.pid || run.stopping)
+	if (!is_running() || run.stopping)
 		return UINT64_MAX;
+	has_attached();
 	if (now_ns < run.state_at_ns)
 		return run.state_at_ns;
 	run.state_at_ns = now_ns + STATE_EVERY_NS;
@@ -375,5 +356,6 @@ static uint64_t sched_tick(uint64_t now_ns)
 
 void sched_init(void)
 {
+	run.program = program_other(NULL);
 	loop_register(sched_tick, sched_reaped);
 }

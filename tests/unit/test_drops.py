@@ -226,7 +226,7 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
     through = {
         "Machine": ("GdbClient", "QmpClient", "Console"),
         "Coordinator": ("Finisher", "SubInspector", "UserWatches"),
-        "ActionHandler": ("KernelClaims", "GuestRequests", "SchedulerLog"),
+        "ActionHandler": ("KernelClaims", "GuestRequests", "SchedulerLog", "SchedulerReplacer"),
         "GuestRequests": ("SwapWatch",),
         "KernelOps": ("AuditTrail",),
         "Sampler": ("Monitor",),

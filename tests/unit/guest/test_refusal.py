@@ -36,13 +36,14 @@ def reason_of(tmp_path_factory: pytest.TempPathFactory, checkout: Path) -> Calla
     lib.refusal_reason.restype = ctypes.c_bool
 
     def reason_of(text: str, piece: int = 4096) -> str | None:
-        lib.refusal_reset()
+        seen = ctypes.create_string_buffer(8192)  # more than a struct refusal
+        lib.refusal_reset(seen)
         data = text.encode()
         for at in range(0, len(data), piece):
             part = data[at : at + piece]
-            lib.refusal_read(part, ctypes.c_size_t(len(part)))
+            lib.refusal_read(seen, part, ctypes.c_size_t(len(part)))
         room = ctypes.create_string_buffer(1024)
-        found = lib.refusal_reason(room, ctypes.c_size_t(len(room)))
+        found = lib.refusal_reason(seen, room, ctypes.c_size_t(len(room)))
         return room.value.decode("utf-8", "replace") if found else None
 
     return reason_of

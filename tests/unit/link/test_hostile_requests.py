@@ -25,7 +25,7 @@ from tests.unit.link.backend import PATIENCE_S, accept, logs
 
 REQUESTS: tuple[type[msgspec.Struct], ...] = get_args(Request)
 EVENTS = 6
-USUAL: dict[type, Any] = {int: 1, str: "x", bool: False, dict: {}}
+USUAL: dict[type, Any] = {int: 1, str: "x", bool: False, dict: {}, bytes: b"x"}
 VALUES: dict[str, bytes] = {
     "nil": b"\xc0",
     "never used": b"\xc1",

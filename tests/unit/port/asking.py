@@ -17,6 +17,7 @@ from ktstr_tui.port.guest_requests import GuestRequests
 from ktstr_tui.port.handler import ActionHandler, Servers
 from ktstr_tui.port.now import Now, StepInfo
 from ktstr_tui.port.outbox import Outbox
+from ktstr_tui.port.replacing import SchedulerReplacer
 from ktstr_tui.port.scenario_clock import ScenarioClock
 from ktstr_tui.port.scheduler_log import SchedulerLog
 from ktstr_tui.port.swaps import SwapWatch
@@ -69,7 +70,7 @@ class Asked:
         self.events: list[Event] = []
         self.go = trio.Event()
         self.error: KtstrError | None = None
-        self.clock = ScenarioClock(lambda: round(trio.current_time() * 1e9))
+        self.clock = ScenarioClock(self._clock_ns)
         self.accessor = accessor or AccessorState()
         if accessor is None:
             self.accessor.publish()
@@ -80,15 +81,23 @@ class Asked:
         self.outbox = Kept()
         self.replies = self.outbox.replies
         requests = GuestRequests(self.outbox.reply, self.bridge, self._watch, self.swaps, lambda: busy)
+        self.replacer = SchedulerReplacer(
+            self.outbox, self.events.append, lambda: 0, self._clock_ns, self.swaps, nursery
+        )
         self.handler = ActionHandler(
             emit=self.events.append,
             nursery=nursery,
             outbox=self.outbox,
             now=Now(self.clock, steps),
-            servers=Servers(requests, NoKernelOps(), SchedulerLog(Path(os.devnull), max_bytes=0)),
+            servers=Servers(
+                requests, NoKernelOps(), SchedulerLog(Path(os.devnull), max_bytes=0), self.replacer
+            ),
             claims=KernelClaims(self.events.append),
             fail=lambda reason, error: None,
         )
+
+    def _clock_ns(self) -> int:
+        return round(trio.current_time() * 1e9)
 
     async def _capture(self, tag: str) -> CaptureReport | None:
         await self.go.wait()

@@ -30,6 +30,7 @@ from ktstr_tui.wire.messages import (
     Stimulus,
     WorkerReport,
 )
+from ktstr_tui.wire.scheduler_payloads import SchedReply, SchedStatus
 
 SECOND = 1_000_000_000
 LIMITED: dict[type[act.Action], act.Action] = {
@@ -39,6 +40,7 @@ LIMITED: dict[type[act.Action], act.Action] = {
     act.ScenarioPaused: act.ScenarioPaused(),
     act.ScenarioEnded: act.ScenarioEnded(ScenarioEnd(1)),
     act.SchedulerExited: act.SchedulerExited(0),
+    act.SchedulerAnswered: act.SchedulerAnswered(SchedReply(1, SchedStatus.DETACHED)),
     act.LifecycleSeen: act.LifecycleSeen(Lifecycle(LifecyclePhase.SCHEDULER_DIED)),
     act.WorkersSeen: act.WorkersSeen(WorkerReport(())),
 }

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ktstr_tui.model.scheduler_swap import MAX_OBJECT_BYTES
 from ktstr_tui.wire.frames import MAX_PAYLOAD_BYTES
 from ktstr_tui.wire.payloads import PayloadError
 from ktstr_tui.wire.scheduler_payloads import (
     CHUNK_BYTES,
     MAX_LOG_BYTES,
-    MAX_OBJECT_BYTES,
     SchedChunk,
     SchedCommand,
     SchedOp,

@@ -1,0 +1,114 @@
+"""``ktstr-tui scheduler``: attach, detach and replace the scheduler of a run while its guest runs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from ktstr_tui.model.commands import AttachScheduler, DetachScheduler, ReplaceScheduler, SchedulerAnswer
+from ktstr_tui.model.errors import GuestError, SchedulerRejectedError, UsageError
+from ktstr_tui.model.scheduler_swap import (
+    MAX_OBJECT_BYTES,
+    ReplaceOutcome,
+    SwapFailed,
+    SwapOp,
+    SwapRejected,
+    SwapTimedOut,
+    outcome_words,
+)
+from ktstr_tui.text.output import print_json, print_line, say
+
+app = typer.Typer(
+    no_args_is_help=True, help="Attach, detach or replace the scheduler of a run that is in progress."
+)
+
+RunName = Annotated[str | None, typer.Argument(help="Name of a run, or the directory of its sockets.")]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="Scheduler of the scenario it is about. [default: the loaded one, else that of the step]",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+LOG_LINES = 20
+"""Of a refused scheduler's log are printed, the last."""
+
+
+@app.command()
+def replace(
+    file: Annotated[Path, typer.Argument(help="The BPF object (.bpf.o) to load.")],
+    run_name: RunName = None,
+    target: Target = "",
+    as_json: AsJson = False,
+) -> None:
+    """Load a new BPF object in place of the scheduler; the old one stays if the new one is refused."""
+    request = ReplaceScheduler(file=file.name, content=read_object(file), target=target)
+    _change("replace", run_name, request, file.name, as_json)
+
+
+@app.command()
+def detach(run_name: RunName = None, as_json: AsJson = False) -> None:
+    """Detach the scheduler; the kernel's own runs until the next step."""
+    _change("detach", run_name, DetachScheduler(), "", as_json)
+
+
+@app.command()
+def attach(run_name: RunName = None, target: Target = "", as_json: AsJson = False) -> None:
+    """Attach a scheduler of the scenario, such as one that was detached or ejected."""
+    _change("attach", run_name, AttachScheduler(target=target), target, as_json)
+
+
+def read_object(path: Path) -> bytes:
+    """Read a BPF object that a running guest can take.
+
+    Raises:
+        UsageError: It is no BPF object with a scheduler in it, or too large.
+    """
+    from ktstr_tui.guest.payload import resolve_scheduler
+    from ktstr_tui.wire.user_file import read_user_file
+
+    if resolve_scheduler(shlex.quote(str(path))).kind != "object":
+        raise UsageError(
+            f"{path} is a program, and a running guest takes BPF objects only: a program attaches as soon as"
+            " it is loaded, so the old scheduler could not run until the new one is verified",
+            "name the .bpf.o, or start another run with --scheduler",
+        )
+    return read_user_file(path, "scheduler", max_bytes=MAX_OBJECT_BYTES)
+
+
+def _change(
+    op: SwapOp,
+    run_name: str | None,
+    request: AttachScheduler | DetachScheduler | ReplaceScheduler,
+    name: str,
+    as_json: bool,
+) -> None:
+    from ktstr_tui.cli.control import ask_run
+
+    outcome = ask_run(run_name, request, SchedulerAnswer).outcome
+    if as_json:
+        print_json(msgspec.to_builtins(outcome))
+    _require_done(op, name, outcome)
+    if not as_json:
+        print_line(outcome_words(op, name, outcome))
+
+
+def _require_done(op: SwapOp, name: str, outcome: ReplaceOutcome) -> None:
+    words = outcome_words(op, name, outcome)
+    match outcome:
+        case SwapRejected(log=log):
+            for line in log[-LOG_LINES:]:
+                say(line)
+            raise SchedulerRejectedError(words, "the whole log is in scheduler.log of the run's directory")
+        case SwapFailed():
+            raise UsageError(words, "ktstr-tui status shows the step and what is loaded")
+        case SwapTimedOut():
+            raise GuestError(words, "ktstr-tui status shows whether the guest runs, and what is loaded")
+        case _:
+            return
