@@ -1,7 +1,8 @@
 """Raise an alert when its condition has held for long enough, and clear it when it has been gone as long.
 
 A standing alert is raised again under its key when it got worse or concerns another task, and when its text
-changed, but then at most once a second: the numbers in a text move with every sample.
+changed, but then at most once a second: the numbers in a text move with every sample. One that comes back soon after it
+was cleared has to be gone for longer every time, so that what flickers is one alert and not a hundred.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from collections.abc import Iterator
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, Severity
 
 REFRESH_NS = 1_000_000_000
+SOON_NS = 10_000_000_000
+"""An alert that is raised again within this time flickers."""
+LONGEST = 16
+"""How many times as long one that flickers has to be gone at most."""
 
 
 class Alerts:
@@ -28,6 +33,8 @@ class Alerts:
         self._clear_after = clear_after
         self._streaks: dict[str, int] = {}
         self._said_ns: dict[str, int] = {}
+        self._cleared_ns: dict[str, int] = {}
+        self._patience: dict[str, int] = {}
 
     def severity(self, key: str) -> Severity | None:
         """Severity of a standing alert; None when it does not stand."""
@@ -53,11 +60,21 @@ class Alerts:
             return
         streak = self._streaks[key] = self._streaks.get(key, 0) + 1
         if alert is not None and streak >= raise_after:
+            self._note_return(key)
             yield self._say(key, alert)
-        elif alert is None and (clear_at_once or streak >= self._clear_after):
+        elif alert is None and (clear_at_once or streak >= self._clear_after * self._patience.get(key, 1)):
             gone = self.standing.pop(key)
             del self._streaks[key]
+            self._cleared_ns[key] = self.now_ns
             yield AlertCleared(key=key, kind=gone.kind)
+
+    def _note_return(self, key: str) -> None:
+        """Be more patient with an alert that comes back soon, and as before with one that was gone for long."""
+        cleared_ns = self._cleared_ns.pop(key, None)
+        if cleared_ns is not None and self.now_ns - cleared_ns < SOON_NS:
+            self._patience[key] = min(LONGEST, 2 * self._patience.get(key, 1))
+        else:
+            self._patience.pop(key, None)
 
     def _refresh(self, key: str, alert: AlertRaised, standing: AlertRaised) -> Iterator[Event]:
         due = self.now_ns - self._said_ns[key] >= REFRESH_NS

@@ -105,7 +105,9 @@ class Sampler:
         self._hz = _checked(hz)
         self._changed = trio.Event()
         self._last_ns: int | None = None
-        self._samples = self._missed = self._skipped_frozen = self._failed = self._failed_in_a_row = 0
+        self._samples = self._missed = self._skipped_frozen = self._failed = 0
+        self._failed_in_a_row = self._read_in_a_row = 0
+        self._alerted = False
         self._torn = self._retries = 0
         self._last_read_us: float | None = None
         self._max_read_us: float | None = None
@@ -170,9 +172,11 @@ class Sampler:
             sample = self._view.sample(self._vcpu_times())
         except Exception as error:
             return self._unreadable(f"{type(error).__name__}: {error}")
-        if self._failed_in_a_row >= FAILURES_BEFORE_ALERT:
-            self._emit(AlertCleared(key=ALERT_KEY, kind="sampler"))
         self._failed_in_a_row = 0
+        self._read_in_a_row += 1
+        if self._alerted and self._read_in_a_row >= FAILURES_BEFORE_ALERT:
+            self._alerted = False
+            self._emit(AlertCleared(key=ALERT_KEY, kind="sampler"))
         self._torn += sample.torn
         self._retries += sample.retries
         self._last_read_us = sample.read_us
@@ -182,7 +186,9 @@ class Sampler:
     def _unreadable(self, reason: str) -> Sample:
         self._failed += 1
         self._failed_in_a_row += 1
-        if self._failed_in_a_row == FAILURES_BEFORE_ALERT:
+        self._read_in_a_row = 0
+        if self._failed_in_a_row == FAILURES_BEFORE_ALERT and not self._alerted:
+            self._alerted = True
             text = f"the guest's memory cannot be sampled: {reason}"
             self._emit(AlertRaised(key=ALERT_KEY, kind="sampler", severity="error", text=text))
         cpus = tuple(CpuSample(cpu=cpu, unreadable=reason) for cpu in range(self._view.nr_cpus))

@@ -7,6 +7,10 @@ nothing of the scheduler. Three signs, looked at every `LOOK_S`:
 * the process of QEMU is stopped (state ``T`` in /proc/PID/stat),
 * a vCPU's thread could run and did not (``run_delay``, the second number of its schedstat) for most of the time.
 
+A host that has more to do than it can crosses that line many times a minute. All of it is one alert, which ends when
+the host has given CPU for `CALM_NS`; its text has the numbers so far, renewed at most every `RENEW_NS`. Every
+stretch is told on its own (`HostStood`), because judgements of waits need them exactly.
+
 Time in which a person froze the guest is none of them: its vCPUs then sleep. Whoever is about to judge a wait (the
 capture of an ejection) asks for a look first, because the guest may run again before the next one is due.
 """
@@ -21,8 +25,16 @@ import trio
 from ktstr_tui.health.host_load import HostLoad, HostProcess, pressure_between
 from ktstr_tui.health.sampler import Freezer
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HostStood
-from ktstr_tui.model.host import HostStretch, HostWait, host_wait
+from ktstr_tui.model.host import (
+    HOST_ALERT_KEY,
+    HostPressure,
+    HostStretch,
+    HostWait,
+    host_wait,
+    pressure_words,
+)
 from ktstr_tui.model.state import MAX_STRETCHES
+from ktstr_tui.model.text import counted
 
 LOOK_S = 0.25
 """How often it is looked."""
@@ -34,7 +46,65 @@ WAITING_SHARE = 0.97
 Ten threads that share two cores wait four fifths of the time each, and a healthy guest lives well with that."""
 WORTH_NS = 500_000_000
 """Stretches that are shorter are not worth a word."""
-ALERT_KEY = "host"
+CALM_NS = 10_000_000_000
+"""How long the host must have given the guest CPU until the alert is over."""
+RENEW_NS = 1_000_000_000
+"""How often the alert's text is renewed at most."""
+
+
+class _Trouble:
+    """The stretches that share one alert.
+
+    Args:
+        emit: Takes the alert, and the word that it is over.
+    """
+
+    def __init__(self, emit: Callable[[Event], object]) -> None:
+        self._emit = emit
+        self._stretches = 0
+        self._stood_ns = 0
+        self._reason = ""
+        self._pressure = HostPressure()
+        self._said_ns: int | None = None
+        self._last_ns = 0
+
+    def lasts(self, stretch: HostStretch) -> None:
+        """A stretch that is worth a word goes on."""
+        self._reason, self._pressure, self._last_ns = stretch.reason, stretch.pressure, stretch.end_ns
+        if self._said_ns is None:
+            self._say(stretch.reason, stretch.end_ns)
+        elif stretch.end_ns - self._said_ns >= RENEW_NS:
+            stood_ns = self._stood_ns + stretch.end_ns - stretch.start_ns
+            self._say(self._words(self._stretches + 1, stood_ns), stretch.end_ns)
+
+    def ended(self, stretch: HostStretch) -> None:
+        """A stretch is over."""
+        self._reason, self._pressure, self._last_ns = stretch.reason, stretch.pressure, stretch.end_ns
+        self._stretches += 1
+        self._stood_ns += stretch.end_ns - stretch.start_ns
+        if self._said_ns is None or stretch.end_ns - self._said_ns >= RENEW_NS:
+            self._say(self._words(self._stretches, self._stood_ns), stretch.end_ns)
+
+    def calm(self, now_ns: int, *, at_once: bool = False) -> None:
+        """The host gives CPU at this moment.
+
+        Args:
+            now_ns: Host monotonic time.
+            at_once: Whether the alert ends now whatever came last.
+        """
+        if self._said_ns is None or (not at_once and now_ns - self._last_ns < CALM_NS):
+            return
+        self._say(self._words(self._stretches, self._stood_ns), now_ns)
+        self._emit(AlertCleared(key=HOST_ALERT_KEY, kind="host"))
+        self._stretches, self._stood_ns, self._said_ns = 0, 0, None
+
+    def _words(self, stretches: int, stood_ns: int) -> str:
+        often = f" in {counted(stretches, 'stretch', 'stretches')}" if stretches > 1 else ""
+        return f"{self._reason}: no CPU for {stood_ns / 1e9:.1f} s{often} ({pressure_words(self._pressure)})"
+
+    def _say(self, text: str, now_ns: int) -> None:
+        self._said_ns = now_ns
+        self._emit(AlertRaised(key=HOST_ALERT_KEY, kind="host", severity="warning", text=text))
 
 
 class Standstill:
@@ -63,6 +133,7 @@ class Standstill:
         self._waited: dict[int, int] = {}
         self._since_ns: int | None = None
         self._reason = ""
+        self._trouble = _Trouble(emit)
         self._stretches: deque[HostStretch] = deque(maxlen=MAX_STRETCHES)
 
     def between_ns(self, start_ns: int, end_ns: int) -> int:
@@ -98,6 +169,7 @@ class Standstill:
         self.look()
         self._looking, self._finished = False, True
         self._end(self._clock())
+        self._trouble.calm(self._clock(), at_once=True)
 
     def look(self) -> None:
         """Compare with the look before."""
@@ -111,11 +183,13 @@ class Standstill:
             self._end(before.at_ns)
         self._last = self._load.read(now_ns)
         if not reason:
+            self._trouble.calm(now_ns)
             return
         if self._since_ns is None:
             self._since_ns, self._reason, self._before = before.at_ns, reason, before
-        if now_ns - self._since_ns >= WORTH_NS:
-            self._emit(AlertRaised(key=ALERT_KEY, kind="host", severity="warning", text=self._reason))
+        stretch = self._stretch(now_ns)
+        if stretch is not None:
+            self._trouble.lasts(stretch)
 
     def _why(self, spent_ns: int, waited: dict[int, int]) -> str:
         if self._process.stopped():
@@ -145,7 +219,7 @@ class Standstill:
         if stretch is None:
             return
         self._stretches.append(stretch)
-        self._emit(AlertCleared(key=ALERT_KEY, kind="host"))
+        self._trouble.ended(stretch)
         self._emit(
             HostStood(
                 start_ns=stretch.start_ns,

@@ -34,6 +34,8 @@ from ktstr_tui.model.events import AlertCleared, AlertRaised, Event
 __all__ = ["Damage", "Recorder", "RecorderStatistics", "RecordingReader", "read_recording"]
 
 FLUSH_INTERVAL_S = 0.5
+WRITES_TO_CLEAR = 4
+"""Writes in a row that must succeed before the alert of a failed one is over: a disk that is almost full flickers."""
 MAX_QUEUE_BYTES = 64 << 20
 """Bytes of events that may wait for a slow disk."""
 MAX_FILE_BYTES = 8 << 30
@@ -98,6 +100,7 @@ class Recorder:
         self._events = self._raw_bytes = self._chunks = self._errors = 0
         self._last_error = ""
         self._failing = False
+        self._wrote_in_a_row = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
         try:
             self._fd = os.open(path, flags, 0o600)
@@ -199,6 +202,7 @@ class Recorder:
             self._failing, self._last_error = True, failure
             text = f"recording to {self._path}: {failure}; events are missing from it"
             self._stream.emit(AlertRaised(key=ALERT_KEY, kind="recording", severity="error", text=text))
-        elif self._failing and wrote and not failure:
+        self._wrote_in_a_row = 0 if failure else self._wrote_in_a_row + wrote
+        if self._failing and self._wrote_in_a_row >= WRITES_TO_CLEAR:
             self._failing = False
             self._stream.emit(AlertCleared(key=ALERT_KEY, kind="recording"))

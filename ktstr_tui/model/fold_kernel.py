@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_keep import Arms, log, push, ring
-from ktstr_tui.model.host import HostStretch, pressure_words
+from ktstr_tui.model.host import HOST_ALERT_KEY, HostStretch, pressure_words
 from ktstr_tui.model.report import EXIT_CODE_RESTART, exit_kind_name
 from ktstr_tui.model.sample import CpuSample
 from ktstr_tui.model.state import (
@@ -150,6 +150,8 @@ def _stood(state: RunState, event: ev.HostStood) -> None:
         start_ns=event.start_ns, end_ns=event.end_ns, reason=event.reason, pressure=event.pressure
     )
     push(state, "host_stood", state.host_stood, stretch, MAX_STRETCHES)
+    if HOST_ALERT_KEY in state.alerts:
+        return  # the alert tells of all its stretches, which may be many
     length = f"{(event.end_ns - event.start_ns) / 1e9:.1f} s"
     text = f"the guest got no CPU for {length}: {event.reason} ({pressure_words(event.pressure)})"
     log(state, event, "warning", "host", text)

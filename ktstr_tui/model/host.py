@@ -10,6 +10,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+HOST_ALERT_KEY = "host"
+"""Of the alert that the host gives the guest no CPU."""
+
 
 class HostPressure(msgspec.Struct, frozen=True, kw_only=True):
     """Shares of a stretch of time, 0 to 1; None where the host does not count that."""

@@ -99,3 +99,18 @@ def test_a_machine_that_ends_is_not_called_inconclusive() -> None:
     assert feed.verdicts() == ["inconclusive", "ok"]
     feed(sample(cpu(clock=20, thread_ms=None)))
     assert feed.verdicts()[-1] == "inconclusive"
+
+
+def test_what_flickers_is_a_few_alerts_and_not_one_a_second() -> None:
+    """A rate that crosses its limit again and again: 0.7 s above, 0.7 s below, for two minutes."""
+    feed = calm()
+    count = 0
+    for index in range(1200):
+        count += 130 if index // 7 % 2 else 0
+        counters = {"SCX_EV_SELECT_CPU_FALLBACK": count}
+        feed(sample(cpu(clock=index + 1), scheduler=loaded(20.0, counters=counters)))
+    assert feed.keys() == ["+fallback-rate", "-fallback-rate", "+fallback-rate"]
+    for index in range(1200, 1500):
+        counters = {"SCX_EV_SELECT_CPU_FALLBACK": count}
+        feed(sample(cpu(clock=index + 1), scheduler=loaded(20.0, counters=counters)))
+    assert feed.keys()[3:] == ["-fallback-rate"], "gone is gone"

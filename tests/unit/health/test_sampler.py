@@ -179,7 +179,7 @@ async def test_failing_samples_are_published_as_unreadable_and_alert_when_they_l
 ) -> None:
     bench = Bench(autojump_clock)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(bench.run_for, 1.0)
+        nursery.start_soon(bench.run_for, 1.5)
         await wait_all_tasks_blocked()
         bench.view.error = LookupError("no page")
         await trio.sleep(0.1 * FAILURES_BEFORE_ALERT - 0.05)
@@ -193,7 +193,22 @@ async def test_failing_samples_are_published_as_unreadable_and_alert_when_they_l
     assert [event.key for event in bench.of(AlertRaised)] == ["sampler"]
     assert [event.key for event in bench.of(AlertCleared)] == ["sampler"]
     assert bench.sampler.statistics().failed == 6
-    assert bench.sampler.statistics().samples == 10
+    assert bench.sampler.statistics().samples == 15
+
+
+async def test_memory_that_can_be_read_now_and_then_is_one_alert(autojump_clock: MockClock) -> None:
+    bench = Bench(autojump_clock)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.run_for, 20.0)
+        await wait_all_tasks_blocked()
+        for _ in range(10):
+            bench.view.error = LookupError("no page")
+            await trio.sleep(0.1 * (FAILURES_BEFORE_ALERT + 1))
+            bench.view.error = None
+            await trio.sleep(0.2)
+        assert bench.of(AlertCleared) == []
+    assert [event.key for event in bench.of(AlertRaised)] == ["sampler"]
+    assert [event.key for event in bench.of(AlertCleared)] == ["sampler"]
 
 
 def test_vcpu_times_of_this_very_thread_grow() -> None:

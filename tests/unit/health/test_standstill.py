@@ -9,11 +9,14 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.health.host_load import HostLoad, HostProcess
-from ktstr_tui.health.standstill import LOOK_S, Standstill, Unobservable
+from ktstr_tui.health.standstill import CALM_NS, LOOK_S, Standstill, Unobservable
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HostStood
+from ktstr_tui.model.fold import fold
 from ktstr_tui.model.host import HostPressure, HostWait, host_words
+from ktstr_tui.model.state import RunState
 
 MS = 1_000_000
+CLEARED = AlertCleared(key="host", kind="host")
 
 
 class Rig:
@@ -69,21 +72,69 @@ def test_a_guest_that_runs_or_sleeps_is_left_alone(rig: Rig) -> None:
 def test_a_stopped_qemu_is_an_alert_and_then_a_stretch(rig: Rig) -> None:
     rig.pass_time(1000)
     rig.pass_time(3000, state="T")
-    alert = rig.events[-1]
+    alert = rig.events[0]
     assert isinstance(alert, AlertRaised)
     assert (alert.key, alert.text) == ("host", "QEMU was stopped")
     assert rig.host.now == "QEMU is stopped"
     rig.pass_time(500)
-    assert AlertCleared(key="host", kind="host") in rig.events
+    assert CLEARED not in rig.events, "it may come back"
     assert rig.stood() == [(1000, 4000, "QEMU was stopped")]
     assert rig.host.now == ""
     assert rig.host.between_ns(0, 2000 * MS) == 1000 * MS
+    rig.pass_time(CALM_NS // MS)
+    assert rig.events[-1] == CLEARED
+    last = rig.events[-2]
+    assert isinstance(last, AlertRaised)
+    assert last.text.startswith("QEMU was stopped: no CPU for 3.0 s (host steal unknown")
 
 
 def test_a_vcpu_that_waits_for_a_cpu_most_of_the_time(rig: Rig) -> None:
     rig.pass_time(2000, waited_ms=1980)
     rig.pass_time(250)
     assert rig.stood() == [(0, 2000, "the host gave a vCPU no CPU")]
+
+
+def overload(rig: Rig, seconds: int) -> None:
+    """Starve a vCPU for 0.75 s of each second, as an overloaded host does."""
+    for _ in range(seconds):
+        rig.pass_time(750, waited_ms=750)
+        rig.pass_time(250, waited_ms=200)
+
+
+def test_an_overloaded_host_is_one_alert_with_numbers_and_two_lines_in_the_log(rig: Rig) -> None:
+    state = RunState()
+    overload(rig, 60)
+    rig.pass_time(2 * CALM_NS // MS)
+    for event in rig.events:
+        fold(state, event)
+    alerts = [it for it in rig.events if isinstance(it, AlertRaised)]
+    assert {it.key for it in alerts} == {"host"}
+    assert len(alerts) <= 62, "one a second at most"
+    assert rig.events.count(CLEARED) == 1
+    assert len(rig.stood()) == len(state.host_stood) == 60, "each stretch is known exactly"
+    first, last = state.log
+    assert first.text == "the host gave a vCPU no CPU"
+    assert last.text.startswith(
+        "cleared: the host gave a vCPU no CPU: no CPU for 45.0 s in 60 stretches (host steal unknown"
+    )
+    assert state.alerts_told["host"].count == 1
+    assert state.alerts == {}
+
+
+def test_trouble_that_comes_after_a_long_calm_is_another_alert(rig: Rig) -> None:
+    for _ in range(2):
+        overload(rig, 3)
+        rig.pass_time(2 * CALM_NS // MS)
+    assert rig.events.count(CLEARED) == 2
+    texts = [it.text for it in rig.events if isinstance(it, AlertRaised)]
+    assert [text for text in texts if "(" not in text] == ["the host gave a vCPU no CPU"] * 2
+    assert sum("2.2 s in 3 stretches" in text for text in texts) >= 2, "each counts its own"
+
+
+def test_the_end_of_the_run_ends_the_alert(rig: Rig) -> None:
+    overload(rig, 2)
+    rig.host.finish()
+    assert rig.events[-1] == CLEARED
 
 
 def test_a_vcpu_that_shares_a_busy_host_is_no_standstill(rig: Rig) -> None:
