@@ -7,7 +7,6 @@ made before both: the scenario's step and time (`Now`), the frames for the guest
 
 from __future__ import annotations
 
-import math
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -16,13 +15,11 @@ from dataclasses import dataclass
 
 import trio
 
-from ktstr_tui.backend.attach_watch import watch_attach
 from ktstr_tui.backend.boots import show_console
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.control import RunControl
 from ktstr_tui.backend.counting import Audience, Counting
-from ktstr_tui.backend.deadlines import available_ms, watch_duration
-from ktstr_tui.backend.frozen_watch import watch_freeze
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.opening import Opening, Watchers
 from ktstr_tui.backend.outcome import RunEnd
@@ -47,8 +44,10 @@ from ktstr_tui.health.standstill import Standstill, Unobservable
 from ktstr_tui.heartbeat.intake import Intake, open_intake
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
+from ktstr_tui.model.control import ArmWatch
 from ktstr_tui.model.errors import GuestError, UsageError
 from ktstr_tui.model.events import Event, SchedulerChanged
+from ktstr_tui.model.plan import available_ms
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.ops.audit import AuditTrail
 from ktstr_tui.ops.guest_ops import GuestKernelOps
@@ -88,6 +87,7 @@ class Setup:
         prepared: What was looked up.
         place: Where captures are saved.
         audience: Who takes the stream.
+        control: Decides what is done to the guest.
         started_ns: Host monotonic time at which the machine was started.
         beats_socket: Where programs of this host send heartbeats to, if they may.
     """
@@ -96,6 +96,7 @@ class Setup:
     prepared: Prepared
     place: RunDirs
     audience: Audience
+    control: RunControl
     started_ns: int
     beats_socket: socket.socket | None = None
 
@@ -182,6 +183,8 @@ class LiveGuest:
         self._store = CaptureStore(setup.place.data_dir / "captures", emit)
         samples = EarlySamples(off=_why_no_early(config))
         self.coordinator = coordinator = self._make_coordinator(held, Beside(now, samples, held.host))
+        self.scenario_watches = ScenarioWatches(coordinator.watches, self.bridge)
+        """Watches that the guest asks for."""
         self._unobservable = Unobservable(coordinator, held.host)
         self.stats = StatsPort(machine.stats, lambda: coordinator.frozen)
         self.early = EarlyCapture(coordinator, samples, emit)
@@ -226,15 +229,14 @@ class LiveGuest:
             self._setup.config.beats,
             self._stream.emit,
             self._nursery,
-            self.coordinator,
+            self._setup.control.desk,
             held.intake,
             self._setup.place.socket_dir,
             self._machine.bulk.socket.fileno(),
         )
 
     def _make_requests(self, swaps: SwapWatch) -> GuestRequests:
-        watches = ScenarioWatches(self.coordinator.watches, self.bridge)
-        return GuestRequests(self._outbox.reply, self.bridge, watches.watch, swaps, self._must_wait)
+        return GuestRequests(self._outbox.reply, self.bridge, self._watch_for_guest, swaps, self._must_wait)
 
     def _on_coordinator(self, event: Event) -> None:
         self._stream.emit(event)
@@ -246,7 +248,7 @@ class LiveGuest:
         return PeriodicCaptures(
             config.captures,
             clock=self.clock,
-            avail_ms=lambda: available_ms(scenario.duration_ms, config.duration_s, opening.ready_ns),
+            avail_ms=lambda: available_ms(scenario.duration_ms, config.duration_s, opening.up_ms()),
             ready=opening.typed,
             capture=self.coordinator.capture,
             stats=self.stats,
@@ -270,12 +272,18 @@ class LiveGuest:
 
     async def run(self) -> None:
         """Look after the machine until the run is to end; then end the guest."""
+        self._setup.control.attach(self)
+        try:
+            await self._look_after()
+        finally:
+            self._setup.control.detach()
+
+    async def _look_after(self) -> None:
         nursery, counting = self._nursery, self._make_counting()
         await nursery.start(self.coordinator.run)
         await nursery.start(self.beats.run)
         nursery.start_soon(self.port.run)
         nursery.start_soon(self._opening.run, self._handler.system_ready, nursery)
-        nursery.start_soon(self.early.run)
         if self._setup.config.captures:
             nursery.start_soon(self.periodic.run)
         nursery.start_soon(counting.run)
@@ -323,27 +331,6 @@ class LiveGuest:
         nursery.start_soon(show_console, machine.console, up, self._stream.emit)
         nursery.start_soon(watch_boot, up, machine, ending, config.boot_deadline_s)
         nursery.start_soon(self._watch_silence_after, up)
-        nursery.start_soon(self._watch_freeze)
-        nursery.start_soon(
-            watch_attach,
-            lambda: self._stream.state,
-            self.coordinator.frozen_between_ns,
-            time.monotonic_ns,
-            self._stream.emit,
-        )
-        if config.duration_s is not None:
-            frozen_ns = self.coordinator.frozen_total_ns
-            nursery.start_soon(watch_duration, up, frozen_ns, ending, config.duration_s)
-
-    async def _watch_freeze(self) -> None:
-        await watch_freeze(
-            lambda: self.coordinator.frozen_reason,
-            self._setup.audience.viewers,
-            self.coordinator.thaw,
-            self._stream.emit,
-            name=self._setup.place.name,
-            limit_s=self._setup.config.freeze_limit_s or math.inf,
-        )
 
     def _must_wait(self) -> bool:
         return self.coordinator.busy or self._accessor.state is WorkerState.TRYING
@@ -353,7 +340,10 @@ class LiveGuest:
         kept = (entry.report for entry in self._stream.state.captures)
         if any(report.tag == tag and report.trigger != "guest" for report in kept):
             raise UsageError(f"a capture {tag} exists already and is not the guest's", "choose another tag")
-        return await self.coordinator.capture("guest", "requested by the scenario", tag, keep=False)
+        return await self._setup.control.desk.capture("guest", "requested by the scenario", tag)
+
+    async def _watch_for_guest(self, symbol: str) -> None:
+        await self._setup.control.desk.ask("guest", ArmWatch(expression=symbol, capture=True))
 
     async def _watch_silence_after(self, system_ready: trio.Event) -> None:
         await system_ready.wait()

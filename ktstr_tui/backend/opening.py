@@ -98,6 +98,10 @@ class Opening:
         self._sample_hz = sample_hz
         self._started_ns = started_ns
 
+    def up_ms(self) -> float | None:
+        """For how long the guest has been up; None while it is not."""
+        return None if self.ready_ns is None else (time.monotonic_ns() - self.ready_ns) / 1e6
+
     async def run(self, system_ready: trio.Event, nursery: trio.Nursery) -> None:
         """Wait until the guest is up, open its kernel, let the scenario begin.
 

@@ -19,10 +19,10 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.boots import BootTimes
-from ktstr_tui.backend.commands import run_command
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.control import RunControl, plan_of
 from ktstr_tui.backend.dir_watch import watch_directories
-from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
+from ktstr_tui.backend.live import Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
@@ -36,7 +36,6 @@ from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.link.stream import Stream
-from ktstr_tui.model.commands import Changed, Command, End, Reply
 from ktstr_tui.model.drops import Drops
 from ktstr_tui.model.errors import (
     InternalError,
@@ -95,16 +94,25 @@ def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs) -> Machi
 class _Audience:
     """Who takes the stream and asks for things, for the counters."""
 
-    def __init__(self, publisher: Publisher, recorder: Recorder, authority: Authority) -> None:
+    def __init__(
+        self, publisher: Publisher, recorder: Recorder, authority: Authority, control: RunControl
+    ) -> None:
         self._publisher = publisher
         self._recorder = recorder
         self._authority = authority
+        self._control = control
 
     def viewers(self) -> int:
         return self._publisher.statistics().viewers
 
     def sources(self) -> dict[str, Drops]:
-        return {"publisher": self._publisher, "recorder": self._recorder, "authority": self._authority}
+        return {
+            "publisher": self._publisher,
+            "recorder": self._recorder,
+            "authority": self._authority,
+            "loop": self._control.loop,
+            "executor": self._control.executor,
+        }
 
 
 class Session:
@@ -116,22 +124,25 @@ class Session:
         self._config = config
         self._prepared = prepared
         self._place = place
-        self._guest: LiveGuest | None = None
+        self._authority = Authority(control=config.viewers == "control")
+        plan = plan_of(config, place.name, prepared.scenario.duration_ms)
+        self._control = RunControl(plan, self.stream, self.ending, self._authority, place.data_dir)
 
     async def run(self, ready: Callable[[RunDirs], None]) -> RunState:
         """Run to the end."""
-        authority = Authority(control=self._config.viewers == "control")
+        authority, control = self._authority, self._control
         path = Path(self._config.record) if self._config.record else self._place.data_dir / RECORDING_FILE
         recorder = Recorder(self.stream, path)
-        handle = authority.guard(self._command)
         with sole_error():
             async with trio.open_nursery() as nursery:
                 await nursery.start(recorder.run)
                 async with open_publisher(
-                    self.stream, self._place.socket_dir, handle, may_control=authority.control
+                    self.stream, self._place.socket_dir, control.desk.serve, may_control=authority.control
                 ) as publisher:
                     self._announce()
-                    await self._look_after(nursery, _Audience(publisher, recorder, authority), ready)
+                    await nursery.start(control.run)
+                    audience = _Audience(publisher, recorder, authority, control)
+                    await self._look_after(nursery, audience, ready)
                 nursery.cancel_scope.cancel()
         return self.stream.state
 
@@ -147,6 +158,7 @@ class Session:
                 nursery.start_soon(watch_owner, owner, self.ending, audience.viewers, self.stream.emit)
             nursery.start_soon(watch_directories, self._place, self.stream.emit)
             outcome = await self._run_machine(audience, beats_socket)
+        await self._control.shut_down()
         self._say_goodbye(outcome)
         with trio.CancelScope(shield=True):
             await trio.sleep(FAREWELL_S)
@@ -157,6 +169,7 @@ class Session:
             prepared=self._prepared,
             place=self._place,
             audience=audience,
+            control=self._control,
             started_ns=time.monotonic_ns(),
             beats_socket=beats_socket,
         )
@@ -165,7 +178,6 @@ class Session:
                 open_machine(machine_spec(self._config, self._prepared, self._place)) as machine,
                 open_live_guest(machine, self.stream, setup, self.ending) as guest,
             ):
-                self._guest = guest
                 await guest.run()
         except Exception as error:
             cause = root_cause(error)
@@ -178,8 +190,6 @@ class Session:
                     f"{type(cause).__name__}: {cause}", "please report it with the traceback"
                 )
             self.ending.set(known.message, known)
-        finally:
-            self._guest = None
         return await self.ending.wait()
 
     def _announce(self) -> None:
@@ -236,10 +246,3 @@ class Session:
             log = [line.text for line in self.stream.state.output if line.source == "sched_log"]
             return tuple(log[-LOG_TAIL_LINES:])
         return outcome.console_tail
-
-    async def _command(self, command: Command) -> Reply:
-        if isinstance(command.request, End):
-            ending = self.ending.outcome is None
-            self.ending.set(f"ended by {command.who} (ktstr-tui end)")
-            return command.done(Changed(changed=ending))
-        return await run_command(command, self._guest, self.stream.state)

@@ -19,11 +19,13 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.control import RunControl, plan_of
 from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.run_dirs import take_place
 from ktstr_tui.backend.session import machine_spec
+from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest import qemu
 from ktstr_tui.guest.machine import open_machine
 from ktstr_tui.kernel.sampler import SampleReader
@@ -69,6 +71,13 @@ async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tup
             prepared=prepared,
             place=place,
             audience=_NoAudience(),
+            control=RunControl(
+                plan_of(config, "bench", prepared.scenario.duration_ms),
+                stream,
+                ending,
+                Authority(),
+                place.data_dir,
+            ),
             started_ns=time.monotonic_ns(),
         )
         async with (
@@ -76,6 +85,7 @@ async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tup
             open_live_guest(machine, stream, setup, ending) as guest,
             trio.open_nursery() as nursery,
         ):
+            await nursery.start(setup.control.run)
             nursery.start_soon(guest.run)
             with trio.move_on_after(config.boot_deadline_s):
                 await guest.typed.wait()
@@ -85,6 +95,7 @@ async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tup
                 yield guest, stream
             finally:
                 ending.set("the bench is done")
+                await setup.control.shut_down()
 
 
 def _summary(values: list[float]) -> dict[str, float]:

@@ -26,13 +26,11 @@ from ktstr_tui.capture.stamp import Stamp
 from ktstr_tui.model.errors import GuestError, KtstrError
 from ktstr_tui.model.events import Event, Logged, Severity
 from ktstr_tui.model.kinds import Trigger
+from ktstr_tui.model.plan import MIN_GAP_MS, periodic_boundaries_ms, periodic_tag
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.port.scenario_clock import ScenarioClock
 from ktstr_tui.port.stats_port import DEFAULT_TIMEOUT_S, StatsError
 
-MAX_CAPTURES = 64
-"""As many as the snapshot bridge keeps."""
-MIN_GAP_MS = 100.0
 MAX_TIMEOUTS = 2
 """Consecutive ones, after which nothing more is tried."""
 _MIN_STATS_S = 0.05
@@ -62,23 +60,6 @@ class PeriodicStatistics(msgspec.Struct, frozen=True, kw_only=True):
     without_stats: dict[str, int]
     """Captures without the scheduler's statistics, by reason."""
     abandoned: bool
-
-
-def boundaries_ms(avail_ms: float, count: int) -> list[float]:
-    """When captures are due, in milliseconds since the scenario began.
-
-    Args:
-        avail_ms: How long the scenario takes.
-        count: How many are wanted; fewer are due when they would lie less than `MIN_GAP_MS` apart.
-    """
-    window_ms = 0.8 * avail_ms
-    fit = min(count, MAX_CAPTURES, max(0, int(window_ms / MIN_GAP_MS + 1e-9) - 1))
-    return [avail_ms / 10 + (i + 1) * window_ms / (fit + 1) for i in range(fit)]
-
-
-def periodic_tag(index: int) -> str:
-    """``periodic_000`` for the first."""
-    return f"periodic_{index:03d}"
 
 
 class PeriodicCaptures:
@@ -114,37 +95,66 @@ class PeriodicCaptures:
         self._emit = emit
         self._due: list[float] = []
         self._taken = self._failed = self._timeouts = self._timeouts_in_a_row = self._deferred = 0
-        self._last_ms = 0.0
+        self._last_ms = self._not_before_ms = 0.0
+        self._ready_ms = 0.0
+        self._gone = False
         self._with_stats = 0
         self._without_stats: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Take them all, until the scenario ends or two in a row timed out."""
+        """Say how many fit when the scenario begins, and how many were taken when it ended before all were."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._note_ready)
+            await self._say_what_becomes_of_them()
+            nursery.cancel_scope.cancel()
+
+    async def _note_ready(self) -> None:
+        await self._ready.wait()
+        self._ready_ms = self._clock.elapsed_ms() or 0.0
+
+    async def _say_what_becomes_of_them(self) -> None:
         await self._clock.started.wait()
-        self._due = boundaries_ms(self._avail_ms(), self._count)
+        self._due = periodic_boundaries_ms(self._avail_ms(), self._count)
         if len(self._due) < self._count:
             self._say(
                 "warning",
                 f"{len(self._due)} of {self._count} captures fit into {self._avail_ms() / 1000:.1f} s, "
                 f"{MIN_GAP_MS:.0f} ms apart",
             )
-        not_before_ms = 0.0
-        for index, due_ms in enumerate(self._due):
-            if not await self._is_time(max(due_ms, not_before_ms)):
-                self._say("info", f"the scenario ended after {self._taken} of {len(self._due)} captures")
-                return
-            try:
-                await self._take(index, due_ms)
-            except GuestError as error:
-                self._say("warning", f"no more captures: {error.message}")
-                return
-            not_before_ms = self._last_ms + MIN_GAP_MS
+        await self._clock.ended.wait()
+        if self._taken + self._failed < len(self._due) and not self._abandoned and not self._gone:
+            self._say("info", f"the scenario ended after {self._taken} of {len(self._due)} captures")
+
+    async def take(self, index: int, due_ms: float) -> CaptureReport | None:
+        """Take one when its time has come, which is soon; None when the scenario ended before.
+
+        Args:
+            index: Which, from 0.
+            due_ms: When it is due on the scenario's clock.
+
+        Raises:
+            CaptureFailedError: There is none; `CaptureTimedOutError` when the guest did not stop.
+            GuestError: The guest is gone.
+        """
+        if not await self._is_time(max(due_ms, self._not_before_ms)):
+            return None
+        # The loop waits for memory to be readable before it decides; later ones are late because of the first.
+        self._deferred += index == 0 and self._ready_ms > due_ms
+        try:
+            return await self._take(index, due_ms)
+        except CaptureFailedError:
+            raise
+        except GuestError as error:
+            self._gone = True
+            self._say("warning", f"no more captures: {error.message}")
+            raise
+        finally:
+            self._not_before_ms = self._last_ms + MIN_GAP_MS
             if self._abandoned:
                 self._say(
                     "error",
                     f"abandoned after {MAX_TIMEOUTS} consecutive timeouts, {self._taken} of {len(self._due)} taken",
                 )
-                return
 
     @property
     def _abandoned(self) -> bool:
@@ -153,12 +163,10 @@ class PeriodicCaptures:
     async def _is_time(self, due_ms: float) -> bool:
         if not await self._clock.wait_until(round(due_ms * 1e6)):
             return False
-        if not self._ready.is_set():
-            self._deferred += 1
-            await self._ready.wait()
+        await self._ready.wait()
         return not self._clock.ended.is_set()
 
-    async def _take(self, index: int, due_ms: float) -> None:
+    async def _take(self, index: int, due_ms: float) -> CaptureReport:
         stats = await self._ask()
         detail = f"{index + 1} of {len(self._due)}, due at {due_ms / 1000:.3f} s"
         stamp = Stamp(boundary_offset_ms=due_ms, stats=stats)
@@ -169,19 +177,23 @@ class PeriodicCaptures:
             self._failed += 1
             self._timeouts += 1
             self._timeouts_in_a_row += 1
-            return
+            raise
         except CaptureFailedError:
             self._failed += 1
+            self._timeouts_in_a_row = 0
+            raise
         except GuestError:
             raise
         except KtstrError as error:
             self._failed += 1
+            self._timeouts_in_a_row = 0
             self._say("warning", f"{periodic_tag(index)} was not taken: {error.message}")
-        else:
-            self._taken += 1
-            # The stop, which the question to the scheduler and a busy coordinator put off.
-            self._last_ms = self._last_ms if report.elapsed_ms is None else report.elapsed_ms
+            raise
+        self._taken += 1
         self._timeouts_in_a_row = 0
+        # The stop, which the question to the scheduler and a busy coordinator put off.
+        self._last_ms = self._last_ms if report.elapsed_ms is None else report.elapsed_ms
+        return report
 
     async def _ask(self) -> Stats:
         stats: Stats

@@ -15,11 +15,9 @@ from ktstr_tui.control.phases import advance
 from ktstr_tui.control.state import EarlyFacts, LoadFacts, LoopState, SchedulerFacts
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_run import LOADING_MARK
-from ktstr_tui.model.plan import periodic_boundaries_ms
+from ktstr_tui.model.plan import EARLY_SHARE, available_ms, periodic_boundaries_ms
 from ktstr_tui.model.text import printable, runnable_for, shorten
 
-EARLY_SHARE = 0.5
-"""Of the watchdog timeout: a task that has waited for so long is worth an early capture."""
 _LINE_CHARACTERS = 120
 _PARTIAL_CHARACTERS = 4096
 MAX_SCHEDULERS = 16
@@ -107,10 +105,8 @@ def _scenario(state: LoopState, event: ev.ScenarioChanged) -> None:
         state.periodic.closed = True
     elif event.state == "started":
         plan, guest = state.plan, state.guest
-        avail_ms = plan.scenario_ms
-        if plan.duration_s is not None and guest.ready_ns is not None:
-            gone_ms = (event.mono_ns - guest.ready_ns) / 1e6
-            avail_ms = min(avail_ms, max(0.0, plan.duration_s * 1e3 - gone_ms))
+        gone_ms = None if guest.ready_ns is None else (event.mono_ns - guest.ready_ns) / 1e6
+        avail_ms = available_ms(plan.scenario_ms, plan.duration_s, gone_ms)
         state.periodic.due_ms = periodic_boundaries_ms(avail_ms, plan.periodic)
 
 
@@ -134,6 +130,10 @@ def _output(state: LoopState, event: ev.OutputText) -> None:
 
 
 def _step(state: LoopState, event: ev.StepStarted) -> None:
+    state.load.name = ""
+
+
+def _swapped(state: LoopState, event: ev.SchedulerSwapped) -> None:
     state.load.name = ""
 
 
@@ -197,6 +197,7 @@ _ARMS: dict[type, Callable[[LoopState, Any], None]] = {
     ev.OutputText: _output,
     ev.StepStarted: _step,
     ev.HostStood: _host_stood,
+    ev.SchedulerSwapped: _swapped,
     ev.LifecycleChanged: _lifecycle,
     ev.Sampled: _sampled,
     ev.SchedulerChanged: _scheduler,

@@ -9,7 +9,6 @@ from ktstr_tui.control import backoff, phases
 from ktstr_tui.control.state import LoopState, Want
 from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.plan import MIN_GAP_MS
 
 RETRY_NS = 1_000_000_000
 """How long the loop leaves alone by itself what has just failed."""
@@ -36,6 +35,9 @@ def note_emitted(state: LoopState, pending: ct.PendingAction) -> None:
             state.schedulers[name].told_ns = until_ns
         case ct.ResetBackoff(name=name) if name in state.schedulers:
             backoff.reset(state.schedulers[name])
+        case ct.AttachScheduler() | ct.ReplaceScheduler() if pending.command_seq is not None:
+            for facts in state.schedulers.values():
+                backoff.reset(facts)  # somebody looks after it
         case ct.AdjustSampling(hz=hz):
             state.sampling_hz = hz
         case ct.BeginDrain(deadline_ns=deadline_ns):
@@ -76,6 +78,8 @@ def _changed(state: LoopState, event: ev.ActionChanged) -> None:
     match action:
         case ct.TakeCapture(trigger="periodic"):
             _periodic_over(state, event)
+        case ct.AttachScheduler(name=name) if failed and name in state.schedulers:
+            backoff.crashed(state.schedulers[name], event.mono_ns)
         case ct.RaiseAlert(key=key) if failed:
             state.alerts.pop(key, None)
         case ct.AdjustSampling() if failed:
@@ -87,8 +91,6 @@ def _changed(state: LoopState, event: ev.ActionChanged) -> None:
 def _periodic_over(state: LoopState, event: ev.ActionChanged) -> None:
     facts = state.periodic
     facts.next += 1
-    now_ms = (state.scenario_ns or 0) / 1e6
-    facts.not_before_ms = now_ms + MIN_GAP_MS
     facts.timeouts = facts.timeouts + 1 if event.error == TIMED_OUT else 0
     if facts.timeouts >= MAX_TIMEOUTS or event.error == GONE:
         facts.closed = True

@@ -15,6 +15,8 @@ ATTACH_ALERT_S = 10.0
 """How long a scheduler may take to attach before it is an alert."""
 FROZEN_ALERT_S = 60.0
 """How long a freeze may last before it is an alert."""
+AHEAD_MS = 100.0
+"""A periodic capture is decided on this long before it is due, so that it is taken on time between two ticks."""
 LESS_SAMPLES = 4
 """While the executor is behind, only one sample in so many is taken."""
 
@@ -30,7 +32,7 @@ def captures(state: LoopState) -> Iterator[ct.Action]:
     if _in_flight(state, ct.TakeCapture, "periodic"):
         return
     due_ms = facts.due_ms[index]
-    if state.scenario_ns / 1e6 >= max(due_ms, facts.not_before_ms):
+    if state.scenario_ns / 1e6 + AHEAD_MS >= due_ms:
         yield ct.TakeCapture(
             trigger="periodic",
             detail=f"{index + 1} of {len(facts.due_ms)}, due at {due_ms / 1000:.3f} s",

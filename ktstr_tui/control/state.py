@@ -69,7 +69,6 @@ class PeriodicFacts(msgspec.Struct, kw_only=True):
 
     due_ms: list[float] = []
     next: int = 0
-    not_before_ms: float = 0.0
     timeouts: int = 0
     """In a row."""
     closed: bool = False

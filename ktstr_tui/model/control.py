@@ -68,6 +68,8 @@ class ReplaceScheduler(_Action, frozen=True, tag="replace"):
     """Of the object on the backend's host."""
     digest: str = ""
     """SHA-256 of the object, in hex."""
+    target: str = ""
+    """The scheduler of the scenario that it replaces; empty for that of the current step."""
 
 
 class RestartGuest(_Action, frozen=True, tag="restart-guest"):

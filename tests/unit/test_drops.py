@@ -15,13 +15,16 @@ from types import SimpleNamespace
 from typing import Any, cast, get_type_hints
 
 import ktstr_tui
+from ktstr_tui.backend.control import RunControl
 from ktstr_tui.backend.counting import Counting
+from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.session import _Audience
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.link.publisher import open_publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.status import status_of
 from ktstr_tui.link.stream import Stream
+from ktstr_tui.model.control import ControlPlan
 from ktstr_tui.model.events import DropsCounted, Event
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
@@ -323,8 +326,9 @@ def test_a_reason_of_the_operating_system_is_shown_as_it_is() -> None:
     assert drop_words("somewhere.new\x1b[31m") == "dropped somewhere.new"
 
 
-async def test_the_audience_gives_out_the_link_and_the_authority(tmp_path: Path) -> None:
+async def test_the_audience_gives_out_the_link_and_the_control(tmp_path: Path) -> None:
     stream, authority = Stream(), Authority()
-    async with open_publisher(stream, tmp_path / "s", authority.guard(cast("Any", None))) as publisher:
-        audience = _Audience(publisher, Recorder(stream, tmp_path / "r"), authority)
-        assert set(audience.sources()) == {"publisher", "recorder", "authority"}
+    control = RunControl(ControlPlan(name="run"), stream, RunEnd(), authority, tmp_path)
+    async with open_publisher(stream, tmp_path / "s", control.desk.serve) as publisher:
+        audience = _Audience(publisher, Recorder(stream, tmp_path / "r"), authority, control)
+        assert set(audience.sources()) == {"publisher", "recorder", "authority", "loop", "executor"}

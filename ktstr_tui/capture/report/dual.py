@@ -14,17 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
-import trio
 
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
 from ktstr_tui.capture.stamp import EarlyRecord
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged
+from ktstr_tui.model.plan import EARLY_SHARE
+from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
-from ktstr_tui.model.text import runnable_for
-
-THRESHOLD = 0.5
-"""Of the watchdog timeout."""
 
 
 class EarlyStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +115,7 @@ class EarlySamples:
             self._max_age_ms = self._threshold_ms = self._asked = None
             self._failure = ""
         if scheduler.oldest_timeout_ms:
-            self._threshold_ms = THRESHOLD * scheduler.oldest_timeout_ms
+            self._threshold_ms = EARLY_SHARE * scheduler.oldest_timeout_ms
 
     def _skipped_reason(self) -> str:
         if self._off is not None:
@@ -152,38 +149,36 @@ class EarlyCapture:
         self._coordinator = coordinator
         self._samples = samples
         self._emit = emit
-        self._wake = trio.Event()
         self._due = self._taken = self._failed = 0
 
     def observe(self, sample: Sample) -> None:
-        """Look at one more sample; a capture that is due is taken by `run`."""
+        """Look at one more sample. The control loop sees the same samples, and decides by the same rule."""
         task = self._samples.see(sample)
         if task is not None and not sample.scheduler.exit_kind and self._may_take():
             self._samples.ask(task)
             self._due += 1
-            self._wake.set()
 
-    async def run(self) -> None:
-        """Take what is due, until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            asked = self._samples.asked
-            if asked is None or not self._may_take():
-                continue
-            task, threshold_ms = asked
-            detail = f"{runnable_for(task.comm, task.pid, task.age_ms)}, past {threshold_ms / 1000:g} s"
-            scheduler = self._samples.scheduler
-            try:
-                report = await self._coordinator.capture("early", detail)
-            except KtstrError as error:
-                self._failed += 1
-                self._samples.failed(scheduler, error.message)
-                text = f"no early capture: {error.message}"
-                self._emit(Logged(severity="warning", source="early", text=text))
-            else:
-                self._taken += 1
-                self._samples.took(scheduler, report.tag)
+    async def take(self, detail: str) -> CaptureReport:
+        """Take the capture that is due.
+
+        Args:
+            detail: Who waited, and for how long.
+
+        Raises:
+            KtstrError: There is none; the capture of the ejection will say so.
+        """
+        scheduler = self._samples.scheduler
+        try:
+            report = await self._coordinator.capture("early", detail)
+        except KtstrError as error:
+            self._failed += 1
+            self._samples.failed(scheduler, error.message)
+            text = f"no early capture: {error.message}"
+            self._emit(Logged(severity="warning", source="early", text=text))
+            raise
+        self._taken += 1
+        self._samples.took(scheduler, report.tag)
+        return report
 
     def _may_take(self) -> bool:
         return self._coordinator.freeze_state is FreezeState.IDLE

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
+from ktstr_tui.capture.coordinator import FreezeState
 from ktstr_tui.capture.report.dual import EarlyCapture, EarlySamples
-from ktstr_tui.model.events import CaptureTaken
+from ktstr_tui.control.fold import fold
+from ktstr_tui.control.fold_actions import note_emitted
+from ktstr_tui.control.reconcile import decide
+from ktstr_tui.control.state import LoopState
+from ktstr_tui.model.control import ControlPlan, TakeCapture
+from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.model.events import CaptureTaken, Sampled
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
 from tests.unit.capture.fakes import SCHED_A
@@ -41,14 +48,31 @@ def sample(
 class Watched:
     """An early capture with a real coordinator over a fake guest."""
 
-    def __init__(self, rig: Rig, samples: EarlySamples) -> None:
+    def __init__(self, rig: Rig, samples: EarlySamples, nursery: trio.Nursery, early: bool) -> None:
         self.rig = rig
+        self.nursery = nursery
+        self.state = LoopState(plan=ControlPlan(name="run", early=early))
         self.early = EarlyCapture(rig.coordinator, samples, rig.emit)
 
     async def see(self, *ages_ms: float | None) -> None:
         for age_ms in ages_ms:
-            self.early.observe(sample(age_ms))
+            self.look(sample(age_ms))
             await self.rig.settle()
+
+    def look(self, seen: Sample) -> None:
+        """Show a sample to both who look at it: the loop decides, and what it decides on is taken."""
+        self.early.observe(seen)
+        fold(self.state, Sampled(sample=seen))
+        for pending in decide(self.state):
+            note_emitted(self.state, pending)
+            action = pending.action
+            assert isinstance(action, TakeCapture)
+            if self.rig.coordinator.freeze_state is FreezeState.IDLE:
+                self.nursery.start_soon(self._take, action.detail)
+
+    async def _take(self, detail: str) -> None:
+        with suppress(KtstrError):
+            await self.early.take(detail)
 
     async def eject(self) -> CaptureReport:
         self.rig.engine.write_exit(SCHED_A, 1026)
@@ -65,8 +89,6 @@ async def watched(off: str | None = None) -> AsyncIterator[Watched]:
     async with running(samples) as rig:
         rig.view.root = SCHED_A
         await rig.attach()
-        found = Watched(rig, samples)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(found.early.run)
-            yield found
+            yield Watched(rig, samples, nursery, off is None)
             nursery.cancel_scope.cancel()

@@ -56,7 +56,7 @@ async def test_every_reason_for_none_is_told(
 ) -> None:
     async with watched() as run:
         for one in samples:
-            run.early.observe(one)
+            run.look(one)
         await run.rig.settle()
         late = await run.eject()
     assert run.reports() == []
@@ -90,7 +90,7 @@ async def test_one_that_fails_is_not_tried_again_and_its_reason_is_kept(autojump
 
 async def test_an_ejection_that_comes_first(autojump_clock: MockClock) -> None:
     async with watched() as run:
-        run.early.observe(sample(1600.0))
+        run.look(sample(1600.0))
         run.rig.engine.write_exit(SCHED_A, 1026)
         await run.rig.settle()
         (late,) = run.reports("error")
@@ -104,8 +104,8 @@ async def test_a_new_scheduler_has_its_own(autojump_clock: MockClock) -> None:
         run.rig.engine.write_root(SCHED_B)
         await run.rig.settle()
         assert run.rig.freeze_state() is FreezeState.IDLE
-        run.early.observe(sample(50.0, name="beta", seq=2))
-        run.early.observe(sample(1700.0, name="beta", seq=2))
+        run.look(sample(50.0, name="beta", seq=2))
+        run.look(sample(1700.0, name="beta", seq=2))
         await run.rig.settle()
         assert len(run.reports()) == 2
         run.rig.engine.write_exit(SCHED_B, 1026)
@@ -117,8 +117,8 @@ async def test_a_new_scheduler_has_its_own(autojump_clock: MockClock) -> None:
 
 async def test_a_scheduler_that_is_leaving_is_not_captured_early(autojump_clock: MockClock) -> None:
     async with watched() as run:
-        run.early.observe(sample(1600.0, exit_kind=64))
-        run.early.observe(sample(1600.0, name=None))
+        run.look(sample(1600.0, exit_kind=64))
+        run.look(sample(1600.0, name=None))
         await run.rig.settle()
         assert run.reports() == []
 

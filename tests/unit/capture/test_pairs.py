@@ -164,7 +164,7 @@ async def test_a_scheduler_that_leaves_in_good_order(autojump_clock: MockClock) 
 async def test_another_scheduler_in_its_place(autojump_clock: MockClock) -> None:
     async with taken_early() as run:
         # The sampler may see it first.
-        run.early.observe(sample(10.0, name="beta", seq=2))
+        run.look(sample(10.0, name="beta", seq=2))
         run.rig.engine.write_root(SCHED_B)
         run.rig.coordinator.poll()
         run.rig.coordinator.poll()
@@ -193,7 +193,7 @@ async def test_an_early_capture_that_is_still_rendered_when_its_scheduler_leaves
     async with watched() as run:
         gate = trio.Event()
         monkeypatch.setattr(trio.to_thread, "run_sync", in_place(gate.wait))
-        run.early.observe(sample(1600.0))
+        run.look(sample(1600.0))
         await wait_all_tasks_blocked()
         run.rig.view.comm = NAME_STOPPING
         run.rig.engine.write_exit(SCHED_A, 64)
@@ -211,8 +211,8 @@ async def test_each_scheduler_has_its_own_pair(autojump_clock: MockClock) -> Non
         await run.eject()
         run.rig.engine.write_root(SCHED_B)
         await run.rig.settle()
-        run.early.observe(sample(50.0, name="beta", seq=2))
-        run.early.observe(sample(1700.0, name="beta", seq=2))
+        run.look(sample(50.0, name="beta", seq=2))
+        run.look(sample(1700.0, name="beta", seq=2))
         await run.rig.settle()
         run.rig.engine.write_exit(SCHED_B, 1026)
         await run.rig.settle()

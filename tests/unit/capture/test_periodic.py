@@ -14,12 +14,22 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.capture.finisher import CaptureFailedError
-from ktstr_tui.capture.periodic import MAX_CAPTURES, MIN_GAP_MS, PeriodicCaptures, boundaries_ms, periodic_tag
+from ktstr_tui.capture.periodic import PeriodicCaptures
 from ktstr_tui.capture.stamp import Stamp
+from ktstr_tui.control.fold import fold, fold_tick
+from ktstr_tui.control.fold_actions import note_emitted
+from ktstr_tui.control.reconcile import decide
+from ktstr_tui.control.state import LoopState
+from ktstr_tui.control.ticker import TICK_S
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.control import ControlPlan, PendingAction, TakeCapture
 from ktstr_tui.model.errors import HostError, KtstrError
 from ktstr_tui.model.events import CaptureTaken, Logged
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.missing_stats import MissingStats
+from ktstr_tui.model.plan import MAX_PERIODIC as MAX_CAPTURES
+from ktstr_tui.model.plan import MIN_GAP_MS, periodic_tag
+from ktstr_tui.model.plan import periodic_boundaries_ms as boundaries_ms
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.port.scenario_clock import ScenarioClock
 from ktstr_tui.port.stats_port import NoScheduler, Timeout
@@ -46,83 +56,6 @@ def test_captures_lie_in_the_window_evenly_and_far_enough_apart(avail_ms: float,
     assert all(gap == pytest.approx(gaps[0]) for gap in gaps)
     if len(due) < min(count, MAX_CAPTURES):
         assert 0.8 * avail_ms / (len(due) + 2) < MIN_GAP_MS, "one more would not have fitted"
-
-
-# -- the clock -------------------------------------------------------------------------------------------
-
-
-class Frozen:
-    """Frozen time, as the coordinator counts it."""
-
-    def __init__(self) -> None:
-        self.total_ns = 0
-        self._since_ns: int | None = None
-
-    def __call__(self) -> int:
-        return self.total_ns + (0 if self._since_ns is None else clock_ns() - self._since_ns)
-
-    async def freeze(self, seconds: float) -> None:
-        self._since_ns = clock_ns()
-        await trio.sleep(seconds)
-        self.total_ns, self._since_ns = self(), None
-
-
-async def test_pauses_and_frozen_time_are_no_time_of_the_scenario(autojump_clock: MockClock) -> None:
-    frozen = Frozen()
-    clock = ScenarioClock(clock_ns, frozen)
-    assert clock.elapsed_ms() is None
-    await frozen.freeze(3)
-    clock.start()
-    await trio.sleep(1)
-    clock.start()
-    await frozen.freeze(5)
-    assert clock.elapsed_ms() == pytest.approx(1000)
-    clock.pause()
-    clock.pause()
-    await frozen.freeze(2)
-    await trio.sleep(2)
-    clock.resume()
-    clock.resume()
-    await trio.sleep(0.5)
-    clock.end()
-    clock.resume()
-    await trio.sleep(9)
-    assert clock.elapsed_ms() == pytest.approx(1500)
-
-
-async def test_waiting_is_extended_by_pauses_and_frozen_time(autojump_clock: MockClock) -> None:
-    frozen = Frozen()
-    clock = ScenarioClock(clock_ns, frozen)
-    came_s: list[float] = []
-
-    async def wait() -> None:
-        assert await clock.wait_until(4_000_000_000)
-        came_s.append(trio.current_time())
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        await trio.sleep(1)
-        clock.start()
-        started_s = trio.current_time()
-        await trio.sleep(1)
-        await frozen.freeze(10)
-        clock.pause()
-        await trio.sleep(100)
-        clock.resume()
-    assert came_s[0] - started_s == pytest.approx(114, abs=0.02)
-
-
-async def test_waiting_ends_with_the_scenario(autojump_clock: MockClock) -> None:
-    clock = ScenarioClock(clock_ns)
-    clock.start()
-    async with trio.open_nursery() as nursery:
-
-        async def wait() -> None:
-            assert not await clock.wait_until(10**15)
-
-        nursery.start_soon(wait)
-        await trio.sleep(1)
-        clock.end()
 
 
 # -- the captures ----------------------------------------------------------------------------------------
@@ -153,6 +86,7 @@ class Run:
         self.ready = trio.Event()
         rig.now.elapsed_ms = self.clock.elapsed_ms
         self.refuses: KtstrError | None = None
+        self.avail_ms = avail_ms
         self.captures = PeriodicCaptures(
             count,
             clock=self.clock,
@@ -161,6 +95,45 @@ class Run:
             capture=self._capture,
             stats=asked,
             emit=rig.emit,
+        )
+
+    async def decide(self) -> None:
+        """Run the captures as the control loop does: decide every 100 ms, and tell it what came of each."""
+        state = LoopState(
+            plan=ControlPlan(name="run", periodic=self.captures._count, scenario_ms=self.avail_ms)
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.captures.run)
+            facts = state.periodic
+            while not facts.closed and (not facts.due_ms or facts.next < len(facts.due_ms)):
+                if self.clock.started.is_set() and not state.periodic.due_ms:
+                    fold(state, ev.ScenarioChanged(state="started"))
+                if self.ready.is_set():
+                    fold(state, ev.KernelTyped(release="", hz=1, cpus=1, btf_types=1, typed_ms=1))
+                word = ev.Ticked(tick=1, now_ns=clock_ns(), folded_seq=0, scenario_ns=self.clock.elapsed_ns())
+                fold_tick(state, word, ())
+                for pending in decide(state):
+                    note_emitted(state, pending)
+                    nursery.start_soon(self._take, state, pending)
+                await trio.sleep(TICK_S)
+                if self.clock.ended.is_set():
+                    fold(state, ev.ScenarioChanged(state="ended"))
+            nursery.cancel_scope.cancel()
+
+    async def _take(self, state: LoopState, pending: PendingAction) -> None:
+        action, error = pending.action, ""
+        assert isinstance(action, TakeCapture)
+        assert action.index is not None
+        assert action.due_ms is not None
+        try:
+            await self.captures.take(action.index, action.due_ms)
+        except KtstrError as failure:
+            error = type(failure).__name__
+        fold(
+            state,
+            ev.ActionChanged(
+                id=pending.id, action=action, disposition="failed" if error else "done", error=error
+            ),
         )
 
     async def _capture(self, trigger: Trigger, detail: str, tag: str, stamp: Stamp) -> CaptureReport:
@@ -181,7 +154,7 @@ async def scenario(count: int, avail_ms: float = 11_000, asked: Asked | None = N
         await rig.attach()
         run = Run(rig, count, avail_ms, asked)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run.captures.run)
+            nursery.start_soon(run.decide)
             yield run
             nursery.cancel_scope.cancel()
 
@@ -250,7 +223,7 @@ async def test_they_wait_for_the_guests_memory_and_stay_apart(autojump_clock: Mo
         await trio.sleep(20)
     elapsed = [it.elapsed_ms or 0.0 for it in run.reports()]
     assert len(elapsed) == 10
-    assert elapsed[0] == pytest.approx(5000, abs=1)
+    assert elapsed[0] == pytest.approx(5000, abs=1000 * TICK_S + 1)
     assert all(b - a >= MIN_GAP_MS - 1e-6 for a, b in pairwise(elapsed))
     assert elapsed[-1] == pytest.approx(9100, abs=1), "and the rhythm is found again"
     assert run.captures.statistics().deferred == 1
@@ -343,7 +316,7 @@ async def test_a_guest_that_is_gone_ends_it(autojump_clock: MockClock) -> None:
         run.ready.set()
         run.clock.start()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run.captures.run)
+            nursery.start_soon(run.decide)
             await trio.sleep(1)
             rig.engine.die()
         assert run.said()[0].startswith("no more captures: ")

@@ -11,7 +11,15 @@ from ktstr_tui.control.authority import Authority
 from ktstr_tui.model.commands import READING_REQUESTS, Capture, Command, GetSnapshot, Reply, Request, Thaw
 from ktstr_tui.model.errors import GuestError, UsageError
 
-FIELDS = {"first": 1, "last": 2, "expression": "jiffies", "slot": 1, "op": {}}
+FIELDS = {
+    "file": "x.bpf.o",
+    "content": b"x",
+    "first": 1,
+    "last": 2,
+    "expression": "jiffies",
+    "slot": 1,
+    "op": {},
+}
 
 
 def made(kind: type[Request]) -> Request:

@@ -222,8 +222,8 @@ def test_periodic_captures_are_taken_at_even_distances_one_at_a_time() -> None:
     world.see(ev.KernelTyped(release="", hz=1, cpus=1, btf_types=1, typed_ms=1))
     world.see(ev.ScenarioChanged(state="started"))
     assert world.state.periodic.due_ms == [3000, 5000, 7000]
-    assert world.tick(1, scenario_s=2.9) == []
-    (first,) = world.tick(2, scenario_s=3.05)
+    assert world.tick(1, scenario_s=2.85) == []
+    (first,) = world.tick(2, scenario_s=2.95)
     assert isinstance(first, ct.TakeCapture)
     assert (first.tag, first.index, first.due_ms) == ("periodic_000", 0, 3000)
     assert world.tick(3, scenario_s=5.5) == []  # the first is not over

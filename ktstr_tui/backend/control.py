@@ -1,0 +1,159 @@
+"""The control loop of one run with its executor, desk and files; it begins before the guest and ends after it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import trio
+
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.desk import Desk
+from ktstr_tui.backend.dispatch import ActedOn, RunDispatcher, no_early_capture_of_an_end
+from ktstr_tui.backend.outcome import RunEnd
+from ktstr_tui.control.admit import RuleGate
+from ktstr_tui.control.authority import Authority
+from ktstr_tui.control.executor import Executor
+from ktstr_tui.control.ledger import Ledger
+from ktstr_tui.control.loop import ControlLoop
+from ktstr_tui.control.queue import LoopClosedError, Shutdown
+from ktstr_tui.control.rings import Rings
+from ktstr_tui.control.ticker import HostTicker, TickTime
+from ktstr_tui.link.stream import Stream
+from ktstr_tui.model.control import ControlPlan, FailureRecord, LogRecord
+from ktstr_tui.port.scenario_clock import ScenarioClock
+
+FAILURES_FILE = "failures.jsonl"
+LOG_FILE = "log.jsonl"
+JOIN_S = 2.0
+"""How long the loop and what it does may take to end."""
+MAX_FILE_BYTES = 16 << 20
+"""Of each of the two files, after which nothing more is written and entries are marked."""
+
+
+class Controlled(ActedOn, Protocol):
+    """A live guest, as far as the control loop needs it."""
+
+    clock: ScenarioClock
+
+
+class JsonLines:
+    """Appends entries to a file, a JSON line each.
+
+    Args:
+        path: Made at the first entry.
+        max_bytes: Its size at most.
+    """
+
+    def __init__(self, path: Path, max_bytes: int = MAX_FILE_BYTES) -> None:
+        self._path = path
+        self._left = max_bytes
+
+    def append(self, record: FailureRecord | LogRecord) -> None:
+        """Write an entry.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        line = msgspec.json.encode(record) + b"\n"
+        if len(line) > self._left:
+            raise OSError(f"{self._path} has reached its size")
+        with self._path.open("ab", buffering=0) as file:
+            file.write(line)
+        self._left -= len(line)
+
+
+def plan_of(config: RunConfig, name: str, scenario_ms: float) -> ControlPlan:
+    """What the loop decides by, of what a run was started with."""
+    return ControlPlan(
+        name=name,
+        duration_s=config.duration_s,
+        freeze_limit_s=config.freeze_limit_s or None,
+        periodic=config.captures,
+        scenario_ms=scenario_ms,
+        early=config.early_capture and config.sample_hz > 0,
+        sample_hz=config.sample_hz,
+    )
+
+
+class RunControl:
+    """Decides and acts for one run. Single use.
+
+    Args:
+        plan: What the run was started with.
+        stream: Its events.
+        ending: How it ends.
+        authority: Who may do what.
+        data_dir: Where its files go.
+    """
+
+    def __init__(
+        self, plan: ControlPlan, stream: Stream, ending: RunEnd, authority: Authority, data_dir: Path
+    ) -> None:
+        self._guest: Controlled | None = None
+        self._over = trio.Event()
+        self._stream = stream
+        ledger = Ledger(stream.emit)
+        rings = Rings(JsonLines(data_dir / FAILURES_FILE), JsonLines(data_dir / LOG_FILE))
+        self.executor = Executor(
+            RunDispatcher(self.guest, stream, ending),
+            ledger,
+            stream.emit,
+            time.monotonic_ns,
+            gate=RuleGate((no_early_capture_of_an_end(self.guest),)),
+            rings=rings,
+        )
+        """Carries out what the loop decides."""
+        self.loop = ControlLoop(
+            plan, HostTicker(self._read), stream.emit, self.executor, ledger=ledger, rings=rings
+        )
+        """Decides."""
+        self.desk = Desk(stream, authority, self.loop, self.executor, data_dir)
+        """Where viewers and the run's own parts ask."""
+        self._handle = self.loop.handle()
+        self._feed = self.loop.feed(self._handle)
+
+    def guest(self) -> Controlled | None:
+        """The machine; None before it starts and when it is gone."""
+        return self._guest
+
+    def attach(self, guest: Controlled) -> None:
+        """Act on a guest from now on."""
+        self._guest = guest
+
+    def detach(self) -> None:
+        """The guest is gone."""
+        self._guest = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Decide and act until shut down."""
+        self._stream.add_sink(self._feed)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.executor.run)
+                task_status.started()
+                await self.loop.run()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._stream.remove_sink(self._feed)
+            self._over.set()
+
+    async def shut_down(self) -> None:
+        """Decide nothing more, and return when all that is open has failed and said so."""
+        with suppress(LoopClosedError):
+            await self._handle.publish(Shutdown())
+        with trio.move_on_after(JOIN_S):
+            await self._over.wait()
+
+    def _read(self) -> TickTime:
+        guest = self._guest
+        if guest is None:
+            return TickTime(now_ns=time.monotonic_ns())
+        return TickTime(
+            now_ns=time.monotonic_ns(),
+            frozen_ns=guest.coordinator.frozen_total_ns(),
+            scenario_ns=guest.clock.elapsed_ns(),
+        )

@@ -1,0 +1,160 @@
+"""Where viewers, and parts of the run itself, ask for something to be done.
+
+What only reads is answered at once. Everything else becomes an event that says who wants what; the control loop decides
+on it at its next tick, and the answer comes back from whoever carried it out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ktstr_tui.backend.dispatch import watch_result
+from ktstr_tui.backend.scheduler_change import keep_object
+from ktstr_tui.control.authority import Authority
+from ktstr_tui.control.executor import Executor
+from ktstr_tui.control.loop import ControlLoop
+from ktstr_tui.link.stream import Stream
+from ktstr_tui.model import commands as cmd
+from ktstr_tui.model import control as ct
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.errors import HostError, InternalError, KtstrError, UsageError
+from ktstr_tui.model.kinds import Trigger
+from ktstr_tui.model.report import CaptureReport
+
+
+class Desk:
+    """Takes what is asked for and brings the answer back.
+
+    Args:
+        stream: Takes the events.
+        authority: Says who may do what.
+        loop: Decides.
+        executor: Knows what came of it.
+        data_dir: Where objects of schedulers are kept.
+    """
+
+    def __init__(
+        self, stream: Stream, authority: Authority, loop: ControlLoop, executor: Executor, data_dir: Path
+    ) -> None:
+        self._data_dir = data_dir
+        self._stream = stream
+        self._authority = authority
+        self._loop = loop
+        self._executor = executor
+        self._commands = 0
+        self._asks = 0
+
+    async def serve(self, command: Command) -> Reply:
+        """Answer a command; one that fails is answered with its error."""
+        try:
+            return await self._serve(command)
+        except KtstrError as error:
+            return command.failed(error)
+
+    async def ask(self, by: str, action: ct.Action) -> Any:  # noqa: ANN401
+        """Let a part of the run ask for an action, and wait for what comes of it.
+
+        Args:
+            by: Which part.
+            action: What is to be done.
+
+        Raises:
+            KtstrError: It failed, or was given up.
+        """
+        self._asks += 1
+        event = ev.ActionAsked(command_seq=-self._asks, by=by, wanted=action)
+        return await self._wait(self._stream.emit(event), -self._asks)
+
+    async def capture(self, trigger: Trigger, detail: str = "", tag: str | None = None) -> CaptureReport:
+        """Ask for a capture of the run's own.
+
+        Raises:
+            KtstrError: It failed, or was given up.
+        """
+        report = await self.ask(trigger, ct.TakeCapture(trigger=trigger, detail=detail, tag=tag))
+        if not isinstance(report, CaptureReport):
+            raise InternalError("a capture ended without a report")
+        return report
+
+    async def _serve(self, command: Command) -> Reply:
+        state = self._stream.state
+        try:
+            self._authority.check(command)
+        except UsageError as error:
+            self._decided(command, "rejected", error.message)
+            raise
+        if isinstance(command.request, cmd.ListWatches):
+            return command.done(watches=[watch_result(state, slot) for slot in sorted(state.watchpoints)])
+        action = await self._wanted(command)
+        event = self._decided(command, "accepted", wanted=action)
+        result = await self._wait(event, event.command_seq)
+        if isinstance(result, msgspec.Struct):
+            return command.done(result)
+        return command.done(**(result or {}))
+
+    async def _wanted(self, command: Command) -> ct.Action:
+        if isinstance(command.request, cmd.ReplaceScheduler):
+            return await keep_object(command.request, self._data_dir)
+        return wanted(command)
+
+    def _decided(
+        self, command: Command, outcome: ct.Outcome, reason: str = "", wanted: ct.Action | None = None
+    ) -> ev.CommandDecided:
+        self._commands += 1
+        event = ev.CommandDecided(
+            command_seq=self._commands,
+            operator=command.who,
+            request=command.name,
+            outcome=outcome,
+            reason=reason,
+            wanted=wanted,
+        )
+        stamped = self._stream.emit(event)
+        if not isinstance(stamped, ev.CommandDecided):
+            raise HostError(f"{command.name} could not be put on the stream", "ask for less at once")
+        return stamped
+
+    async def _wait(self, event: ev.Event, command_seq: int) -> Any:  # noqa: ANN401
+        if self._loop.has_lost(event.seq):
+            raise HostError("the control loop is behind and did not take this", "try again in a moment")
+        return await self._executor.result(command_seq)
+
+
+def wanted(command: Command) -> ct.Action:
+    """What a command asks for, as an action.
+
+    Raises:
+        UsageError: It is no command for the guest.
+    """
+    match command.request:
+        case cmd.Capture(tag=tag):
+            return ct.TakeCapture(trigger="on-demand", detail=command.viewer, tag=tag)
+        case cmd.Freeze(why=why):
+            return ct.FreezeGuest(reason=f"{command.who} ({why})" if why else command.who)
+        case cmd.Thaw():
+            return ct.ThawGuest(reason=command.who)
+        case cmd.End():
+            return ct.StopRun(reason=f"ended by {command.who} (ktstr-tui end)")
+        case cmd.AddWatch() as asked:
+            return ct.ArmWatch(
+                expression=asked.expression,
+                length_bytes=asked.length,
+                once=asked.once,
+                capture=asked.capture,
+                budget_per_s=asked.budget,
+            )
+        case cmd.RemoveWatch(slot=slot):
+            return ct.DisarmWatch(slot=slot)
+        case cmd.ResumeWatch(slot=slot):
+            return ct.ResumeWatch(slot=slot)
+        case cmd.AttachScheduler(target=target):
+            return ct.AttachScheduler(name=target)
+        case cmd.DetachScheduler():
+            return ct.DetachScheduler()
+        case cmd.RunKernelOp(op=op):
+            return ct.RunKernelWrite(op=op, who=command.who)
+    raise UsageError(f"{command.name} is not carried out here")

@@ -1,0 +1,206 @@
+"""Commands of viewers, through the control loop: what they are given is checked, what they may not do is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from ktstr_tui.backend.control import FAILURES_FILE, Controlled, JsonLines, RunControl
+from ktstr_tui.backend.outcome import RunEnd
+from ktstr_tui.capture.job import SavedCapture
+from ktstr_tui.capture.watch.watch_spec import WatchSpec
+from ktstr_tui.control.authority import Authority
+from ktstr_tui.control.queue import CAPACITY
+from ktstr_tui.link.stream import Stream
+from ktstr_tui.model import control as ct
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.commands import Command, Reply, Request
+from ktstr_tui.model.control import FailureRecord
+from ktstr_tui.model.errors import GuestError, HostError, UsageError
+from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.wire.codec import VERSION, CodecError, decode_command
+
+
+@dataclass
+class FakeWatches:
+    """Sets watches in a state instead of in a machine."""
+
+    stream: Stream
+    added: list[WatchSpec] = field(default_factory=list)
+    changed: list[tuple[str, int]] = field(default_factory=list)
+
+    async def add(self, spec: WatchSpec) -> int:
+        await trio.lowlevel.checkpoint()
+        self.added.append(spec)
+        self.stream.emit(ev.WatchpointChanged(slot=1, expression=spec.expression, address=16))
+        return 1
+
+    async def remove(self, slot: int) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.changed.append(("remove", slot))
+        return slot == 1
+
+    async def resume(self, slot: int) -> bool:
+        await trio.lowlevel.checkpoint()
+        self.changed.append(("resume", slot))
+        return False
+
+
+class Run:
+    """A control loop and a guest that knows watches only."""
+
+    def __init__(self, data_dir: Path, *, may_control: bool = True) -> None:
+        self.stream, self.ending = Stream(), RunEnd()
+        self.watches = FakeWatches(self.stream)
+        self.coordinator = SimpleNamespace(watches=self.watches, frozen_total_ns=lambda: 0)
+        self.guest = SimpleNamespace(
+            coordinator=self.coordinator, clock=SimpleNamespace(elapsed_ns=lambda: None), sampler=None
+        )
+        self.control = RunControl(
+            ct.ControlPlan(name="run"), self.stream, self.ending, Authority(control=may_control), data_dir
+        )
+        self.control.attach(cast("Controlled", self.guest))
+        self.events: list[ev.Event] = []
+        self.stream.add_sink(lambda event, data: self.events.append(event))
+
+    async def ask(self, name: str, **args: object) -> Reply:
+        request = msgspec.convert({"name": name, **args}, Request)
+        return await self.control.desk.serve(Command(id=7, request=request, viewer="ada"))
+
+    def decided(self) -> list[tuple[str, str, str]]:
+        return [
+            (it.operator, it.request, it.outcome) for it in self.events if isinstance(it, ev.CommandDecided)
+        ]
+
+
+@pytest.fixture
+async def run(tmp_path: Path) -> AsyncIterator[Run]:
+    made = Run(tmp_path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(made.control.run)
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_watch_is_added_with_what_was_asked(run: Run) -> None:
+    reply = await run.ask("watch.add", expression="jiffies", length=8, once=True, capture=True, budget=5)
+    assert run.watches.added == [
+        WatchSpec(expression="jiffies", length_bytes=8, once=True, capture=True, budget_per_s=5)
+    ]
+    assert (reply.id, reply.result["slot"], reply.result["watch"]["expression"]) == (7, 1, "jiffies")
+    await run.ask("watch.add", expression="jiffies")
+    assert run.watches.added[1] == WatchSpec(expression="jiffies")
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("watch.add", {}),
+        ("watch.add", {"expression": 7}),
+        ("watch.add", {"expression": "x", "length": True}),
+        ("watch.add", {"expression": "x", "length": "8"}),
+        ("watch.add", {"expression": "x", "once": 1}),
+        ("watch.add", {"expression": "x", "adress": 1}),
+        ("watch.remove", {}),
+        ("watch.resume", {"slot": None}),
+        ("dance", {}),
+        ("capture", {"tag": 1}),
+        ("range", {"first": 3, "last": 2}),
+        ("range", {"first": 0, "last": 2}),
+    ],
+)
+def test_odd_requests_do_not_get_past_the_codec(name: str, args: dict[str, Any]) -> None:
+    data = bytes([VERSION]) + msgspec.msgpack.encode({"id": 1, "request": {"name": name, **args}})
+    with pytest.raises(CodecError):
+        decode_command(data)
+
+
+async def test_the_answer_to_a_capture_says_where_it_is_and_leaves_the_report_to_the_stream(run: Run) -> None:
+    report = CaptureReport(tag="mine", trigger="on-demand", step="stall", elapsed_ms=5.0)
+
+    async def capture(trigger: str, detail: str, tag: str | None) -> SavedCapture:
+        await trio.lowlevel.checkpoint()
+        return SavedCapture(report, "/d/001-mine.json", "")
+
+    run.coordinator.capture_and_save = capture
+    assert (await run.ask("capture", tag="mine")).result == {
+        "tag": "mine",
+        "unsaved": "",
+        "path": "/d/001-mine.json",
+        "tasks": 0,
+        "pause_us": None,
+        "step": "stall",
+        "elapsed_ms": 5.0,
+    }
+
+
+async def test_slots_are_removed_and_resumed(run: Run) -> None:
+    assert (await run.ask("watch.remove", slot=1)).result == {"changed": True}
+    assert (await run.ask("watch.remove", slot=2)).result == {"changed": False}
+    assert (await run.ask("watch.resume", slot=3)).result == {"changed": False}
+    assert run.watches.changed == [("remove", 1), ("remove", 2), ("resume", 3)]
+
+
+async def test_watches_are_listed_even_when_the_guest_is_gone(run: Run) -> None:
+    await run.ask("watch.add", expression="jiffies")
+    run.control.detach()
+    (watch,) = (await run.ask("watch.list")).result["watches"]
+    assert (watch["slot"], watch["expression"], watch["address"], watch["hits"]) == (1, "jiffies", 16, 0)
+    with pytest.raises(GuestError, match="the guest has not started"):
+        (await run.ask("freeze")).raise_for_error()
+    assert [it.disposition for it in run.events if isinstance(it, ev.ActionChanged)][-1] == "failed"
+
+
+async def test_who_asked_for_what_is_on_the_stream_and_what_came_of_it(run: Run) -> None:
+    await run.ask("watch.remove", slot=1)
+    assert run.decided() == [("ada", "watch.remove", "accepted")]
+    changed = [it for it in run.events if isinstance(it, ev.ActionChanged)]
+    assert [(it.disposition, it.command_seq) for it in changed] == [("emitted", 1), ("done", 1)]
+    assert run.stream.state.control.counts == {"emitted": 1, "done": 1}
+
+
+async def test_a_run_that_gives_no_control_refuses_and_says_so(tmp_path: Path) -> None:
+    run = Run(tmp_path, may_control=False)
+    with pytest.raises(UsageError, match="does not allow viewers to control it"):
+        (await run.ask("freeze")).raise_for_error()
+    assert run.decided() == [("ada", "freeze", "rejected")]
+
+
+async def test_a_run_is_ended_once(run: Run) -> None:
+    assert (await run.ask("end")).result == {"changed": True}
+    assert run.ending.outcome is not None
+    assert run.ending.outcome.reason == "ended by ada (ktstr-tui end)"
+    assert (await run.ask("end")).result == {"changed": False}
+
+
+async def test_what_the_loop_could_not_take_is_refused_at_once(run: Run) -> None:
+    for _ in range(2 * CAPACITY + 1):
+        run.stream.emit(ev.HoldChanged(held=False))
+    with pytest.raises(HostError, match="the control loop is behind"):
+        (await run.ask("watch.remove", slot=1)).raise_for_error()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (await run.ask("watch.remove", slot=1)).result == {"changed": True}
+
+
+async def test_a_failure_is_in_a_file_of_the_run(run: Run, tmp_path: Path) -> None:
+    run.control.detach()
+    await run.ask("thaw")
+    (line,) = (tmp_path / FAILURES_FILE).read_text().splitlines()
+    assert msgspec.json.decode(line)["reason"] == "the guest has not started or is gone"
+
+
+def test_a_file_has_a_size(tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "x", max_bytes=200)
+    record = FailureRecord(seq=1, source="x", reason="y" * 50, recorded_at_ns=1)
+    lines.append(record)
+    with pytest.raises(OSError, match="has reached its size"):
+        lines.append(record)
+    assert len((tmp_path / "x").read_text().splitlines()) == 1
