@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.heartbeat.config import BeatsConfig
 
 Viewers: TypeAlias = Literal["control", "observe"]
@@ -60,3 +61,5 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     record: str | None = None
     """Recording file; None for one in the run's data directory."""
     extra_kernel_args: str = ""
+    determinism: Determinism | None = None
+    """Given for a run whose history follows from a seed."""

@@ -25,6 +25,7 @@ from ktstr_tui.backend.opening import Opening, Watchers
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.prepare import Prepared
 from ktstr_tui.backend.run_dirs import RunDirs
+from ktstr_tui.backend.seeded import Interventions, speak_at_stations
 from ktstr_tui.capture.accessor import AccessorState, WorkerState
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.bridge_news import BridgeNews
@@ -112,6 +113,7 @@ class Held:
         frozen: Keeps when the guest was frozen.
         scheduler_log: Keeps what schedulers print.
         host: Keeps when the host gave the guest no CPU.
+        interventions: Keeps what a run with a seed was given.
     """
 
     audit: AuditTrail
@@ -120,6 +122,7 @@ class Held:
     frozen: FrozenLog
     scheduler_log: SchedulerLog
     host: Standstill
+    interventions: Interventions
 
 
 @asynccontextmanager
@@ -143,7 +146,8 @@ async def open_live_guest(
             open_intake(setup.config.beats, setup.beats_socket, stream.emit, without_cpu_ns)
         )
         log = stack.enter_context(closing(SchedulerLog(setup.place.data_dir / "scheduler.log")))
-        held = Held(audit, writable, intake, frozen, log, host)
+        given = stack.enter_context(closing(Interventions(setup.place.data_dir)))
+        held = Held(audit, writable, intake, frozen, log, host, given)
         async with trio.open_nursery() as nursery:
             yield LiveGuest(machine, stream, setup, ending, nursery, held)
             nursery.cancel_scope.cancel()
@@ -175,7 +179,7 @@ class LiveGuest:
         self._ending, self._nursery = ending, nursery
         self.clock = ScenarioClock(clock, held.frozen.total_ns)
         now = Now(self.clock, setup.prepared.scenario.steps)
-        self._outbox = Outbox()
+        self._outbox = Outbox(pulled=machine.stations is not None)
         self._accessor = AccessorState()
         self._bridge_news = BridgeNews(emit)
         self.bridge = SnapshotBridge(self._capture_for_guest, on_event=self._bridge_news.tell)
@@ -205,7 +209,9 @@ class LiveGuest:
             ending.set,
         )
         self.beats = self._make_beats(held)
-        self.port = GuestPort(machine.bulk, self._outbox, (self.beats.handle, self._handler.handle), clock)
+        handlers = (self._outbox.owe, self.beats.handle, self._handler.handle)
+        self.port = GuestPort(machine.bulk, self._outbox, handlers, clock)
+        speak_at_stations(machine, self._outbox, self.port, held.interventions)
         watchers = Watchers(
             coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims
         )
@@ -216,7 +222,7 @@ class LiveGuest:
 
     def _make_coordinator(self, held: Held, beside: Beside) -> Coordinator:
         return Coordinator(
-            self._machine.gdb,
+            self._machine.engine,
             self._on_coordinator,
             Copiers(collect, warm_up),
             held.frozen,

@@ -12,14 +12,17 @@ from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.limits import require_open_files
 from ktstr_tui.backend.scheduler_ops import require_timeouts
 from ktstr_tui.guest.accel import Verdict, decide_accelerator
+from ktstr_tui.guest.determinism import Determinism, why_no_observer
 from ktstr_tui.guest.image import KernelImage, require_sched_ext
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.kernel_config import find_config
 from ktstr_tui.guest.kernels import resolve_kernel
 from ktstr_tui.guest.payload import resolve_scheduler
+from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.ram import check_space
 from ktstr_tui.guest.scenario import Scenario, encode_plan, load_scenario
 from ktstr_tui.guest.topology_args import node_bytes
+from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.topology import Topology
 
 
@@ -31,6 +34,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     initrd: bytes
     topology: Topology
     verdict: Verdict
+    observed: bool = False
+    """Whether the machine is to be held by the observer."""
 
     @property
     def step_names(self) -> tuple[str, ...]:
@@ -66,6 +71,11 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
         HostError: This host cannot run guests, or not one of this size.
     """
     require_open_files()
+    if config.determinism is not None and config.accelerator == "kvm":
+        raise UsageError(
+            "a run with a seed is emulated: under KVM the host's CPUs and clock decide what happens when",
+            "leave out --accel kvm, or --seed and --deterministic",
+        )
     topology = Topology.parse(config.topology)
     # Before anything takes time: the probe of an accelerator boots a guest of its own.
     memory_bytes = config.memory_mib << 20
@@ -73,6 +83,24 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
     check_space(memory_bytes)
     kernel, scenario, initrd = await trio.to_thread.run_sync(_look_up, config)
     note(f"kernel {kernel.release}, scenario {scenario.name}")
-    verdict = await decide_accelerator(config.accelerator, kernel, initrd)
+    if config.determinism is None:
+        verdict, observed = await decide_accelerator(config.accelerator, kernel, initrd), False
+    else:
+        verdict, observed = await trio.to_thread.run_sync(_deterministic, config.determinism, note)
     note(f"accelerator: {verdict.reason}")
-    return Prepared(kernel=kernel, scenario=scenario, initrd=initrd, topology=topology, verdict=verdict)
+    return Prepared(
+        kernel=kernel, scenario=scenario, initrd=initrd, topology=topology, verdict=verdict, observed=observed
+    )
+
+
+def _deterministic(determinism: Determinism, note: Callable[[str], None]) -> tuple[Verdict, bool]:
+    """The emulation on one thread, and whether it can be held without being changed."""
+    chosen = choose_qemu()
+    obstacle = why_no_observer(chosen.program, chosen.version)
+    if obstacle is not None:
+        note(f"no observer: {obstacle}; the run follows from its seed until something stops it")
+    reason = (
+        f"TCG (seed {determinism.seed}: time is instructions, {determinism.instruction_ns} ns each"
+        f"{'' if obstacle is None else '; no observer, so the first stop leaves the history'})"
+    )
+    return Verdict("tcg", reason, None, False, obstacle or ""), obstacle is None

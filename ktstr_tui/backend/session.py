@@ -27,6 +27,7 @@ from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
+from ktstr_tui.backend.seeded import identify, write_identity
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest.guest_files import NO_SCHEDULER
@@ -88,6 +89,8 @@ def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs) -> Machi
         socket_dir=place.socket_dir,
         console_log=place.data_dir / "console.log",
         append=config.extra_kernel_args,
+        determinism=config.determinism,
+        observed=prepared.observed,
     )
 
 
@@ -173,9 +176,13 @@ class Session:
             started_ns=time.monotonic_ns(),
             beats_socket=beats_socket,
         )
+        spec = machine_spec(self._config, self._prepared, self._place)
         try:
+            if spec.determinism is not None:
+                identity = await trio.to_thread.run_sync(identify, spec, spec.determinism)
+                write_identity(self._place.data_dir, identity)
             async with (
-                open_machine(machine_spec(self._config, self._prepared, self._place)) as machine,
+                open_machine(spec) as machine,
                 open_live_guest(machine, self.stream, setup, self.ending) as guest,
             ):
                 await guest.run()
@@ -218,6 +225,8 @@ class Session:
                 prepared.verdict.accelerator, prepared.kernel.release, config.topology
             ),
             allow_writes=config.allow_writes,
+            seed=None if config.determinism is None else config.determinism.seed,
+            instruction_ns=None if config.determinism is None else config.determinism.instruction_ns,
         )
         place.describe({**msgspec.to_builtins(info), "pid": os.getpid()})
         self.stream.emit(RunStarted(info=info, mono_ns=time.monotonic_ns()))

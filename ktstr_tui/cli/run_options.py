@@ -8,6 +8,7 @@ parameters, and hands the function the record; so an option is declared once, be
 from __future__ import annotations
 
 import inspect
+import secrets
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
@@ -23,6 +24,13 @@ from ktstr_tui.backend.config import (
     DEFAULT_SAMPLE_HZ,
     DEFAULT_TOPOLOGY,
     RunConfig,
+)
+from ktstr_tui.guest.determinism import (
+    DEFAULT_INSTRUCTION_NS,
+    MAX_INSTRUCTION_NS,
+    MAX_SEED,
+    Determinism,
+    check_determinism,
 )
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
 from ktstr_tui.model.errors import UsageError
@@ -134,6 +142,27 @@ class RunOptions:
         f"{DEFAULT_MEMORY_MIB}M"
     )
     accel: Annotated[Accel, typer.Option("--accel", help="auto boots a probe to decide.")] = Accel.auto
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            max=MAX_SEED,
+            help="Emulate so that the whole run follows from this number: time is instructions, not the host's clock.",
+        ),
+    ] = None
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic/--no-seed", help="The same with a seed that is drawn and shown.")
+    ] = False
+    instruction_ns: Annotated[
+        int,
+        typer.Option(
+            "--instruction-ns",
+            min=1,
+            max=MAX_INSTRUCTION_NS,
+            help="Guest time of an instruction in a run with a seed; a power of two.",
+        ),
+    ] = DEFAULT_INSTRUCTION_NS
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
         None
     )
@@ -317,7 +346,26 @@ class RunOptions:
             on_exit=self.on_exit.value,
             record=str(self.record.absolute()) if self.record else None,
             extra_kernel_args=self.append,
+            determinism=self.determinism(),
         )
+
+    def determinism(self) -> Determinism | None:
+        """What the run's history is to follow from; None when the host's clock may decide.
+
+        Raises:
+            UsageError: The time of an instruction is no power of two, or KVM is asked for too.
+        """
+        if self.seed is None and not self.deterministic:
+            if self.instruction_ns != DEFAULT_INSTRUCTION_NS:
+                raise UsageError("--instruction-ns needs a run with a seed", "add --seed or --deterministic")
+            return None
+        if self.accel is Accel.kvm:
+            raise UsageError(
+                "a run with a seed is emulated: under KVM the host's CPUs and clock decide what happens when",
+                "leave out --accel kvm, or --seed and --deterministic",
+            )
+        seed = secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
+        return check_determinism(seed, self.instruction_ns)
 
     def beats(self) -> BeatsConfig:
         """What its heartbeat observers are asked for.

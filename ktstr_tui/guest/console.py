@@ -7,6 +7,7 @@ the log a largest size, and lines are stripped of everything that is not printab
 
 from __future__ import annotations
 
+import errno
 import re
 from collections import deque
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import IO, Self
 
 import msgspec
 import trio
+
+from ktstr_tui.model.errors import HostError
 
 MAX_LINE_CHARS = 500
 TAIL_LINES = 400
@@ -140,3 +143,16 @@ def clean(raw: bytes) -> str:
     """A console line as printable text: escape sequences and control characters removed, tabs as spaces."""
     text = _ESCAPES.sub("", raw.decode("utf-8", "replace"))
     return "".join(c if c.isprintable() else " " if c == "\t" else "" for c in text).rstrip()
+
+
+def open_console(log: Path) -> Console:
+    """A console that keeps what it takes in a file.
+
+    Raises:
+        HostError: The file cannot be written.
+    """
+    try:
+        return Console(log)
+    except OSError as error:
+        hint = "free some space" if error.errno == errno.ENOSPC else "is the run directory still there?"
+        raise HostError(f"cannot write the console log {log}: {error.strerror}", hint) from error

@@ -113,13 +113,20 @@ class Registers(msgspec.Struct, frozen=True):
     gs: int
     fs_base: int
     gs_base: int
-    k_gs_base: int
+    k_gs_base: int | None
+    """None when the engine cannot see it."""
     cr0: int
     cr2: int
     cr3: int
     cr4: int
-    cr8: int
+    cr8: int | None
+    """None when the engine cannot see it."""
     efer: int
+
+    def by_name(self) -> dict[str, int]:
+        """Those that the engine could see."""
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: value for name, value in values if value is not None}
 
 
 class Engine(Protocol):

@@ -40,6 +40,12 @@ class GuestArtifacts(msgspec.Struct, frozen=True):
     """BPF objects by the name that follows ``demo:``."""
 
 
+def guest_directory() -> Path:
+    """Where the build puts what it makes for guests: ``$KTSTR_GUEST_DIR``, else a directory of the package."""
+    packaged = resources.files("ktstr_tui.guest") / "data"
+    return Path(os.environ.get(GUEST_DIR_VARIABLE) or str(packaged))
+
+
 def guest_artifacts() -> GuestArtifacts:
     """Find the guest program and the demo schedulers: in ``$KTSTR_GUEST_DIR``, else in the package.
 
@@ -48,8 +54,7 @@ def guest_artifacts() -> GuestArtifacts:
     Raises:
         HostError: They were not built.
     """
-    packaged = resources.files("ktstr_tui.guest") / "data"
-    directory = Path(os.environ.get(GUEST_DIR_VARIABLE) or str(packaged))
+    directory = guest_directory()
     found = GuestArtifacts(directory / "ktstr-agent", {name: directory / f"{name}.bpf.o" for name in DEMOS})
     for path in (found.agent, *found.demos.values()):
         if not path.is_file():

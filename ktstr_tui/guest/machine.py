@@ -7,7 +7,6 @@ the console (a panic reboots at once and would look like a plain reset) and the 
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import signal
@@ -21,11 +20,15 @@ import msgspec
 import trio
 
 from ktstr_tui.guest import qemu, ram, topology_args
-from ktstr_tui.guest.console import Console
+from ktstr_tui.guest.console import Console, open_console
 from ktstr_tui.guest.gdb import GdbClient, connect_gdb
+from ktstr_tui.guest.hold import HoldEngine
+from ktstr_tui.guest.observed import Observed, open_page
+from ktstr_tui.guest.observer_page import ObserverPage
 from ktstr_tui.guest.paths import check_socket_path
 from ktstr_tui.guest.qemu import MachineSpec
 from ktstr_tui.guest.qmp import QmpClient, QmpEvent
+from ktstr_tui.guest.stations import StationedStream, Stations
 from ktstr_tui.guest.topology_args import RamSegment
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, sole_error
 
@@ -84,15 +87,23 @@ class Machine:
     pid: int
     """QEMU's process id (setpriv and the shell have exec'ed into it)."""
     qmp: QmpClient
-    gdb: GdbClient
-    bulk: trio.SocketStream
+    engine: GdbClient | HoldEngine
+    """Stops the guest."""
+    stations: Stations | None
+    """Where a machine that is observed takes bytes of the host; None for the others."""
+    bulk: trio.SocketStream | StationedStream
     """Our end of the guest's virtio-serial port."""
-    stats: trio.SocketStream
+    stats: trio.SocketStream | StationedStream
     """Our end of the port over which the guest program relays requests for a scheduler's statistics."""
     console: Console
 
     def __init__(
-        self, spec: MachineSpec, ram_fds: tuple[int, ...], process: qemu.Process, console: Console
+        self,
+        spec: MachineSpec,
+        ram_fds: tuple[int, ...],
+        process: qemu.Process,
+        console: Console,
+        page: ObserverPage | None = None,
     ) -> None:
         nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
         self.spec = spec
@@ -101,10 +112,17 @@ class Machine:
         self.pid = process.popen.pid
         self.console = console
         self.qmp = QmpClient(_stream(process.qmp))
-        self.bulk = _stream(process.bulk)
-        self.stats = _stream(process.stats)
         self._process = process
         self._gdb_stream = _stream(process.gdb)
+        self._observed = None if page is None else Observed(page, self._gdb_stream, self.qmp)
+        if self._observed is None:
+            self.stations = None
+            self.bulk, self.stats = _stream(process.bulk), _stream(process.stats)
+        else:
+            self.stations, self.engine = self._observed.stations, self._observed.engine
+            self.bulk = StationedStream(self.stations, "bulk", process.bulk)
+            self.stations.bulk = self.bulk.stream
+            self.stats = StationedStream(self.stations, "stats", process.stats)
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._shutdown_cause: str | None = None
         self._asked_to_quit = False
@@ -128,6 +146,17 @@ class Machine:
     def ram_parts(self) -> list[tuple[int, int, int, int]]:
         """The RAM as (file descriptor, file offset, guest-physical address, length) runs."""
         return [(self.ram_fds[s.fd_index], s.offset, s.guest_phys, s.length) for s in self.segments]
+
+    @property
+    def gdb(self) -> GdbClient:
+        """The gdb stub.
+
+        Raises:
+            InternalError: The observer is in its place.
+        """
+        if not isinstance(self.engine, GdbClient):
+            raise InternalError("this machine has no gdb stub: it is held by the observer")
+        return self.engine
 
     @property
     def stderr_tail(self) -> tuple[str, ...]:
@@ -183,7 +212,7 @@ class Machine:
 
     def drops(self) -> dict[str, int]:
         """Return what was lost on the way from QEMU, by channel and reason."""
-        return {**self.gdb.drops(), **self.qmp.drops(), **self.console.drops()}
+        return {**self.engine.drops(), **self.qmp.drops(), **self.console.drops()}
 
     async def _read_console(self) -> None:
         async with trio.lowlevel.FdStream(self._process.console_fd) as stream:
@@ -274,8 +303,10 @@ class Machine:
 
     async def _connect(self) -> None:
         await self.qmp.wait_ready()
+        if self._observed is not None:
+            return
         slots = KVM_WATCH_SLOTS if self.spec.accelerator == "kvm" else None
-        self.gdb = await connect_gdb(self._gdb_stream, slots)
+        self.engine = await connect_gdb(self._gdb_stream, slots)
 
 
 @asynccontextmanager
@@ -294,10 +325,11 @@ async def open_machine(spec: MachineSpec) -> AsyncIterator[Machine]:
     check_socket_path(qemu.user_qmp_path(spec))
     with ExitStack() as stack:
         ram_fds = stack.enter_context(ram.open_ram(nodes))
-        console = stack.enter_context(_open_console(spec))
-        process = qemu.spawn(spec, ram_fds)
+        console = stack.enter_context(open_console(spec.console_log))
+        page = stack.enter_context(open_page(spec.determinism)) if spec.observed else None
+        process = qemu.spawn(spec, ram_fds, None if page is None else page.fd)
         stack.callback(qemu.user_qmp_path(spec).unlink, missing_ok=True)
-        machine = Machine(spec, ram_fds, process, console)
+        machine = Machine(spec, ram_fds, process, console, page)
         # The tasks in the nursery do not fail, so a group of errors holds what the body raised and nothing else.
         with sole_error():
             async with trio.open_nursery() as nursery:
@@ -320,6 +352,8 @@ def _start_tasks(nursery: trio.Nursery, machine: Machine) -> None:
     )
     for task in tasks:
         nursery.start_soon(_shielded, machine, task)
+    if machine._observed is not None:
+        nursery.start_soon(_shielded, machine, machine._observed.engine.run)
 
 
 async def _shielded(machine: Machine, task: Callable[[], Awaitable[None]]) -> None:
@@ -364,14 +398,6 @@ async def _end(machine: Machine) -> None:
         await trio.aclose_forcefully(machine.bulk)
         await trio.aclose_forcefully(machine.stats)
         await trio.aclose_forcefully(machine._gdb_stream)
-
-
-def _open_console(spec: MachineSpec) -> Console:
-    try:
-        return Console(spec.console_log)
-    except OSError as error:
-        hint = "free some space" if error.errno == errno.ENOSPC else "is the run directory still there?"
-        raise HostError(f"cannot write the console log {spec.console_log}: {error.strerror}", hint) from error
 
 
 def _stream(end: socket.socket) -> trio.SocketStream:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from ktstr_tui.guest import topology_args
+from ktstr_tui.guest.determinism import Determinism, machine_arguments, observer_file
 from ktstr_tui.guest.qemu_program import PROGRAM, Qemu, choose_qemu, find_qemu, qemu_version, threads_for
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.topology import Topology
@@ -76,6 +77,10 @@ class MachineSpec:
     """Receives everything the guest's console prints, unaltered."""
     append: str = ""
     """Added to the kernel command line, so it can override what stands there."""
+    determinism: Determinism | None = None
+    """Given for a machine whose history follows from a seed; needs ``tcg``."""
+    observed: bool = False
+    """Whether the observer is loaded, in place of the gdb stub; only with ``determinism``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,7 @@ class Process:
     popen: subprocess.Popen[bytes]
     qmp: socket.socket
     gdb: socket.socket
+    """The gdb stub, or the observer in its place."""
     bulk: socket.socket
     stats: socket.socket
     console_fd: int
@@ -122,6 +128,8 @@ def host_cpu_field(field: str) -> str:
 def _accelerator(program: Path, spec: MachineSpec) -> str:
     if spec.accelerator == "kvm":
         return "kvm"
+    if spec.determinism is not None:
+        return "tcg,thread=single"
     return f"tcg,thread={threads_for(qemu_version(program), spec.topology.cpus)}"
 
 
@@ -135,7 +143,7 @@ def command(
         spec: What to start.
         initrd: Path under which QEMU reads the initramfs.
         ram: Paths of the RAM files, one per NUMA node.
-        channels: Inherited descriptors of ``qmp``, ``gdb``, ``bulk`` and ``stats``.
+        channels: Inherited descriptors of ``qmp``, ``gdb``, ``bulk`` and ``stats``; ``page`` of an observed machine.
     """
     nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
     # Under emulation, switching page tables on each system call costs time and isolates nothing.
@@ -155,14 +163,28 @@ def command(
         *topology_args.memory_arguments(spec.topology, nodes, ram),
         *("-kernel", str(spec.kernel), "-initrd", initrd, "-append", append),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
-        *("-chardev", f"socket,id=bulk,fd={channels['bulk']}", "-device", "virtio-serial-pci"),
+        *("-chardev", f"socket,id=bulk,fd={channels['bulk']}"),
+        *("-device", f"virtio-serial-pci{',ioeventfd=off' if spec.determinism else ''}"),
         *("-device", f"virtserialport,chardev=bulk,name={BULK_PORT_NAME}"),
         *("-chardev", f"socket,id=stats,fd={channels['stats']}"),
         *("-device", f"virtserialport,chardev=stats,name={STATS_PORT_NAME}"),
-        *("-chardev", f"socket,id=gdb,fd={channels['gdb']}", "-gdb", "chardev:gdb"),
+        *_looking(spec, channels),
         *("-chardev", f"socket,id=qmp,fd={channels['qmp']}", "-mon", "chardev=qmp,mode=control"),
         *("-qmp", f"unix:{escape(user_qmp_path(spec))},server=on,wait=off"),
     ]
+
+
+def _looking(spec: MachineSpec, channels: dict[str, int]) -> list[str]:
+    """Who stops and looks: the gdb stub, or the observer; and what makes the machine deterministic."""
+    stub = ["-chardev", f"socket,id=gdb,fd={channels['gdb']}", "-gdb", "chardev:gdb"]
+    if spec.determinism is None:
+        return stub
+    arguments = machine_arguments(spec.determinism)
+    if not spec.observed:
+        # The stub's handshake must not meet a guest that runs: it would stop it, at a moment of the host's clock.
+        return [*arguments, *stub, "-S"]
+    observer = f"{escape(observer_file())},page={channels['page']},link={channels['gdb']}"
+    return [*arguments, "-plugin", observer]
 
 
 def user_qmp_path(spec: MachineSpec) -> Path:
@@ -170,12 +192,13 @@ def user_qmp_path(spec: MachineSpec) -> Path:
     return spec.socket_dir / "qmp.sock"
 
 
-def spawn(spec: MachineSpec, ram_fds: tuple[int, ...]) -> Process:
+def spawn(spec: MachineSpec, ram_fds: tuple[int, ...], page_fd: int | None = None) -> Process:
     """Start QEMU. Blocks for the fork only; must run on the event loop's own thread (see the module's text).
 
     Args:
         spec: What to start.
         ram_fds: The RAM files, one per NUMA node.
+        page_fd: The page that an observer shares; only for an observed machine.
 
     Raises:
         HostError: QEMU or setpriv is missing or cannot be started.
@@ -188,6 +211,8 @@ def spawn(spec: MachineSpec, ram_fds: tuple[int, ...]) -> Process:
     console_read, console_write = os.pipe()
     stderr_read, stderr_write = os.pipe()
     theirs = {name: far.fileno() for name, (_, far) in pairs.items()}
+    if page_fd is not None:
+        theirs["page"] = page_fd
     initrd_fd = _initrd_file(spec.initrd) if isinstance(spec.initrd, bytes) else None
     initrd = spec.initrd if initrd_fd is None else f"/proc/self/fd/{initrd_fd}"
     inherited = [*theirs.values(), *ram_fds, *([] if initrd_fd is None else [initrd_fd])]

@@ -39,6 +39,16 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     measured."""
     allow_writes: bool = False
     """Whether the guest's kernel memory may be written to."""
+    seed: int | None = None
+    """From which the run's history follows; None for one that depends on the host's clock."""
+    instruction_ns: int | None = None
+    """Guest time that an instruction takes, in a run with a seed."""
+
+    @property
+    def badge(self) -> str:
+        """The accelerator as it is shown beside the run's name."""
+        name = self.accelerator.upper()
+        return name if self.seed is None else f"{name} det seed {self.seed}"
 
 
 class FrameCounters(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,7 +58,7 @@ def _identity(state: RunState, width: int) -> Line:
         (" ", ""),
         (cut(clean(kernel), 24), "strong"),
         (" ", ""),
-        (f" {info.accelerator.upper()} ", "badge-ok" if kvm else "badge-warn"),
+        (f" {info.badge} ", "badge-ok" if kvm else "badge-warn"),
         (" ", ""),
         (info.topology, ""),
     ]

@@ -134,7 +134,7 @@ def info_rows(view: View) -> list[tuple[str, Rows]]:
             ("name", clean(info.name)),
             ("kernel", clean(info.kernel)),
             ("kernel image", clean(info.kernel_path)),
-            ("accelerator", info.accelerator),
+            ("accelerator", info.badge),
             ("reason", clean(info.accelerator_reason) or ABSENT),
             ("topology", f"{info.topology}, {words.size(info.memory_bytes)}"),
             ("scenario", clean(info.scenario) or ABSENT),

@@ -6,7 +6,7 @@ sources() { find "$@" -type f \( -name '*.[ch]' -o -name '*.py' -o -name Makefil
 
 setup_module() {
     local files want
-    mapfile -t files < <(sources native | grep -vE '^native/(agent|schedulers)/')
+    mapfile -t files < <(sources native | grep -vE '^native/(agent|observer|schedulers)/')
     want=$(fingerprint module -- "${files[@]}" .venv/pyvenv.cfg)
     if stamped build/stamp-module "$want" && compgen -G 'ktstr_tui/_native*.so' >/dev/null; then
         return 0
@@ -21,7 +21,7 @@ setup_guest() {
     local files want prefix
     mapfile -t files < <(sources native)
     want=$(fingerprint guest -- "${files[@]}")
-    if stamped build/stamp-guest "$want" && [[ -x build/guest/ktstr-agent ]]; then
+    if stamped build/stamp-guest "$want" && [[ -x build/guest/ktstr-agent && -f build/guest/ktstr-observer.so ]]; then
         return 0
     fi
     step "building the guest program and the demo schedulers"

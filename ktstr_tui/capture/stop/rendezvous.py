@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import msgspec
 import trio
-from msgspec.structs import asdict
 
 from ktstr_tui.guest.engine import Engine, Stop
 from ktstr_tui.model.errors import GuestError
@@ -248,7 +247,7 @@ class Rendezvous:
         try:
             with self.bounded("reading registers"):
                 for _ in range(nr_cpus):
-                    registers.append(asdict(await self.engine.next_registers()))
+                    registers.append((await self.engine.next_registers()).by_name())
         except GuestError as error:
             text = f"vCPUs {len(registers)} to {nr_cpus - 1}: {error.message}"
             missing = Unheard(text, isinstance(error, RendezvousTimeoutError))
@@ -263,7 +262,7 @@ class Rendezvous:
         """
         with self.bounded("reading registers"):
             await self.engine.ask_registers([vcpu])
-            return asdict(await self.engine.next_registers())
+            return (await self.engine.next_registers()).by_name()
 
     async def arm_watch(self, address: int, length: int) -> None:
         """Stop the guest at writes to these bytes. Whoever wants the same bytes shares one watchpoint.

@@ -1,0 +1,237 @@
+"""The engine over the observer: the machine is held at an instruction and does not notice.
+
+Nothing stops in QEMU's own sense: a callback of the plugin does not return, and with it the one thread of all vCPUs
+stands. So there is no limit of slots, a hold costs the same for any number of vCPUs, and what the guest does afterwards
+is what it would have done without.
+
+Two hold the machine: whoever called `HoldEngine.stop` or was told of a hit, and the stations (see
+`ktstr_tui.guest.stations`). It goes on when neither does any more. A stop that is asked for while the machine is at a
+station is that station.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+
+import trio
+
+from ktstr_tui.guest.engine import (
+    EngineLostError,
+    EngineStatistics,
+    EngineTimeoutError,
+    Registers,
+    Stop,
+    StopReason,
+    WatchLimits,
+)
+from ktstr_tui.guest.monitor_registers import parse_registers
+from ktstr_tui.guest.observer_page import MAX_WATCHES, Held, HoldReason, ObserverPage
+from ktstr_tui.model.errors import HostError, InternalError
+
+__all__ = ["HoldEngine"]
+
+STOP_TIMEOUT_S = 10.0
+_REASONS: dict[HoldReason, StopReason] = {HoldReason.STOP: "interrupt", HoldReason.WRITE: "watch"}
+
+
+class HoldEngine:
+    """Holds one machine; `run` must run in some nursery.
+
+    Args:
+        page: Shared with the observer.
+        link: The socket over which the machine's holds come.
+        read_monitor: Returns what QEMU's monitor prints for ``info registers -a``.
+        visit: Called at each station with the instructions executed; the machine is held until it returns.
+    """
+
+    running: bool
+    """Whether the guest runs, as far as its owner was told; it stands for a moment at each station."""
+
+    def __init__(
+        self,
+        page: ObserverPage,
+        link: trio.SocketStream,
+        read_monitor: Callable[[], Awaitable[str]],
+        visit: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self.running = True
+        self.watch_limits = WatchLimits(None)
+        self.held: Held | None = None
+        """Where the machine is held; None while it runs."""
+        self._page, self._link, self._read_monitor, self._visit = page, link, read_monitor, visit
+        self._arrived: Stop | None = None
+        self._news = trio.Event()
+        self._asked = self._in_station = self._lost = False
+        self._watches: Counter[tuple[int, int]] = Counter()
+        self._vcpus_asked: deque[int] = deque()
+        self._answers: dict[int, Registers] | None = None
+        self._stops = self._watch_stops = 0
+        self._last_stop_us: float | None = None
+        self._max_stop_us: float | None = None
+
+    async def run(self) -> None:
+        """Take the holds of the machine until QEMU is gone."""
+        try:
+            while await self._link.receive_some(1):
+                await self._take(self._page.held())
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            self._lost = True
+            self._tell()
+
+    async def wait_stop(self) -> Stop:
+        """Wait until the guest is held for a hit or for a stop that was asked for; see `Engine.wait_stop`."""
+        if not self.running:
+            raise InternalError("wait_stop while the guest is stopped")
+        await trio.lowlevel.checkpoint()
+        while self._arrived is None:
+            if self._lost:
+                raise EngineLostError("QEMU is gone")
+            await self._news.wait()
+        return self._deliver(self._arrived)
+
+    async def stop(self, registers_of: Iterable[int] = ()) -> Stop:
+        """Hold the machine as soon as possible; see `Engine.stop`."""
+        if not self.running:
+            raise InternalError("stop while the guest is stopped")
+        started_s = trio.current_time()
+        self._asked = True
+        if self._in_station and self._arrived is None and self.held is not None:
+            self._arrive(self.held, "interrupt")
+        elif self._arrived is None:
+            self._page.ask_stop(True)
+        with trio.move_on_after(STOP_TIMEOUT_S) as scope:
+            stop = await self.wait_stop()
+        if scope.cancelled_caught:
+            raise EngineTimeoutError("the guest did not stop")
+        self._vcpus_asked.extend(registers_of)
+        self._last_stop_us = (trio.current_time() - started_s) * 1e6
+        self._max_stop_us = max(self._max_stop_us or 0.0, self._last_stop_us)
+        return stop
+
+    async def resume(self) -> None:
+        """Let the machine go on, unless it is at a station; see `Engine.resume`."""
+        if self.running:
+            raise InternalError("resume while the guest runs")
+        if self._lost:
+            raise EngineLostError("QEMU is gone")
+        self._vcpus_asked.clear()
+        self._answers = None
+        self.running = True
+        with trio.CancelScope(shield=True):
+            await self._release()
+
+    async def ask_registers(self, vcpus: Iterable[int]) -> None:
+        """Remember whose registers are wanted; see `Engine.ask_registers`."""
+        if self.running:
+            raise InternalError("registers of a guest that runs")
+        if self._lost:
+            raise EngineLostError("QEMU is gone")
+        self._answers = None
+        self._vcpus_asked = deque(vcpus)
+        await trio.lowlevel.checkpoint()
+
+    async def next_registers(self) -> Registers:
+        """Return the registers of the next vCPU that was asked for; see `Engine.next_registers`."""
+        if not self._vcpus_asked:
+            raise InternalError("unexpected registers")
+        vcpu = self._vcpus_asked.popleft()
+        if self._answers is None:
+            self._answers = parse_registers(await self._read_monitor())
+            own, held = self._page.registers(), self.held
+            if held is not None and own is not None:
+                # The emulator keeps some registers of the vCPU that holds where the monitor does not look.
+                self._answers[held.vcpu] = own
+        if vcpu not in self._answers:
+            raise InternalError(f"QEMU has no vCPU {vcpu}")
+        return self._answers[vcpu]
+
+    async def arm_watch(self, address: int, length: int = 4) -> None:
+        """Hold the machine at stores into these bytes; see `Engine.arm_watch`. Any length will do."""
+        self._check_stopped()
+        if len(self._watches) >= MAX_WATCHES and (address, length) not in self._watches:
+            raise HostError(f"{MAX_WATCHES} watches are armed already", "disarm some")
+        self._watches[address, length] += 1
+        self._page.watch(self._watches)
+        await trio.lowlevel.checkpoint()
+
+    async def disarm_watch(self, address: int, length: int = 4) -> None:
+        """Undo `arm_watch`; see `Engine.disarm_watch`."""
+        self._check_stopped()
+        if not self._watches[address, length]:
+            del self._watches[address, length]
+            raise HostError(f"there is no watch of {length} bytes at {address:#x}", "")
+        self._watches[address, length] -= 1
+        self._watches += Counter()
+        self._page.watch(self._watches)
+        await trio.lowlevel.checkpoint()
+
+    def statistics(self) -> EngineStatistics:
+        """Return the counts and times so far; stations do not count."""
+        return EngineStatistics(
+            stops=self._stops,
+            watch_stops=self._watch_stops,
+            last_stop_us=self._last_stop_us,
+            max_stop_us=self._max_stop_us,
+        )
+
+    def drops(self) -> dict[str, int]:
+        """Return the commands that the observer did not take."""
+        return {"observer-refused": self._page.refused}
+
+    async def _take(self, held: Held) -> None:
+        self.held = held
+        if held.reason is not HoldReason.STEP:
+            self._arrive(held, _REASONS.get(held.reason, "other"))
+            return
+        self._in_station = True
+        if self._asked and self._arrived is None:
+            self._arrive(held, "interrupt")
+        try:
+            await self._visit(held.total)
+        finally:
+            self._in_station = False
+        await self._release()
+
+    def _arrive(self, held: Held, reason: StopReason) -> None:
+        watch = self._watch_at(held) if reason == "watch" else None
+        self._page.ask_stop(False)
+        self._asked = False
+        self._arrived = Stop(reason, held.vcpu, watch)
+        self._tell()
+
+    def _watch_at(self, held: Held) -> int | None:
+        last = held.address + held.width - 1
+        hit = (
+            address
+            for address, length in self._watches
+            if address <= last and held.address < address + length
+        )
+        return min(hit, default=None)
+
+    def _tell(self) -> None:
+        news, self._news = self._news, trio.Event()
+        news.set()
+
+    def _deliver(self, stop: Stop) -> Stop:
+        self._arrived = None
+        self._asked = False
+        self.running = False
+        self._stops += 1
+        self._watch_stops += stop.reason == "watch"
+        return stop
+
+    async def _release(self) -> None:
+        if self._in_station or self._arrived is not None or not self.running or self.held is None:
+            return
+        self.held = None
+        try:
+            await self._link.send_all(b"g")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._lost = True
+
+    def _check_stopped(self) -> None:
+        if self.running:
+            raise InternalError("a watch of a guest that runs")

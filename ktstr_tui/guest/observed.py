@@ -1,0 +1,57 @@
+"""A machine with the observer in it: its page, its engine, its stations, connected to each other and to the monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import trio
+
+from ktstr_tui.guest.determinism import Determinism
+from ktstr_tui.guest.engine import EngineLostError
+from ktstr_tui.guest.hold import HoldEngine
+from ktstr_tui.guest.observer_page import ObserverPage
+from ktstr_tui.guest.qmp import QmpClient, QmpClosedError
+from ktstr_tui.guest.stations import Stations
+from ktstr_tui.model.errors import GuestError, InternalError
+
+
+class Observed:
+    """What an observer adds to a machine.
+
+    Args:
+        page: Shared with the observer.
+        link: The socket over which the machine's holds come.
+        qmp: QEMU's monitor.
+    """
+
+    def __init__(self, page: ObserverPage, link: trio.SocketStream, qmp: QmpClient) -> None:
+        self._qmp = qmp
+        self.stations = Stations(self._ask_status)
+        self.engine = HoldEngine(page, link, self._read_monitor, self.stations.visit)
+
+    async def _ask_status(self) -> object:
+        # A QEMU that is gone or stuck is noticed by those who wait for its end.
+        with suppress(GuestError):
+            return await self._qmp.execute("query-status")
+        return None
+
+    async def _read_monitor(self) -> str:
+        try:
+            return str(await self._qmp.execute("human-monitor-command", command_line="info registers -a"))
+        except QmpClosedError as error:
+            raise EngineLostError("QEMU is gone") from error
+
+
+@contextmanager
+def open_page(determinism: Determinism | None) -> Iterator[ObserverPage]:
+    """Make the page that a machine is to share with its observer.
+
+    Raises:
+        InternalError: The machine is not a deterministic one.
+    """
+    if determinism is None:
+        raise InternalError("an observed machine is a deterministic one")
+    with closing(ObserverPage()) as page:
+        page.set_step(determinism.station_instructions)
+        yield page

@@ -1,0 +1,142 @@
+"""The page that is shared with the observer, as ``native/observer/page.h`` lays it out.
+
+The backend writes commands, which the observer copies and checks when the machine goes on; the observer writes why the
+machine is held. While it is held, neither side changes what the other reads.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterable
+from enum import IntEnum
+
+import msgspec
+
+from ktstr_tui.guest.engine import Registers
+
+PAGE_BYTES = 12288 + 16384 * 16
+MAX_WATCHES = 16384
+MAX_PROBES = 1024
+MAX_VCPUS = 256
+_MAGIC, _LAYOUT = 0x4F42534B, 1
+_STOP, _GENERATION, _HOLD_AT, _STEP, _NR_WATCHES, _NR_PROBES, _HELD = 16, 20, 24, 32, 40, 44, 48
+_REGISTERS_KNOWN, _REGISTERS, _COUNTS, _PROBES, _WATCHES = 112, 120, 512, 4096, 12288
+
+
+class HoldReason(IntEnum):
+    """Why the observer holds the machine."""
+
+    COUNT = 1
+    STEP = 2
+    STOP = 3
+    WRITE = 4
+    CALL = 5
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A machine that is held."""
+
+    reason: HoldReason
+    vcpu: int
+    total: int
+    """Instructions that all vCPUs have executed."""
+    address: int
+    """Of the store or of the instruction; what the last one left for the other reasons."""
+    value: int
+    """What was stored."""
+    width: int
+    """Bytes that were stored."""
+    counts: tuple[int, ...]
+    """Instructions that each vCPU has executed."""
+
+
+class ObserverPage:
+    """A page of one machine; closed by its owner."""
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("ktstr-observer")
+        os.ftruncate(self.fd, PAGE_BYTES)
+        self._map = mmap.mmap(self.fd, PAGE_BYTES)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._map.close()
+        os.close(self.fd)
+
+    @property
+    def ready(self) -> bool:
+        """Whether an observer of this layout has taken the page."""
+        return struct.unpack_from("<II", self._map, 0) == (_MAGIC, _LAYOUT)
+
+    @property
+    def refused(self) -> int:
+        """Commands that the observer did not take, because they were out of bounds."""
+        return self._u32(12)
+
+    def ask_stop(self, wanted: bool) -> None:
+        """Have the machine held as soon as possible, or not any more."""
+        struct.pack_into("<I", self._map, _STOP, wanted)
+
+    def set_step(self, instructions: int) -> None:
+        """Have the machine held at each multiple; 0 for never."""
+        struct.pack_into("<Q", self._map, _STEP, instructions)
+
+    def hold_at(self, instructions: int) -> None:
+        """Have the machine held once, when so many instructions were executed; 0 for never."""
+        struct.pack_into("<Q", self._map, _HOLD_AT, instructions)
+
+    def watch(self, ranges: Iterable[tuple[int, int]], probes: Iterable[int] = ()) -> None:
+        """Hold the machine at stores and at executions, in place of those that were given before.
+
+        Args:
+            ranges: First address and length in bytes of each; may overlap. At most `MAX_WATCHES` once merged.
+            probes: Addresses of functions.
+
+        Raises:
+            ValueError: They are too many.
+        """
+        merged, addresses = merge(ranges), sorted(set(probes))
+        if len(merged) > MAX_WATCHES or len(addresses) > MAX_PROBES:
+            raise ValueError(f"{len(merged)} ranges and {len(addresses)} probes are too many")
+        flat = [address for pair in merged for address in pair]
+        struct.pack_into(f"<{len(flat)}Q", self._map, _WATCHES, *flat)
+        struct.pack_into(f"<{len(addresses)}Q", self._map, _PROBES, *addresses)
+        struct.pack_into("<II", self._map, _NR_WATCHES, len(merged), len(addresses))
+        struct.pack_into("<I", self._map, _GENERATION, (self._u32(_GENERATION) + 1) & 0xFFFF_FFFF)
+
+    def held(self) -> Held:
+        """Why and where the machine is held.
+
+        Raises:
+            ValueError: What stands there is of no observer.
+        """
+        reason, vcpu, total, address, low, high, _, width = struct.unpack_from("<IIQQQQQI", self._map, _HELD)
+        nr = min(self._u32(8), MAX_VCPUS)
+        counts = struct.unpack_from(f"<{nr}Q", self._map, _COUNTS)
+        return Held(HoldReason(reason), vcpu, total, address, low | high << 64, width, counts)
+
+    def registers(self) -> Registers | None:
+        """The registers of the vCPU that holds; None when one could not be read."""
+        names = Registers.__struct_fields__
+        (known,) = struct.unpack_from("<Q", self._map, _REGISTERS_KNOWN)
+        if known != (1 << len(names)) - 1:
+            return None
+        return Registers(*struct.unpack_from(f"<{len(names)}Q", self._map, _REGISTERS))
+
+    def _u32(self, offset: int) -> int:
+        value: int = struct.unpack_from("<I", self._map, offset)[0]
+        return value
+
+
+def merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges (address, bytes) as disjoint ascending (first, last)."""
+    merged: list[tuple[int, int]] = []
+    for first, length in sorted(ranges):
+        last = first + length - 1
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged

@@ -1,0 +1,150 @@
+"""Stations: instants of guest time at which a deterministic machine is held and the host may speak.
+
+What the guest has sent by then was taken, whatever it waits for is answered, and what the host has to say is written
+and swallowed before the machine goes on. So each byte reaches the guest at an instruction that is known and written
+down (`Given`), and not at a moment that the host's clock decides.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import termios
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import msgspec
+import trio
+
+PATIENCE_S = 20.0
+"""Longest wait for an answer that the guest waits for; then the machine goes on without it."""
+SWALLOW_ROUNDS = 5
+"""Questions to QEMU's monitor until its main loop has surely taken what was written before them."""
+
+
+class Given(msgspec.Struct, frozen=True):
+    """Bytes that a guest was given."""
+
+    instructions: int
+    """Executed by all vCPUs before."""
+    port: str
+    data: bytes
+
+
+class Stations:
+    """What happens at the stations of one machine.
+
+    Args:
+        ask_monitor: Asks QEMU's monitor something that changes nothing.
+    """
+
+    def __init__(self, ask_monitor: Callable[[], Awaitable[object]]) -> None:
+        self.settle: Callable[[], Awaitable[None]] | None = None
+        """Waits until what the guest has sent was taken and what it waits for is answered; None for neither."""
+        self.pull: Callable[[], bytes] = bytes
+        """Returns what is to be given on the bulk port, beside what `StationedStream.send_all` was told."""
+        self.on_given: Callable[[Given], object] = lambda _: None
+        """Takes what the guest was given."""
+        self.late = 0
+        """Stations at which an answer was not there in time, so that the guest's future depends on the host."""
+        self.visited = 0
+        self.bulk: trio.SocketStream | None = None
+        """Where `pull` goes."""
+        self._ask_monitor = ask_monitor
+        self._waiting: deque[tuple[str, trio.SocketStream, bytes, trio.Event]] = deque()
+
+    async def visit(self, instructions: int) -> None:
+        """Do what is to be done while the machine is held.
+
+        Args:
+            instructions: Executed by all vCPUs so far.
+        """
+        self.visited += 1
+        gave = False
+        while True:
+            await self._settled()
+            data = self.pull()
+            if data and self.bulk is not None:
+                self._waiting.append(("bulk", self.bulk, data, trio.Event()))
+            if not self._waiting:
+                break
+            gave = True
+            while self._waiting:
+                await self._write(instructions, *self._waiting.popleft())
+        for _ in range(SWALLOW_ROUNDS if gave else 0):
+            await self._ask_monitor()
+
+    async def _settled(self) -> None:
+        if self.settle is None:
+            return
+        with trio.move_on_after(PATIENCE_S) as scope:
+            await self.settle()
+        self.late += scope.cancelled_caught
+
+    async def _write(
+        self, instructions: int, port: str, stream: trio.SocketStream, data: bytes, done: trio.Event
+    ) -> None:
+        done.set()
+        # A port that is closed is noticed by those who read it.
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await stream.send_all(data)
+            self.on_given(Given(instructions, port, data))
+
+    async def give(self, port: str, stream: trio.SocketStream, data: bytes) -> None:
+        """Give bytes to the guest at the next station; returns when that begins."""
+        entry = (port, stream, data, trio.Event())
+        self._waiting.append(entry)
+        try:
+            await entry[3].wait()
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+
+
+class StationedStream(trio.abc.Stream):
+    """Our end of a port of the guest; what is sent waits for a station.
+
+    Args:
+        stations: Those of the machine.
+        port: Its name, for what is written down.
+        end: Our end.
+    """
+
+    def __init__(self, stations: Stations, port: str, end: socket.socket) -> None:
+        self._stations = stations
+        self._port = port
+        self.stream = trio.SocketStream(trio.socket.from_stdlib_socket(end))
+        self._receiving = False
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The socket below."""
+        return self.stream.socket
+
+    @property
+    def drained(self) -> bool:
+        """Whether somebody waits for bytes and none are left."""
+        left = fcntl.ioctl(self.socket.fileno(), termios.FIONREAD, b"\0" * 4)
+        return self._receiving and not struct.unpack("i", left)[0]
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Give bytes to the guest at the next station."""
+        await self._stations.give(self._port, self.stream, bytes(data))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Return at once: a station takes what there is."""
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Take what the guest has sent."""
+        self._receiving = True
+        try:
+            return await self.stream.receive_some(max_bytes)
+        finally:
+            self._receiving = False
+
+    async def aclose(self) -> None:
+        """Close our end."""
+        await self.stream.aclose()

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The observer: a plugin of QEMU's emulation that counts instructions and holds the machine without the machine
+ * noticing. With thread=single one host thread runs all vCPUs in turn, so a callback that does not return holds all of
+ * them, virtual time stands, and what comes after is what would have come without the hold.
+ *
+ * The callbacks are registered for everything from the start, whether or not anybody looks, so that looking does not
+ * change which code runs. Only plain callbacks: the inline operations of the interface abort under -icount.
+ *
+ * Arguments: page=FD (a shared page, see page.h), link=FD (one end of a stream socket: a byte goes out when the machine
+ * is held, one comes in to let it go on, and its end is the end of the backend). probe=on loads, says so and exits.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "page.h"
+#include "qemu_plugin_api.h"
+#include "ranges.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT int qemu_plugin_version = QEMU_PLUGIN_API_VERSION;
+EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv);
+
+static const char *const register_names[OBSERVER_REGISTERS] = {
+	"rax", "rbx", "rcx",	 "rdx",	    "rsi",	 "rdi", "rbp",	  "rsp", "r8",	"r9",  "r10",
+	"r11", "r12", "r13",	 "r14",	    "r15",	 "rip", "eflags", "cs",	 "ss",	"ds",  "es",
+	"fs",  "gs",  "fs_base", "gs_base", "k_gs_base", "cr0", "cr2",	  "cr3", "cr4", "cr8", "efer",
+};
+#define RIP 16
+
+static struct observer_page *page;
+static int link_fd = -1;
+static struct ranges watches;
+static uint64_t probes[OBSERVER_PROBES];
+static uint32_t nr_probes, taken_generation;
+static uint64_t total, due, next_count;
+static void *handles[OBSERVER_REGISTERS];
+static struct g_byte_array *bytes;
+static pthread_t thread;
+static bool has_thread;
+
+static void give_up(const char *why)
+{
+	fprintf(stderr, "ktstr-observer: %s\n", why);
+	fflush(stderr);
+	_exit(1);
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+// When the machine is held next, in instructions.
+static void set_due(void)
+{
+	uint64_t at = page->hold_at, step = page->step;
+
+	next_count = at > total ? at : UINT64_MAX;
+	due = smaller(step ? (total / step + 1) * step : UINT64_MAX, next_count);
+}
+
+static void take_commands(void)
+{
+	uint32_t generation = __atomic_load_n(&page->generation, __ATOMIC_ACQUIRE);
+	uint32_t nr = page->nr_probes;
+
+	set_due();
+	if (generation == taken_generation)
+		return;
+	taken_generation = generation;
+	if (!ranges_take(&watches, page->watches, page->nr_watches))
+		page->refused++;
+	nr_probes = 0;
+	if (nr > OBSERVER_PROBES) {
+		page->refused++;
+		return;
+	}
+	memcpy(probes, page->probes, nr * sizeof(*probes));
+	nr_probes = nr;
+}
+
+static void read_registers(uint64_t next_ip)
+{
+	uint64_t known = 0;
+
+	for (int i = 0; i < OBSERVER_REGISTERS; i++) {
+		uint64_t value = 0;
+
+		if (!handles[i])
+			continue;
+		g_byte_array_set_size(bytes, 0);
+		if (qemu_plugin_read_register(handles[i], bytes) <= 0)
+			continue;
+		memcpy(&value, bytes->data, bytes->len < sizeof(value) ? bytes->len : sizeof(value));
+		page->registers[i] = value;
+		known |= 1ull << i;
+	}
+	// Inside a block of translated code the emulator does not keep the instruction pointer.
+	page->registers[RIP] = next_ip;
+	page->registers_known = known | 1ull << RIP;
+}
+
+static void wait_for_the_backend(void)
+{
+	char byte = 'h';
+	ssize_t n;
+
+	do
+		n = send(link_fd, &byte, 1, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
+		give_up("the backend is gone while the machine is held");
+	do
+		n = read(link_fd, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1)
+		give_up("the backend is gone while the machine is held");
+}
+
+static void hold(enum observer_reason reason, unsigned int vcpu, uint64_t next_ip)
+{
+	page->reason = reason;
+	page->vcpu = vcpu;
+	page->total = total;
+	page->next_ip = next_ip;
+	page->holds++;
+	read_registers(next_ip);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	wait_for_the_backend();
+	take_commands();
+}
+
+static void check_thread(void)
+{
+	if (!has_thread) {
+		thread = pthread_self();
+		has_thread = true;
+	} else if (!pthread_equal(thread, pthread_self())) {
+		give_up("all vCPUs must share one thread (-accel tcg,thread=single)");
+	}
+}
+
+static bool is_probed(uint64_t address)
+{
+	uint32_t low = 0, high = nr_probes;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (probes[middle] < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < nr_probes && probes[low] == address;
+}
+
+// A kernel address and a small number in one pointer: nothing to allocate for each translation.
+static void *pack(uint64_t address, size_t number)
+{
+	return (void *)(uintptr_t)(address << 16 | (number & 0xffff));
+}
+
+static uint64_t packed_address(const void *data)
+{
+	return (uint64_t)((int64_t)(uintptr_t)data >> 16);
+}
+
+static unsigned int packed_number(const void *data)
+{
+	return (uintptr_t)data & 0xffff;
+}
+
+static void on_block(unsigned int vcpu, void *data)
+{
+	uint64_t address = packed_address(data);
+	unsigned int n = packed_number(data);
+
+	if (__builtin_expect(total >= due, 0)) {
+		check_thread();
+		hold(total >= next_count ? OBSERVER_COUNT : OBSERVER_STEP, vcpu, address);
+	}
+	if (__builtin_expect(__atomic_load_n(&page->stop, __ATOMIC_RELAXED), 0)) {
+		__atomic_store_n(&page->stop, 0, __ATOMIC_RELAXED);
+		check_thread();
+		hold(OBSERVER_STOP, vcpu, address);
+	}
+	// A function is entered by a jump or a call, and both begin a block.
+	if (nr_probes && is_probed(address)) {
+		check_thread();
+		page->address = address;
+		hold(OBSERVER_CALL, vcpu, address);
+	}
+	total += n;
+	if (vcpu < OBSERVER_VCPUS)
+		page->counts[vcpu] += n;
+}
+
+static void on_store(unsigned int vcpu, uint32_t info, uint64_t address, void *data)
+{
+	uint32_t width = 1u << qemu_plugin_mem_size_shift(info);
+	struct qemu_value value;
+
+	if (__builtin_expect(!ranges_hit(&watches, address, address + width - 1), 1))
+		return;
+	check_thread();
+	value = qemu_plugin_mem_get_value(info);
+	page->address = address;
+	page->width = width;
+	page->value_low = width == 1   ? value.data.u8
+			  : width == 2 ? value.data.u16
+			  : width == 4 ? value.data.u32
+			  : width == 8 ? value.data.u64
+				       : value.data.u128.low;
+	page->value_high = width > 8 ? value.data.u128.high : 0;
+	hold(OBSERVER_WRITE, vcpu, packed_address(data) + packed_number(data));
+}
+
+static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
+{
+	size_t n = qemu_plugin_tb_n_insns(tb);
+
+	(void)id;
+	qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, QEMU_PLUGIN_CB_R_REGS,
+					     pack(qemu_plugin_tb_vaddr(tb), n));
+	for (size_t i = 0; i < n; i++) {
+		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+
+		qemu_plugin_register_vcpu_mem_cb(
+			insn, on_store, QEMU_PLUGIN_CB_R_REGS, QEMU_PLUGIN_MEM_W,
+			pack(qemu_plugin_insn_vaddr(insn), qemu_plugin_insn_size(insn)));
+	}
+}
+
+static void on_vcpu(uint64_t id, unsigned int vcpu)
+{
+	struct g_array *found;
+	const struct qemu_register *registers;
+
+	(void)id;
+	if (vcpu)
+		return;
+	found = qemu_plugin_get_registers();
+	registers = (const struct qemu_register *)found->data;
+	for (unsigned int i = 0; i < found->len; i++) {
+		for (int k = 0; k < OBSERVER_REGISTERS; k++) {
+			if (!handles[k] && !strcmp(registers[i].name, register_names[k]))
+				handles[k] = registers[i].handle;
+		}
+	}
+}
+
+static int open_page(int fd)
+{
+	void *at = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (at == MAP_FAILED)
+		return -1;
+	page = at;
+	return 0;
+}
+
+int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv)
+{
+	int page_fd = -1;
+
+	if (info->version.cur < QEMU_PLUGIN_API_VERSION || info->version.min > QEMU_PLUGIN_API_VERSION) {
+		fprintf(stderr,
+			"ktstr-observer: this QEMU's plugin interface is of version %d to %d, not %d\n",
+			info->version.min, info->version.cur, QEMU_PLUGIN_API_VERSION);
+		return -1;
+	}
+	for (int i = 0; i < argc; i++) {
+		if (!strncmp(argv[i], "page=", 5))
+			page_fd = atoi(argv[i] + 5);
+		else if (!strncmp(argv[i], "link=", 5))
+			link_fd = atoi(argv[i] + 5);
+		else if (!strcmp(argv[i], "probe=on")) {
+			printf("ktstr-observer: plugin interface %d\n", info->version.cur);
+			fflush(stdout);
+			_exit(0);
+		}
+	}
+	if (!info->system_emulation || strcmp(info->target_name, "x86_64") ||
+	    info->system.max_vcpus > OBSERVER_VCPUS || page_fd < 0 || link_fd < 0 || open_page(page_fd)) {
+		fprintf(stderr,
+			"ktstr-observer: needs page=FD and link=FD, and an x86_64 machine of at most %d "
+			"vCPUs\n",
+			OBSERVER_VCPUS);
+		return -1;
+	}
+	bytes = g_byte_array_new();
+	taken_generation = ~page->generation;
+	take_commands();
+	page->nr_vcpus = (uint32_t)info->system.smp_vcpus;
+	page->layout = OBSERVER_LAYOUT;
+	__atomic_store_n(&page->magic, OBSERVER_MAGIC, __ATOMIC_RELEASE);
+	qemu_plugin_register_vcpu_init_cb(id, on_vcpu);
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+	return 0;
+}

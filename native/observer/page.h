@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page that the observer shares with the backend. `ktstr_tui/guest/observer_page.py` has the same offsets.
+ *
+ * The backend writes commands at any time (`stop`) or while the machine is held (all others, with a new `generation`);
+ * the observer copies what it takes, within its bounds, and never looks at the rest. Everything below "the observer's"
+ * is stable while the machine is held.
+ */
+#ifndef OBSERVER_PAGE_H
+#define OBSERVER_PAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define OBSERVER_MAGIC 0x4f42534bu
+#define OBSERVER_LAYOUT 1
+#define OBSERVER_VCPUS 256
+#define OBSERVER_PROBES 1024
+#define OBSERVER_WATCHES 16384
+#define OBSERVER_REGISTERS 33
+
+enum observer_reason {
+	OBSERVER_COUNT = 1, // `hold_at` instructions were executed
+	OBSERVER_STEP, // a multiple of `step` was
+	OBSERVER_STOP, // the backend asked
+	OBSERVER_WRITE, // a store into a watched range
+	OBSERVER_CALL, // an address is about to be executed
+};
+
+struct observer_range {
+	uint64_t first, last; // addresses of bytes, both inside
+};
+
+struct observer_page {
+	uint32_t magic, layout; // written when the observer is ready
+	uint32_t nr_vcpus;
+	uint32_t refused; // commands that were out of bounds, and so not taken
+
+	// The backend's.
+	uint32_t stop; // hold as soon as possible
+	uint32_t generation; // another number: take the ranges and probes anew
+	uint64_t hold_at; // hold once, when so many instructions were executed; 0 for never
+	uint64_t step; // hold at each multiple; 0 for never
+	uint32_t nr_watches, nr_probes;
+
+	// The observer's.
+	uint32_t reason, vcpu; // why the machine is held, and on which vCPU
+	uint64_t total; // instructions executed by all vCPUs
+	uint64_t address; // of the store, or of the instruction
+	uint64_t value_low, value_high; // what was stored
+	uint64_t next_ip; // where the vCPU goes on
+	uint32_t width, pad; // bytes stored
+	uint64_t holds; // since the start
+	uint64_t registers_known; // a bit for each that could be read
+	uint64_t registers[OBSERVER_REGISTERS]; // of the vCPU that holds
+	uint8_t reserved[512 - 120 - 8 * OBSERVER_REGISTERS];
+	uint64_t counts[OBSERVER_VCPUS]; // instructions executed by each vCPU
+	uint8_t more[4096 - 512 - 8 * OBSERVER_VCPUS];
+
+	// The backend's: ascending, ranges disjoint.
+	uint64_t probes[OBSERVER_PROBES];
+	struct observer_range watches[OBSERVER_WATCHES];
+};
+
+_Static_assert(offsetof(struct observer_page, stop) == 16, "as in observer_page.py");
+_Static_assert(offsetof(struct observer_page, reason) == 48, "as in observer_page.py");
+_Static_assert(offsetof(struct observer_page, registers_known) == 112, "as in observer_page.py");
+_Static_assert(offsetof(struct observer_page, registers) == 120, "as in observer_page.py");
+_Static_assert(offsetof(struct observer_page, counts) == 512, "as in observer_page.py");
+_Static_assert(offsetof(struct observer_page, probes) == 4096, "as in observer_page.py");
+_Static_assert(offsetof(struct observer_page, watches) == 12288, "as in observer_page.py");
+
+#endif
