@@ -211,6 +211,7 @@ class LiveGuest:
         self.beats = self._make_beats(held)
         handlers = (self._outbox.owe, self.beats.handle, self._handler.handle)
         self.port = GuestPort(machine.bulk, self._outbox, handlers, clock)
+        self._interventions = held.interventions
         speak_at_stations(machine, self._outbox, self.port, held.interventions)
         watchers = Watchers(
             coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims
@@ -325,6 +326,7 @@ class LiveGuest:
             guest_ops=self._guest_ops,
             bridge=self.bridge,
             bridge_news=self._bridge_news,
+            interventions=self._interventions,
             stats=self.stats,
         )
 

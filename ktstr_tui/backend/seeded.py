@@ -16,7 +16,7 @@ import trio
 
 from ktstr_tui.guest.determinism import Determinism, observer_file
 from ktstr_tui.guest.machine import Machine, MachineSpec
-from ktstr_tui.guest.qemu import KERNEL_COMMAND_LINE
+from ktstr_tui.guest.qemu import kernel_command_line
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.stations import Given, StationedStream
 from ktstr_tui.port.outbox import Outbox
@@ -34,7 +34,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     topology: str
     memory_bytes: int
     command_line: str
-    """Of the guest's kernel, without what every emulated guest has."""
+    """Of the guest's kernel."""
     qemu: str
     """Its version, as it prints it."""
     kernel_sha256: str
@@ -55,7 +55,7 @@ def identify(spec: MachineSpec, determinism: Determinism) -> Identity:
         instruction_ns=determinism.instruction_ns,
         topology=str(spec.topology),
         memory_bytes=spec.memory_bytes,
-        command_line=f"{KERNEL_COMMAND_LINE} {spec.append}".strip(),
+        command_line=kernel_command_line(spec),
         qemu=choose_qemu().version,
         kernel_sha256=hashlib.sha256(spec.kernel.read_bytes()).hexdigest(),
         initramfs_sha256=hashlib.sha256(initrd).hexdigest(),

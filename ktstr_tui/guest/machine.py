@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import socket
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -28,7 +27,7 @@ from ktstr_tui.guest.observer_page import ObserverPage
 from ktstr_tui.guest.paths import check_socket_path
 from ktstr_tui.guest.qemu import MachineSpec
 from ktstr_tui.guest.qmp import QmpClient, QmpEvent
-from ktstr_tui.guest.stations import StationedStream, Stations
+from ktstr_tui.guest.stations import StationedStream, Stations, stream_of
 from ktstr_tui.guest.topology_args import RamSegment
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, sole_error
 
@@ -111,13 +110,13 @@ class Machine:
         self.segments = topology_args.segments(nodes)
         self.pid = process.popen.pid
         self.console = console
-        self.qmp = QmpClient(_stream(process.qmp))
+        self.qmp = QmpClient(stream_of(process.qmp))
         self._process = process
-        self._gdb_stream = _stream(process.gdb)
+        self._gdb_stream = stream_of(process.gdb)
         self._observed = None if page is None else Observed(page, self._gdb_stream, self.qmp)
         if self._observed is None:
             self.stations = None
-            self.bulk, self.stats = _stream(process.bulk), _stream(process.stats)
+            self.bulk, self.stats = stream_of(process.bulk), stream_of(process.stats)
         else:
             self.stations, self.engine = self._observed.stations, self._observed.engine
             self.bulk = StationedStream(self.stations, "bulk", process.bulk)
@@ -212,7 +211,8 @@ class Machine:
 
     def drops(self) -> dict[str, int]:
         """Return what was lost on the way from QEMU, by channel and reason."""
-        return {**self.engine.drops(), **self.qmp.drops(), **self.console.drops()}
+        stations = {} if self.stations is None else self.stations.drops()
+        return {**self.engine.drops(), **stations, **self.qmp.drops(), **self.console.drops()}
 
     async def _read_console(self) -> None:
         async with trio.lowlevel.FdStream(self._process.console_fd) as stream:
@@ -398,7 +398,3 @@ async def _end(machine: Machine) -> None:
         await trio.aclose_forcefully(machine.bulk)
         await trio.aclose_forcefully(machine.stats)
         await trio.aclose_forcefully(machine._gdb_stream)
-
-
-def _stream(end: socket.socket) -> trio.SocketStream:
-    return trio.SocketStream(trio.socket.from_stdlib_socket(end))

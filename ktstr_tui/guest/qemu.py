@@ -146,9 +146,6 @@ def command(
         channels: Inherited descriptors of ``qmp``, ``gdb``, ``bulk`` and ``stats``; ``page`` of an observed machine.
     """
     nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
-    # Under emulation, switching page tables on each system call costs time and isolates nothing.
-    isolation = "pti=off" if spec.accelerator == "tcg" else ""
-    append = " ".join(filter(None, (KERNEL_COMMAND_LINE, isolation, spec.append)))
     return [
         *(str(program), "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         *("-name", "ktstr,debug-threads=on"),
@@ -161,7 +158,7 @@ def command(
         ),
         *topology_args.smp_arguments(spec.topology),
         *topology_args.memory_arguments(spec.topology, nodes, ram),
-        *("-kernel", str(spec.kernel), "-initrd", initrd, "-append", append),
+        *("-kernel", str(spec.kernel), "-initrd", initrd, "-append", kernel_command_line(spec)),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=bulk,fd={channels['bulk']}"),
         *("-device", f"virtio-serial-pci{',ioeventfd=off' if spec.determinism else ''}"),
@@ -185,6 +182,13 @@ def _looking(spec: MachineSpec, channels: dict[str, int]) -> list[str]:
         return [*arguments, *stub, "-S"]
     observer = f"{escape(observer_file())},page={channels['page']},link={channels['gdb']}"
     return [*arguments, "-plugin", observer]
+
+
+def kernel_command_line(spec: MachineSpec) -> str:
+    """What the guest's kernel is told."""
+    # Under emulation, switching page tables on each system call costs time and isolates nothing.
+    isolation = "pti=off" if spec.accelerator == "tcg" else ""
+    return " ".join(filter(None, (KERNEL_COMMAND_LINE, isolation, spec.append)))
 
 
 def user_qmp_path(spec: MachineSpec) -> Path:

@@ -55,6 +55,10 @@ class Stations:
         self._ask_monitor = ask_monitor
         self._waiting: deque[tuple[str, trio.SocketStream, bytes, trio.Event]] = deque()
 
+    def drops(self) -> dict[str, int]:
+        """Return the answers that were not there in time."""
+        return {"answers-late": self.late}
+
     async def visit(self, instructions: int) -> None:
         """Do what is to be done while the machine is held.
 
@@ -103,6 +107,11 @@ class Stations:
                 self._waiting.remove(entry)
 
 
+def stream_of(end: socket.socket) -> trio.SocketStream:
+    """A stream over one end of a socket pair."""
+    return trio.SocketStream(trio.socket.from_stdlib_socket(end))
+
+
 class StationedStream(trio.abc.Stream):
     """Our end of a port of the guest; what is sent waits for a station.
 
@@ -115,7 +124,7 @@ class StationedStream(trio.abc.Stream):
     def __init__(self, stations: Stations, port: str, end: socket.socket) -> None:
         self._stations = stations
         self._port = port
-        self.stream = trio.SocketStream(trio.socket.from_stdlib_socket(end))
+        self.stream = stream_of(end)
         self._receiving = False
 
     @property

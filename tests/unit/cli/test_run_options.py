@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.cli.run_options import RunOptions, from_options
+from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.heartbeat.config import BeatsConfig
 from ktstr_tui.model.errors import UsageError
 
@@ -71,3 +72,25 @@ def test_the_command_line_overrules_what_the_file_says_of_either(
     words: tuple[str, ...], file: dict[str, object], expected: str
 ) -> None:
     assert read(*words, file=file).to_config().topology == expected
+
+
+def test_a_seed_makes_a_run_deterministic() -> None:
+    assert read("--seed", "42").to_config().determinism == Determinism(42, 4)
+    assert read("--seed", "0", "--instruction-ns", "1").to_config().determinism == Determinism(0, 1)
+    drawn = {read("--deterministic").to_config().determinism for _ in range(3)}
+    assert len(drawn) == 3, "a seed is drawn each time"
+    assert read("--no-seed", file={"deterministic": True}).to_config().determinism is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--seed", "1", "--accel", "kvm"), "a run with a seed is emulated"),
+        (("--deterministic", "--accel", "kvm"), "a run with a seed is emulated"),
+        (("--seed", "1", "--instruction-ns", "3"), "not a power of two"),
+        (("--instruction-ns", "8"), "--instruction-ns needs a run with a seed"),
+    ],
+)
+def test_what_no_run_with_a_seed_can_be(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read(*words).to_config()

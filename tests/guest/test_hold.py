@@ -1,0 +1,83 @@
+"""The rules of engines, kept by the observer over a real kernel."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import trio
+
+from ktstr_tui.guest.determinism import Determinism
+from ktstr_tui.guest.machine import MachineSpec
+from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.kernel.view import KernelView
+from tests.contracts.engine import CHECKS, ENDINGS, Check
+from tests.guest.conftest import BootGuest, Guest
+from tests.guest.test_engine import SYSCTLS
+from tests.guest.test_machine import symbol_address
+from tests.guest.waiting import BOOT_DEADLINE_S
+
+pytestmark = pytest.mark.guest
+SEED = 42
+
+
+@pytest.fixture
+def seeded(machine_spec: MachineSpec) -> MachineSpec:
+    """A machine that the observer holds."""
+    return replace(machine_spec, accelerator="tcg", determinism=Determinism(SEED), observed=True)
+
+
+class HeldGuest:
+    """A booted guest that the observer holds; its words are sysctls."""
+
+    def __init__(self, guest: Guest, addresses: list[int], view: KernelView | None = None) -> None:
+        self.engine = guest.machine.engine
+        self.nr_vcpus = guest.machine.spec.topology.cpus
+        self._guest = guest
+        self._addresses = addresses
+        self._view = view
+
+    def address(self, word: int) -> int:
+        return self._addresses[word]
+
+    async def write(self, word: int, value: int) -> None:
+        await self._guest.tell(f"write /proc/sys/kernel/{SYSCTLS[word][1]} {value}")
+
+    async def written(self) -> None:
+        assert await self._guest.answer() == "ok"
+
+    async def read(self, word: int) -> int:
+        assert self._view is not None
+        await trio.lowlevel.checkpoint()
+        return int.from_bytes(self._view.space.read(self._addresses[word], 4), "little")
+
+    def hang(self) -> None:
+        os.kill(self._guest.machine.pid, signal.SIGSTOP)
+        # The thread of the vCPUs may run on for a while: only when all threads stand is the parent told.
+        os.waitid(os.P_PID, self._guest.machine.pid, os.WSTOPPED | os.WNOWAIT)
+
+    def recover(self) -> None:
+        os.kill(self._guest.machine.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        os.kill(self._guest.machine.pid, signal.SIGKILL)
+
+
+async def test_all_rules_but_those_of_the_end(seeded: MachineSpec, boot_guest: BootGuest) -> None:
+    async with boot_guest(seeded) as guest:
+        addresses = [await symbol_address(guest, name) for name, _ in SYSCTLS]
+        view = KernelView.open(GuestRam.from_fds(guest.machine.ram_parts()))
+        held = HeldGuest(guest, addresses, view)
+        for check in CHECKS:
+            with trio.fail_after(BOOT_DEADLINE_S):
+                await check(held)
+
+
+@pytest.mark.parametrize("check", ENDINGS, ids=lambda check: check.__name__)
+async def test_the_end_of_the_guest(check: Check, seeded: MachineSpec, boot_guest: BootGuest) -> None:
+    async with boot_guest(seeded) as guest:
+        with trio.fail_after(BOOT_DEADLINE_S):
+            await check(HeldGuest(guest, [0, 0]))
+        await guest.machine.wait_exit()
