@@ -9,7 +9,13 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ktstr_tui.model.commands import AttachScheduler, DetachScheduler, ReplaceScheduler, SchedulerAnswer
+from ktstr_tui.model.commands import (
+    AttachScheduler,
+    DetachScheduler,
+    ReplaceScheduler,
+    SchedulerAnswer,
+    SchedulerRequest,
+)
 from ktstr_tui.model.errors import GuestError, SchedulerRejectedError, UsageError
 from ktstr_tui.model.scheduler_swap import (
     MAX_OBJECT_BYTES,
@@ -85,7 +91,7 @@ def read_object(path: Path) -> bytes:
 def _change(
     op: SwapOp,
     run_name: str | None,
-    request: AttachScheduler | DetachScheduler | ReplaceScheduler,
+    request: SchedulerRequest,
     name: str,
     as_json: bool,
 ) -> None:

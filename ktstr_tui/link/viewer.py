@@ -33,6 +33,7 @@ from ktstr_tui.link.viewer_statistics import ViewerStatistics
 from ktstr_tui.model.commands import (
     MAX_NAME_CHARACTERS,
     READING_REQUESTS,
+    SCHEDULER_REQUESTS,
     Ping,
     Reply,
     Request,
@@ -47,6 +48,8 @@ TOO_LATE_MS = 5000.0
 SILENCE_S = 3.0
 """A backend that says nothing for this long is gone; it sends a beat every second."""
 COMMAND_TIMEOUT_S = 60.0
+SCHEDULER_TIMEOUT_S = 240.0
+"""The same for a change of the scheduler; the backend gives up before that."""
 _TICK_S = 1.0
 _RETRY_S = 0.25
 _POLL_MS = 250
@@ -200,7 +203,8 @@ class Viewer:
         if self._wires is None:
             reason = "the run has ended" if self._presence.finished else "there is no connection"
             return failed_reply(0, HostError(f"{name} is not possible: {reason}"))
-        reply, _ = await self._wires.requests.ask(request, COMMAND_TIMEOUT_S)
+        slow = isinstance(request, SCHEDULER_REQUESTS)
+        reply, _ = await self._wires.requests.ask(request, SCHEDULER_TIMEOUT_S if slow else COMMAND_TIMEOUT_S)
         return reply
 
     async def fetch(self, first: int, last: int) -> tuple[int, list[Event]]:

@@ -166,7 +166,10 @@ Request: TypeAlias = (
     | DetachScheduler
     | ReplaceScheduler
 )
+SchedulerRequest: TypeAlias = AttachScheduler | DetachScheduler | ReplaceScheduler
+"""Answered when the guest has carried them out, which takes a verification."""
 LINK_REQUESTS: tuple[type, ...] = get_args(LinkRequest)
+SCHEDULER_REQUESTS: tuple[type, ...] = get_args(SchedulerRequest)
 READING_REQUESTS: tuple[type, ...] = (*LINK_REQUESTS, ListWatches)
 """Those that touch nothing, which every viewer may make."""
 

@@ -162,13 +162,16 @@ static int await_attached(void)
 	if (run.attached && ejected_before_enabled())
 		pump_until_reaped(STOP_WITHIN_NS);
 	has_attached();
-	if (run.attached && !ejected_before_enabled())
+	if (run.attached && !ejected_before_enabled()) {
+		run.refusal = NULL;
 		return 0; // even when it was ejected since
+	}
 	if (run.attached)
 		not_attached(run.program->sched, REFUSER_KERNEL, run.kernel_line);
 	else if (is_running() && !host.shutdown)
 		not_attached(run.program->sched, REFUSER_NOBODY, "did not attach in time");
 	sched_stop();
+	run.refusal = NULL; // it is the caller's
 	return -1;
 }
 
@@ -207,8 +210,11 @@ static void note_ejected(const char *what)
 		return;
 	if (kmsg_fd >= 0)
 		kmsg_ready(kmsg_fd); // the reason is written before the state changes
-	run.ejected = run.any_ejected = true;
+	run.ejected = true;
 	run.ejected_at_ns = now_ns();
+	if (ejected_before_enabled())
+		return;
+	run.any_ejected = true;
 	// A scheduler that user space unregistered went because its program went: that says more.
 	if (run.kernel_line[0] && !strstr(run.kernel_line, "unregistered from user space"))
 		what = run.kernel_line;
