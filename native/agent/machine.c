@@ -101,7 +101,7 @@ void machine_set_share(void)
 		.size = sizeof(attr),
 		.policy = POLICY_DEADLINE,
 		.flags = FLAG_RESET_ON_FORK,
-		.runtime_ns = SHARE_PERIOD_NS / 2,
+		.runtime_ns = SHARE_PERIOD_NS / 4 * 3,
 		.deadline_ns = SHARE_PERIOD_NS,
 		.period_ns = SHARE_PERIOD_NS,
 	};

@@ -8,7 +8,7 @@
 
 int machine_mount(char *problem, size_t bytes); // 0, or -1 and a sentence in problem
 void machine_set_fifo(int priority);
-// At most half of a CPU, and that much even where a scheduler under test serves nobody.
+// At most three quarters of a CPU, and that much even where a scheduler under test serves nobody.
 void machine_set_share(void);
 void machine_send_dmesg(void); // the tail of the kernel log, as one Dmesg frame
 uint64_t machine_kernel_text(void); // run-time address of _text; 0 when the kernel does not show it

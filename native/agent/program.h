@@ -31,7 +31,7 @@ struct program {
 
 // The one that is not `other`; any when `other` is NULL.
 struct program *program_other(const struct program *other);
-// Start a scheduler's process. With `hold` its loader waits for program_release(), and leaves half of a CPU to others.
+// Start a scheduler's process. With `hold` its loader waits for program_release(), and leaves a quarter of its CPU to others.
 int program_start(struct program *program, const struct plan_sched *sched, bool hold); // 0, or -1 and errno
 void program_release(struct program *program); // what is held may attach
 void program_signal(const struct program *program, int signal); // its whole process group
