@@ -213,3 +213,16 @@ async def test_one_change_at_a_time_and_a_change_can_be_given_up(swapping: OpenS
         )
         after = await guest.replace(demo("fifo"))
         assert (after.status, after.ops) == (SchedStatus.ATTACHED, "fifo")
+
+
+async def test_later_steps_use_what_replaced_their_scheduler(swapping: OpenSwapping) -> None:  # noqa: F811
+    first = Step("work", 15_000, scheduler="demo:fifo", workers=LOAD)
+    again = Step("again", LONG, scheduler="demo:fifo", workers=LOAD)
+    async with swapping(first, Step("none", 200), again) as guest:
+        reply = await guest.replace(demo("starve"), target="demo:fifo", name="starve.bpf.o")
+        # On a very slow host the first step may be over by then.
+        assert reply.status in (SchedStatus.ATTACHED, SchedStatus.STORED)
+        await guest.step(3)
+        same = await guest.command(SchedOp.ATTACH)
+        assert (same.reason, same.ops) == ("it is attached already", "starve")
+        assert died(guest) == []
