@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,7 @@ from ktstr_tui.control.authority import Authority
 from ktstr_tui.control.executor import Executor
 from ktstr_tui.control.ledger import Ledger
 from ktstr_tui.control.loop import ControlLoop
+from ktstr_tui.control.probes import Probe
 from ktstr_tui.control.queue import LoopClosedError, Shutdown
 from ktstr_tui.control.rings import Rings
 from ktstr_tui.control.ticker import HostTicker, TickTime
@@ -94,6 +96,7 @@ class RunControl:
         self, plan: ControlPlan, stream: Stream, ending: RunEnd, authority: Authority, data_dir: Path
     ) -> None:
         self._guest: Controlled | None = None
+        self._of_guest: tuple[str, ...] = ()
         self._over = trio.Event()
         self._stream = stream
         ledger = Ledger(stream.emit)
@@ -120,13 +123,18 @@ class RunControl:
         """The machine; None before it starts and when it is gone."""
         return self._guest
 
-    def attach(self, guest: Controlled) -> None:
-        """Act on a guest from now on."""
+    def attach(self, guest: Controlled, probes: Sequence[Probe] = ()) -> None:
+        """Act on a guest from now on, and look at it with probes."""
         self._guest = guest
+        for probe in probes:
+            self.loop.probes.install(probe)
+        self._of_guest = tuple(probe.name for probe in probes)
 
     def detach(self) -> None:
-        """The guest is gone."""
+        """The guest is gone, and its probes with it."""
         self._guest = None
+        for name in self._of_guest:
+            self.loop.probes.clear(name)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Decide and act until shut down."""

@@ -24,6 +24,7 @@ from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.opening import Opening, Watchers
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.prepare import Prepared
+from ktstr_tui.backend.probes import Numbers, capture_backlog, host_probes
 from ktstr_tui.backend.run_dirs import RunDirs
 from ktstr_tui.backend.seeded import Interventions, speak_at_stations
 from ktstr_tui.capture.accessor import AccessorState, WorkerState
@@ -279,11 +280,14 @@ class LiveGuest:
 
     async def run(self) -> None:
         """Look after the machine until the run is to end; then end the guest."""
-        self._setup.control.attach(self)
+        control, machine = self._setup.control, self._machine
+        threads = await machine.vcpu_threads()
+        probes = host_probes(machine.pid, threads, self._setup.place.data_dir, time.monotonic_ns)
+        control.attach(self, [*probes, Numbers("captures", lambda: capture_backlog(self.coordinator))])
         try:
             await self._look_after()
         finally:
-            self._setup.control.detach()
+            control.detach()
 
     async def _look_after(self) -> None:
         nursery, counting = self._nursery, self._make_counting()

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ from ktstr_tui.backend.live import Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
+from ktstr_tui.backend.probes import Numbers
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.seeded import identify, write_identity
 from ktstr_tui.backend.signals import watch_signals
@@ -118,6 +120,12 @@ class _Audience:
         }
 
 
+def _viewer_numbers(publisher: Publisher) -> dict[str, float | None]:
+    """How many viewers there are, and how many events they said they had missed so far."""
+    counts = publisher.statistics()
+    return {"viewers": float(counts.viewers), "events_missed": float(counts.reported_missing)}
+
+
 class Session:
     """One run that has a place. Single use."""
 
@@ -144,6 +152,7 @@ class Session:
                 ) as publisher:
                     self._announce()
                     await nursery.start(control.run)
+                    control.loop.probes.install(Numbers("viewers", partial(_viewer_numbers, publisher)))
                     audience = _Audience(publisher, recorder, authority, control)
                     await self._look_after(nursery, audience, ready)
                 nursery.cancel_scope.cancel()

@@ -39,12 +39,19 @@ def _beats(rounds: int | None) -> Mapping[str, Any]:
     return bench_beats.run(rounds)
 
 
+def _loop(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.bench import loop as bench_loop
+
+    return bench_loop.run(rounds)
+
+
 BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "boot": _boot,
     "sample": _sample,
     "freeze": _freeze,
     "frames": _frames,
     "beats": _beats,
+    "loop": _loop,
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ktstr_tui.model.condition import condition_of
 from ktstr_tui.model.state import AlertState
 from ktstr_tui.text.condition import badge_of, sentence_of
+from ktstr_tui.text.control_lines import control_sentence
 from ktstr_tui.text.lines import clean
 from ktstr_tui.tui.view import View
 
@@ -52,4 +53,7 @@ def _of_run(view: View) -> Headline:
         alert = None
     if alert is not None and condition != "rejected":
         return Headline(badge, role, clean(alert.text), alert)
+    held = control_sentence(state.control, state.mono_ns) if state.ended is None else ""
+    if held and role == "ok":
+        return Headline(badge, "warn", clean(held))
     return Headline(badge, role, sentence_of(state, condition))

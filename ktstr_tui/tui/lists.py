@@ -8,6 +8,7 @@ from ktstr_tui.model.report import EXIT_KIND_STALL, kind_word, of_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
+from ktstr_tui.text.control_lines import control_lines
 from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread, text_of
 from ktstr_tui.tui.pane import LinePane
@@ -140,8 +141,9 @@ def wire_lines(view: View, width: int) -> list[Line]:
     """Counters of the frames, drops by place and reason, and this viewer's own link."""
     state = view.state
     frames = state.frames
+    control = _control(view, width)
     if not frames.received and not state.drops:
-        return []
+        return control
     lines = [
         spread(
             [("frames ", "head"), (str(frames.received), "strong")],
@@ -165,7 +167,21 @@ def wire_lines(view: View, width: int) -> list[Line]:
     else:
         lines.append([("nothing dropped", "dim")])
     counts = sorted(frames.by_type.items(), key=lambda it: -it[1])
-    return [*lines, *flow([(clean(name), str(count)) for name, count in counts], width)]
+    return [*lines, *flow([(clean(name), str(count)) for name, count in counts], width), *control]
+
+
+def _control(view: View, width: int) -> list[Line]:
+    """What the control loop does, a line each."""
+    pairs = list(control_lines(view.state.control, view.state.mono_ns))
+    bad = ("held", "behind", "lost", "failed", "dropped", "gated")
+    head: list[Line] = [[("control loop", "head")]] if pairs else []
+    return head + [
+        [
+            (f"{clean(name):12} ", "dim"),
+            (cut(clean(text), max(20, width - 13)), "warn" if name in bad else ""),
+        ]
+        for name, text in pairs
+    ]
 
 
 def flow(pairs: list[tuple[str, str]], width: int) -> list[Line]:
