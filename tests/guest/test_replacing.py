@@ -226,3 +226,13 @@ async def test_later_steps_use_what_replaced_their_scheduler(swapping: OpenSwapp
         same = await guest.command(SchedOp.ATTACH)
         assert (same.reason, same.ops) == ("it is attached already", "starve")
         assert died(guest) == []
+
+
+async def test_one_that_was_ejected_is_replaced_too(swapping: OpenSwapping) -> None:  # noqa: F811
+    pinned = (Workers("spin"), Workers("spin", affinity=(1,)))
+    async with swapping(Step("stall", LONG, scheduler="demo:stall", workers=pinned)) as guest:
+        await guest.until(lambda: died(guest))
+        await guest.until(lambda: guest.of(MsgType.SchedExit))
+        reply = await guest.replace(demo("fifo"), name="fifo.bpf.o")
+        assert (reply.status, reply.ops, reply.enable_seq) == (SchedStatus.ATTACHED, "fifo", 2)
+        assert len(died(guest)) == 1
