@@ -14,7 +14,7 @@ from typing import Protocol
 import trio
 
 from ktstr_tui.backend.opening import Opening
-from ktstr_tui.backend.seeded import Interventions
+from ktstr_tui.backend.seeded import Seeded
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.bridge_news import BridgeNews
 from ktstr_tui.capture.coordinator import Coordinator
@@ -64,7 +64,7 @@ class Counting:
     guest_ops: GuestKernelOps
     bridge: SnapshotBridge
     bridge_news: BridgeNews
-    interventions: Interventions
+    seeded: Seeded
     stats: StatsPort
 
     async def run(self) -> None:
@@ -110,7 +110,7 @@ class Counting:
             "beats": self.beats,
             "kernel-ops": self.kernel_ops,
             "guest-kernel-ops": self.guest_ops,
-            "seed": self.interventions,
+            "seed": self.seeded,
             **self.audience.sources(),
         }
         if self.opening.sampler is not None:

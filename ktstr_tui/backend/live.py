@@ -26,7 +26,7 @@ from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.prepare import Prepared
 from ktstr_tui.backend.probes import Numbers, capture_backlog, host_probes
 from ktstr_tui.backend.run_dirs import RunDirs
-from ktstr_tui.backend.seeded import Interventions, speak_at_stations
+from ktstr_tui.backend.seeded import Seeded, open_seeded
 from ktstr_tui.capture.accessor import AccessorState, WorkerState
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.bridge_news import BridgeNews
@@ -114,7 +114,7 @@ class Held:
         frozen: Keeps when the guest was frozen.
         scheduler_log: Keeps what schedulers print.
         host: Keeps when the host gave the guest no CPU.
-        interventions: Keeps what a run with a seed was given.
+        seeded: Keeps what a run with a seed was given, and what it was like.
     """
 
     audit: AuditTrail
@@ -123,7 +123,7 @@ class Held:
     frozen: FrozenLog
     scheduler_log: SchedulerLog
     host: Standstill
-    interventions: Interventions
+    seeded: Seeded
 
 
 @asynccontextmanager
@@ -147,8 +147,9 @@ async def open_live_guest(
             open_intake(setup.config.beats, setup.beats_socket, stream.emit, without_cpu_ns)
         )
         log = stack.enter_context(closing(SchedulerLog(setup.place.data_dir / "scheduler.log")))
-        given = stack.enter_context(closing(Interventions(setup.place.data_dir)))
-        held = Held(audit, writable, intake, frozen, log, host, given)
+        observed = machine.stations is not None
+        seeded = stack.enter_context(open_seeded(setup.place.data_dir, stream.emit, observed=observed))
+        held = Held(audit, writable, intake, frozen, log, host, seeded)
         async with trio.open_nursery() as nursery:
             yield LiveGuest(machine, stream, setup, ending, nursery, held)
             nursery.cancel_scope.cancel()
@@ -212,8 +213,8 @@ class LiveGuest:
         self.beats = self._make_beats(held)
         handlers = (self._outbox.owe, self.beats.handle, self._handler.handle)
         self.port = GuestPort(machine.bulk, self._outbox, handlers, clock)
-        self._interventions = held.interventions
-        speak_at_stations(machine, self._outbox, self.port, held.interventions)
+        self._seeded = held.seeded
+        self._seeded.serve(machine, self._outbox, self.port, lambda: self._opening.view)
         watchers = Watchers(
             coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims
         )
@@ -311,6 +312,7 @@ class LiveGuest:
             periodic=self.periodic.statistics(),
             early=self.early.statistics(),
         )
+        self._seeded.finish()
         counting.count()
 
     def _make_counting(self) -> Counting:
@@ -330,7 +332,7 @@ class LiveGuest:
             guest_ops=self._guest_ops,
             bridge=self.bridge,
             bridge_news=self._bridge_news,
-            interventions=self._interventions,
+            seeded=self._seeded,
             stats=self.stats,
         )
 

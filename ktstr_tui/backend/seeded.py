@@ -1,76 +1,30 @@
-"""What a run with a seed keeps beside its recording, so that it can be had again: its identity, and what it was given.
+"""What the host does at the stations of a run with a seed, and what it keeps of that beside the recording.
 
-The identity is everything that its history follows from. Files are named by their content (SHA-256), not by their
-place. What the host gave the guest is a line for each piece of it, with the instruction before which it was given.
+What the host gave the guest is a line for each piece of it, with the number of instructions after which it was given.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
 import msgspec
 import trio
 
-from ktstr_tui.guest.determinism import Determinism, observer_file
-from ktstr_tui.guest.machine import Machine, MachineSpec
-from ktstr_tui.guest.qemu import kernel_command_line
-from ktstr_tui.guest.qemu_program import choose_qemu
+from ktstr_tui.backend.checkpoints import Checkpoint, Checkpoints, find_reference, scheduler_hash
+from ktstr_tui.guest.hold import HoldEngine
+from ktstr_tui.guest.machine import Machine
 from ktstr_tui.guest.stations import Given, StationedStream
+from ktstr_tui.kernel.sampler import SampleReader
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.events import Event
 from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.port import GuestPort
 
-IDENTITY_FILE: Final = "seed.json"
 GIVEN_FILE: Final = "interventions.jsonl"
-
-
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """What the history of a run follows from."""
-
-    seed: int
-    instruction_ns: int
-    topology: str
-    memory_bytes: int
-    command_line: str
-    """Of the guest's kernel."""
-    qemu: str
-    """Its version, as it prints it."""
-    kernel_sha256: str
-    initramfs_sha256: str
-    observer_sha256: str | None
-    """None when the run was not observed."""
-
-
-def identify(spec: MachineSpec, determinism: Determinism) -> Identity:
-    """Read what a machine is made of; takes as long as reading the kernel.
-
-    Raises:
-        OSError: A file cannot be read.
-    """
-    initrd = spec.initrd if isinstance(spec.initrd, bytes) else spec.initrd.read_bytes()
-    return Identity(
-        seed=determinism.seed,
-        instruction_ns=determinism.instruction_ns,
-        topology=str(spec.topology),
-        memory_bytes=spec.memory_bytes,
-        command_line=kernel_command_line(spec),
-        qemu=choose_qemu().version,
-        kernel_sha256=hashlib.sha256(spec.kernel.read_bytes()).hexdigest(),
-        initramfs_sha256=hashlib.sha256(initrd).hexdigest(),
-        observer_sha256=hashlib.sha256(observer_file().read_bytes()).hexdigest() if spec.observed else None,
-    )
-
-
-def write_identity(directory: Path, identity: Identity) -> None:
-    """Keep an identity beside the recording.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    path = directory / IDENTITY_FILE
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(identity), indent=2) + b"\n")
 
 
 class Interventions:
@@ -112,15 +66,77 @@ class Interventions:
         return {"interventions-unwritten": self.lost}
 
 
-def speak_at_stations(machine: Machine, outbox: Outbox, port: GuestPort, kept: Interventions) -> None:
-    """Let the host speak to the guest of an observed machine at its stations only; nothing for others."""
-    stations, bulk = machine.stations, machine.bulk
-    if stations is None or not isinstance(bulk, StationedStream):
-        return
+class Seeded:
+    """The files of a run with a seed; made by `open_seeded`.
 
-    async def settle() -> None:
-        while not (bulk.drained or port.ended.is_set()):
-            await trio.lowlevel.checkpoint()
-        await outbox.settled()
+    Args:
+        interventions: Keeps what the guest was given.
+        checkpoints: Keeps what it was like; None for a run that is not observed.
+    """
 
-    stations.settle, stations.pull, stations.on_given = settle, outbox.pull, kept.keep
+    def __init__(self, interventions: Interventions, checkpoints: Checkpoints | None) -> None:
+        self.interventions = interventions
+        self.checkpoints = checkpoints
+        self._reader: SampleReader | None = None
+
+    def serve(
+        self, machine: Machine, outbox: Outbox, port: GuestPort, view: Callable[[], KernelView | None]
+    ) -> None:
+        """Let the host speak to the guest of an observed machine at its stations only; nothing for others.
+
+        Args:
+            machine: The machine.
+            outbox: What is to be given.
+            port: Takes what the guest sends.
+            view: Returns its memory by type, once it can be read.
+        """
+        stations, bulk, engine = machine.stations, machine.bulk, machine.engine
+        if stations is None or not isinstance(bulk, StationedStream) or not isinstance(engine, HoldEngine):
+            return
+
+        async def settle() -> None:
+            while not (bulk.drained or port.ended.is_set()):
+                await trio.lowlevel.checkpoint()
+            await outbox.settled()
+
+        def look() -> None:
+            if self.checkpoints is not None and self.checkpoints.due():
+                self.checkpoints.keep(self._checkpoint(engine, bulk, view()))
+
+        stations.settle, stations.pull, stations.on_given = settle, outbox.pull, self.interventions.keep
+        stations.at_station = look
+
+    def finish(self) -> None:
+        """Say what the comparison came to."""
+        if self.checkpoints is not None:
+            self.checkpoints.finish()
+
+    def drops(self) -> dict[str, int]:
+        """Return what was not written down."""
+        lost = {} if self.checkpoints is None else self.checkpoints.drops()
+        return {**self.interventions.drops(), **lost}
+
+    def _checkpoint(self, engine: HoldEngine, bulk: StationedStream, view: KernelView | None) -> Checkpoint:
+        held = engine.held
+        if view is not None and self._reader is None:
+            self._reader = SampleReader(view)
+        sample = None if self._reader is None else self._reader.sample()
+        return Checkpoint(
+            instructions=0 if held is None else held.total,
+            counts=() if held is None else held.counts,
+            sent_bytes=bulk.received_bytes,
+            sent_sha256=bulk.received_sha256,
+            jiffies=None if sample is None else sample.jiffies,
+            scheduler_sha256=None if sample is None else scheduler_hash(sample),
+        )
+
+
+@contextmanager
+def open_seeded(directory: Path, emit: Callable[[Event], object], *, observed: bool) -> Iterator[Seeded]:
+    """The files of a run with a seed, or of one without, which then stay away."""
+    with closing(Interventions(directory)) as interventions:
+        if not observed:
+            yield Seeded(interventions, None)
+            return
+        with closing(Checkpoints(directory, find_reference(directory), emit)) as checkpoints:
+            yield Seeded(interventions, checkpoints)

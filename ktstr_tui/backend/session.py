@@ -23,13 +23,13 @@ from ktstr_tui.backend.boots import BootTimes
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.control import RunControl, plan_of
 from ktstr_tui.backend.dir_watch import watch_directories
+from ktstr_tui.backend.identity import identify, write_identity
 from ktstr_tui.backend.live import Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.probes import Numbers
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
-from ktstr_tui.backend.seeded import identify, write_identity
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest.guest_files import NO_SCHEDULER

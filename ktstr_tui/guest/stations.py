@@ -8,6 +8,7 @@ down (`Given`), and not at a moment that the host's clock decides.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import socket
 import struct
 import termios
@@ -47,6 +48,8 @@ class Stations:
         """Returns what is to be given on the bulk port, beside what `StationedStream.send_all` was told."""
         self.on_given: Callable[[Given], object] = lambda _: None
         """Takes what the guest was given."""
+        self.at_station: Callable[[], object] = lambda: None
+        """Called at each station, when what the guest has sent was taken and before it is given anything."""
         self.late = 0
         """Stations at which an answer was not there in time, so that the guest's future depends on the host."""
         self.visited = 0
@@ -67,6 +70,8 @@ class Stations:
         """
         self.visited += 1
         gave = False
+        await self._settled()
+        self.at_station()
         while True:
             await self._settled()
             data = self.pull()
@@ -126,6 +131,13 @@ class StationedStream(trio.abc.Stream):
         self._port = port
         self.stream = stream_of(end)
         self._receiving = False
+        self._digest = hashlib.sha256()
+        self.received_bytes = 0
+
+    @property
+    def received_sha256(self) -> str:
+        """Of all bytes that were taken so far."""
+        return self._digest.copy().hexdigest()
 
     @property
     def socket(self) -> trio.socket.SocketType:
@@ -150,7 +162,10 @@ class StationedStream(trio.abc.Stream):
         """Take what the guest has sent."""
         self._receiving = True
         try:
-            return await self.stream.receive_some(max_bytes)
+            data = await self.stream.receive_some(max_bytes)
+            self._digest.update(data)
+            self.received_bytes += len(data)
+            return data
         finally:
             self._receiving = False
 

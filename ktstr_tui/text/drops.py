@@ -14,6 +14,7 @@ DROP_WORDS = {
     "machine.gdb-junk-bytes": "bytes of the gdb stub outside of packets",
     "machine.observer-refused": "commands to the observer that were out of bounds",
     "machine.answers-late": "answers that the guest got late, so that its future depends on the host",
+    "seed.checkpoints-unwritten": "checkpoints that are not in checkpoints.jsonl",
     "seed.interventions-unwritten": "bytes given to the guest that are not in interventions.jsonl",
     "machine.qmp-events": "events of QEMU: queue full",
     "machine.qmp-junk-lines": "lines of QMP that are not JSON",

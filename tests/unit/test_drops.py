@@ -234,6 +234,7 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
         "GuestRequests": ("SwapWatch",),
         "KernelOps": ("AuditTrail",),
         "Sampler": ("Monitor",),
+        "Seeded": ("Interventions", "Checkpoints"),
         "ControlLoop": ("Probes", "Recovery"),
         "Executor": ("Ledger",),
     }
@@ -264,7 +265,7 @@ def made_up(stream: Stream) -> Counting:
         field: Lossy(*rooms.get(room, ())) for field, room in
         {"machine": "machine", "handler": "guest", "stats": "stats-port", "store": "captures", "early": "early",
          "periodic": "periodic", "bridge": "bridge", "bridge_news": "scenario", "beats": "beats",
-         "kernel_ops": "kernel-ops", "guest_ops": "guest-kernel-ops", "interventions": "seed"}.items()
+         "kernel_ops": "kernel-ops", "guest_ops": "guest-kernel-ops", "seeded": "seed"}.items()
     }  # fmt: skip
     lossy = {room: Lossy(*reasons) for room, reasons in rooms.items()}
     audience = {room: lossy[room] for room in ("publisher", "recorder", "authority", "loop", "executor")}

@@ -1,0 +1,127 @@
+"""Checkpoints are kept, and compared with those of an earlier run of the same identity."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ktstr_tui.backend.checkpoints import (
+    CHECKPOINTS_FILE,
+    STATIONS_EACH,
+    Checkpoint,
+    Checkpoints,
+    find_reference,
+)
+from ktstr_tui.backend.identity import IDENTITY_FILE, Identity, write_identity
+from ktstr_tui.backend.seeded import GIVEN_FILE, Interventions
+from ktstr_tui.guest.stations import Given
+from ktstr_tui.model.events import Event, Logged
+
+IDENTITY = Identity(
+    seed=1,
+    instruction_ns=4,
+    topology="1n1l2c1t",
+    memory_bytes=1 << 29,
+    command_line="quiet",
+    qemu="10.0.2",
+    kernel_sha256="k",
+    initramfs_sha256="i",
+    observer_sha256="o",
+)
+
+
+def made(number: int, **changes: object) -> Checkpoint:
+    whole = Checkpoint(
+        instructions=100 * number, counts=(60 * number, 40 * number), sent_bytes=7, sent_sha256="s"
+    )
+    return msgspec.structs.replace(whole, **changes)
+
+
+def run(directory: Path, checkpoints: list[Checkpoint], identity: Identity = IDENTITY) -> list[str]:
+    """A run beside the others; returns what it said."""
+    directory.mkdir()
+    write_identity(directory, identity)
+    said: list[Event] = []
+    with closing(Checkpoints(directory, find_reference(directory), said.append)) as kept:
+        for checkpoint in checkpoints:
+            kept.keep(checkpoint)
+        kept.finish()
+        assert not any(kept.drops().values())
+    return [f"{it.severity}: {it.text}" for it in said if isinstance(it, Logged)]
+
+
+def test_the_same_run_again_is_identical(tmp_path: Path) -> None:
+    assert "3 checkpoints kept" in run(tmp_path / "a", [made(1), made(2), made(3)])[0]
+    assert run(tmp_path / "b", [made(1), made(2), made(3)]) == ["info: identical to a in all 3 checkpoints"]
+
+
+def test_a_run_that_ends_earlier_is_identical_so_far(tmp_path: Path) -> None:
+    run(tmp_path / "a", [made(1), made(2), made(3)])
+    assert run(tmp_path / "b", [made(1)]) == [
+        "info: identical to a so far: 1 checkpoints; this run kept 1, that one 3"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"counts": (1, 2)}, "the turns of the vCPUs"),
+        ({"sent_bytes": 8, "sent_sha256": "t"}, "what the guest sent"),
+        ({"jiffies": 5}, "jiffies"),
+        ({"scheduler_sha256": "x"}, "the scheduler's state"),
+    ],
+)
+def test_where_a_run_leaves_the_track_is_said_once(
+    tmp_path: Path, changes: dict[str, object], what: str
+) -> None:
+    run(tmp_path / "a", [made(1), made(2), made(3)])
+    said = run(tmp_path / "b", [made(1), made(2, **changes), made(3, **changes)])
+    assert said == [
+        f"warning: this run left the track of a at checkpoint 2, at 200 instructions: {what}",
+        f"info: identical to a for 1 checkpoints, then not: checkpoint 2, at 200 instructions: {what}",
+    ]
+
+
+def test_a_run_of_another_identity_is_no_reference(tmp_path: Path) -> None:
+    run(tmp_path / "a", [made(1)])
+    other = msgspec.structs.replace(IDENTITY, seed=2)
+    assert "1 checkpoints kept" in run(tmp_path / "b", [made(2)], other)[0]
+
+
+def test_half_a_line_of_a_run_that_was_killed_is_left_out(tmp_path: Path) -> None:
+    run(tmp_path / "a", [made(1), made(2)])
+    path = tmp_path / "a" / CHECKPOINTS_FILE
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "so far: 1 checkpoints" in run(tmp_path / "b", [made(1), made(2)])[0]
+    path.write_bytes(b"no checkpoints\n")
+    (tmp_path / "b" / CHECKPOINTS_FILE).unlink()
+    assert "1 checkpoints kept" in run(tmp_path / "c", [made(1)])[0]
+
+
+def test_one_of_so_many_stations_is_due(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, None, lambda _: None)
+    assert sum(kept.due() for _ in range(3 * STATIONS_EACH)) == 3
+
+
+def test_what_the_guest_was_given_is_written_down(tmp_path: Path) -> None:
+    with closing(Interventions(tmp_path)) as kept:
+        kept.keep(Given(100, "bulk", b"\x01\x02"))
+        kept.keep(Given(200, "stats", b""))
+    lines = (tmp_path / GIVEN_FILE).read_bytes().splitlines()
+    assert [msgspec.json.decode(line) for line in lines] == [
+        {"instructions": 100, "port": "bulk", "data": "AQI="},
+        {"instructions": 200, "port": "stats", "data": ""},
+    ]
+    assert not any(kept.drops().values())
+
+
+def test_a_full_disk_is_counted(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    kept, points = Interventions(missing), Checkpoints(missing, None, lambda _: None)
+    kept.keep(Given(1, "bulk", b"x"))
+    points.keep(made(1))
+    assert (kept.drops(), points.drops()) == ({"interventions-unwritten": 1}, {"checkpoints-unwritten": 1})
+    assert (missing / IDENTITY_FILE).exists() is False
