@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,19 @@ name = "stalled"
 [[steps]]
 name = "lost"
 duration_ms = 20000
+until = "ejected"
 scheduler = "demo:stall"
-until_ejected = true
 watch = "panic_timeout"
 [[steps.workers]]
 kind = "spin"
-count = 2
+[[steps.workers]]
+kind = "spin"
 [[steps.workers]]
 kind = "bursty"
-count = 1
 """
 WORDS = ("--seed", "42")
 TOUCHES = 10
+Both = tuple[dict[str, Any], dict[str, Any], list[str]]
 OF_THE_HOST = {
     *("wall_time", "mono_ns", "elapsed_ms", "pause", "sha256", "early_max_age_ms", "host"),
     # Read after the guest went on, and so whenever the host came to it.
@@ -59,7 +59,7 @@ def error_report(summary: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def both(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[tuple[dict[str, Any], dict[str, Any], list[str]]]:
+) -> Both:
     """An untouched run and a touched one; summaries, and what the second said of its comparison."""
     path = tmp_path_factory.mktemp("seed")
     scenario = path / "stalled.toml"
@@ -69,7 +69,7 @@ def both(
         _, first, _ = run.end()
     with headless_run(path, *words, "--no-early-capture", name="second") as run:
         run.wait_for("kernel-typed")
-        assert call("watch", "add", "second", "scx_root", env=run.env).returncode == 0
+        assert call("watch", "add", "jiffies", "second", env=run.env).returncode == 0
         for _ in range(TOUCHES):
             for command in ("freeze", "capture", "thaw"):
                 call(command, "second", env=run.env)
@@ -78,10 +78,7 @@ def both(
     events = [
         json.loads(line) for line in call("events", str(recording), "--json", env=run.env).stdout.splitlines()
     ]
-    yield first, second, [it["text"] for it in events if it["type"] == "log" and it["source"] == "seed"]
-
-
-Both = tuple[dict[str, Any], dict[str, Any], list[str]]
+    return first, second, [it["text"] for it in events if it["type"] == "log" and it["source"] == "seed"]
 
 
 def test_all_that_the_guest_is_and_says_is_the_same(both: Both) -> None:
@@ -102,7 +99,8 @@ def test_the_capture_of_the_ejection_is_the_same(both: Both) -> None:
 
 def test_the_touched_run_was_touched_and_says_that_it_is_identical(both: Both) -> None:
     _, second, said = both
-    assert len([it for it in second["captures"] if it["trigger"] == "on-demand"]) >= TOUCHES // 2
+    # How many of the touches came before the end is the host's speed.
+    assert [it for it in second["captures"] if it["trigger"] == "on-demand"]
     assert len(said) == 1
     assert "identical to first-" in said[0]
     assert "in all" in said[0]
