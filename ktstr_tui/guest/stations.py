@@ -73,7 +73,6 @@ class Stations:
         await self._settled()
         self.at_station()
         while True:
-            await self._settled()
             data = self.pull()
             if data and self.bulk is not None:
                 self._waiting.append(("bulk", self.bulk, data, trio.Event()))
@@ -82,6 +81,7 @@ class Stations:
             gave = True
             while self._waiting:
                 await self._write(instructions, *self._waiting.popleft())
+            await self._settled()
         for _ in range(SWALLOW_ROUNDS if gave else 0):
             await self._ask_monitor()
 
