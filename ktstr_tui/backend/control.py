@@ -16,6 +16,8 @@ from ktstr_tui.backend.desk import Desk
 from ktstr_tui.backend.dispatch import ActedOn, RunDispatcher, no_early_capture_of_an_end
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.control.admit import RuleGate
+from ktstr_tui.control.audit import Audit
+from ktstr_tui.control.audit_chain import TORN_FILE, AuditFile
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.control.executor import Executor
 from ktstr_tui.control.ledger import Ledger
@@ -26,6 +28,8 @@ from ktstr_tui.control.rings import Rings
 from ktstr_tui.control.ticker import HostTicker, TickTime
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.control import ControlPlan, FailureRecord, LogRecord
+from ktstr_tui.model.errors import HostError
+from ktstr_tui.model.events import Logged
 from ktstr_tui.port.scenario_clock import ScenarioClock
 
 FAILURES_FILE = "failures.jsonl"
@@ -81,6 +85,21 @@ def plan_of(config: RunConfig, name: str, scenario_ms: float) -> ControlPlan:
     )
 
 
+def open_audit(data_dir: Path) -> AuditFile:
+    """Open the audit of a run, and repair it after a crash.
+
+    Raises:
+        HostError: It cannot be read or repaired.
+    """
+    try:
+        return AuditFile(data_dir)
+    except OSError as error:
+        raise HostError(
+            f"cannot continue the audit in {data_dir}: {error.strerror or error}",
+            "move its audit.jsonl away, or make it readable and leave some room",
+        ) from error
+
+
 class RunControl:
     """Decides and acts for one run. Single use.
 
@@ -114,7 +133,10 @@ class RunControl:
             plan, HostTicker(self._read), stream.emit, self.executor, ledger=ledger, rings=rings
         )
         """Decides."""
-        self.desk = Desk(stream, authority, self.loop, self.executor, data_dir)
+        self._audit_file = open_audit(data_dir)
+        self.audit = Audit(self._audit_file)
+        """Every attempt to do something to the run."""
+        self.desk = Desk(stream, authority, self.loop, self.executor, data_dir, self.audit)
         """Where viewers and the run's own parts ask."""
         self._handle = self.loop.handle()
         self._feed = self.loop.feed(self._handle)
@@ -139,6 +161,7 @@ class RunControl:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Decide and act until shut down."""
         self._stream.add_sink(self._feed)
+        self._report_audit()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.executor.run)
@@ -155,6 +178,19 @@ class RunControl:
             await self._handle.publish(Shutdown())
         with trio.move_on_after(JOIN_S):
             await self._over.wait()
+
+    def _report_audit(self) -> None:
+        """Say what was found wrong with the audit of an earlier run in the same directory."""
+        file, found = self._audit_file, self._audit_file.found
+        texts = []
+        if file.repaired:
+            texts.append(
+                f"the last entry of the audit was torn: {file.repaired} bytes moved from {file.path} to {TORN_FILE}"
+            )
+        if found is not None and found.broken_line is not None:
+            texts.append(f"line {found.broken_line} of {file.path} does not fit: {found.why}")
+        for text in texts:
+            self._stream.emit(Logged(severity="warning", source="audit", text=text))
 
     def _read(self) -> TickTime:
         guest = self._guest

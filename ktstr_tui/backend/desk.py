@@ -13,6 +13,7 @@ import msgspec
 
 from ktstr_tui.backend.dispatch import watch_result
 from ktstr_tui.backend.scheduler_change import keep_object
+from ktstr_tui.control.audit import Audit
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.control.executor import Executor
 from ktstr_tui.control.loop import ControlLoop
@@ -35,17 +36,24 @@ class Desk:
         loop: Decides.
         executor: Knows what came of it.
         data_dir: Where objects of schedulers are kept.
+        audit: Keeps every attempt.
     """
 
     def __init__(
-        self, stream: Stream, authority: Authority, loop: ControlLoop, executor: Executor, data_dir: Path
+        self,
+        stream: Stream,
+        authority: Authority,
+        loop: ControlLoop,
+        executor: Executor,
+        data_dir: Path,
+        audit: Audit,
     ) -> None:
         self._data_dir = data_dir
+        self._audit = audit
         self._stream = stream
         self._authority = authority
         self._loop = loop
         self._executor = executor
-        self._commands = 0
         self._asks = 0
 
     async def serve(self, command: Command) -> Reply:
@@ -89,7 +97,11 @@ class Desk:
             raise
         if isinstance(command.request, cmd.ListWatches):
             return command.done(watches=[watch_result(state, slot) for slot in sorted(state.watchpoints)])
-        action = await self._wanted(command)
+        try:
+            action = await self._wanted(command)
+        except KtstrError as error:
+            self._decided(command, "rejected", error.message)
+            raise
         event = self._decided(command, "accepted", wanted=action)
         result = await self._wait(event, event.command_seq)
         if isinstance(result, msgspec.Struct):
@@ -104,13 +116,14 @@ class Desk:
     def _decided(
         self, command: Command, outcome: ct.Outcome, reason: str = "", wanted: ct.Action | None = None
     ) -> ev.CommandDecided:
-        self._commands += 1
+        entry = self._audit.record(command.who, command.name, outcome, reason)
         event = ev.CommandDecided(
-            command_seq=self._commands,
+            command_seq=entry.seq,
             operator=command.who,
             request=command.name,
             outcome=outcome,
             reason=reason,
+            chain_pending=self._audit.is_pending(entry.seq),
             wanted=wanted,
         )
         stamped = self._stream.emit(event)

@@ -115,6 +115,7 @@ class _Audience:
             "publisher": self._publisher,
             "recorder": self._recorder,
             "authority": self._authority,
+            "audit": self._control.audit,
             "loop": self._control.loop,
             "executor": self._control.executor,
         }

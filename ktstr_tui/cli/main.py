@@ -287,6 +287,12 @@ def _print_version() -> None:
     raise typer.Exit
 
 
+def _add_audit() -> None:
+    from ktstr_tui.cli.audit import app as audit_app
+
+    app.add_typer(audit_app, name="audit")
+
+
 def _add_kernel() -> None:
     from ktstr_tui.cli.kernel import app as kernel_app
 
@@ -321,6 +327,7 @@ def main() -> None:
     """Entry point of the program."""
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     groups = {
+        "audit": _add_audit,
         "config": _add_config,
         "kernel": _add_kernel,
         "op": _add_op,

@@ -17,6 +17,7 @@ from ktstr_tui.backend.control import FAILURES_FILE, Controlled, JsonLines, RunC
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.capture.job import SavedCapture
 from ktstr_tui.capture.watch.watch_spec import WatchSpec
+from ktstr_tui.control.audit_chain import AUDIT_FILE, verify
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.control.queue import CAPACITY
 from ktstr_tui.link.stream import Stream
@@ -204,3 +205,17 @@ def test_a_file_has_a_size(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="has reached its size"):
         lines.append(record)
     assert len((tmp_path / "x").read_text().splitlines()) == 1
+
+
+async def test_every_attempt_is_in_the_audit_and_a_torn_end_of_it_is_reported(tmp_path: Path) -> None:
+    (tmp_path / AUDIT_FILE).write_bytes(b'{"seq":1,"at"')
+    run = Run(tmp_path, may_control=False)
+    assert (await run.ask("freeze")).error is not None
+    report, entries = verify((tmp_path / AUDIT_FILE).read_bytes())
+    assert report.proven
+    assert [(it.request, it.outcome) for it in entries] == [("freeze", "rejected")]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run.control.run)
+        nursery.cancel_scope.cancel()
+    texts = [it.text for it in run.stream.state.log]
+    assert any("torn: 13 bytes" in it for it in texts)
