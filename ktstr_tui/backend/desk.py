@@ -91,12 +91,15 @@ class Desk:
     async def _serve(self, command: Command) -> Reply:
         state = self._stream.state
         try:
-            self._authority.check(command)
+            self._authority.check(command, self._hold())
         except UsageError as error:
             self._decided(command, "rejected", error.message)
             raise
         if isinstance(command.request, cmd.ListWatches):
             return command.done(watches=[watch_result(state, slot) for slot in sorted(state.watchpoints)])
+        if isinstance(command.request, (cmd.HoldAutomation, cmd.ResumeAutomation)):
+            self._decided(command, "accepted")
+            return command.done(self._automation(command))
         try:
             action = await self._wanted(command)
         except KtstrError as error:
@@ -107,6 +110,23 @@ class Desk:
         if isinstance(result, msgspec.Struct):
             return command.done(result)
         return command.done(**(result or {}))
+
+    def _hold(self) -> ct.HoldState | None:
+        """The hold on automation that is in effect now."""
+        hold = self._stream.state.control.hold
+        return hold if hold is not None and hold.until_ns > self._stream.now_ns() else None
+
+    def _automation(self, command: Command) -> cmd.Changed:
+        held = self._hold() is not None
+        match command.request:
+            case cmd.HoldAutomation(for_s=for_s, why=why):
+                until_ns = self._stream.now_ns() + int(for_s * 1e9)
+                self._stream.emit(ev.HoldChanged(held=True, by=command.who, until_ns=until_ns, reason=why))
+                return cmd.Changed(changed=True)
+            case _:
+                if held:
+                    self._stream.emit(ev.HoldChanged(held=False, by=command.who))
+                return cmd.Changed(changed=held)
 
     async def _wanted(self, command: Command) -> ct.Action:
         if isinstance(command.request, cmd.ReplaceScheduler):

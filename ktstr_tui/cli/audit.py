@@ -76,7 +76,7 @@ def _read(where: str | None) -> tuple[Path, tuple[ChainReport, list[ChainedEntry
     except FileNotFoundError:
         raise UsageError(
             f"there is no {path}",
-            "nobody asked anything of that run yet, or it is not where a run keeps its data",
+            "no command was given to that run yet, or it keeps its data elsewhere",
         ) from None
     except OSError as error:
         raise HostError(f"cannot read {path}: {error.strerror}", "check who may read it") from error

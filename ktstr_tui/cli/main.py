@@ -293,6 +293,12 @@ def _add_audit() -> None:
     app.add_typer(audit_app, name="audit")
 
 
+def _add_automation() -> None:
+    from ktstr_tui.cli.automation import app as automation_app
+
+    app.add_typer(automation_app, name="automation")
+
+
 def _add_kernel() -> None:
     from ktstr_tui.cli.kernel import app as kernel_app
 
@@ -328,6 +334,7 @@ def main() -> None:
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     groups = {
         "audit": _add_audit,
+        "automation": _add_automation,
         "config": _add_config,
         "kernel": _add_kernel,
         "op": _add_op,

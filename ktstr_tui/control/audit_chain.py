@@ -103,7 +103,7 @@ def _fitting(line: bytes, prev: str, seq: int) -> tuple[ChainedEntry | None, str
     try:
         entry = msgspec.json.decode(line, type=ChainedEntry)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return None, f"it is no entry: {error}"
+        return None, f"not an entry: {error}"
     if entry.prev != prev:
         return None, "it does not name the hash of the line before it"
     if entry.seq <= seq:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ktstr_tui.model.commands import READING_REQUESTS, Command, Reply
+from ktstr_tui.model.commands import HELD_REQUESTS, READING_REQUESTS, Command, Reply
+from ktstr_tui.model.control import HoldState
 from ktstr_tui.model.errors import KtstrError, UsageError
 
 
@@ -23,14 +24,18 @@ class Authority:
         self._control = control
         self._refused = 0
 
-    def check(self, command: Command) -> None:
+    def check(self, command: Command, hold: HoldState | None = None) -> None:
         """Return when ``command`` may be carried out.
 
+        Args:
+            command: What is asked for.
+            hold: The hold on automation that is in effect; None without one.
+
         Raises:
-            UsageError: The run gives no control.
+            UsageError: The run gives no control, or automation is held.
         """
         try:
-            self._decide(command)
+            self._decide(command, hold)
         except UsageError:
             self._refused += 1
             raise
@@ -56,9 +61,15 @@ class Authority:
         """Whether viewers may touch the run at all."""
         return self._control
 
-    def _decide(self, command: Command) -> None:
+    def _decide(self, command: Command, hold: HoldState | None) -> None:
         if not self._control and not isinstance(command.request, READING_REQUESTS):
             raise UsageError(
                 f"this run does not allow viewers to control it: {command.name} is refused",
                 "run --viewers control",
+            )
+        if hold is not None and not isinstance(command.request, HELD_REQUESTS):
+            reason = f" ({hold.reason})" if hold.reason else ""
+            raise UsageError(
+                f"automation is held by {hold.by}{reason}: {command.name} is refused",
+                "wait until the hold ends, or end it: ktstr-tui automation resume",
             )

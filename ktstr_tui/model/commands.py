@@ -149,6 +149,18 @@ class ReplaceScheduler(_Request, frozen=True, tag="scheduler.replace"):
     step."""
 
 
+class HoldAutomation(_Request, frozen=True, tag="automation.hold"):
+    """Stop automatic actions and ordinary commands for a while; the guest runs on."""
+
+    for_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 600.0
+    """Seconds after which it ends by itself."""
+    why: Name = ""
+
+
+class ResumeAutomation(_Request, frozen=True, tag="automation.resume"):
+    """End a hold on automation; what was accepted while it lasted is done now."""
+
+
 LinkRequest: TypeAlias = Ping | GetSnapshot | GetRange | GetStatus
 """Answered by the publisher itself; they only read."""
 Request: TypeAlias = (
@@ -165,6 +177,8 @@ Request: TypeAlias = (
     | AttachScheduler
     | DetachScheduler
     | ReplaceScheduler
+    | HoldAutomation
+    | ResumeAutomation
 )
 SchedulerRequest: TypeAlias = AttachScheduler | DetachScheduler | ReplaceScheduler
 """Answered when the guest has carried them out, which takes a verification."""
@@ -172,6 +186,8 @@ LINK_REQUESTS: tuple[type, ...] = get_args(LinkRequest)
 SCHEDULER_REQUESTS: tuple[type, ...] = get_args(SchedulerRequest)
 READING_REQUESTS: tuple[type, ...] = (*LINK_REQUESTS, ListWatches)
 """Those that touch nothing, which every viewer may make."""
+HELD_REQUESTS: tuple[type, ...] = (*READING_REQUESTS, HoldAutomation, ResumeAutomation, Thaw, End)
+"""Those that are allowed while automation is held: they look, let go or end."""
 
 
 _Answer = TypeVar("_Answer")

@@ -35,6 +35,10 @@ def _ticked(state: RunState, event: ev.Ticked) -> None:
     state.control = replace(
         before, ticks=event.tick, tick_ns=event.now_ns, events_lost=before.events_lost + lost
     )
+    hold = state.control.hold
+    if hold is not None and hold.until_ns <= event.now_ns:
+        state.control = replace(state.control, hold=None)
+        log(state, event, "info", "control", "automation continues: its hold has expired")
     if lost:
         log(state, event, "warning", "control", f"the loop's queue was full: {lost} events not taken")
 

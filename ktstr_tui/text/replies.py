@@ -6,9 +6,11 @@ from ktstr_tui.model.commands import (
     AddWatch,
     Changed,
     Freeze,
+    HoldAutomation,
     RemoveWatch,
     Reply,
     Request,
+    ResumeAutomation,
     ResumeWatch,
     Thaw,
     WatchAdded,
@@ -22,6 +24,10 @@ def done_words(request: Request, reply: Reply) -> str:
             return "Guest frozen."
         case Thaw():
             return "Guest thawed."
+        case HoldAutomation(for_s=for_s):
+            return f"Automation is held for {for_s:g} s."
+        case ResumeAutomation():
+            return "Automation continues." if reply.answer(Changed).changed else "Automation was not held."
         case RemoveWatch():
             return "Watch removed."
         case AddWatch():

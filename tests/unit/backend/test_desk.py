@@ -219,3 +219,34 @@ async def test_every_attempt_is_in_the_audit_and_a_torn_end_of_it_is_reported(tm
         nursery.cancel_scope.cancel()
     texts = [it.text for it in run.stream.state.log]
     assert any("torn: 13 bytes" in it for it in texts)
+
+
+async def test_a_hold_refuses_ordinary_commands_until_it_is_ended_and_all_is_audited(
+    run: Run, tmp_path: Path
+) -> None:
+    assert (await run.ask("automation.hold", why="demo")).ok
+    refused = await run.ask("watch.add", expression="jiffies")
+    assert refused.error is not None
+    assert "automation is held" in refused.error.message
+    assert (await run.ask("watch.list")).ok
+    assert (await run.ask("automation.resume")).result["changed"] is True
+    assert (await run.ask("automation.resume")).result["changed"] is False
+    assert (await run.ask("watch.add", expression="jiffies")).ok
+    entries = verify((tmp_path / AUDIT_FILE).read_bytes())[1]
+    assert [(it.request, it.outcome) for it in entries] == [
+        ("automation.hold", "accepted"),
+        ("watch.add", "rejected"),
+        ("automation.resume", "accepted"),
+        ("automation.resume", "accepted"),
+        ("watch.add", "accepted"),
+    ]
+
+
+async def test_a_hold_expires(run: Run) -> None:
+    assert (await run.ask("automation.hold", for_s=0.001)).ok
+    for _tick in range(10_000):
+        if run.stream.state.control.hold is None:
+            break
+        await trio.sleep(0.1)
+    assert run.stream.state.control.hold is None
+    assert (await run.ask("watch.add", expression="jiffies")).ok

@@ -8,7 +8,17 @@ import msgspec
 import pytest
 
 from ktstr_tui.control.authority import Authority
-from ktstr_tui.model.commands import READING_REQUESTS, Capture, Command, GetSnapshot, Reply, Request, Thaw
+from ktstr_tui.model.commands import (
+    HELD_REQUESTS,
+    READING_REQUESTS,
+    Capture,
+    Command,
+    GetSnapshot,
+    Reply,
+    Request,
+    Thaw,
+)
+from ktstr_tui.model.control import HoldState
 from ktstr_tui.model.errors import GuestError, UsageError
 
 FIELDS = {
@@ -54,3 +64,14 @@ async def test_a_guarded_handler_answers_in_every_case() -> None:
     guarded = Authority().guard(handle)
     assert (await guarded(Command(id=1, request=Capture()))).result == {"did": "capture"}
     assert (await guarded(Command(id=2, request=Thaw()))).error is not None
+
+
+@pytest.mark.parametrize("kind", get_args(Request))
+def test_during_a_hold_ordinary_commands_are_refused(kind: type[Request]) -> None:
+    authority, hold = Authority(), HoldState(by="ann@build-7", until_ns=9, reason="demo", since_ns=1)
+    command = Command(id=1, request=made(kind))
+    if kind in HELD_REQUESTS:
+        authority.check(command, hold)
+    else:
+        with pytest.raises(UsageError, match=r"held by ann@build-7 \(demo\)"):
+            authority.check(command, hold)
