@@ -212,6 +212,7 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
     asked |= {
         "Publisher",
         "Recorder",
+        "Audit",
         "Authority",
         "ControlLoop",
         "Executor",
@@ -268,7 +269,9 @@ def made_up(stream: Stream) -> Counting:
          "kernel_ops": "kernel-ops", "guest_ops": "guest-kernel-ops", "seeded": "seed"}.items()
     }  # fmt: skip
     lossy = {room: Lossy(*reasons) for room, reasons in rooms.items()}
-    audience = {room: lossy[room] for room in ("publisher", "recorder", "authority", "loop", "executor")}
+    audience = {
+        room: lossy[room] for room in ("publisher", "recorder", "authority", "audit", "loop", "executor")
+    }
     port = SimpleNamespace(counters=lambda: stream.state.frames, drops=lossy["port"].drops)
     coordinator = SimpleNamespace(frozen_total_ns=lambda: 0, drops=lossy["coordinator"].drops)
     sampled = SimpleNamespace(
@@ -333,4 +336,4 @@ async def test_the_audience_gives_out_the_link_and_the_control(tmp_path: Path) -
     control = RunControl(ControlPlan(name="run"), stream, RunEnd(), authority, tmp_path)
     async with open_publisher(stream, tmp_path / "s", control.desk.serve) as publisher:
         audience = _Audience(publisher, Recorder(stream, tmp_path / "r"), authority, control)
-        assert set(audience.sources()) == {"publisher", "recorder", "authority", "loop", "executor"}
+        assert set(audience.sources()) == {"publisher", "recorder", "authority", "audit", "loop", "executor"}
