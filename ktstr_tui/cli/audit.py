@@ -44,7 +44,7 @@ def show(where: Where = None, as_json: AsJson = False) -> None:
 
 @app.command("verify")
 def verify_command(where: Where = None, as_json: AsJson = False) -> None:
-    """Prove that no entry was changed, removed or inserted since it was written; exit status 1 when one was."""
+    """Prove that no entry was changed, removed or inserted since it was written; exit status 3 when one was."""
     path, (report, _) = _read(where)
     if as_json:
         print_json({**msgspec.to_builtins(report), "proven": report.proven, "path": str(path)})
