@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
@@ -18,8 +18,8 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     reason: str
     error: KtstrError | None = None
-    out_of_time: bool = False
-    """The duration of the run was over before its scenario."""
+    not_attached: str = ""
+    """The scheduler that was still being loaded when the duration of the run was over; empty for none."""
 
     @property
     def console_tail(self) -> tuple[str, ...]:
@@ -47,9 +47,15 @@ def being_loaded(state: RunState, steps: Sequence[Step], mono_ns: int) -> str:
 
 
 class RunEnd:
-    """A set-once outcome that tasks wait for."""
+    """A set-once outcome that tasks wait for.
 
-    def __init__(self) -> None:
+    Args:
+        waits_for: Names the scheduler that is being loaded. It is asked when time is up, and not later: a guest that
+            is taken down says that its scenario has ended.
+    """
+
+    def __init__(self, waits_for: Callable[[], str] = str) -> None:
+        self._waits_for = waits_for
         self._event = trio.Event()
         self.outcome: RunOutcome | None = None
         self.hurry = trio.Event()
@@ -58,7 +64,8 @@ class RunEnd:
     def set(self, reason: str, error: KtstrError | None = None, *, out_of_time: bool = False) -> None:
         """End the run; only the first call counts."""
         if self.outcome is None:
-            self.outcome = RunOutcome(reason=reason, error=error, out_of_time=out_of_time)
+            not_attached = self._waits_for() if out_of_time else ""
+            self.outcome = RunOutcome(reason=reason, error=error, not_attached=not_attached)
             self._event.set()
 
     async def wait(self) -> RunOutcome:

@@ -132,7 +132,7 @@ class Session:
 
     def __init__(self, config: RunConfig, prepared: Prepared, place: RunDirs) -> None:
         self.stream = Stream()
-        self.ending = RunEnd()
+        self.ending = RunEnd(self._waits_for)
         self._config = config
         self._prepared = prepared
         self._place = place
@@ -241,14 +241,15 @@ class Session:
         place.describe({**msgspec.to_builtins(info), "pid": os.getpid()})
         self.stream.emit(RunStarted(info=info, mono_ns=time.monotonic_ns()))
 
+    def _waits_for(self) -> str:
+        return being_loaded(self.stream.state, self._prepared.scenario.steps, time.monotonic_ns())
+
     def _say_goodbye(self, outcome: RunOutcome) -> None:
         error, state = outcome.error, self.stream.state
         info = state.info
         if info is not None and state.boot_ms is not None:
             BootTimes().remember(info.accelerator, info.kernel, info.topology, state.boot_ms)
-        waits_for = ""
-        if outcome.out_of_time:
-            waits_for = being_loaded(state, self._prepared.scenario.steps, time.monotonic_ns())
+        waits_for = outcome.not_attached
         self.stream.emit(
             RunEnded(
                 exit_code=exit_code(state, error.exit_code if error else None, waits_for),

@@ -9,10 +9,12 @@ from typing import Annotated
 import typer
 
 from ktstr_tui.cli.run_options import RunOptions, from_options
+from ktstr_tui.cli.suggesting import SuggestingGroup
 from ktstr_tui.text.output import guarded, print_line
 
 app = typer.Typer(
     name="ktstr-tui",
+    cls=SuggestingGroup,
     help="Observe a Linux scheduler, and capture the machine when it fails.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

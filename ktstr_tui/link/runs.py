@@ -168,7 +168,7 @@ def _listing(runs: list[FoundRun]) -> str:
     if newest is None:
         return hint
     return (
-        f"{hint}\nthe last one, {newest.name}, did not end in order ({newest.stale}); "
+        f"{hint}\nthe last one, {newest.name}, was killed or crashed ({newest.stale}); "
         f"what it recorded: ktstr-tui replay {newest.recording}"
     )
 

@@ -22,7 +22,7 @@ BANNED = (
     r"makes no sense", r"(?<!there )\bis no (?!longer)[a-z]", r"(?<!there )\bare no (?!longer)[a-z]",
     r"take(s)? nothing more", r"made room",
     r"does not lead to", r"stays readable", r"a word of 32 bits", r"\bseals?\b", r"who beats", r"already going",
-    r"\bread late\b", r"take .* away", r"in one go\b", r"has, lacks", r"(?-i:did you mean)",
+    r"\bread late\b", r"take .* away", r"in one go\b", r"end(ed)? in order", r"has, lacks", r"(?-i:did you mean)",
 )  # fmt: skip
 """Regular expressions, compared without case but for what says otherwise."""
 SNAPSHOTS = ROOT / "tests" / "tui" / "snapshots"

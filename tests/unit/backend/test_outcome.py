@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ktstr_tui.backend.outcome import being_loaded
+from ktstr_tui.backend.outcome import RunEnd, being_loaded
 from ktstr_tui.guest.scenario import Step
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold
@@ -42,3 +42,20 @@ def test_nothing_is_waited_for_after_the_end() -> None:
     state = began(0)
     fold(state, ev.ScenarioChanged(state="ended"))
     assert being_loaded(state, STEPS, 9999 * MS) == ""
+
+
+def test_what_was_being_loaded_counts_when_time_is_up_and_not_when_the_guest_was_taken_down() -> None:
+    state = RunState()
+    ending = RunEnd(lambda: being_loaded(state, STEPS[1:], 5))
+    ending.set("duration of 8 s reached", out_of_time=True)
+    fold(state, ev.ScenarioChanged(state="ended"))
+    assert being_loaded(state, STEPS[1:], 5) == ""
+    assert ending.outcome is not None
+    assert ending.outcome.not_attached == "demo:fifo"
+
+
+def test_a_run_that_was_ended_by_its_user_waited_for_nothing() -> None:
+    ending = RunEnd(lambda: "demo:fifo")
+    ending.set("ended by a viewer")
+    assert ending.outcome is not None
+    assert ending.outcome.not_attached == ""

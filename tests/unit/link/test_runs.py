@@ -120,6 +120,7 @@ def test_dead_runs_are_in_no_hint(runs: Runs, tmp_path: Path) -> None:
     assert "dead-" not in caught.value.hint
     assert "/older" not in caught.value.hint
     assert f"ktstr-tui replay {tmp_path}/data/newest/recording.ktstr" in caught.value.hint
+    assert "the last one, newest, was killed or crashed (its process " in caught.value.hint
     runs.add("live")
     with pytest.raises(UsageError, match="no run named lvie") as caught:
         choose_run("lvie", runs.path)
