@@ -174,6 +174,10 @@ def replay_command(recording: Path, speed: float, theme: str | None = None) -> N
     source = Replay(recording, speed)
     require_terminal()
     asyncio.run(until_left(KtstrApp(source, owner=False, look=look_for(theme))))
+    info, ended = source.state.info, source.run_end
+    if ended is not None:
+        name = recording.stem if info is None else info.name
+        say(farewell(name, ended.reason, ended.exit_code, str(recording)))
     if source.connection_reason:
         raise HostError(f"{recording} is not whole: {source.connection_reason}")
 

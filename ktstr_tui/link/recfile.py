@@ -160,6 +160,7 @@ class RecordingReader:
 
     def __init__(self, path: Path) -> None:
         self.damage = Damage()
+        self.run_end: RunEnded | None = None
         self._path = path
         self._in_sync = True
         self._last_seq = 0
@@ -198,7 +199,7 @@ class RecordingReader:
     def survey(self) -> Damage:
         """Return what is wrong with the whole file as far as the heads of its chunks and the last chunk say.
 
-        Call it before the first `read_chunk`.
+        The last chunk also has the end of the run, which is in ``run_end`` then. Call it before the first `read_chunk`.
 
         Raises:
             HostError: The disk fails.
@@ -213,8 +214,8 @@ class RecordingReader:
             self._file.seek(head.stored, os.SEEK_CUR)
         with RecordingReader(self._path) as other:
             other._file.seek(last)
-            while other.read_chunk() is not None:
-                pass
+            while (events := other.read_chunk()) is not None:
+                self.run_end = next((it for it in events if isinstance(it, RunEnded)), self.run_end)
             tail = other.damage
         found.unfinished, found.truncated = tail.unfinished, tail.truncated
         found.lost_bytes, found.bad_chunks = tail.lost_bytes, tail.bad_chunks

@@ -73,6 +73,8 @@ class Replay:
         with RecordingReader(path) as reader:
             self._span_ns = reader.span_ns()
             self._surveyed = self._damage = reader.survey()
+            self.run_end = reader.run_end
+            """How the run ended, wherever the replay is; None when the recording lacks it."""
         self._clock = clock
         self._sleep = sleep
         self._state = RunState()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 
@@ -266,7 +265,17 @@ def test_a_log_that_was_overwritten_is_unavailable(stopped: Stopped) -> None:
 
 
 def test_warming_up_swallows_whatever_a_running_guest_does() -> None:
-    warm_up(SimpleNamespace())  # type: ignore[arg-type]
+    asked: list[str] = []
+
+    class Torn:
+        """A view of which nothing can be read."""
+
+        def __getattr__(self, name: str) -> object:
+            asked.append(name)
+            raise AttributeError(name)
+
+    warm_up(Torn())  # type: ignore[arg-type]
+    assert asked, "it tried"
 
 
 def test_words_of_a_stack_that_were_not_copied_are_not_made_up(stopped: Stopped) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from ktstr_tui.cli.look import check_look, look_for
 from ktstr_tui.cli.run_keys import NOT_IN_FILE, run_keys
 from ktstr_tui.link.replay import Replay
 from ktstr_tui.model.errors import EXIT_OK, EXIT_USAGE, UsageError
+from ktstr_tui.model.events import RunEnded
 from ktstr_tui.model.state import RunState
 from ktstr_tui.tui.app import KtstrApp
 from tests.docs.reference_tables import command_tree, leaves
@@ -234,6 +234,7 @@ class _NoRecording(Replay):
 
     def __init__(self, path: Path, speed: float) -> None:
         """Nothing is read."""
+        self.run_end: RunEnded | None = None
 
     @property
     def state(self) -> RunState:
@@ -314,5 +315,10 @@ toml_values = st.recursive(
 
 @given(st.sampled_from(sorted(run_keys())), toml_values)
 def test_any_value_of_a_key_is_taken_or_refused(name: str, value: object) -> None:
-    with contextlib.suppress(UsageError):
+    refused = ""
+    try:
         run_keys()[name].convert(value)
+    except UsageError as error:
+        refused = error.message
+    assert "Traceback" not in refused
+    assert refused == refused.strip()

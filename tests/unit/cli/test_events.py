@@ -79,7 +79,7 @@ def test_a_recording_that_is_not_whole_is_printed_and_then_an_error(
 
 
 def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[str] = []
 
@@ -98,9 +98,12 @@ def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_
     monkeypatch.setattr(app, "KtstrApp", Screen)
     monkeypatch.setattr("ktstr_tui.cli.screen.require_terminal", lambda: None)
     replay_command(recording(tmp_path / "whole", 1, 2), 16.0)
+    left = f"run whole: over (exit code 0); replay it with: ktstr-tui replay {tmp_path / 'whole'}\n"
+    assert capsys.readouterr().err == left
     with pytest.raises(HostError, match=r"cut is not whole: the end of the run is not in it"):
         replay_command(recording(tmp_path / "cut", 1, 2, end=False), 16.0)
     assert told == ["", "the end of the run is not in it"]
+    assert "replay it with" not in capsys.readouterr().err, "how that run ended is not known"
 
 
 class Said:
