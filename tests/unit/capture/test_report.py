@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ktstr_tui.capture.report import render
-from ktstr_tui.capture.report.collect import MAX_TASKS, collect, warm_up
+from ktstr_tui.capture.report.collect import MAX_TASKS, collect
 from ktstr_tui.capture.report.stacks import StackCopy, copy_stack
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.view import KernelView
@@ -262,20 +262,6 @@ def test_a_log_that_was_overwritten_is_unavailable(stopped: Stopped) -> None:
     report = stopped.report()
     assert report.dmesg_tail == ()
     assert "log could not be read" in report.unavailable["dmesg_tail"]
-
-
-def test_warming_up_swallows_whatever_a_running_guest_does() -> None:
-    asked: list[str] = []
-
-    class Torn:
-        """A view of which nothing can be read."""
-
-        def __getattr__(self, name: str) -> object:
-            asked.append(name)
-            raise AttributeError(name)
-
-    warm_up(Torn())  # type: ignore[arg-type]
-    assert asked, "it tried"
 
 
 def test_words_of_a_stack_that_were_not_copied_are_not_made_up(stopped: Stopped) -> None:
