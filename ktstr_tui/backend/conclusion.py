@@ -39,6 +39,7 @@ async def conclude(
     *,
     periodic: msgspec.Struct,
     early: msgspec.Struct,
+    boot: int = 1,
 ) -> None:
     """Drain both, write the files and tell what there was. A full disk costs the file and says so.
 
@@ -49,7 +50,9 @@ async def conclude(
         stream: Knows the captures' files, and takes the event.
         periodic: Counters of the periodic captures.
         early: Counters of the early captures.
+        boot: Number of the boot; from the second on it is in the names of the files.
     """
+    of = f"-{boot}" if boot > 1 else ""
     verdict = judge(dispatcher.drain_bucket())
     periodic_real = bridge.periodic_real_count()
     captures = bridge.drain_ordered_with_stats()
@@ -61,7 +64,7 @@ async def conclude(
         "events": [msgspec.to_builtins(event) for event in happened],
         "kernel_ops": [{"tag": tag, **_plain(reply)} for tag, reply in operations],
     }
-    index_path, results_path = data_dir / "captures.json", data_dir / "results.jsonl"
+    index_path, results_path = data_dir / f"captures{of}.json", data_dir / f"results{of}.jsonl"
     told = RunConcluded(
         captures=tuple(entry.tag for entry in captures),
         periodic_real=periodic_real,

@@ -33,6 +33,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Overrides the scenario's schedulers when given."""
     scheduler_args: tuple[str, ...] = ()
     scenario: str = "tour"
+    build: str = ""
+    """Command of the shell that makes the scheduler; empty for none."""
+    watch_files: tuple[str, ...] = ()
+    """Files whose save builds and loads it again; none takes the sources beside it when there is a command."""
     topology: str = DEFAULT_TOPOLOGY
     memory_mib: int = DEFAULT_MEMORY_MIB
     accelerator: Accelerator = "auto"
@@ -63,3 +67,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     extra_kernel_args: str = ""
     determinism: Determinism | None = None
     """Given for a run whose history follows from a seed."""
+
+    @property
+    def edits(self) -> bool:
+        """Whether the scheduler is to be loaded again when it changes."""
+        return bool(self.build or self.watch_files)

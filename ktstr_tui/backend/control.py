@@ -14,6 +14,7 @@ import trio
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.desk import Desk
 from ktstr_tui.backend.dispatch import ActedOn, RunDispatcher, no_early_capture_of_an_end
+from ktstr_tui.backend.edit.acts import EditActs
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.control.admit import RuleGate
 from ktstr_tui.control.audit import Audit
@@ -116,12 +117,13 @@ class RunControl:
     ) -> None:
         self._guest: Controlled | None = None
         self._of_guest: tuple[str, ...] = ()
+        self._edits: EditActs | None = None
         self._over = trio.Event()
         self._stream = stream
         ledger = Ledger(stream.emit)
         rings = Rings(JsonLines(data_dir / FAILURES_FILE), JsonLines(data_dir / LOG_FILE))
         self.executor = Executor(
-            RunDispatcher(self.guest, stream, ending),
+            RunDispatcher(self.guest, stream, ending, lambda: self._edits),
             ledger,
             stream.emit,
             time.monotonic_ns,
@@ -151,6 +153,10 @@ class RunControl:
         for probe in probes:
             self.loop.probes.install(probe)
         self._of_guest = tuple(probe.name for probe in probes)
+
+    def edit_with(self, edits: EditActs) -> None:
+        """Build and boot again by these."""
+        self._edits = edits
 
     def detach(self) -> None:
         """The guest is gone, and its probes with it."""

@@ -172,6 +172,10 @@ def wanted(command: Command) -> ct.Action:
             return ct.ThawGuest(reason=command.who)
         case cmd.End():
             return ct.StopRun(reason=f"ended by {command.who} (ktstr-tui end)")
+        case cmd.Rebuild(cancel=cancel):
+            return ct.BuildScheduler(cancel=cancel)
+        case cmd.RestartGuest():
+            return ct.RestartGuest(reason=f"asked for by {command.who}")
         case cmd.AddWatch() as asked:
             return ct.ArmWatch(
                 expression=asked.expression,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ktstr_tui.backend.edit.acts import EditActs
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.scheduler_change import change_scheduler
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
@@ -58,10 +59,18 @@ class RunDispatcher:
         guest: The machine; None before it starts and when it is gone.
         stream: Knows the watches, and takes alerts.
         ending: How the run ends.
+        edits: Builds and boots; None in a run that does neither.
     """
 
-    def __init__(self, guest: Callable[[], ActedOn | None], stream: Stream, ending: RunEnd) -> None:
+    def __init__(
+        self,
+        guest: Callable[[], ActedOn | None],
+        stream: Stream,
+        ending: RunEnd,
+        edits: Callable[[], EditActs | None],
+    ) -> None:
         self._guest = guest
+        self._edits = edits
         self._stream = stream
         self._ending = ending
 
@@ -74,8 +83,10 @@ class RunDispatcher:
         match pending.action:
             case ct.StopRun() as stop:
                 changed = self._ending.outcome is None
-                self._ending.set(stop.reason, out_of_time=stop.out_of_time)
+                self._ending.stop(stop.reason, out_of_time=stop.out_of_time)
                 return cmd.Changed(changed=changed)
+            case ct.BuildScheduler() | ct.RestartGuest() as edit if (edits := self._edits()) is not None:
+                return await edits.act(edit)
             case ct.RaiseAlert() as alert:
                 self._stream.emit(
                     AlertRaised(key=alert.key, kind=alert.alert, severity="warning", text=alert.text)

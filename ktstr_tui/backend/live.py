@@ -20,6 +20,7 @@ from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.control import RunControl
 from ktstr_tui.backend.counting import Audience, Counting
+from ktstr_tui.backend.edit.reboots import Reboots
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.opening import Opening, Watchers
 from ktstr_tui.backend.outcome import RunEnd
@@ -91,11 +92,13 @@ class Setup:
         audience: Who takes the stream.
         control: Decides what is done to the guest.
         started_ns: Host monotonic time at which the machine was started.
+        reboots: What this boot is made of.
         beats_socket: Where programs of this host send heartbeats to, if they may.
     """
 
     config: RunConfig
     prepared: Prepared
+    reboots: Reboots
     place: RunDirs
     audience: Audience
     control: RunControl
@@ -229,7 +232,7 @@ class LiveGuest:
             self._on_coordinator,
             Copiers(collect, warm_up),
             held.frozen,
-            keeping=Keeping(self._store, self.bridge),
+            keeping=Keeping(self._store, self.bridge, self._setup.reboots.names),
             beside=beside,
         )
 
@@ -311,6 +314,7 @@ class LiveGuest:
             self._stream,
             periodic=self.periodic.statistics(),
             early=self.early.statistics(),
+            boot=self._setup.reboots.boot,
         )
         self._seeded.finish()
         counting.count()

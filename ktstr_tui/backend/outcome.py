@@ -20,6 +20,8 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     error: KtstrError | None = None
     not_attached: str = ""
     """The scheduler that was still being loaded when the duration of the run was over; empty for none."""
+    restart: bool = False
+    """Only this boot has ended; the guest is booted again."""
 
     @property
     def console_tail(self) -> tuple[str, ...]:
@@ -67,6 +69,24 @@ class RunEnd:
             not_attached = self._waits_for() if out_of_time else ""
             self.outcome = RunOutcome(reason=reason, error=error, not_attached=not_attached)
             self._event.set()
+
+    def stop(self, reason: str, *, out_of_time: bool = False) -> None:
+        """End the run as somebody ordered, also when this boot ends for a restart already."""
+        if self.outcome is not None and self.outcome.restart:
+            self.outcome = None
+        self.set(reason, out_of_time=out_of_time)
+
+    def restart(self, reason: str) -> bool:
+        """End this boot, so that the guest is booted again; returns False when it ends already."""
+        if self.outcome is not None:
+            return False
+        self.outcome = RunOutcome(reason=reason, restart=True)
+        self._event.set()
+        return True
+
+    def again(self) -> None:
+        """Begin another boot after one that ended for a restart."""
+        self.outcome, self._event = None, trio.Event()
 
     async def wait(self) -> RunOutcome:
         """Wait until the run is to end."""

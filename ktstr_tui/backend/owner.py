@@ -54,7 +54,7 @@ async def watch_owner(
         gone = True
         nursery.cancel_scope.cancel()
     if gone and owner.on_exit == "end":
-        ending.set("ended because its screen is gone")
+        ending.stop("ended because its screen is gone")
     elif gone:
         await _watch_unseen(owner.run_name, viewers, emit)
 

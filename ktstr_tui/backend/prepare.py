@@ -9,6 +9,7 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.edit.command import run_build
 from ktstr_tui.backend.limits import require_open_files
 from ktstr_tui.backend.scheduler_ops import require_timeouts
 from ktstr_tui.guest.accel import Verdict, decide_accelerator
@@ -23,6 +24,7 @@ from ktstr_tui.guest.ram import check_space
 from ktstr_tui.guest.scenario import Scenario, encode_plan, load_scenario
 from ktstr_tui.guest.topology_args import node_bytes
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.text import printable
 from ktstr_tui.model.topology import Topology
 
 
@@ -63,11 +65,36 @@ def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, bytes]:
     return kernel, scenario, initrd
 
 
+async def build_first(command: str, note: Callable[[str], None]) -> None:
+    """Build the scheduler before the guest that it is for.
+
+    Raises:
+        UsageError: It could not be built; what the build printed has been noted.
+    """
+    note(f"build: {command}")
+    result = await run_build(command, None)
+    if not result.ok:
+        for line in result.log:
+            note(f"  {printable(line)}")
+        raise UsageError(f"the build failed: {printable(result.headline)}", "what it printed is above")
+
+
+async def look_up_again(config: RunConfig, prepared: Prepared) -> Prepared:
+    """Look up what a new boot of the same run is made of: the scheduler may be another by now.
+
+    Raises:
+        UsageError: It is not right any more.
+    """
+    kernel, scenario, initrd = await trio.to_thread.run_sync(_look_up, config)
+    return msgspec.structs.replace(prepared, kernel=kernel, scenario=scenario, initrd=initrd)
+
+
 async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
     """Look everything up; takes seconds only when an accelerator must be probed.
 
     Raises:
-        UsageError: The scenario, scheduler or kernel named is wrong, or the memory too little for the topology.
+        UsageError: The scenario, scheduler or kernel named is wrong, the memory too little for the topology, or the
+            scheduler could not be built.
         HostError: This host cannot run guests, or not one of this size.
     """
     require_open_files()
@@ -76,6 +103,8 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
             "a run with a seed is emulated: under KVM the host's CPUs and clock decide what happens when",
             "leave out --accel kvm, or --seed and --deterministic",
         )
+    if config.build:
+        await build_first(config.build, note)
     topology = Topology.parse(config.topology)
     # Before anything takes time: the probe of an accelerator boots a guest of its own.
     memory_bytes = config.memory_mib << 20

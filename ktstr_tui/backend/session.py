@@ -23,8 +23,11 @@ from ktstr_tui.backend.boots import BootTimes
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.control import RunControl, plan_of
 from ktstr_tui.backend.dir_watch import watch_directories
+from ktstr_tui.backend.edit.acts import EditActs
+from ktstr_tui.backend.edit.editor import Editor, arm_again, plan_edits
+from ktstr_tui.backend.edit.reboots import Reboots
 from ktstr_tui.backend.identity import identify, write_identity
-from ktstr_tui.backend.live import Setup, open_live_guest
+from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
@@ -38,7 +41,7 @@ from ktstr_tui.heartbeat.intake import open_host_socket
 from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.runs import RECORDING_FILE
-from ktstr_tui.link.stream import Stream
+from ktstr_tui.link.stream import Sink, Stream
 from ktstr_tui.model.drops import Drops
 from ktstr_tui.model.errors import (
     InternalError,
@@ -60,7 +63,10 @@ FAREWELL_S = 0.3
 
 
 async def run_backend(
-    config: RunConfig, note: Callable[[str], None], ready: Callable[[RunDirs], None]
+    config: RunConfig,
+    note: Callable[[str], None],
+    ready: Callable[[RunDirs], None],
+    tell: Sink | None = None,
 ) -> RunState:
     """Carry out one run.
 
@@ -68,6 +74,7 @@ async def run_backend(
         config: What is asked for.
         note: Takes lines for people while the run is being prepared.
         ready: Called once viewers can connect; the guest starts after that.
+        tell: Takes each event, besides all else; None for nobody.
 
     Returns:
         The state after the last event; how it ended is in ``ended``.
@@ -77,11 +84,15 @@ async def run_backend(
     """
     prepared = await prepare(config, note)
     with take_place(config.name, prepared.scenario.name) as place:
-        return await Session(config, prepared, place).run(ready)
+        session = Session(config, prepared, place)
+        if tell is not None:
+            session.stream.add_sink(tell)
+        return await session.run(ready)
 
 
-def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs) -> MachineSpec:
-    """The machine of a run."""
+def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs, boot: int = 1) -> MachineSpec:
+    """The machine of a boot of a run."""
+    console = "console.log" if boot == 1 else f"console-{boot}.log"
     return MachineSpec(
         kernel=prepared.kernel.path_to_boot,
         initrd=prepared.initrd,
@@ -89,7 +100,7 @@ def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs) -> Machi
         memory_bytes=config.memory_mib << 20,
         accelerator=prepared.verdict.accelerator,
         socket_dir=place.socket_dir,
-        console_log=place.data_dir / "console.log",
+        console_log=place.data_dir / console,
         append=config.extra_kernel_args,
         determinism=config.determinism,
         observed=prepared.observed,
@@ -134,11 +145,16 @@ class Session:
         self.stream = Stream()
         self.ending = RunEnd(self._waits_for)
         self._config = config
-        self._prepared = prepared
+        self._reboots = Reboots(config, prepared, self.stream, self.ending)
         self._place = place
+        self._edits = plan_edits(config, place.data_dir)
         self._authority = Authority(control=config.viewers == "control")
         plan = plan_of(config, place.name, prepared.scenario.duration_ms)
         self._control = RunControl(plan, self.stream, self.ending, self._authority, place.data_dir)
+        self._editor: Editor | None = None
+        if self._edits is not None:
+            self._editor = Editor(self._edits, self._control.desk, self.stream.emit, self.stream.now_ns)
+        self._control.edit_with(EditActs(self._editor, self._reboots))
 
     async def run(self, ready: Callable[[RunDirs], None]) -> RunState:
         """Run to the end."""
@@ -170,7 +186,12 @@ class Session:
                 owner = RunOwner(self._config.owner_pid, self._config.on_exit, self._place.name)
                 nursery.start_soon(watch_owner, owner, self.ending, audience.viewers, self.stream.emit)
             nursery.start_soon(watch_directories, self._place, self.stream.emit)
+            if self._editor is not None:
+                nursery.start_soon(self._editor.run)
             outcome = await self._run_machine(audience, beats_socket)
+            while outcome.restart:
+                self._reboots.begin_again(outcome.reason)
+                outcome = await self._run_machine(audience, beats_socket)
         await self._control.shut_down()
         self._say_goodbye(outcome)
         with trio.CancelScope(shield=True):
@@ -179,14 +200,15 @@ class Session:
     async def _run_machine(self, audience: _Audience, beats_socket: socket.socket | None) -> RunOutcome:
         setup = Setup(
             config=self._config,
-            prepared=self._prepared,
+            prepared=self._reboots.prepared,
+            reboots=self._reboots,
             place=self._place,
             audience=audience,
             control=self._control,
             started_ns=time.monotonic_ns(),
             beats_socket=beats_socket,
         )
-        spec = machine_spec(self._config, self._prepared, self._place)
+        spec = machine_spec(self._config, self._reboots.prepared, self._place, self._reboots.boot)
         try:
             if spec.determinism is not None:
                 identity = await trio.to_thread.run_sync(identify, spec, spec.determinism)
@@ -195,7 +217,7 @@ class Session:
                 open_machine(spec) as machine,
                 open_live_guest(machine, self.stream, setup, self.ending) as guest,
             ):
-                await guest.run()
+                await self._run_guest(guest)
         except Exception as error:
             cause = root_cause(error)
             known = cause if isinstance(cause, KtstrError) else host_limit(cause)
@@ -209,8 +231,15 @@ class Session:
             self.ending.set(known.message, known)
         return await self.ending.wait()
 
+    async def _run_guest(self, guest: LiveGuest) -> None:
+        async with trio.open_nursery() as nursery:
+            watches, desk = self._reboots.watches, self._control.desk
+            nursery.start_soon(arm_again, watches, desk, guest.typed.wait, self.stream.emit)
+            await guest.run()
+            nursery.cancel_scope.cancel()
+
     def _announce(self) -> None:
-        config, prepared, place = self._config, self._prepared, self._place
+        config, prepared, place = self._config, self._reboots.prepared, self._place
         info = RunInfo(
             name=place.name,
             run_id=self.stream.run_id,
@@ -235,6 +264,8 @@ class Session:
                 prepared.verdict.accelerator, prepared.kernel.release, config.topology
             ),
             allow_writes=config.allow_writes,
+            build=config.build,
+            watched_files=tuple(path.name for path in self._edits.files) if self._edits is not None else (),
             seed=None if config.determinism is None else config.determinism.seed,
             instruction_ns=None if config.determinism is None else config.determinism.instruction_ns,
         )
@@ -242,7 +273,7 @@ class Session:
         self.stream.emit(RunStarted(info=info, mono_ns=time.monotonic_ns()))
 
     def _waits_for(self) -> str:
-        return being_loaded(self.stream.state, self._prepared.scenario.steps, time.monotonic_ns())
+        return being_loaded(self.stream.state, self._reboots.prepared.scenario.steps, time.monotonic_ns())
 
     def _say_goodbye(self, outcome: RunOutcome) -> None:
         error, state = outcome.error, self.stream.state

@@ -28,8 +28,8 @@ async def watch_signals(ending: RunEnd) -> None:
         async for number in signals:
             if ending.hurry.is_set():
                 raise KeyboardInterrupt
-            if ending.outcome is not None:
+            if ending.outcome is not None and not ending.outcome.restart:
                 ending.hurry.set()
                 continue
             by = "from the screen" if number == SCREEN_END else f"by {signal.Signals(number).name}"
-            ending.set(f"ended {by}")
+            ending.stop(f"ended {by}")

@@ -6,7 +6,17 @@ from typing import cast
 
 import msgspec
 
-from ktstr_tui.model.outputs import Conclusion, Summary, SummaryAlert, SummaryCapture
+from ktstr_tui.model.edit import Health
+from ktstr_tui.model.fold_edit import after_of
+from ktstr_tui.model.outputs import (
+    Conclusion,
+    Summary,
+    SummaryAlert,
+    SummaryCapture,
+    SummaryChange,
+    SummaryEdit,
+    SummaryHealth,
+)
 from ktstr_tui.model.state import CaptureState, RunState
 from ktstr_tui.model.verdict import run_verdict
 from ktstr_tui.text.summary import capture_line
@@ -44,6 +54,33 @@ def _conclusion(state: RunState) -> Conclusion | None:
     return cast("Conclusion", {name: plain[name] for name in Conclusion.__annotations__})
 
 
+def _edit(state: RunState) -> SummaryEdit:
+    edit = state.edit
+    changes: list[SummaryChange] = [
+        {
+            "name": it.name,
+            "build": it.build,
+            "outcome": it.outcome,
+            "reason": it.headline,
+            "since_save_ms": it.since_save_ms,
+            "build_ms": it.build_ms,
+            "before": _health(it.before),
+            "after": _health(after_of(state, it)),
+        }
+        for it in edit.changes
+    ]
+    return {
+        "boots": edit.boots,
+        "builds_failed": edit.builds_failed,
+        "refused": edit.refused,
+        "changes": changes,
+    }
+
+
+def _health(health: Health | None) -> SummaryHealth | None:
+    return None if health is None else cast("SummaryHealth", msgspec.to_builtins(health))
+
+
 def summarize(state: RunState) -> Summary:
     """The whole run; values that were never learnt are None, not zero."""
     info = state.info
@@ -68,6 +105,7 @@ def summarize(state: RunState) -> Summary:
         "total_iterations": state.total_iterations,
         "alerts": alerts_told(state),
         "captures": [capture_summary(entry) for entry in state.captures],
+        "edit": _edit(state),
         "conclusion": _conclusion(state),
         "frames": msgspec.to_builtins(state.frames),
         "drops": dict(state.drops),

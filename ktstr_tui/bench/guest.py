@@ -20,6 +20,7 @@ import trio
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.control import RunControl, plan_of
+from ktstr_tui.backend.edit.reboots import Reboots
 from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.prepare import Prepared, prepare
@@ -69,6 +70,7 @@ async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tup
         setup = Setup(
             config=config,
             prepared=prepared,
+            reboots=Reboots(config, prepared, stream, ending),
             place=place,
             audience=_NoAudience(),
             control=RunControl(

@@ -19,7 +19,7 @@ Each part is a file of its own, and what each needs is made before it (the pictu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -48,6 +48,7 @@ from ktstr_tui.capture.stop.requests import Request, RequestQueue
 from ktstr_tui.capture.stop.seams import Collect, Store
 from ktstr_tui.capture.stop.sub_inspector import SubInspector
 from ktstr_tui.capture.taker import CaptureTaker
+from ktstr_tui.capture.used_tags import UsedTags
 from ktstr_tui.capture.watch.lent_slots import LentSlots
 from ktstr_tui.capture.watch.watch_spec import CopyWriter
 from ktstr_tui.capture.watch.watch_stops import WatchStops
@@ -84,6 +85,8 @@ class Keeping:
     """Saves reports; None saves nothing."""
     bridge: SnapshotBridge | None = None
     """Keeps reports by tag; None keeps nothing."""
+    names: UsedTags = field(default_factory=UsedTags)
+    """Gives captures their names and numbers, over all boots of a run."""
 
 
 class Coordinator:
@@ -105,7 +108,7 @@ class Coordinator:
         copiers: Copiers,
         frozen: FrozenLog,
         *,
-        keeping: Keeping = Keeping(),
+        keeping: Keeping | None = None,
         beside: Beside = NOTHING_BESIDE,
     ) -> None:
         self._clock = clock = frozen.now_ns
@@ -115,10 +118,14 @@ class Coordinator:
         self._requests = requests = RequestQueue()
         outbox, table = StopEvents(), WatchTable()
         self._rendezvous = rendezvous = Rendezvous(engine, frozen, DEFAULT_TIMEOUT_S)
+        keeping = Keeping() if keeping is None else keeping
         self._finisher = finisher = Finisher(
             emit, store=keeping.store, bridge=keeping.bridge, host=beside.host
         )
-        self._taker = taker = CaptureTaker(rendezvous, copiers.collect, memory, beside.now, ejection)
+        self._names = keeping.names
+        self._taker = taker = CaptureTaker(
+            rendezvous, copiers.collect, memory, beside.now, ejection, keeping.names
+        )
         self._scheduler = SchedulerWatch(rendezvous, outbox.add, clock)
         lent = LentSlots(rendezvous, table, outbox.add)
         stops = WatchStops(rendezvous, table, copiers.writer, memory, lent)
@@ -333,7 +340,7 @@ class Coordinator:
             late_finds=watch.late_finds,
             unexpected_stops=self._owner.unexpected,
             watch_pauses=watch.pauses,
-            captures=self._taker.captures,
+            captures=self._names.captures,
             timeouts=self._rendezvous.timeouts,
             refused=self._requests.refused,
             abandoned=self._owner.abandoned,

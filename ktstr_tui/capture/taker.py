@@ -36,6 +36,7 @@ class CaptureTaker:
         memory: The guest's memory, once it is readable by type.
         now: Where the scenario is.
         ejection: Which scheduler is loaded.
+        names: The names of captures that were given out.
     """
 
     def __init__(
@@ -45,22 +46,21 @@ class CaptureTaker:
         memory: TypedMemory,
         now: Moment,
         ejection: Ejection,
+        names: UsedTags,
     ) -> None:
         self.memory = memory
-        self.captures = 0
-        """Captures that were given a name."""
         self._rendezvous = rendezvous
         self._clock = rendezvous.log.now_ns
         self._ejection = ejection
         self._collect = collect
         self._now = now
-        self._tags = UsedTags()
+        self._names = names
 
     def label(self, trigger: Trigger, detail: str, tag: str | None) -> Label:
         """Name a capture; a tag is made from the trigger when there is none, and numbered when it was used before."""
-        self.captures += 1
-        number = self.captures
-        unique = self._tags.unique(tag or f"{trigger}-{number:03d}")
+        self._names.captures += 1
+        number = self._names.captures
+        unique = self._names.unique(tag or f"{trigger}-{number:03d}")
         return Label(
             number=number,
             tag=unique,

@@ -11,9 +11,11 @@ MAX_REMEMBERED = 4096
 
 
 class UsedTags:
-    """The tags that were given out, newest last."""
+    """The tags that were given out in a run, newest last; shared by the coordinators of its boots."""
 
     def __init__(self) -> None:
+        self.captures = 0
+        """Captures that were given a name."""
         self._next: dict[str, int] = {}
 
     def unique(self, wanted: str) -> str:

@@ -21,8 +21,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from ktstr_tui.cli.options import RIVALS
 from ktstr_tui.cli.run_keys import run_keys
-from ktstr_tui.cli.run_options import RIVALS
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import did_you_mean
 from ktstr_tui.wire.toml_file import Lines, Place, parse_toml

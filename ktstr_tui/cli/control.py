@@ -9,7 +9,17 @@ from typing import TypeVar
 import msgspec
 
 from ktstr_tui.cli.attach import find_run
-from ktstr_tui.model.commands import Capture, Captured, Changed, End, Freeze, Request, Thaw
+from ktstr_tui.model.commands import (
+    Capture,
+    Captured,
+    Changed,
+    End,
+    Freeze,
+    Rebuild,
+    Request,
+    RestartGuest,
+    Thaw,
+)
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.text import counted
@@ -109,6 +119,27 @@ def end_command(run_name: str | None, as_json: bool) -> None:
         KtstrError: The command failed.
     """
     _change(run_name, End(), "the run is ending", "the run was already ending", as_json)
+
+
+def rebuild_command(run_name: str | None, cancel: bool, as_json: bool) -> None:
+    """Build the scheduler and load it into the running guest, or give up the build that is in progress.
+
+    Raises:
+        KtstrError: The command failed.
+    """
+    if cancel:
+        _change(run_name, Rebuild(cancel=True), "build cancelled", "nothing was being built", as_json)
+    else:
+        _change(run_name, Rebuild(), "a build is due", "a build was due already", as_json)
+
+
+def restart_command(run_name: str | None, as_json: bool) -> None:
+    """Boot the guest again within the same run.
+
+    Raises:
+        KtstrError: The command failed.
+    """
+    _change(run_name, RestartGuest(), "the guest boots again", "the run was already ending", as_json)
 
 
 def _change(run_name: str | None, request: Request, done: str, nothing: str, as_json: bool) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ktstr_tui.cli.run_options import RunOptions, from_options
+from ktstr_tui.cli.options import from_options
+from ktstr_tui.cli.run_options import RunOptions
 from ktstr_tui.cli.suggesting import SuggestingGroup
 from ktstr_tui.text.output import guarded, print_line
 
@@ -183,6 +184,26 @@ def thaw(run_name: RunName = None, as_json: AsJson = False) -> None:
     from ktstr_tui.cli.control import thaw_command
 
     thaw_command(run_name, as_json)
+
+
+@app.command()
+def rebuild(
+    run_name: RunName = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Give up the build in progress instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build the scheduler of a run with --build, and load it into the running guest."""
+    from ktstr_tui.cli.control import rebuild_command
+
+    rebuild_command(run_name, cancel, as_json)
+
+
+@app.command()
+def restart(run_name: RunName = None, as_json: AsJson = False) -> None:
+    """Boot the guest again with the newest scheduler; the run, its watches and captures stay."""
+    from ktstr_tui.cli.control import restart_command
+
+    restart_command(run_name, as_json)
 
 
 @app.command()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.events import Event
+from ktstr_tui.model.fold_edit import after_of, change_words
 from ktstr_tui.model.outputs import SummaryAlert, SummaryCapture
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text.drops import drop_words
+from ktstr_tui.text.edit_lines import comparison, printed
 from ktstr_tui.text.output import RunExit, print_json, print_line, say
 
 MAX_ALERTS = 8
@@ -67,7 +70,11 @@ def _run_here(config: RunConfig) -> RunState:
         say(f"sockets (for ssh -L): {place.socket_dir}")
         say(f"captures and recording: {place.data_dir}")
 
-    return trio.run(run_backend, config, say, ready)
+    def tell(event: Event, data: bytes) -> None:
+        for line in printed(event):
+            say(line)
+
+    return trio.run(run_backend, config, say, ready, tell)
 
 
 def _in_words(capture: SummaryCapture) -> str:
@@ -116,6 +123,10 @@ def _print_summary(state: RunState) -> None:
             print_line(f"dual      {outcome}: {path}")
     if summary["conclusion"] and summary["conclusion"]["results_path"]:
         print_line(f"results   {summary['conclusion']['results_path']}")
+    for change in state.edit.changes:
+        print_line(f"change    {change_words(change)}")
+        if change.outcome == "attached":
+            print_line(f"          {comparison(change, after_of(state, change))}")
     for reason, count in summary["drops"].items():
         print_line(f"dropped   {count} {drop_words(reason)}")
     print_line(f"ended     {summary['end_reason']} (exit code {summary['exit_code']})")

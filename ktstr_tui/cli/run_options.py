@@ -7,13 +7,11 @@ parameters, and hands the function the record; so an option is declared once, be
 
 from __future__ import annotations
 
-import inspect
 import secrets
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated
 
 import typer
 
@@ -39,9 +37,6 @@ from ktstr_tui.model.topology import MAX_CPUS, Topology
 _BEATS = "Heartbeats"
 MAX_S = 1e6
 """The longest time that an option takes, in seconds; infinity is none."""
-RIVALS = (("topology", "cpus"),)
-"""Options that exclude each other. The one on the command line overrules the other one of the configuration file."""
-_Options = TypeVar("_Options")
 
 
 class Accel(StrEnum):
@@ -66,50 +61,6 @@ class OnExitChoice(StrEnum):
     keep = "keep"
 
 
-def from_options(
-    options: Callable[..., _Options],
-) -> Callable[[Callable[[_Options], None]], Callable[..., None]]:
-    """Make a command of a function that takes a record of options.
-
-    Args:
-        options: A dataclass whose fields all have defaults and are annotated for typer.
-    """
-
-    def decorate(function: Callable[[_Options], None]) -> Callable[..., None]:
-        hints = get_type_hints(options, include_extras=True)
-        defaults = {field.name: field.default for field in fields(options)}  # type: ignore[arg-type]
-        assert MISSING not in defaults.values()
-
-        def command(context: typer.Context, **given: Any) -> None:  # noqa: ANN401
-            chosen = {name for name in given if _source(context, name) == "COMMANDLINE"}
-            for one, other in RIVALS:
-                if chosen >= {one, other}:
-                    raise UsageError(f"--{one} and --{other} exclude each other", "leave one of them out")
-                if one in chosen:
-                    given[other] = defaults[other]
-                elif other in chosen:
-                    given[one] = defaults[one]
-            function(options(**given))
-
-        command.__name__, command.__doc__ = function.__name__, function.__doc__
-        command.__annotations__ = {"context": typer.Context, **hints}
-        parameter, keyword = inspect.Parameter, inspect.Parameter.KEYWORD_ONLY
-        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [
-                parameter("context", parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
-                *(parameter(it, keyword, default=defaults[it], annotation=hints[it]) for it in defaults),
-            ]
-        )
-        return command
-
-    return decorate
-
-
-def _source(context: typer.Context, name: str) -> str:
-    source = context.get_parameter_source(name)
-    return source.name if source is not None else ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """The command line of ``run`` as typer read it."""
@@ -121,6 +72,23 @@ class RunOptions:
         str | None,
         typer.Option(
             "--scheduler", "-s", help="none, demo:fifo|stall|starve, a .bpf.o, or a scheduler program."
+        ),
+    ] = None
+    build: Annotated[
+        str | None,
+        typer.Option(
+            "--build",
+            metavar="COMMAND",
+            help="Shell command that makes the scheduler; run first, at every save, and with the key r.",
+        ),
+    ] = None
+    watch_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--watch-file",
+            metavar="PATH",
+            help="File whose save builds the scheduler and loads it into the running guest; may be repeated. "
+            "[default with --build: the sources beside the scheduler]",
         ),
     ] = None
     scenario: Annotated[
@@ -325,11 +293,14 @@ class RunOptions:
                 f"arguments {' '.join(self.scheduler_args)!r} for a scheduler, but none was given",
                 "name the program with --scheduler; its arguments follow after --",
             )
+        self._check_edit()
         return RunConfig(
             name=self.name,
             kernel=self.kernel,
             scheduler=self.scheduler,
             scheduler_args=tuple(self.scheduler_args or ()),
+            build=self.build or "",
+            watch_files=tuple(str(path.absolute()) for path in self.watch_file or ()),
             scenario=self.scenario or ("tour" if self.scheduler is None else "steady"),
             topology=str(Topology.of_cpus(self.cpus) if self.cpus else Topology.parse(self.topology)),
             memory_mib=parse_memory_mib(self.memory),
@@ -366,6 +337,18 @@ class RunOptions:
             )
         seed = secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
         return check_determinism(seed, self.instruction_ns)
+
+    def _check_edit(self) -> None:
+        option = "--build" if self.build is not None else "--watch-file" if self.watch_file else ""
+        if not option:
+            return
+        if self.build is not None and not self.build.strip():
+            raise UsageError("--build is empty", "name the command that makes the scheduler: --build make")
+        if self.scheduler is None or not self.scheduler.endswith(".o"):
+            got = f", and --scheduler is {self.scheduler}" if self.scheduler else ""
+            raise UsageError(
+                f"{option} needs a BPF object to load{got}", "name it: --scheduler my_sched.bpf.o"
+            )
 
     def beats(self) -> BeatsConfig:
         """What its heartbeat observers are asked for.

@@ -12,7 +12,7 @@ from typing import Any
 from ktstr_tui.control import backoff
 from ktstr_tui.control.fold_actions import ACTION_ARMS
 from ktstr_tui.control.phases import advance
-from ktstr_tui.control.state import EarlyFacts, LoadFacts, LoopState, SchedulerFacts
+from ktstr_tui.control.state import EarlyFacts, GuestFacts, LoadFacts, LoopState, SchedulerFacts
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_run import LOADING_MARK
 from ktstr_tui.model.plan import EARLY_SHARE, available_ms, periodic_boundaries_ms
@@ -185,6 +185,11 @@ def _scheduler(state: LoopState, event: ev.SchedulerChanged) -> None:
         facts.attached_ns = None
 
 
+def _restarted(state: LoopState, event: ev.GuestRestarted) -> None:
+    state.guest = GuestFacts(viewers=state.guest.viewers, attended_ns=event.mono_ns)
+    state.load, state.early = LoadFacts(), EarlyFacts()
+
+
 _ARMS: dict[type, Callable[[LoopState, Any], None]] = {
     ev.LoopStarted: _loop_started,
     ev.GuestReady: _ready,
@@ -201,5 +206,6 @@ _ARMS: dict[type, Callable[[LoopState, Any], None]] = {
     ev.LifecycleChanged: _lifecycle,
     ev.Sampled: _sampled,
     ev.SchedulerChanged: _scheduler,
+    ev.GuestRestarted: _restarted,
     **ACTION_ARMS,
 }

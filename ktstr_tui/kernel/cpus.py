@@ -35,6 +35,7 @@ _RQ: Paths = {
     # "kick_sync". Before that, it is named "pnt_seq".
     "kick_sync": ("scx.kick_sync", "scx.pnt_seq"),
     "local_dsq_nr": "scx.local_dsq.nr",
+    "nr_switches": "nr_switches",
     "clock": "clock",
     "curr": "curr",
     "idle": "idle",
@@ -108,6 +109,7 @@ class Cpus:
             scx_nr_running=_optional_depth(before["scx_nr_running"], "scx.nr_running"),
             scx_flags=before["flags"],
             local_dsq_nr=_optional_depth(before["local_dsq_nr"], "local_dsq.nr"),
+            nr_switches=before["nr_switches"],
             rq_clock_ns=before["clock"],
         )
 

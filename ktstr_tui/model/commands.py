@@ -96,6 +96,17 @@ class End(_Request, frozen=True, tag="end"):
     """End the run."""
 
 
+class Rebuild(_Request, frozen=True, tag="rebuild"):
+    """Build the scheduler and load it into the running guest."""
+
+    cancel: bool = False
+    """Give up the build that is going on instead."""
+
+
+class RestartGuest(_Request, frozen=True, tag="restart"):
+    """Boot the guest again, and keep the run."""
+
+
 class AddWatch(_Request, frozen=True, tag="watch.add"):
     """Watch what an expression points to."""
 
@@ -170,6 +181,8 @@ Request: TypeAlias = (
     | Freeze
     | Thaw
     | End
+    | Rebuild
+    | RestartGuest
     | AddWatch
     | RemoveWatch
     | ResumeWatch

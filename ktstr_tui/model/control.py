@@ -78,6 +78,13 @@ class RestartGuest(_Action, frozen=True, tag="restart-guest"):
     reason: str
 
 
+class BuildScheduler(_Action, frozen=True, tag="build"):
+    """Build the scheduler on the host and load it into the running guest."""
+
+    cancel: bool = False
+    """Give up the build that is in progress instead."""
+
+
 class ArmWatch(_Action, frozen=True, tag="watch-arm"):
     """Watch what an expression points to."""
 
@@ -197,6 +204,7 @@ Action: TypeAlias = (
     | DetachScheduler
     | ReplaceScheduler
     | RestartGuest
+    | BuildScheduler
     | ArmWatch
     | DisarmWatch
     | ResumeWatch

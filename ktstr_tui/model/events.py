@@ -28,6 +28,7 @@ from ktstr_tui.model.control_events import (
     RunPhaseChanged,
     Ticked,
 )
+from ktstr_tui.model.edit_events import BuildChanged, BuildLoaded, GuestRestarted
 from ktstr_tui.model.event_base import RunEvent
 from ktstr_tui.model.facts import FrameCounters, KernelOpPlace, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostPressure
@@ -380,6 +381,9 @@ Event: TypeAlias = (
     | HoldChanged
     | RunPhaseChanged
     | BackpressureChanged
+    | BuildChanged
+    | BuildLoaded
+    | GuestRestarted
     | RunConcluded
     | RunEnded
 )

@@ -37,6 +37,10 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     last_boot_ms: float | None = None
     """How long the last boot of this kernel took on this host, with this accelerator and topology; None when none was
     measured."""
+    build: str = ""
+    """The command that makes the scheduler, for a run that builds; empty for none."""
+    watched_files: tuple[str, ...] = ()
+    """Files whose save loads the scheduler again."""
     allow_writes: bool = False
     """Whether the guest's kernel memory may be written to."""
     seed: int | None = None

@@ -5,18 +5,26 @@ total: every event of the union has an arm, an event whose ``seq`` is not newer 
 a snapshot and the events around it may overlap), and nothing here raises on what an event contains.
 
 The arms live beside each other by what they tell of: the run, its kernel, what is done to the guest, heartbeats,
-control.
+control, changes of the scheduler.
 """
 
 from __future__ import annotations
 
 from ktstr_tui.model import events as ev
-from ktstr_tui.model import fold_beats, fold_control, fold_kernel, fold_run, fold_stops, fold_swaps
+from ktstr_tui.model import (
+    fold_beats,
+    fold_control,
+    fold_edit,
+    fold_kernel,
+    fold_run,
+    fold_stops,
+    fold_swaps,
+)
 from ktstr_tui.model.fold_keep import Arms
 from ktstr_tui.model.state import RunState
 
 _ARMS: Arms = fold_run.ARMS | fold_kernel.ARMS | fold_stops.ARMS | fold_beats.ARMS | fold_control.ARMS
-_ARMS |= fold_swaps.ARMS
+_ARMS |= fold_swaps.ARMS | fold_edit.ARMS
 
 
 def fold(state: RunState, event: ev.Event) -> RunState:

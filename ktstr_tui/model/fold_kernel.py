@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.fold_edit import note_change, note_sample
 from ktstr_tui.model.fold_keep import Arms, log, push, ring
 from ktstr_tui.model.host import HOST_ALERT_KEY, HostStretch, pressure_words
 from ktstr_tui.model.report import EXIT_CODE_RESTART, exit_kind_name
@@ -71,6 +72,7 @@ def _sampled(state: RunState, event: ev.Sampled) -> None:
             busy = _looked_busy(before.busy_history, cpu)
         ring(before.busy_history, busy)
     state.scheduler = sample.scheduler
+    note_sample(state, event)
     if sample.scheduler.unreadable or any(cpu.unreadable for cpu in sample.cpus):
         state.samples_unreadable += 1
     oldest = sample.scheduler.oldest_runnable
@@ -99,6 +101,7 @@ def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
         state.ejected_sub = event.cgroup or ""
     severity: ev.Severity = "error" if event.change == "ejected" else "info"
     log(state, event, severity, "scheduler", change + detail)
+    note_change(state, event)
     if event.cgroup is None:
         _restart(state, event)
     elif event.change == "detached" and state.ejected_sub == event.cgroup:

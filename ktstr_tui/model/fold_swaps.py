@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.fold_edit import note_swap
 from ktstr_tui.model.fold_keep import Arms, log, push
 from ktstr_tui.model.scheduler_swap import SwapAttached, SwapFailed, SwapRejected, SwapTimedOut, outcome_words
 from ktstr_tui.model.state import MAX_SWAPS, RunState, SwapState
@@ -13,6 +14,7 @@ def _swapped(state: RunState, event: ev.SchedulerSwapped) -> None:
     entry = SwapState(mono_ns=event.mono_ns, op=event.op, name=event.name or event.replaces, outcome=outcome)
     push(state, "swaps", state.swaps, entry, MAX_SWAPS)
     state.replacements += event.op == "replace" and isinstance(outcome, SwapAttached)
+    note_swap(state, event)
     state.loading = ""  # whatever was being loaded is attached, or given up
     bad = isinstance(outcome, SwapRejected | SwapFailed | SwapTimedOut)
     asked = f" (asked for by {event.who})" if event.who else ""

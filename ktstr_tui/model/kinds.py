@@ -46,5 +46,7 @@ AlertKind: TypeAlias = Literal[
     "frozen",
     "unseen",
     "attach",
+    "edit",
 ]
-"""What an alert is about: ``stall`` is a CPU that does not advance, ``silence`` a sender without heartbeats."""
+"""What an alert is about: ``stall`` is a CPU that does not advance, ``silence`` a sender without heartbeats,
+``edit`` a change of the scheduler that did not work out."""

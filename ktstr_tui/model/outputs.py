@@ -235,6 +235,43 @@ class Conclusion(TypedDict):
     results_path: str
 
 
+class SummaryHealth(TypedDict):
+    """How a scheduler did while it was loaded; None for what was never read."""
+
+    scheduler: str
+    samples: int
+    wait_p50_ms: float | None
+    wait_max_ms: float | None
+    switches_per_s: float | None
+    ejections: int
+    stalls: int
+
+
+class SummaryChange(TypedDict):
+    """A new scheduler for the running guest."""
+
+    name: str
+    build: int | None
+    """That it came of; 0 for a save without a build, None for neither."""
+    outcome: str
+    reason: str
+    since_save_ms: float | None
+    build_ms: float | None
+    before: SummaryHealth | None
+    after: SummaryHealth | None
+
+
+class SummaryEdit(TypedDict):
+    """Changes of the scheduler while the run lasted."""
+
+    boots: int
+    builds_failed: int
+    refused: int
+    """New schedulers that the guest did not take."""
+    changes: list[SummaryChange]
+    """The newest ones."""
+
+
 class Summary(TypedDict):
     """The object of ``run --headless --json``."""
 
@@ -257,6 +294,7 @@ class Summary(TypedDict):
     total_iterations: int
     alerts: list[SummaryAlert]
     captures: list[SummaryCapture]
+    edit: SummaryEdit
     conclusion: Conclusion | None
     frames: SummaryFrames
     drops: dict[str, int]

@@ -31,6 +31,8 @@ class CpuSample(msgspec.Struct, frozen=True, kw_only=True):
     """``rq->scx.flags``."""
     local_dsq_nr: int | None = None
     """``rq->scx.local_dsq.nr``."""
+    nr_switches: int | None = None
+    """``rq->nr_switches``: context switches since boot."""
     rq_clock_ns: int | None = None
     """``rq->clock``."""
     vcpu_cpu_time_ns: int | None = None

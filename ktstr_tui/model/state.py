@@ -10,6 +10,7 @@ import msgspec
 
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.control_state import ControlState
+from ktstr_tui.model.edit import EditState
 from ktstr_tui.model.events import RunConcluded, Severity, Verdict
 from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostStretch
@@ -315,6 +316,12 @@ class RunState(msgspec.Struct, kw_only=True):
     """Heartbeats of the guest's tasks and of programs on the host."""
     control: ControlState = ControlState()
     """The control loop: what it decides, what becomes of it, and who asked."""
+    edit: EditState = EditState()
+    """Changes of the scheduler while the run lasts."""
+    waits_ms: list[float] = []
+    """Age of the oldest runnable task at the newest samples of the scheduler that is loaded; at most `MAX_HISTORY`."""
+    marks: list[int] = []
+    """After how many samples the scheduler was changed, oldest first."""
     frames: FrameCounters = FrameCounters()
     drops: dict[str, int] = {}
     viewers: int = 0

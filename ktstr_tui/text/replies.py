@@ -7,9 +7,11 @@ from ktstr_tui.model.commands import (
     Changed,
     Freeze,
     HoldAutomation,
+    Rebuild,
     RemoveWatch,
     Reply,
     Request,
+    RestartGuest,
     ResumeAutomation,
     ResumeWatch,
     Thaw,
@@ -28,6 +30,12 @@ def done_words(request: Request, reply: Reply) -> str:
             return f"Automation is held for {for_s:g} s."
         case ResumeAutomation():
             return "Automation continues." if reply.answer(Changed).changed else "Automation was not held."
+        case Rebuild(cancel=True):
+            return "The build is cancelled." if reply.answer(Changed).changed else "Nothing is being built."
+        case Rebuild():
+            return "" if reply.answer(Changed).changed else "A build is due already."
+        case RestartGuest():
+            return "The guest boots again."
         case RemoveWatch():
             return "Watch removed."
         case AddWatch():

@@ -23,19 +23,23 @@ from ktstr_tui.model.commands import (
     AddWatch,
     Capture,
     Freeze,
+    Rebuild,
     RemoveWatch,
     Request,
+    RestartGuest,
     ResumeWatch,
     Thaw,
 )
 from ktstr_tui.model.state import AlertState, CaptureState
 from ktstr_tui.text.cause import headline
+from ktstr_tui.text.edit_lines import log_page
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.replies import done_words
 from ktstr_tui.tui.actions import ACTIONS, bindings
 from ktstr_tui.tui.acts import Act, Acts
 from ktstr_tui.tui.bars import VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
+from ktstr_tui.tui.build_page import BuildPage
 from ktstr_tui.tui.cpu_window import CpuWindow
 from ktstr_tui.tui.cpus import CpuPane
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
@@ -157,6 +161,23 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
         frozen = self.view.source.state.frozen is not None
         self._ask("thaw" if frozen else "freeze", Thaw() if frozen else Freeze())
 
+    def action_rebuild(self) -> None:
+        info = self.view.source.state.info
+        if info is not None and not (info.build or info.watched_files):
+            self.say("This run builds nothing: start it with --build or --watch-file.", "warning")
+            return
+        self._ask("build", Rebuild())
+
+    def action_restart(self) -> None:
+        self._ask("restart the guest", RestartGuest())
+
+    def action_build_log(self) -> None:
+        page = log_page(self.view.state)
+        if page is None:
+            self.say("Nothing has been built yet.")
+        elif isinstance(self.screen, (MainScreen, ReportScreen)):
+            self.push_screen(BuildPage(*page))
+
     def _ask(self, what: str, request: Request) -> None:
         refusal = self.view.refusal(what)
         if refusal:
@@ -272,7 +293,9 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
 
     def _open_what_it_is_about(self, alert: AlertState) -> None:
         capture = next((it for it in self.view.captures() if it.report.tag == alert.capture), None)
-        if capture is not None:
+        if alert.kind == "edit":
+            self.action_build_log()
+        elif capture is not None:
             self.open_capture(capture)
         elif alert.cpu is not None and isinstance(self.screen, MainScreen):
             self.screen.show_cpu(alert.cpu)

@@ -25,7 +25,7 @@ class DialogPage(ModalScreen[None]):
         Binding("escape,q,question_mark,f1,i,enter", "dismiss", "Close", show=False, id="window.close"),
         *window_bindings(),
     ]
-    title_text: ClassVar[str] = ""
+    title_text: str = ""
 
     def page(self) -> Content:
         """What the window says."""

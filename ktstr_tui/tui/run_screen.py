@@ -8,6 +8,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Static
 
+from ktstr_tui.tui.build_page import edit_offers
 from ktstr_tui.tui.footer import arranged, labels
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
@@ -45,7 +46,8 @@ class RunScreen(Screen[None]):
 
     def offers(self) -> dict[str, str]:
         """Ids and labels of what the focused pane offers."""
-        return self.focused.offers(self.view) if isinstance(self.focused, LinePane) else {}
+        found = self.focused.offers(self.view) if isinstance(self.focused, LinePane) else {}
+        return {**found, **edit_offers(self.view.source.state)}
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:

@@ -6,6 +6,7 @@ from ktstr_tui.model.report import exit_kind_name, is_ejection
 from ktstr_tui.model.sample import SchedulerSample
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
+from ktstr_tui.text.edit_lines import edit_lines, with_marks
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, faded, fit, sparkline, spread, text_of, wrap
 from ktstr_tui.text.sub_lines import live_tree
 from ktstr_tui.tui.bars import scheduler_role, watchdog_gauge
@@ -63,6 +64,7 @@ def _loaded(state: RunState, scheduler: SchedulerSample, width: int) -> list[Lin
         [],
         *live_tree(scheduler, width),
         *_deadline(state, scheduler, width),
+        *edit_lines(state, width),
         *_queues(scheduler, width),
         *_counters(scheduler, width),
         *_workers(state, width),
@@ -83,7 +85,13 @@ def _absent(state: RunState, scheduler: SchedulerSample, width: int) -> list[Lin
     lines: list[Line] = [[("none", "strong"), (f"  {scheduler.state or 'disabled'}", "dim")]]
     lines += [[(line, "dim")] for line in wrap("No sched_ext scheduler loaded (EEVDF is in charge).", width)]
     lines += _changes(state, scheduler, width)
-    return [*lines, *_workers(state, width), *_looking_back(state, width)]
+    changes = edit_lines(state, width)
+    return [
+        *lines,
+        *([[], *changes[:-1]] if changes else []),
+        *_workers(state, width),
+        *_looking_back(state, width),
+    ]
 
 
 def _changes(state: RunState, scheduler: SchedulerSample, width: int) -> list[Line]:
@@ -106,7 +114,7 @@ def _looking_back(state: RunState, width: int) -> list[Line]:
     if any(shown):
         right: Line = [("up to ", "dim"), (words.milliseconds(max(shown)), "strong")]
         lines += [[], spread([("oldest runnable", "head")], right, width)]
-        lines.append([(sparkline(state.runnable_age_history, width), "spark")])
+        lines.append(with_marks(sparkline(state.runnable_age_history, width), state, "spark"))
     capture = next((it.report for it in reversed(state.captures) if it.report.trigger == "error"), None)
     if capture is None or capture.scheduler is None:
         return lines
@@ -156,7 +164,7 @@ def _deadline(state: RunState, scheduler: SchedulerSample, width: int) -> list[L
         who = words.task(oldest.comm, oldest.pid)
         lines.append([(cut(who, 24), "strong"), (cut(f" {where}", width - min(24, len(who))), "")])
     top = None if window is None else window[1]
-    lines.append([(sparkline(state.runnable_age_history, width, top), "spark")])
+    lines.append(with_marks(sparkline(state.runnable_age_history, width, top), state, "spark"))
     return [*lines, []]
 
 

@@ -85,7 +85,7 @@ class WatchPane(LinePane):
     def caption(self, view: View) -> str:
         if view.refusal("watch"):
             return ""
-        return "w add · del remove · r resume" if len(view.state.watchpoints) > 1 else "w add"
+        return "w add · del remove · u resume" if len(view.state.watchpoints) > 1 else "w add"
 
     def offers(self, view: View) -> dict[str, str]:
         found = {**super().offers(view), "watch.add": "Add watch"}

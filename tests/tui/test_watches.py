@@ -197,7 +197,7 @@ def test_delete_removes_and_r_resumes_the_watch_under_the_cursor() -> None:
         assert source.commands == []
         await press(app, pilot, "g", "delete")
         assert source.commands == []
-        await press(app, pilot, "down", "down", "r", "backspace")
+        await press(app, pilot, "down", "down", "u", "backspace")
         return notes(app)
 
     _app, said = drive(source, steps)

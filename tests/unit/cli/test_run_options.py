@@ -9,7 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.cli.run_options import RunOptions, from_options
+from ktstr_tui.cli.options import from_options
+from ktstr_tui.cli.run_options import RunOptions
 from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.heartbeat.config import BeatsConfig
 from ktstr_tui.model.errors import UsageError

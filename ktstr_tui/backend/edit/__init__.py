@@ -1,0 +1,1 @@
+"""Edit to running: builds on the host, and what is built into the running guest."""
