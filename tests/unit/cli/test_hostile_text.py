@@ -58,6 +58,8 @@ def hostile(kind: Any, depth: int = 0) -> Any:  # noqa: ANN401
         return args[0]
     if origin in (Union, types.UnionType):
         return hostile(next(it for it in args if it is not type(None)), depth)
+    if origin is tuple and args[-1] is not Ellipsis:
+        return tuple(hostile(it, depth + 1) for it in args)
     if origin in (tuple, list):
         return origin([hostile(args[0], depth + 1)] if depth < 12 else [])
     if origin is dict:
@@ -177,6 +179,8 @@ OTHERS = [
     ("locate",),
     ("kernel", "list"),
     ("kernel", "use", HOSTILE),
+    ("kernel", "btf", HOSTILE),
+    ("new", HOSTILE),
     ("beat", "nobody"),
     ("config", "path"),
     ("config", "show"),
