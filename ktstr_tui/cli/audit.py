@@ -10,7 +10,6 @@ import typer
 
 from ktstr_tui.control.audit_chain import AUDIT_FILE, ChainedEntry, ChainReport, verify
 from ktstr_tui.guest import paths
-from ktstr_tui.link.runs import choose_run, look_at_run
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.output import print_json, print_line
@@ -89,6 +88,9 @@ def _find(where: str | None) -> Path:
             return given
         if (given / AUDIT_FILE).is_file():
             return given / AUDIT_FILE
+    # Loaded only here: the help of the program names this command too, and loads no room.
+    from ktstr_tui.link.runs import choose_run, look_at_run
+
     run = look_at_run(choose_run(where, paths.runtime_dir()))
     if run.record is None or not run.record.data_dir:
         raise UsageError(f"{run.name} does not say where its data is", "give the path of its audit.jsonl")
