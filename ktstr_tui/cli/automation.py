@@ -7,7 +7,6 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ktstr_tui.cli.control import ask_run
 from ktstr_tui.model.commands import Changed, HoldAutomation, ResumeAutomation
 from ktstr_tui.text.output import print_json, print_line
 
@@ -27,6 +26,8 @@ def hold(
     as_json: AsJson = False,
 ) -> None:
     """Stop automatic actions and ordinary commands. The guest runs on; looking, thaw and end work."""
+    from ktstr_tui.cli.control import ask_run
+
     answer = ask_run(run_name, HoldAutomation(for_s=for_s, why=why[:256]), Changed)
     if as_json:
         print_json(msgspec.to_builtins(answer))
@@ -37,6 +38,8 @@ def hold(
 @app.command()
 def resume(run_name: RunName = None, as_json: AsJson = False) -> None:
     """End a hold; what was accepted while it lasted is done now."""
+    from ktstr_tui.cli.control import ask_run
+
     answer = ask_run(run_name, ResumeAutomation(), Changed)
     if as_json:
         print_json(msgspec.to_builtins(answer))
