@@ -57,7 +57,7 @@ def test_of_two_actions_on_one_new_key_the_first_gets_it() -> None:
 
 def test_a_key_may_mean_two_things_at_two_places() -> None:
     assert check_keys({"report.tasks": "7"})[1] != []
-    assert check_keys({"report.tasks": "r"}) == ({"report.tasks": "r"}, [])
+    assert check_keys({"report.tasks": "u"}) == ({"report.tasks": "u"}, [])
 
 
 def test_keys_have_names() -> None:
