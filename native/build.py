@@ -29,6 +29,7 @@ SOURCES = [
     "heartbeat/ktstr_send.c",
     "heartbeat/ktstr_tracker.c",
     "heartbeat/ktstr_vlp.c",
+    "memory/ktstr_copy.c",
     "memory/ktstr_memory.c",
 ]
 """C files of the module, relative to this directory."""
@@ -40,6 +41,7 @@ HEADERS = [
     "heartbeat/ktstr_recv.h",
     "heartbeat/ktstr_gate.h",
     "heartbeat/ktstr_send.h",
+    "memory/ktstr_copy.h",
     "memory/ktstr_memory.h",
 ]
 """What the glue includes, each after those that it needs. Python sees what is between their markers."""

@@ -19,7 +19,6 @@ import msgspec
 import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.capture.report.store import write_whole
 from ktstr_tui.capture.snapshots import BridgeEvent, DrainedSnapshot
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.events import Logged, RunConcluded
@@ -29,6 +28,7 @@ from ktstr_tui.model.report_files import SCHEMA_DEGRADED
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.port.dispatch import Dispatcher
 from ktstr_tui.port.verdict import GuestVerdict, judge, result_line
+from ktstr_tui.wire.whole_file import write_whole
 
 
 async def conclude(

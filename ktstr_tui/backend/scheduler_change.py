@@ -14,13 +14,13 @@ from typing import TypeAlias
 import trio
 
 from ktstr_tui.backend.scheduler_ops import require_timeouts
-from ktstr_tui.capture.report.store import write_whole
 from ktstr_tui.model.commands import ReplaceScheduler as ReplaceRequest
 from ktstr_tui.model.commands import SchedulerAnswer
 from ktstr_tui.model.control import AttachScheduler, DetachScheduler, ReplaceScheduler
 from ktstr_tui.model.errors import GuestError, HostError
 from ktstr_tui.model.scheduler_swap import SwapFailed, SwapRejected, SwapTimedOut, outcome_words
 from ktstr_tui.port.replacing import SchedulerReplacer
+from ktstr_tui.wire.whole_file import write_whole
 
 SchedulerAction: TypeAlias = AttachScheduler | DetachScheduler | ReplaceScheduler
 

@@ -68,6 +68,14 @@ class PhysicalMemory(Protocol):
         ...
 
 
+class RamImage(PhysicalMemory, Protocol):
+    """Memory that can be searched besides, as whoever looks for the kernel in it must."""
+
+    def page_heads(self, phys: int, length: int) -> Iterator[tuple[int, bytes]]:
+        """The first byte of each page of a run from ``data_ranges``, in pieces of ``(guest_phys, bytes)``."""
+        ...
+
+
 class GuestRam:
     """Guest RAM over mapped files. Safe to read from any thread; nothing in it changes after construction.
 

@@ -25,7 +25,7 @@ from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.btf import MAX_BTF_BYTES, Btf
 from ktstr_tui.kernel.finders import load_btf
-from ktstr_tui.kernel.memory import GuestRam, MemoryReadError, PhysicalMemory
+from ktstr_tui.kernel.memory import MemoryReadError, PhysicalMemory, RamImage
 from ktstr_tui.kernel.vmcoreinfo import START_KERNEL_MAP, Vmcoreinfo, find_vmcoreinfo
 from ktstr_tui.model.errors import GuestError
 
@@ -47,7 +47,7 @@ class KernelParts:
     btf: Btf
 
 
-def open_program(memory: GuestRam, vmcoreinfo: bytes | None = None) -> Program:
+def open_program(memory: RamImage, vmcoreinfo: bytes | None = None) -> Program:
     """A drgn program over live RAM or a snapshot, typed from the kernel's own BTF.
 
     Args:
@@ -60,7 +60,7 @@ def open_program(memory: GuestRam, vmcoreinfo: bytes | None = None) -> Program:
     return open_parts(memory, vmcoreinfo).prog
 
 
-def open_parts(memory: GuestRam, vmcoreinfo: bytes | None = None) -> KernelParts:
+def open_parts(memory: RamImage, vmcoreinfo: bytes | None = None) -> KernelParts:
     """Like ``open_program``, with the parts that a ``KernelView`` needs besides."""
     note = vmcoreinfo if vmcoreinfo is not None else find_vmcoreinfo(memory)
     if note is None:

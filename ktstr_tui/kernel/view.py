@@ -21,7 +21,7 @@ from ktstr_tui.kernel.dsq import BuiltinDsqs, Dsqs
 from ktstr_tui.kernel.expressions import Expressions
 from ktstr_tui.kernel.hz import find_hz
 from ktstr_tui.kernel.init_program import InitProgram
-from ktstr_tui.kernel.memory import GuestRam, MemoryReadError
+from ktstr_tui.kernel.memory import MemoryReadError, RamImage
 from ktstr_tui.kernel.orc import OrcRefused, Unwinder
 from ktstr_tui.kernel.program import KernelNotFound, KernelParts, open_parts
 from ktstr_tui.kernel.sched_tree import NO_SUBS, SchedTree, Subs
@@ -49,6 +49,8 @@ class KernelView:
         self.prog: Program = parts.prog
         self.btf: Btf = parts.btf
         self.release: str = parts.info.release
+        self.vmcoreinfo: bytes = parts.info.note
+        """The kernel's own note for crash dumps, which spares whoever opens this memory again the search for it."""
         self.space: AddressSpace = parts.space
         self.symbols = Symbols(parts.symbols)
         self.cpus = Cpus(self.btf, self.symbols, self.space)
@@ -72,7 +74,7 @@ class KernelView:
         self.typed_ms: float = typed_ms
 
     @classmethod
-    def open(cls, ram: GuestRam, vmcoreinfo: bytes | None = None) -> KernelView:
+    def open(cls, ram: RamImage, vmcoreinfo: bytes | None = None) -> KernelView:
         """Open the kernel in ``ram``.
 
         Args:

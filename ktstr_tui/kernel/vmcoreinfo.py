@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from ktstr_tui.kernel.memory import PAGE_BYTES, GuestRam, MemoryReadError
+from ktstr_tui.kernel.memory import PAGE_BYTES, MemoryReadError, RamImage
 
 START_KERNEL_MAP = 0xFFFFFFFF80000000
 _UTS_FIELD_BYTES = 65
@@ -59,7 +59,7 @@ class Vmcoreinfo:
         return address - START_KERNEL_MAP + self.number("phys_base")
 
 
-def find_vmcoreinfo(ram: GuestRam) -> bytes | None:
+def find_vmcoreinfo(ram: RamImage) -> bytes | None:
     """The note of the kernel that owns this RAM, or None while there is none yet.
 
     Looks only at what the guest has touched, so it may be asked again and again during boot. When several
@@ -77,14 +77,14 @@ def find_vmcoreinfo(ram: GuestRam) -> bytes | None:
     return max(found, key=len, default=None)
 
 
-def _note_at(ram: GuestRam, phys: int) -> bytes | None:
+def _note_at(ram: RamImage, phys: int) -> bytes | None:
     if ram.read(phys, len(_MARK)) != _MARK:
         return None
     note = ram.read(phys, PAGE_BYTES).partition(b"\0")[0]
     return note if b"SYMBOL(init_uts_ns)=" in note and note.endswith(b"\n") else None
 
 
-def _is_of_this_kernel(ram: GuestRam, note: bytes) -> bool:
+def _is_of_this_kernel(ram: RamImage, note: bytes) -> bool:
     """Whether ``init_uts_ns`` of the note holds the note's own release."""
     parsed = Vmcoreinfo(note)
     try:

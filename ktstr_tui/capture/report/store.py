@@ -16,7 +16,6 @@ import os
 import re
 import select
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from ktstr_tui.model.report_files import (
     encode_report,
 )
 from ktstr_tui.model.text import counted, printable, runnable_for
+from ktstr_tui.wire.whole_file import write_whole
 
 MAX_NAME_BYTES = 100
 """Of a tag, in a file name."""
@@ -174,19 +174,3 @@ def _write(path: Path, report: AnyReport) -> int:
     data = encode_report(report)
     write_whole(path, data)
     return len(data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is complete or not there, readable by its owner only. Blocks; raises ``OSError``."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp makes the file 0600.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).rename(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

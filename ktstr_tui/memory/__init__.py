@@ -1,0 +1,1 @@
+"""Snapshots of a guest's memory: taking, keeping, exploring, and going on from them."""

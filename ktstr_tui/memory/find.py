@@ -1,0 +1,71 @@
+"""Finds snapshots by what a person calls them: a file, a name, or the run and the name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ktstr_tui.guest.paths import state_dir
+from ktstr_tui.memory.snapshot import SUFFIX
+from ktstr_tui.memory.store import DIRECTORY, SnapshotStore
+from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.text import did_you_mean
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A snapshot in a store."""
+
+    store: SnapshotStore
+    name: str
+
+    @property
+    def run(self) -> str:
+        """The directory of its run."""
+        return self.store.directory.parent.name
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.store.directory / f"{self.name}{SUFFIX}"
+
+
+def stores(runs: Path | None = None) -> Iterator[SnapshotStore]:
+    """The stores of all runs on this host, by name of the run.
+
+    Args:
+        runs: Where runs keep their data; None for where this user's runs do.
+    """
+    for directory in sorted((runs or state_dir() / "runs").glob(f"*/{DIRECTORY}")):
+        yield SnapshotStore(directory)
+
+
+def all_snapshots(runs: Path | None = None) -> list[Found]:
+    """All snapshots on this host, those of a run together, oldest first."""
+    return [Found(store, name) for store in stores(runs) for name in store.names()]
+
+
+def find_snapshot(wanted: str, runs: Path | None = None) -> Found:
+    """Find one snapshot.
+
+    Args:
+        wanted: Its file, its name, or ``RUN/NAME`` with the run's directory.
+        runs: As for `stores`.
+
+    Raises:
+        UsageError: There is none, or the name means several.
+    """
+    path = Path(wanted)
+    if path.name.endswith(SUFFIX) and path.exists():
+        return Found(SnapshotStore(path.parent), path.name.removesuffix(SUFFIX))
+    run, _, name = wanted.rpartition("/")
+    known = all_snapshots(runs)
+    found = [it for it in known if it.name == name and run in ("", it.run)]
+    if not found:
+        guess = did_you_mean(name, [it.name for it in known])
+        raise UsageError(f"there is no snapshot {wanted}{guess}", "ktstr-tui snapshot list names them all")
+    if len(found) > 1:
+        several = ", ".join(f"{it.run}/{it.name}" for it in found)
+        raise UsageError(f"{wanted} may be several snapshots: {several}", "name one of these")
+    return found[0]

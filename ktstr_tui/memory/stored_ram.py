@@ -1,0 +1,102 @@
+"""The memory of a snapshot as a typed view reads it: pages are loaded when they are first read.
+
+It offers what `kernel.memory.GuestRam` offers over live memory, so everything that looks at a running guest looks at a
+snapshot too. A question touches some hundred pages of the thirty thousand, so a snapshot opens at once wherever its
+pages are.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ktstr_tui.guest import topology_args
+from ktstr_tui.kernel.memory import OutOfRange
+from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, PageFile
+from ktstr_tui.memory.snapshot import Blob, Snapshot
+
+_U64 = struct.Struct("<Q")
+
+
+class _Segment(NamedTuple):
+    guest_phys: int
+    length: int
+    blob: Blob
+    first_page: int
+    """Of the blob."""
+
+
+class SnapshotRam:
+    """Reads the RAM of a snapshot. Not for several threads at once.
+
+    Args:
+        snapshot: The snapshot.
+        pages: Its pages; must stay open as long as this object is used.
+    """
+
+    def __init__(self, snapshot: Snapshot, pages: PageFile) -> None:
+        nodes = tuple(blob.size_bytes for blob in snapshot.memory)
+        self._segments = [
+            _Segment(it.guest_phys, it.length, snapshot.memory[it.fd_index], it.offset // PAGE_BYTES)
+            for it in topology_args.segments(nodes)
+        ]
+        self._pages = pages
+        self._loaded: dict[bytes, bytes] = {}
+        self.end = self._segments[-1].guest_phys + self._segments[-1].length
+
+    @property
+    def pages_loaded(self) -> int:
+        """Different pages that were read so far."""
+        return len(self._loaded)
+
+    def read(self, phys: int, n: int) -> bytes:
+        """``n`` bytes at guest-physical ``phys``.
+
+        Raises:
+            OutOfRange: Any of them lies outside RAM.
+            DamagedError: A page is not what was stored.
+        """
+        if n < 0:
+            raise ValueError(f"negative length {n}")
+        parts: list[bytes] = []
+        at, end = phys, phys + n
+        while at < end:
+            page = self._page(at)
+            offset = at % PAGE_BYTES
+            parts.append(page[offset : offset + end - at])
+            at += len(parts[-1])
+        return b"".join(parts)
+
+    def u64(self, phys: int) -> int:
+        """The little-endian word at ``phys``."""
+        (value,) = _U64.unpack(self.read(phys, 8))
+        return int(value)
+
+    def data_ranges(self) -> Iterator[tuple[int, int]]:
+        """Runs of pages that are not all zeros, as ``(guest_phys, length)``."""
+        for segment in self._segments:
+            start: int | None = None
+            pages = segment.length // PAGE_BYTES
+            for page in range(pages + 1):
+                held = page < pages and segment.blob.digest(segment.first_page + page) != ZERO
+                if held and start is None:
+                    start = page
+                elif not held and start is not None:
+                    yield segment.guest_phys + start * PAGE_BYTES, (page - start) * PAGE_BYTES
+                    start = None
+
+    def page_heads(self, phys: int, length: int) -> Iterator[tuple[int, bytes]]:
+        """The first byte of each page of a run from ``data_ranges``, as ``(guest_phys, bytes)``."""
+        for at in range(phys, phys + length, PAGE_BYTES):
+            yield at, self._page(at)[:1]
+
+    def _page(self, phys: int) -> bytes:
+        for segment in self._segments:
+            if segment.guest_phys <= phys < segment.guest_phys + segment.length:
+                digest = segment.blob.digest(segment.first_page + (phys - segment.guest_phys) // PAGE_BYTES)
+                page = self._loaded.get(digest)
+                if page is None:
+                    page = self._loaded[digest] = self._pages.get(digest)
+                return page
+        raise OutOfRange(f"guest-physical {phys:#x} is outside RAM", phys)
