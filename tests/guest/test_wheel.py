@@ -135,9 +135,13 @@ def test_wheel_holds_what_a_checkout_has(wheel: Path, checkout: Path) -> None:
     expected |= {f"ktstr_tui/themes/{path.name}" for path in (checkout / "themes").glob("*.toml")}
     expected |= {f"ktstr_tui/guest/data/{demo}.bpf.o" for demo in DEMOS}
     expected |= {
+        f"ktstr_tui/templates/{path.name}" for path in (package / "templates").iterdir() if path.is_file()
+    }
+    expected |= {
         f"ktstr_tui/_native{sysconfig.get_config_var('EXT_SUFFIX')}",
         "ktstr_tui/_native.pyi",
         "ktstr_tui/guest/data/ktstr-agent",
+        "ktstr_tui/guest/data/ktstr-observer.so",
         "ktstr_tui/py.typed",
         "ktstr_tui/tui/ktstr.tcss",
     }

@@ -59,3 +59,9 @@ def test_a_name_that_no_identifier_can_begin_with_is_refused(name: str, tmp_path
 def test_a_place_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"cannot write .*No such file"):
         new_command(tmp_path / "nowhere" / "mine", as_json=False)
+
+
+@pytest.mark.parametrize("header", ["demo.bpf.h", "scx_min.bpf.h"])
+def test_the_headers_are_those_of_the_demo_schedulers(header: str, checkout: Path) -> None:
+    ours = checkout / "ktstr_tui" / "templates" / header
+    assert ours.read_text("utf-8") == (checkout / "native" / "schedulers" / header).read_text("utf-8")
