@@ -77,7 +77,13 @@ int main(int argc, char **argv)
 	int listener = socket(AF_UNIX, SOCK_STREAM, 0), number = 0;
 
 	if (!fork()) {
-		execl("/init", "ktstr-load", argv[1], (char *)NULL);
+		int pair[2]; // the loader attaches at a word that comes through its last argument (loader.h)
+		char go = 'g', number[12];
+
+		socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+		send(pair[0], &go, 1, 0);
+		snprintf(number, sizeof(number), "%d", pair[1]);
+		execl("/init", "ktstr-load", argv[1], number, (char *)NULL);
 		return 1;
 	}
 	mkdir("/var/run/scx", 0755);
