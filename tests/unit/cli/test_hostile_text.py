@@ -171,6 +171,13 @@ OTHERS = [
     ("op", "read", "jiffies", "--run", "live"),
     ("op", "read", "jiffies", "--run", "live", "--json"),
     ("op", "write", "panic_timeout=1", "--run", "live"),
+    ("scheduler", "replace", HOSTILE, "live"),
+    ("scheduler", "detach", "live"),
+    ("scheduler", "attach", "live", "--json"),
+    ("automation", "hold", "live"),
+    ("automation", "resume", "live", "--json"),
+    ("audit", "show", "live"),
+    ("audit", "verify", "live"),
     ("rebuild", "live"),
     ("rebuild", "live", "--cancel", "--json"),
     ("restart", "live"),
@@ -227,6 +234,9 @@ def test_every_command_that_prints_is_in_the_list() -> None:
     program._add_kernel()
     program._add_watch()
     program._add_op()
+    program._add_audit()
+    program._add_automation()
+    program._add_scheduler()
     root = typer.main.get_command(program.app)
     names: set[str] = set()
     for name, command in root.commands.items():  # type: ignore[attr-defined]
