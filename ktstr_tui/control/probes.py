@@ -1,8 +1,9 @@
 """Probes: what the loop looks at by itself, pulled on the tick in the order of installation.
 
 One that raises, or does not answer in time, costs its own values and nothing else: the others are read, the loop
-decides, and the failure is an event. A probe that blocks belongs into a thread (`InThread`); while one is stuck there
-it is not asked again.
+decides, and the failure is an event. A probe that blocks belongs into a thread (`InThread`). Its answer may come after
+the loop has gone on, as it does on a busy host; then it is taken at a later tick. Only one that has not come back after
+`STUCK_NS` has failed, and while it is out there it is not asked again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ Values: TypeAlias = Mapping[str, float | None]
 
 ANSWER_S = 0.05
 """How long the loop waits for one probe."""
+STUCK_NS = 2_000_000_000
+"""How long a thread may keep its answer before that is a failure, on the clock of the ticks."""
 MAX_VALUES = 512
 """Of one probe in an event."""
 _REASON_CHARACTERS = 200
@@ -60,20 +63,34 @@ class InThread:
         self.name = name
         self.every_s = every_s
         self._read = read
-        self._busy = False
+        self.busy = False
+        """Whether its thread is still out there."""
+        self._answer: Values | Exception | None = None
+
+    @property
+    def owes(self) -> bool:
+        """Whether an answer is on its way, or there and not taken yet."""
+        return self.busy or self._answer is not None
 
     async def read(self) -> Values:
-        """Read in a thread, which is left behind when the loop gives up waiting."""
-        if self._busy:
+        """Read in a thread, or take the answer that came late; a thread is left behind when nobody waits any more."""
+        if self.busy:
             raise StuckError("it is still stuck in its last reading")
-        self._busy = True
-        return await trio.to_thread.run_sync(self._and_free, abandon_on_cancel=True)
+        if self._answer is None:
+            self.busy = True
+            await trio.to_thread.run_sync(self._work, abandon_on_cancel=True)
+        answer, self._answer = self._answer, None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer or {}
 
-    def _and_free(self) -> Values:
+    def _work(self) -> None:
         try:
-            return self._read()
+            self._answer = self._read()
+        except Exception as error:  # it belongs to whoever takes the answer
+            self._answer = error
         finally:
-            self._busy = False
+            self.busy = False
 
 
 class Probes:
@@ -87,6 +104,7 @@ class Probes:
         self._answer_s = answer_s
         self._installed: list[Probe] = []
         self._due_ns: dict[int, int] = {}
+        self._late_since_ns: dict[int, int] = {}
         self._failed = 0
 
     def install(self, probe: Probe) -> None:
@@ -98,6 +116,7 @@ class Probes:
         self._installed = [it for it in self._installed if name is not None and it.name != name]
         kept = {id(it) for it in self._installed}
         self._due_ns = {key: at for key, at in self._due_ns.items() if key in kept}
+        self._late_since_ns = {key: at for key, at in self._late_since_ns.items() if key in kept}
 
     def names(self) -> tuple[str, ...]:
         """Names in the order of reading."""
@@ -114,9 +133,20 @@ class Probes:
             if self._due_ns.get(id(probe), 0) > now_ns:
                 continue
             self._due_ns[id(probe)] = now_ns + round(probe.every_s * 1e9)
-            found.append(await read_one(probe.name, probe.read, tick, self._answer_s))
-            self._failed += isinstance(found[-1], ev.ProbeFailed)
+            event = await read_one(probe.name, probe.read, tick, self._answer_s)
+            if self._may_still_answer(probe, now_ns):
+                self._due_ns[id(probe)] = now_ns
+                continue
+            found.append(event)
+            self._failed += isinstance(event, ev.ProbeFailed)
         return found
+
+    def _may_still_answer(self, probe: Probe, now_ns: int) -> bool:
+        """Whether a thread has kept its answer for a while, and not yet for too long."""
+        if not isinstance(probe, InThread) or not probe.owes:
+            self._late_since_ns.pop(id(probe), None)
+            return False
+        return now_ns - self._late_since_ns.setdefault(id(probe), now_ns) < STUCK_NS
 
 
 async def read_one(

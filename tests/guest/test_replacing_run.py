@@ -267,5 +267,4 @@ def test_fifty_replacements_leave_nothing_behind_and_lose_no_event(scenario: str
     assert state.ejections == 0
     attached = [line for line in state.log if line.text.startswith("fifo attached")]
     assert len(attached) == 51, "the host saw each of them come"
-    # A busy host may answer a probe too late, which is counted and costs nothing else.
-    assert state.drops.keys() <= {"loop.probes-failed"}
+    assert state.drops == {}

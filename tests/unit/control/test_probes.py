@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ktstr_tui.control.probes import InThread, Probes, StuckError
+from ktstr_tui.control.probes import STUCK_NS, InThread, Probes, StuckError
 from ktstr_tui.model import events as ev
 from tests.unit.control.rig import Rig
 
@@ -152,7 +152,7 @@ async def test_clear_inventory_probes_drops_installed_probes_only(autojump_clock
     assert len(await probes.poll(1, 0)) == 1
 
 
-async def test_a_thread_that_hangs_is_not_asked_again_until_it_is_back() -> None:
+async def test_a_thread_that_hangs_has_failed_after_a_while_and_its_late_answer_is_taken() -> None:
     release, begun, calls = threading.Event(), threading.Event(), 0
 
     def read() -> Values:
@@ -164,17 +164,38 @@ async def test_a_thread_that_hangs_is_not_asked_again_until_it_is_back() -> None
 
     probe, probes = InThread("disk", 0, read), Probes(answer_s=0.01)
     probes.install(probe)
-    (first,) = await probes.poll(1, 0)
-    (second,) = await probes.poll(2, 0)
-    assert isinstance(first, ev.ProbeFailed)
-    assert isinstance(second, ev.ProbeFailed)
-    assert StuckError.__name__ in second.reason
+    assert await probes.poll(1, 0) == []
+    assert await probes.poll(2, STUCK_NS - 1) == [], "a busy host may take as long"
+    assert probes.drops() == {"probes-failed": 0}
+    (stuck,) = await probes.poll(3, STUCK_NS)
+    assert isinstance(stuck, ev.ProbeFailed)
+    assert StuckError.__name__ in stuck.reason
+    assert probes.drops() == {"probes-failed": 1}
     begun.wait()
-    assert calls == 1
     release.set()
-    while probe._busy:
+    while probe.busy:
         await trio.lowlevel.checkpoint()
-    assert await probe.read() == {"x": 1.0}
+    (late,) = await probes.poll(4, STUCK_NS + 1)
+    assert isinstance(late, ev.ProbeRead)
+    assert (late.values, calls) == ({"x": 1.0}, 1)
+
+
+async def test_what_a_thread_raises_late_is_a_failure_of_its_own() -> None:
+    release = threading.Event()
+
+    def read() -> Values:
+        release.wait()
+        raise OSError("gone")
+
+    probe, probes = InThread("disk", 0, read), Probes(answer_s=0.01)
+    probes.install(probe)
+    assert await probes.poll(1, 0) == []
+    release.set()
+    while probe.busy:
+        await trio.lowlevel.checkpoint()
+    (event,) = await probes.poll(2, 1)
+    assert isinstance(event, ev.ProbeFailed)
+    assert event.reason == "OSError: gone"
 
 
 def handler(*script: Values | Exception | None) -> Callable[[], object]:
