@@ -29,9 +29,9 @@ MAX_DEFERRALS = 16
 AT_A_TIME = 16
 """Actions that are being carried out at the same time."""
 ASSERT_DEPTH = 1000
-"""Waiting actions at which the loop is told to do less."""
+"""Waiting actions from which on the loop does less."""
 RELEASE_DEPTH = 200
-"""Waiting actions at which it is told that it may go on."""
+"""Waiting actions down to which it has to get before it does everything again."""
 IDLE_S = 0.1
 """How often the depth is looked at when nothing happens."""
 

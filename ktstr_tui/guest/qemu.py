@@ -185,7 +185,7 @@ def _looking(spec: MachineSpec, channels: dict[str, int]) -> list[str]:
 
 
 def kernel_command_line(spec: MachineSpec) -> str:
-    """What the guest's kernel is told."""
+    """The command line of the guest's kernel."""
     # Under emulation, switching page tables on each system call costs time and isolates nothing.
     isolation = "pti=off" if spec.accelerator == "tcg" else ""
     return " ".join(filter(None, (KERNEL_COMMAND_LINE, isolation, spec.append)))

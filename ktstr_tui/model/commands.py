@@ -200,7 +200,7 @@ SCHEDULER_REQUESTS: tuple[type, ...] = get_args(SchedulerRequest)
 READING_REQUESTS: tuple[type, ...] = (*LINK_REQUESTS, ListWatches)
 """Those that touch nothing, which every viewer may make."""
 HELD_REQUESTS: tuple[type, ...] = (*READING_REQUESTS, HoldAutomation, ResumeAutomation, Thaw, End)
-"""Those that are allowed while automation is held: they look, let go or end."""
+"""Those that are allowed while automation is held: they read, change the hold, thaw the guest or end the run."""
 
 
 _Answer = TypeVar("_Answer")

@@ -73,7 +73,7 @@ class ReplaceScheduler(_Action, frozen=True, tag="replace"):
 
 
 class RestartGuest(_Action, frozen=True, tag="restart-guest"):
-    """Boot anew."""
+    """Boot the guest again."""
 
     reason: str
 
