@@ -14,7 +14,8 @@ import trio
 
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.control.probes import InThread, Probe, Values
-from ktstr_tui.health.host_load import HostCounters, HostLoad, pressure_between
+from ktstr_tui.guest.ram import available_bytes
+from ktstr_tui.health.host_load import HostCounters, HostLoad, HostProcess, pressure_between
 
 EVERY_S = 1.0
 """How often each is read."""
@@ -23,6 +24,9 @@ _MIB = 1 << 20
 
 class ThreadShares:
     """Host CPU time and steal of the vCPU threads: how long each ran, and how long it waited for a CPU.
+
+    A thread that emulates several vCPUs is one reading under the names of all (``vcpu0-3``): nobody takes the time of
+    all of them for that of one.
 
     Args:
         pid: QEMU's process.
@@ -34,8 +38,9 @@ class ThreadShares:
     def __init__(
         self, pid: int, threads: dict[int, int], clock: Callable[[], int], proc: Path = Path("/proc")
     ) -> None:
-        self._paths = {
-            vcpu: proc / str(pid) / "task" / str(thread) / "schedstat" for vcpu, thread in threads.items()
+        self._process = HostProcess(pid, list(threads.values()), proc)
+        self._names = {
+            thread: _name([v for v, it in threads.items() if it == thread]) for thread in threads.values()
         }
         self._clock = clock
         self._before: dict[int, tuple[int, int]] = {}
@@ -43,17 +48,16 @@ class ThreadShares:
 
     def read(self) -> Values:
         """Shares of the time since the last reading, 0 to 1."""
-        now_ns, now = self._clock(), {vcpu: _ran_and_waited(path) for vcpu, path in self._paths.items()}
+        now_ns, now = self._clock(), self._process.times_ns()
         wall_ns = now_ns - self._before_ns
         values: dict[str, float | None] = {}
-        for vcpu, times in now.items():
-            before = self._before.get(vcpu)
-            for index, name in enumerate(("cpu", "waited")):
+        for thread, name in self._names.items():
+            times, before = now.get(thread), self._before.get(thread)
+            for index, what in enumerate(("cpu", "waited")):
                 known = times is not None and before is not None and wall_ns > 0
                 grown = times[index] - before[index] if known and times and before else 0
-                values[f"vcpu{vcpu}.{name}"] = min(1.0, max(0.0, grown / wall_ns)) if known else None
-        self._before = {vcpu: times for vcpu, times in now.items() if times is not None}
-        self._before_ns = now_ns
+                values[f"{name}.{what}"] = min(1.0, max(0.0, grown / wall_ns)) if known else None
+        self._before, self._before_ns = now, now_ns
         return values
 
 
@@ -67,7 +71,7 @@ class HostShares:
 
     def __init__(self, clock: Callable[[], int], proc: Path = Path("/proc")) -> None:
         self._load = HostLoad(proc)
-        self._meminfo = proc / "meminfo"
+        self._proc = proc
         self._clock = clock
         self._before: HostCounters | None = None
 
@@ -84,17 +88,8 @@ class HostShares:
                 "psi.memory": seen.memory,
                 "psi.io": seen.io,
             }
-        return {**values, "memory_available_mib": self._available_mib()}
-
-    def _available_mib(self) -> float | None:
-        try:
-            for line in self._meminfo.read_text().splitlines():
-                name, _, rest = line.partition(":")
-                if name == "MemAvailable":
-                    return int(rest.split()[0]) / 1024
-        except (OSError, ValueError, IndexError):
-            pass
-        return None
+        free = available_bytes(self._proc)
+        return {**values, "memory_available_mib": None if free is None else free / _MIB}
 
 
 class DiskSpace:
@@ -160,9 +155,5 @@ def host_probes(pid: int, threads: dict[int, int], data_dir: Path, clock: Callab
     ]
 
 
-def _ran_and_waited(path: Path) -> tuple[int, int] | None:
-    try:
-        ran, waited = path.read_bytes().split()[:2]
-        return int(ran), int(waited)
-    except (OSError, ValueError):
-        return None  # the thread has ended, or this kernel does not count: absent, not zero
+def _name(vcpus: list[int]) -> str:
+    return f"vcpu{vcpus[0]}" if len(vcpus) == 1 else f"vcpu{vcpus[0]}-{vcpus[-1]}"

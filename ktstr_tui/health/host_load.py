@@ -41,13 +41,18 @@ class HostProcess:
 
     def waited_ns(self) -> dict[int, int]:
         """For how long each vCPU's thread has waited for a CPU since its start."""
-        waited: dict[int, int] = {}
+        return {thread: waited for thread, (_, waited) in self.times_ns().items()}
+
+    def times_ns(self) -> dict[int, tuple[int, int]]:
+        """For how long each vCPU's thread has run, and waited for a CPU, since its start."""
+        times: dict[int, tuple[int, int]] = {}
         for thread, path in self._threads.items():
             try:
-                waited[thread] = int(path.read_bytes().split()[1])
-            except (OSError, ValueError, IndexError):
-                continue  # the thread has ended: absent, not zero
-        return waited
+                ran, waited = path.read_bytes().split()[:2]
+                times[thread] = int(ran), int(waited)
+            except (OSError, ValueError):
+                continue  # the thread has ended, or this kernel does not count: absent, not zero
+        return times
 
 
 class HostCounters(msgspec.Struct, frozen=True, kw_only=True):

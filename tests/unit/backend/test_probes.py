@@ -36,6 +36,16 @@ def test_a_vcpu_thread_runs_and_waits_for_shares_of_the_time_between_two_reading
     assert shares.read()["vcpu0.cpu"] is None
 
 
+def test_a_thread_of_several_vcpus_is_one_reading_under_their_names(tmp_path: Path) -> None:
+    clock = Clock()
+    shares = ThreadShares(7, {0: 8, 1: 8, 2: 8}, clock, tmp_path)
+    write(tmp_path / "7" / "task" / "8" / "schedstat", "1000 500 3\n")
+    shares.read()
+    clock.now_ns = 1000
+    write(tmp_path / "7" / "task" / "8" / "schedstat", "1800 500 9\n")
+    assert shares.read() == {"vcpu0-2.cpu": 0.8, "vcpu0-2.waited": 0.0}
+
+
 def test_the_host_without_counters_is_unknown_and_not_idle(tmp_path: Path) -> None:
     clock = Clock()
     shares = HostShares(clock, tmp_path)
