@@ -351,7 +351,9 @@ class LiveGuest:
         nursery.start_soon(self._watch_silence_after, up)
 
     def _must_wait(self) -> bool:
-        return self.coordinator.busy or self._accessor.state is WorkerState.TRYING
+        # Whether an answer comes at once depends on the host's speed, of which a run with a seed must know nothing.
+        busy = self.coordinator.busy or self._accessor.state is WorkerState.TRYING
+        return busy and self._setup.config.determinism is None
 
     async def _capture_for_guest(self, tag: str) -> CaptureReport:
         """The bridge's capture callback: not in the place of a report that somebody else asked for."""

@@ -46,6 +46,9 @@ WAITING_SHARE = 0.97
 Ten threads that share two cores wait four fifths of the time each, and a healthy guest lives well with that."""
 WORTH_NS = 500_000_000
 """Stretches that are shorter are not worth a word."""
+ALERT_NS = 1_000_000_000
+"""How long the guest must have had no CPU in all, without such a calm between, until that is an alert: a healthy guest
+does not mind half a second on a host that is busy for a moment."""
 CALM_NS = 10_000_000_000
 """How long the host must have given the guest CPU until the alert is over."""
 RENEW_NS = 1_000_000_000
@@ -70,19 +73,21 @@ class _Trouble:
 
     def lasts(self, stretch: HostStretch) -> None:
         """A stretch that is worth a word goes on."""
-        self._reason, self._pressure, self._last_ns = stretch.reason, stretch.pressure, stretch.end_ns
+        self._note(stretch)
+        stood_ns = self._stood_ns + stretch.end_ns - stretch.start_ns
         if self._said_ns is None:
-            self._say(stretch.reason, stretch.end_ns)
+            if stood_ns >= ALERT_NS:
+                self._say(stretch.reason, stretch.end_ns)
         elif stretch.end_ns - self._said_ns >= RENEW_NS:
-            stood_ns = self._stood_ns + stretch.end_ns - stretch.start_ns
             self._say(self._words(self._stretches + 1, stood_ns), stretch.end_ns)
 
     def ended(self, stretch: HostStretch) -> None:
         """A stretch is over."""
-        self._reason, self._pressure, self._last_ns = stretch.reason, stretch.pressure, stretch.end_ns
+        self._note(stretch)
         self._stretches += 1
         self._stood_ns += stretch.end_ns - stretch.start_ns
-        if self._said_ns is None or stretch.end_ns - self._said_ns >= RENEW_NS:
+        first = self._said_ns is None and self._stood_ns >= ALERT_NS
+        if first or (self._said_ns is not None and stretch.end_ns - self._said_ns >= RENEW_NS):
             self._say(self._words(self._stretches, self._stood_ns), stretch.end_ns)
 
     def calm(self, now_ns: int, *, at_once: bool = False) -> None:
@@ -92,11 +97,15 @@ class _Trouble:
             now_ns: Host monotonic time.
             at_once: Whether the alert ends now whatever came last.
         """
-        if self._said_ns is None or (not at_once and now_ns - self._last_ns < CALM_NS):
+        if not at_once and now_ns - self._last_ns < CALM_NS:
             return
-        self._say(self._words(self._stretches, self._stood_ns), now_ns)
-        self._emit(AlertCleared(key=HOST_ALERT_KEY, kind="host"))
+        if self._said_ns is not None:
+            self._say(self._words(self._stretches, self._stood_ns), now_ns)
+            self._emit(AlertCleared(key=HOST_ALERT_KEY, kind="host"))
         self._stretches, self._stood_ns, self._said_ns = 0, 0, None
+
+    def _note(self, stretch: HostStretch) -> None:
+        self._reason, self._pressure, self._last_ns = stretch.reason, stretch.pressure, stretch.end_ns
 
     def _words(self, stretches: int, stood_ns: int) -> str:
         often = f" in {counted(stretches, 'stretch', 'stretches')}" if stretches > 1 else ""

@@ -101,7 +101,7 @@ def overload(rig: Rig, seconds: int) -> None:
         rig.pass_time(250, waited_ms=200)
 
 
-def test_an_overloaded_host_is_one_alert_with_numbers_and_two_lines_in_the_log(rig: Rig) -> None:
+def test_an_overloaded_host_is_one_alert_with_numbers_and_three_lines_in_the_log(rig: Rig) -> None:
     state = RunState()
     overload(rig, 60)
     rig.pass_time(2 * CALM_NS // MS)
@@ -112,13 +112,22 @@ def test_an_overloaded_host_is_one_alert_with_numbers_and_two_lines_in_the_log(r
     assert len(alerts) <= 62, "one a second at most"
     assert rig.events.count(CLEARED) == 1
     assert len(rig.stood()) == len(state.host_stood) == 60, "each stretch is known exactly"
-    first, last = state.log
+    once, first, last = state.log
+    assert once.text.startswith("the guest got no CPU for 0.8 s"), "it is not known yet that more will come"
     assert first.text == "the host gave a vCPU no CPU"
     assert last.text.startswith(
         "cleared: the host gave a vCPU no CPU: no CPU for 45.0 s in 60 stretches (host steal unknown"
     )
     assert state.alerts_told["host"].count == 1
     assert state.alerts == {}
+
+
+def test_less_than_a_second_in_all_is_known_and_no_alert(rig: Rig) -> None:
+    overload(rig, 1)
+    rig.pass_time(2 * CALM_NS // MS)
+    overload(rig, 1)
+    assert len(rig.stood()) == 2
+    assert [it for it in rig.events if isinstance(it, AlertRaised)] == []
 
 
 def test_trouble_that_comes_after_a_long_calm_is_another_alert(rig: Rig) -> None:
