@@ -101,7 +101,7 @@ def overload(rig: Rig, seconds: int) -> None:
         rig.pass_time(250, waited_ms=200)
 
 
-def test_an_overloaded_host_is_one_alert_with_numbers_and_three_lines_in_the_log(rig: Rig) -> None:
+def test_an_overloaded_host_is_one_alert_with_numbers_and_few_lines_in_the_log(rig: Rig) -> None:
     state = RunState()
     overload(rig, 60)
     rig.pass_time(2 * CALM_NS // MS)
@@ -112,8 +112,8 @@ def test_an_overloaded_host_is_one_alert_with_numbers_and_three_lines_in_the_log
     assert len(alerts) <= 62, "one a second at most"
     assert rig.events.count(CLEARED) == 1
     assert len(rig.stood()) == len(state.host_stood) == 60, "each stretch is known exactly"
-    once, first, last = state.log
-    assert once.text.startswith("the guest got no CPU for 0.8 s"), "it is not known yet that more will come"
+    *before, first, last = state.log
+    assert [it.text[:30] for it in before] == ["the guest got no CPU for 0.8 s"] * 3, "more may not come"
     assert first.text == "the host gave a vCPU no CPU"
     assert last.text.startswith(
         "cleared: the host gave a vCPU no CPU: no CPU for 45.0 s in 60 stretches (host steal unknown"
@@ -122,26 +122,26 @@ def test_an_overloaded_host_is_one_alert_with_numbers_and_three_lines_in_the_log
     assert state.alerts == {}
 
 
-def test_less_than_a_second_in_all_is_known_and_no_alert(rig: Rig) -> None:
-    overload(rig, 1)
+def test_less_than_three_seconds_in_all_are_known_and_no_alert(rig: Rig) -> None:
+    overload(rig, 3)
     rig.pass_time(2 * CALM_NS // MS)
-    overload(rig, 1)
-    assert len(rig.stood()) == 2
+    overload(rig, 3)
+    assert len(rig.stood()) == 6
     assert [it for it in rig.events if isinstance(it, AlertRaised)] == []
 
 
 def test_trouble_that_comes_after_a_long_calm_is_another_alert(rig: Rig) -> None:
     for _ in range(2):
-        overload(rig, 3)
+        overload(rig, 5)
         rig.pass_time(2 * CALM_NS // MS)
     assert rig.events.count(CLEARED) == 2
     texts = [it.text for it in rig.events if isinstance(it, AlertRaised)]
     assert [text for text in texts if "(" not in text] == ["the host gave a vCPU no CPU"] * 2
-    assert sum("2.2 s in 3 stretches" in text for text in texts) >= 2, "each counts its own"
+    assert sum("3.8 s in 5 stretches" in text for text in texts) >= 2, "each counts its own"
 
 
 def test_the_end_of_the_run_ends_the_alert(rig: Rig) -> None:
-    overload(rig, 2)
+    overload(rig, 5)
     rig.host.finish()
     assert rig.events[-1] == CLEARED
 
