@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from ktstr_tui.capture.report.stacks import copy_stack, task_stack
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
+from ktstr_tui.kernel.displaced import displaced, next_task
 from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.sched_tree import NO_SUBS
-from ktstr_tui.kernel.torn import Attempts, Torn, text
+from ktstr_tui.kernel.torn import Attempts, Torn
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.xarray import IdTables
 from ktstr_tui.model.beats import StallCause
@@ -156,12 +157,14 @@ class Explainer:
         return self._view.dsqs.name(space, dsq, self._view.builtin_dsqs(root, subs))[0]
 
     def _there(self, space: AddressSpace, mask: int) -> tuple[RunningTask, ...]:
-        cpus, found = self._view.cpus, []
+        view, cpus, found = self._view, self._view.cpus, []
         allowed = mask & cpus.online(space)
         for cpu in [cpu for cpu in range(cpus.count) if allowed >> cpu & 1][:MAX_CPUS_NAMED]:
-            curr = cpus.running(space, cpus.rq.read(space, cpus.rq_address(cpu))["curr"])
-            kind = cpus.class_name(curr["sched_class"]) or f"{curr['sched_class']:#x}"
-            found.append(RunningTask(cpu=cpu, pid=curr["pid"], comm=text(curr["comm"]), sched_class=kind))
+            address = cpus.rq.read(space, cpus.rq_address(cpu))["curr"]
+            cpus.running(space, address)
+            curr = view.tasks.full.read(space, address)
+            behind = next_task(displaced(view, space, cpu, curr))
+            found.append(view.tasks.running(curr, cpu, ahead_of=behind))
         return tuple(found)
 
     def _stack(self, space: AddressSpace, row: dict[str, Any]) -> Stack | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ktstr_tui.model.beats import StallCause
 from ktstr_tui.model.report import RunningTask
+from ktstr_tui.model.running import running_words
 
 MAX_NAMED = 4
 """Tasks that the sentence names before it only counts them."""
@@ -55,7 +56,7 @@ def _there(tasks: tuple[RunningTask, ...]) -> str:
     busy = [task for task in tasks if task.sched_class != "idle"]
     if not busy:
         return "nothing (idle)"
-    named = ", ".join(f"{task.comm}[{task.pid}] ({task.sched_class})" for task in busy[:MAX_NAMED])
+    named = ", ".join(running_words(task) for task in busy[:MAX_NAMED])
     more = len(busy) - MAX_NAMED
     return f"{named} and {more} more" if more > 0 else named
 

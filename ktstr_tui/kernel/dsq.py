@@ -258,6 +258,11 @@ class Dsqs:
             node = entry["next"]
         return tasks, node != head
 
+    def first_local(self, space: AddressSpace, cpu: int) -> int | None:
+        """Return the address of the first task in a CPU's local queue; None for an empty one."""
+        tasks, _ = self.members(space, self._cpus.rq_address(cpu) + self._local, 1)
+        return tasks[0] if tasks else None
+
 
 def of_sub(ref: DsqRef, cgroup: str) -> DsqRef:
     """Return the queue, called as one of a sub-scheduler."""

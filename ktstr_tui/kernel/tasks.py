@@ -20,7 +20,7 @@ from ktstr_tui.kernel.flag_words import FlagWords
 from ktstr_tui.kernel.layout import Layout, Paths
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.torn import Torn, plausible_pid, text
-from ktstr_tui.model.report import RunningTask, TaskReport
+from ktstr_tui.model.report import NextTask, RunningTask, TaskReport
 
 MAX_RUNNABLE = 4096
 _RUNNABLE = {
@@ -222,7 +222,9 @@ class Tasks:
             no_mig=row["no_mig"],
         )
 
-    def running(self, row: dict[str, Any], cpu: int, *, online: bool = True) -> RunningTask:
+    def running(
+        self, row: dict[str, Any], cpu: int, *, online: bool = True, ahead_of: NextTask | None = None
+    ) -> RunningTask:
         """Say what a CPU runs, from a look at its current task with the layout ``full``."""
         return RunningTask(
             cpu=cpu,
@@ -233,6 +235,7 @@ class Tasks:
             weight=row["weight"],
             slice_ns=row["slice_ns"],
             offline=not online,
+            ahead_of=ahead_of,
         )
 
     def _class(self, row: dict[str, Any]) -> str:

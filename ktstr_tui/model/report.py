@@ -98,6 +98,15 @@ class Stack(msgspec.Struct, frozen=True):
     """Why it ends: ``end of stack``, ``user`` or the reason for which unwinding stopped early."""
 
 
+class NextTask(msgspec.Struct, frozen=True, kw_only=True):
+    """The ext task that a CPU goes on with when no higher class needs it."""
+
+    pid: int
+    comm: str
+    slice_ns: int | None = None
+    """What is left of its slice; `SLICE_INF` when it never ends."""
+
+
 class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
     """What a CPU runs."""
 
@@ -112,6 +121,9 @@ class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
     """What is left of its slice; `SLICE_INF` when it never ends."""
     offline: bool = False
     """The CPU is not online: what it seems to run is what it ran last."""
+    ahead_of: NextTask | None = None
+    """Of a task of a class above ext: the first task of the CPU's local DSQ, which is where the kernel puts the one
+    that a higher class displaced."""
 
 
 class VcpuReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -298,11 +298,13 @@ def _curr(curr: RunningTask | None) -> Line:
     if curr is None:
         return [("curr=", "dim"), (ABSENT, "strong")]
     role = words.CLASS_ROLES.get(curr.sched_class, "")
+    behind = curr.ahead_of
     return [
         ("curr=", "dim"),
         (words.task(curr.comm, curr.pid), "strong"),
         (" class=", "dim"),
         (curr.sched_class, role),
+        (f" ahead of {words.task(behind.comm, behind.pid)}" if behind is not None else "", ""),
     ]
 
 

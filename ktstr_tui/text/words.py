@@ -6,6 +6,7 @@ The vocabulary is that of the kernel's own debug dump. None is always ``–``, n
 from __future__ import annotations
 
 from ktstr_tui.model.report import SLICE_INF, CaptureReport, Pause, RunningTask, TaskReport
+from ktstr_tui.model.running import running_words
 from ktstr_tui.model.sample import CpuSample, RunnableTask
 from ktstr_tui.model.text import runnable_for
 from ktstr_tui.text.plain import ABSENT, clean
@@ -132,8 +133,7 @@ def _running(it: RunningTask) -> str:
         return f"cpu {it.cpu} offline"
     if it.sched_class == "idle":
         return f"cpu {it.cpu} idle"
-    endless = ", infinite slice" if it.sched_class == "ext" and it.slice_ns == SLICE_INF else ""
-    return f"cpu {it.cpu} {task(it.comm, it.pid)} ({it.sched_class}{endless})"
+    return f"cpu {it.cpu} {running_words(it)}"
 
 
 def where(it: TaskReport) -> str:

@@ -28,6 +28,7 @@ WORDS = {
         r"(?:; \S+\[\d+\] is being enqueued, allowed CPUs [\d,\-]+)?",
         "[; TASK is being enqueued, allowed CPUs CPUS]",
     ),
+    "ahead": (r"(?:\S+\[\d+\] \((?:rt|dl|stop|fair)\) ahead of )?", "[TASK (CLASS) ahead of ]"),
     "other": (r"(?:; longest waiting is .*)?", "[; longest waiting is …]"),
     "more": (r"(?:, \d+)*", "[, N]"),
 }
@@ -191,7 +192,8 @@ WAITS = (
         "endless",
         "gives a task an infinite slice while others wait for its CPU",
         "ERROR_STALL",
-        f"{_STALLED} in DSQ <any>, allowed CPUs <cpus>, running there: <any>cpu 1 <task> (ext, infinite slice)<any>",
+        f"{_STALLED} in DSQ <any>, allowed CPUs <cpus>, running there: <any>"
+        "cpu 1 <ahead><task> (ext, infinite slice)<any>",
         "waits",
         older=True,
     ),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from ktstr_tui.model.report import Pause, RunningTask, placeholder
+from ktstr_tui.model.report import SLICE_INF, NextTask, Pause, RunningTask, placeholder
 from ktstr_tui.text import words
 from ktstr_tui.text.cause import headline
 from ktstr_tui.text.lines import cut, fit, gauge, sparkline, spread, width_of, wrap
@@ -95,6 +96,14 @@ def test_the_stalled_sentence_answers_what_maintainers_ask() -> None:
 
 def test_the_class_that_occupies_the_cpu_is_named() -> None:
     assert words.running((RunningTask(cpu=0, pid=9, comm="burn", sched_class="rt"),)) == "cpu 0 burn[9] (rt)"
+
+
+def test_the_task_that_a_higher_class_displaced_is_named() -> None:
+    agent = RunningTask(cpu=1, pid=1, comm="ktstr-agent", sched_class="rt")
+    for slice_ns, words_of in ((SLICE_INF, "ext, infinite slice"), (20_000_000, "ext"), (None, "ext")):
+        behind = NextTask(pid=105, comm="spin-2", slice_ns=slice_ns)
+        line = words.running((msgspec.structs.replace(agent, ahead_of=behind),))
+        assert line == f"cpu 1 ktstr-agent[1] (rt) ahead of spin-2[105] ({words_of})"
 
 
 def test_a_placeholder_says_why_nothing_is_there() -> None:

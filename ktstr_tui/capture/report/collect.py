@@ -28,6 +28,7 @@ from ktstr_tui.capture.report.render import render_capture
 from ktstr_tui.capture.report.stacks import copy_stack
 from ktstr_tui.capture.stop.rendezvous import collector_off
 from ktstr_tui.kernel.address import AddressSpace
+from ktstr_tui.kernel.displaced import displaced
 from ktstr_tui.kernel.dsq import DsqRef, user_ref
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.sched_tree import sub_of
@@ -196,6 +197,10 @@ class _Collector:
         if one.rq["curr"] != one.rq["idle"]:
             one.allowed = view.tasks.cpus_allowed(space, one.curr["cpus_ptr"])
         one.runnable, one.runnable_cut = view.tasks.runnable(space, one.cpu, frozen=True)
+        with suppress(
+            MemoryReadError
+        ):  # the section of the queues reads the same list, and says what it lacks
+            one.behind = displaced(view, space, one.cpu, one.curr)
         self._pids[one.rq["curr"]] = one.curr["pid"]
         self._pids.update((task.address, task.pid) for task in one.runnable)
 

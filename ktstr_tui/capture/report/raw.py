@@ -31,6 +31,8 @@ class RawCpu:
     curr: dict[str, Any] | None = None
     allowed: int = 0
     """The CPUs that the current task may use."""
+    behind: dict[str, Any] | None = None
+    """The ext task that the current one, of a higher class, runs ahead of."""
     online: bool = True
     stack: StackCopy | None = None
     runnable: list[Runnable] = field(default_factory=list)

@@ -9,6 +9,7 @@ import msgspec
 
 from ktstr_tui.capture.report.raw import RawCapture, RawCpu, RawTask
 from ktstr_tui.capture.report.stacks import cpu_stack, task_stack
+from ktstr_tui.kernel.displaced import next_task
 from ktstr_tui.kernel.dmesg import DmesgUnreadable, dmesg_tail
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.sched_tree import sub_of
@@ -171,7 +172,9 @@ def _subs(raw: RawCapture, view: KernelView) -> tuple[SchedulerReport, ...]:
 
 
 def _running(view: KernelView, one: RawCpu) -> RunningTask | None:
-    return None if one.curr is None else view.tasks.running(one.curr, one.cpu, online=one.online)
+    if one.curr is None:
+        return None
+    return view.tasks.running(one.curr, one.cpu, online=one.online, ahead_of=next_task(one.behind))
 
 
 def _vcpu(raw: RawCapture, view: KernelView, one: RawCpu, running: RunningTask | None) -> VcpuReport:

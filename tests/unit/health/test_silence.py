@@ -6,9 +6,9 @@ import pytest
 
 from ktstr_tui.health.silence import Explainer, wchan_of
 from ktstr_tui.model.beats import StallCause
-from ktstr_tui.model.report import Stack, StackFrame
+from ktstr_tui.model.report import SLICE_INF, NextTask, Stack, StackFrame
 from tests.unit.kernel.blob import PAGE_OFFSET
-from tests.unit.kernel.tiny import IDLE_CLASS, SP, STACK
+from tests.unit.kernel.tiny import DSQ_NODE, IDLE_CLASS, LOCAL, RT_CLASS, SP, STACK
 from tests.unit.kernel.whole import JIFFIES, PID_NODE, PIDS, WholeKernel
 
 WILD = 0xFFFF_8880_7000_0000
@@ -53,6 +53,21 @@ def test_a_task_that_waits_is_told_with_its_queue_and_what_runs_there() -> None:
         (0, "swapper/0", "idle"),
         (1, "swapper/1", "idle"),
     ]
+
+
+def test_what_a_higher_class_keeps_from_running_is_told_too() -> None:
+    silent = Silent()
+    kernel = silent.kernel
+    agent, endless = (
+        kernel.task(9, pid=1, comm="agent", sched_class=RT_CLASS),
+        kernel.sleeper(10, pid=43, comm="hog"),
+    )
+    kernel.memory.put(kernel.rq(CPU) + 16, agent)
+    kernel.memory.put(endless + 0xF0, SLICE_INF)
+    kernel.link(kernel.rq(CPU) + LOCAL, [endless + DSQ_NODE])
+    there = silent.cause().running_there[1]
+    assert (there.comm, there.sched_class) == ("agent", "rt")
+    assert there.ahead_of == NextTask(pid=43, comm="hog", slice_ns=SLICE_INF)
 
 
 def test_a_task_that_waits_outside_of_ext_counts_from_when_it_was_queued() -> None:

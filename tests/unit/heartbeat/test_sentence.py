@@ -6,7 +6,7 @@ import pytest
 
 from ktstr_tui.heartbeat.sentence import stall_sentence
 from ktstr_tui.model.beats import StallCause
-from ktstr_tui.model.report import RunningTask
+from ktstr_tui.model.report import SLICE_INF, NextTask, RunningTask
 
 
 def on(cpu: int, comm: str, pid: int, sched_class: str) -> RunningTask:
@@ -49,6 +49,24 @@ RUNNABLE = StallCause(
                 running_there=tuple(on(cpu, f"w-{cpu}", cpu, "ext") for cpu in range(6)),
             ),
             "runnable in DSQ 0x7, running there: w-0[0] (ext), w-1[1] (ext), w-2[2] (ext), w-3[3] (ext) and 2 more",
+        ),
+        (
+            StallCause(
+                kind="runnable",
+                sched_class="ext",
+                dsq="0x201",
+                running_there=(
+                    RunningTask(
+                        cpu=1,
+                        pid=1,
+                        comm="ktstr-agent",
+                        sched_class="rt",
+                        ahead_of=NextTask(pid=105, comm="spin-2", slice_ns=SLICE_INF),
+                    ),
+                ),
+            ),
+            "runnable in DSQ 0x201, "
+            "running there: ktstr-agent[1] (rt) ahead of spin-2[105] (ext, infinite slice)",
         ),
         (StallCause(kind="blocked", state="S", wchan="anon_pipe_read"), "blocked (S) in anon_pipe_read"),
         (StallCause(kind="blocked", state="D"), "blocked (D)"),

@@ -21,7 +21,7 @@ RUNNABLE, LOCAL = 0x180, 0x100
 TASK_BYTES, NODE, DSQ_NODE = 0x200, 0xA0, 0xC0
 STACK_BYTES = 0x4000
 CPUS_PTR, STACK, SP, PID_LINKS = 56, 72, 80, 96
-EXT_CLASS, IDLE_CLASS = IMAGE + 0x2000, IMAGE + 0x2010
+EXT_CLASS, IDLE_CLASS, RT_CLASS = IMAGE + 0x2000, IMAGE + 0x2010, IMAGE + 0x2020
 SCHED = PAGE_OFFSET + 0x40000
 SUBS, SUB_BYTES = PAGE_OFFSET + 0x100000, 0x140
 TABLE = PAGE_OFFSET + 0x48000
@@ -209,6 +209,7 @@ TINY_SYMBOLS = {
     "__cpu_online_mask": IMAGE + 0x1200,
     "ext_sched_class": EXT_CLASS,
     "idle_sched_class": IDLE_CLASS,
+    "rt_sched_class": RT_CLASS,
     "scx_root": IMAGE + 0x1300,
     "scx_enable_state_var": IMAGE + 0x1310,
     "scx_enable_seq": IMAGE + 0x1320,
