@@ -41,6 +41,9 @@ class Audience(Protocol):
     def viewers(self) -> int:
         """Viewers connected now."""
 
+    def is_gone(self, viewer: str) -> bool:
+        """Whether the viewer of a topic has been silent for some looks. To be asked at every beat."""
+
     def sources(self) -> Mapping[str, Drops]:
         """What counts the drops on the way to them, by room."""
 
@@ -90,6 +93,7 @@ class Counting:
                 torn=state.torn,
                 frozen_total_ms=self.coordinator.frozen_total_ns() / 1e6,
                 viewers=self.audience.viewers(),
+                freezer_gone=self.audience.is_gone(state.frozen_for),
             )
         )
 

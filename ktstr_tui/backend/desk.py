@@ -166,8 +166,11 @@ def wanted(command: Command) -> ct.Action:
     match command.request:
         case cmd.Capture(tag=tag):
             return ct.TakeCapture(trigger="on-demand", detail=command.viewer, tag=tag)
-        case cmd.Freeze(why=why):
-            return ct.FreezeGuest(reason=f"{command.who} ({why})" if why else command.who)
+        case cmd.Freeze(why=why, while_here=while_here):
+            if while_here and not command.topic:
+                raise UsageError("a freeze while the viewer is here needs the viewer's topic")
+            reason = f"{command.who} ({why})" if why else command.who
+            return ct.FreezeGuest(reason=reason, viewer=command.topic if while_here else "")
         case cmd.Thaw():
             return ct.ThawGuest(reason=command.who)
         case cmd.End():

@@ -110,8 +110,8 @@ class RunDispatcher:
         match pending.action:
             case ct.TakeCapture() as asked:
                 return await _capture(asked, guest)
-            case ct.FreezeGuest(reason=reason):
-                return cmd.Changed(changed=await coordinator.freeze(reason))
+            case ct.FreezeGuest(reason=reason, viewer=viewer):
+                return cmd.Changed(changed=await coordinator.freeze(reason, viewer))
             case ct.ThawGuest(reason=reason):
                 return cmd.Changed(changed=await coordinator.thaw(reason))
             case ct.ArmWatch() as asked if pending.by == GUEST:

@@ -26,6 +26,7 @@ from ktstr_tui.backend.dir_watch import watch_directories
 from ktstr_tui.backend.edit.acts import EditActs
 from ktstr_tui.backend.edit.editor import Editor, arm_again, plan_edits
 from ktstr_tui.backend.edit.reboots import Reboots
+from ktstr_tui.backend.freezer import Freezer
 from ktstr_tui.backend.identity import identify, write_identity
 from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
@@ -114,12 +115,16 @@ class _Audience:
         self, publisher: Publisher, recorder: Recorder, authority: Authority, control: RunControl
     ) -> None:
         self._publisher = publisher
+        self._freezer = Freezer(publisher.pings)
         self._recorder = recorder
         self._authority = authority
         self._control = control
 
     def viewers(self) -> int:
         return self._publisher.statistics().viewers
+
+    def is_gone(self, viewer: str) -> bool:
+        return self._freezer.is_gone(viewer)
 
     def sources(self) -> dict[str, Drops]:
         return {

@@ -58,6 +58,9 @@ class _NoAudience:
     def viewers(self) -> int:
         return 0
 
+    def is_gone(self, viewer: str) -> bool:
+        return False
+
     def sources(self) -> dict[str, Drops]:
         return {}
 

@@ -238,17 +238,21 @@ class Coordinator:
             raise InternalError("a capture ended without a report")
         return answer.capture
 
-    async def freeze(self, reason: str) -> bool:
+    async def freeze(self, reason: str, viewer: str = "") -> bool:
         """Stop the guest until `thaw`. False when it was frozen already.
 
         When the caller is cancelled the guest does not stay frozen.
+
+        Args:
+            reason: Who froze it, and for what.
+            viewer: Topic of the viewer without whom it is to be thawed, for the event.
 
         Raises:
             RendezvousTimeoutError: The guest did not stop in time.
         """
 
         async def work(request: Request) -> None:
-            await self._guest_stop.hold(request, reason)
+            await self._guest_stop.hold(request, reason, viewer)
 
         async def undo(request: Request) -> None:
             await self._guest_stop.release(request, "the freeze was cancelled")

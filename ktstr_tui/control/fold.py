@@ -88,14 +88,15 @@ def _frozen(state: LoopState, event: ev.Frozen) -> None:
     guest = state.guest
     guest.frozen, guest.frozen_since_ns = event.reason, event.mono_ns
     guest.attended_ns = event.mono_ns
+    guest.frozen_for, guest.freezer_gone = event.viewer, False
 
 
 def _thawed(state: LoopState, event: ev.Thawed) -> None:
-    state.guest.frozen = None
+    state.guest.frozen, state.guest.frozen_for = None, ""
 
 
 def _beat(state: LoopState, event: ev.BackendBeat) -> None:
-    state.guest.viewers = event.viewers
+    state.guest.viewers, state.guest.freezer_gone = event.viewers, event.freezer_gone
     if event.viewers:
         state.guest.attended_ns = event.mono_ns
 

@@ -43,9 +43,14 @@ def captures(state: LoopState) -> Iterator[ct.Action]:
 
 
 def freeze_limit(state: LoopState) -> Iterator[ct.Action]:
-    """Let a guest run again that stands while no viewer is attached."""
+    """Let a guest run again that stands while no viewer is attached, or for a viewer that is gone."""
     guest, limit_s = state.guest, state.plan.freeze_limit_s
-    if guest.frozen is None or limit_s is None or guest.viewers or _in_flight(state, ct.ThawGuest):
+    if guest.frozen is None or _in_flight(state, ct.ThawGuest):
+        return
+    if guest.frozen_for and guest.freezer_gone:
+        yield ct.ThawGuest(reason=f"frozen by {guest.frozen}, who is gone")
+        return
+    if limit_s is None or guest.viewers:
         return
     if state.now_ns - guest.attended_ns >= limit_s * 1e9:
         yield ct.ThawGuest(reason=f"frozen by {guest.frozen}, and no viewer was attached for {limit_s:g} s")

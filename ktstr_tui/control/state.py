@@ -34,6 +34,10 @@ class GuestFacts(msgspec.Struct, kw_only=True):
     """The run has ended."""
     frozen: str | None = None
     frozen_since_ns: int = 0
+    frozen_for: str = ""
+    """Topic of the viewer without whom it is thawed; empty for none."""
+    freezer_gone: bool = False
+    """That viewer is not there."""
     attended_ns: int = 0
     """When a viewer was there last."""
     viewers: int = 0

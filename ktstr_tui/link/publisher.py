@@ -169,6 +169,7 @@ class Publisher:
         self._viewers: set[bytes] = set()
         self._viewers_changed = trio.Event()
         self._missing: dict[bytes, int] = {}
+        self._pings: Counter[bytes] = Counter()
         self._snapshot: tuple[int, bytes] | None = None
         self._busy = 0
         self._counts: Counter[str] = Counter()
@@ -185,6 +186,10 @@ class Publisher:
         """Wait until ``count`` viewers are connected."""
         while len(self._viewers) != count:
             await self._viewers_changed.wait()
+
+    def pings(self, viewer: str) -> int:
+        """How often the viewer of a topic has pinged since it came; 0 for one that is not connected."""
+        return self._pings[viewer.encode(errors="replace")]
 
     def drops(self) -> dict[str, int]:
         """Return what could not be sent, what made no sense, and what viewers missed, by reason."""
@@ -231,6 +236,7 @@ class Publisher:
             if not joined:
                 self._viewers.discard(topic)
                 self._missing.pop(topic, None)
+                self._pings.pop(topic, None)
             elif len(self._viewers) < MAX_VIEWERS_TRACKED:
                 self._viewers.add(topic)
             self._viewers_changed.set()
@@ -340,6 +346,7 @@ class Publisher:
     def _note_missing(self, viewer: str, missing: int) -> None:
         topic = viewer.encode(errors="replace")
         if topic in self._viewers:
+            self._pings[topic] += 1
             # Nobody can have missed more than there was, and no sum of it leaves 64 bits.
             missing = min(missing, self._stream.state.seq)
             self._counts["missing"] += max(0, missing - self._missing.get(topic, 0))

@@ -39,10 +39,11 @@ class Requests:
     Args:
         context: Makes the socket.
         viewer: Name to ask under.
+        topic: The viewer's own topic on the events socket.
     """
 
-    def __init__(self, context: zmq.asyncio.Context, viewer: str) -> None:
-        self._viewer = viewer
+    def __init__(self, context: zmq.asyncio.Context, viewer: str, topic: str = "") -> None:
+        self._viewer, self._topic = viewer, topic
         self.socket: zmq.asyncio.Socket = context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.IMMEDIATE, 1)
@@ -78,7 +79,9 @@ class Requests:
         Returns:
             The reply, and the frames that came with it.
         """
-        command = Command(id=self._next_id, request=request, viewer=self._viewer, layout=layout())
+        command = Command(
+            id=self._next_id, request=request, viewer=self._viewer, layout=layout(), topic=self._topic
+        )
         self._next_id += 1
         future: asyncio.Future[tuple[Reply, list[bytes]]] = asyncio.get_running_loop().create_future()
         self._waiting[command.id] = future

@@ -263,7 +263,7 @@ class Viewer:
             return self._wires
         context = zmq.asyncio.Context()
         events = Subscription(context, self._topic, self._clock)
-        requests = Requests(context, self._label)
+        requests = Requests(context, self._label, self._topic)
         monitors = (
             events.socket.get_monitor_socket(_MONITORED),
             requests.socket.get_monitor_socket(_MONITORED),

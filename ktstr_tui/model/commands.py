@@ -86,6 +86,8 @@ class Freeze(_Request, frozen=True, tag="freeze"):
 
     why: Name = ""
     """What it is stopped for; the one who asked is known."""
+    while_here: bool = False
+    """Thaw it also when the viewer that asks is gone: one that is killed or stopped can no longer do that."""
 
 
 class Thaw(_Request, frozen=True, tag="thaw"):
@@ -329,6 +331,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks, for the log; not proof of anything."""
     layout: Name = ""
     """Of the messages that the viewer knows; empty for a program that takes what it gets."""
+    topic: Name = ""
+    """The viewer's own topic on the events socket, by whose pings it is known to be there."""
 
     @property
     def name(self) -> str:

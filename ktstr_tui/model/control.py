@@ -123,6 +123,8 @@ class FreezeGuest(_Action, frozen=True, tag="freeze"):
     """Stop the guest until it is thawed."""
 
     reason: str
+    viewer: str = ""
+    """Topic of the viewer without whom it is thawed; empty for none."""
 
 
 class ThawGuest(_Action, frozen=True, tag="thaw"):

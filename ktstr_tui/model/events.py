@@ -222,6 +222,8 @@ class Frozen(RunEvent, frozen=True, tag="frozen"):
     """The guest was frozen, until it is thawed (the short pause of a capture is no freeze)."""
 
     reason: str
+    viewer: str = ""
+    """Topic of the viewer without whom it is thawed; empty for none."""
 
 
 class Thawed(RunEvent, frozen=True, tag="thawed"):
@@ -296,6 +298,8 @@ class BackendBeat(RunEvent, frozen=True, tag="beat"):
     torn: int = 0
     frozen_total_ms: float = 0.0
     viewers: int = 0
+    freezer_gone: bool = False
+    """The viewer that the guest is frozen for has left, or has said nothing for a while."""
 
 
 class RunConcluded(RunEvent, frozen=True, kw_only=True, tag="concluded"):

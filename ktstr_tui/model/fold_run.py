@@ -173,7 +173,7 @@ def _concluded(state: RunState, event: ev.RunConcluded) -> None:
 def _ended(state: RunState, event: ev.RunEnded) -> None:
     state.not_attached = event.not_attached
     state.phase = "ended"
-    state.frozen, state.loading = None, ""
+    state.frozen, state.frozen_for, state.loading = None, "", ""
     state.ended = Ending(
         exit_code=event.exit_code,
         reason=printable(event.reason),

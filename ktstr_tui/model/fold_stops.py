@@ -99,7 +99,7 @@ def _change(place: KernelOpPlace) -> str:
 
 
 def _frozen(state: RunState, event: ev.Frozen) -> None:
-    state.frozen = event.reason
+    state.frozen, state.frozen_for = event.reason, event.viewer
     state.frozen_since_mono_ns = event.mono_ns
     log(state, event, "warning", "freeze", f"guest frozen by {event.reason}")
 
@@ -107,7 +107,7 @@ def _frozen(state: RunState, event: ev.Frozen) -> None:
 def _thawed(state: RunState, event: ev.Thawed) -> None:
     if state.frozen is not None:
         state.step_frozen_ns += max(0, event.mono_ns - state.frozen_since_mono_ns)
-    state.frozen = None
+    state.frozen, state.frozen_for = None, ""
     state.last_pause = event.pause
     log(state, event, "info", "freeze", f"guest thawed after {event.pause.total_us / 1000:.1f} ms")
 

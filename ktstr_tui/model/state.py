@@ -308,6 +308,8 @@ class RunState(msgspec.Struct, kw_only=True):
 
     frozen: str | None = None
     """Why the guest is frozen; None while it runs."""
+    frozen_for: str = ""
+    """Topic of the viewer without whom it is thawed; empty for none."""
     frozen_since_mono_ns: int = 0
     frozen_total_ms: float = 0.0
     last_pause: Pause | None = None

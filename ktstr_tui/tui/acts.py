@@ -90,7 +90,7 @@ class Acts:
 
     async def play(self, act: Act, show: Callable[[ActPage], Awaitable[bool]]) -> None:
         """Freeze the guest, show the page, and let the guest run again."""
-        reply = await self._view.source.command(Freeze(why=WHY))
+        reply = await self._view.source.command(Freeze(why=WHY, while_here=True))
         self._frozen = reply.ok
         try:
             self._wanted = await show(ActPage(act))

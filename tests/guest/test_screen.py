@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -83,6 +84,30 @@ def test_a_killed_backend_is_told_and_the_screen_stays_usable(steady: Terminal, 
     steady.press("C-q")
     assert run["phase"] == "running"
     assert Path(socket_dir).exists()
+
+
+def test_a_screen_that_is_killed_while_it_waits_for_a_key_leaves_no_frozen_guest(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    terminal = Terminal(env, tmp_path, ["run", "--name", "killed"], (120, 40))
+    try:
+        terminal.wait_for("Step 1 of")
+        assert "waits for a key" in (call_json("status", "killed", env=env)["frozen"] or "")
+        (backend,) = _processes(b"ktstr_tui.backend", env)
+        screens = set(_processes(b"--name\0killed", env)) - {backend}
+        for screen in screens:
+            os.kill(screen, signal.SIGKILL)
+        # Meanwhile another one looks, who has not frozen anything.
+        follow = [*PROGRAM, "events", "killed", "--follow", "--json"]
+        with subprocess.Popen(follow, env=env, stdout=subprocess.PIPE, text=True) as events:
+            assert events.stdout is not None
+            thawed = next(event for event in map(json.loads, events.stdout) if event["type"] == "thawed")
+            events.kill()
+        assert thawed["reason"].endswith("(the scenario waits for a key), who is gone")
+        assert not call_json("status", "killed", env=env)["frozen"]
+    finally:
+        terminal.close()
+        subprocess.run([*PROGRAM, "end", "killed"], env=env, capture_output=True, check=False)
 
 
 def _processes(word: bytes, env: Mapping[str, str]) -> list[int]:

@@ -14,7 +14,7 @@ from ktstr_tui.tui.leaving import Leaving
 from tests.tui.fakes import FakeSource, drive, leave, press, rows, settle
 from tests.tui.story import START_NS, Story
 
-FREEZE: tuple[str, dict[str, object]] = ("freeze", {"why": WHY})
+FREEZE: tuple[str, dict[str, object]] = ("freeze", {"why": WHY, "while_here": True})
 THAW: tuple[str, dict[str, object]] = ("thaw", {})
 ABOUT = ("Look at [curr].", "", "It stalls.", "It ends.")
 

@@ -120,7 +120,7 @@ class GuestStop:
 
     # -- on a user's word ------------------------------------------------------------------------------
 
-    async def hold(self, request: Request, reason: str) -> None:
+    async def hold(self, request: Request, reason: str, viewer: str) -> None:
         """Freeze the guest until `release`; nothing when it is frozen already, or nobody waits for it any more."""
         if self.held is not None:
             return
@@ -128,7 +128,7 @@ class GuestStop:
         async with self.block(timer):
             self.held = reason
             request.changed = True
-            self._outbox.add(Frozen(reason=reason))
+            self._outbox.add(Frozen(reason=reason, viewer=viewer))
         if request.abandoned:
             await self.release(request, "the freeze was cancelled")
 

@@ -23,7 +23,7 @@ from ktstr_tui.control.queue import CAPACITY
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.commands import Command, Reply, Request
+from ktstr_tui.model.commands import Command, Freeze, Reply, Request
 from ktstr_tui.model.control import FailureRecord
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
 from ktstr_tui.model.report import CaptureReport
@@ -141,6 +141,25 @@ async def test_the_answer_to_a_capture_says_where_it_is_and_leaves_the_report_to
         "step": "stall",
         "elapsed_ms": 5.0,
     }
+
+
+async def test_a_freeze_while_a_viewer_is_here_names_the_viewer(run: Run) -> None:
+    frozen: list[tuple[str, str]] = []
+
+    async def freeze(reason: str, viewer: str) -> bool:
+        await trio.lowlevel.checkpoint()
+        frozen.append((reason, viewer))
+        return True
+
+    run.coordinator.freeze = freeze
+    ask = run.control.desk.serve
+    waits = Freeze(why="waits for a key", while_here=True)
+    assert (await ask(Command(id=1, request=waits, viewer="ada", topic="v1"))).ok
+    assert (await ask(Command(id=2, request=Freeze(), viewer="ada", topic="v1"))).ok
+    assert frozen == [("ada (waits for a key)", "v1"), ("ada", "")]
+    refused = await ask(Command(id=3, request=waits, viewer="a script"))
+    assert refused.error is not None
+    assert "topic" in refused.error.message
 
 
 async def test_slots_are_removed_and_resumed(run: Run) -> None:

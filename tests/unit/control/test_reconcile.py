@@ -17,7 +17,6 @@ from ktstr_tui.control.reconcile import decide, reconcile
 from ktstr_tui.control.state import LoopState, SchedulerFacts
 from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.report import Pause
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
 from tests.unit.link.strategies import any_event, numbered
 
@@ -253,36 +252,7 @@ def test_two_timeouts_in_a_row_end_the_periodic_captures(error: str, more: int) 
     assert taken == 1 + more
 
 
-# -- alerts and freezes ---------------------------------------------------------------------------------
-
-
-def test_a_freeze_without_a_viewer_is_thawed_in_the_end() -> None:
-    world = World()
-    world.see(ev.Frozen(reason="ada"), at_s=10)
-    world.see(ev.BackendBeat(viewers=1), at_s=20)
-    assert world.tick(49) == []
-    world.see(ev.BackendBeat(viewers=0), at_s=21)
-    assert world.tick(49.9) == []
-    (thaw,) = world.tick(50)
-    assert thaw == ct.ThawGuest(reason="frozen by ada, and no viewer was attached for 30 s")
-    assert world.tick(51) == []
-    world.end("failed")
-    assert world.tick(51.5) == []  # not again at once
-    assert kinds(world.tick(53)) == ["thaw"]
-
-
-def test_a_long_freeze_is_an_alert_until_the_thaw() -> None:
-    world = World(ct.ControlPlan(name="run"))
-    world.see(ev.Frozen(reason="ada"), at_s=10)
-    assert world.tick(69) == []
-    (alert,) = world.tick(70)
-    assert alert == ct.RaiseAlert(
-        key="frozen",
-        alert="frozen",
-        text="frozen by ada for more than 60 s; any viewer may: ktstr-tui thaw run",
-    )
-    world.see(ev.Thawed(reason="ada", pause=Pause(total_us=1)))
-    assert world.tick(71) == [ct.ClearAlert(key="frozen", alert="frozen")]
+# -- alerts ---------------------------------------------------------------------------------
 
 
 def test_a_scheduler_that_takes_long_to_attach_is_an_alert() -> None:

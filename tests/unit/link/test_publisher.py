@@ -142,10 +142,13 @@ async def test_ping_and_status(tmp_path: Path, context: zmq.Context[zmq.Socket[b
             assert reply.ok
         await client.ask("ping", topic="vunknown", missing=100)
         assert made.statistics().reported_missing == 5
+        assert (made.pings(topic), made.pings("vunknown")) == (3, 0)
         stream.emit(logs("x")[0])
         reply, _ = await client.ask("status")
         assert (reply.result["seq"], reply.result["verdict"]) == (6, "inconclusive")
         client.close()
+        await made.wait_viewers(0)
+        assert made.pings(topic) == 0
 
 
 async def test_a_slow_command_holds_up_nothing(
