@@ -22,6 +22,7 @@ from ktstr_tui.model import commands as cmd
 from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Command, Reply
+from ktstr_tui.model.end_words import ended_by_viewer
 from ktstr_tui.model.errors import HostError, InternalError, KtstrError, UsageError
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
@@ -174,7 +175,7 @@ def wanted(command: Command) -> ct.Action:
         case cmd.Thaw():
             return ct.ThawGuest(reason=command.who)
         case cmd.End():
-            return ct.StopRun(reason=f"ended by {command.who} (ktstr-tui end)")
+            return ct.StopRun(reason=ended_by_viewer(command.who))
         case cmd.Rebuild(cancel=cancel):
             return ct.BuildScheduler(cancel=cancel)
         case cmd.RestartGuest():

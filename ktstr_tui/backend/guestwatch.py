@@ -8,6 +8,7 @@ import trio
 
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.guest.machine import Machine, MachineExit
+from ktstr_tui.model.end_words import SCENARIO_FINISHED
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError
 
 DRAIN_S = 2.0
@@ -53,7 +54,7 @@ async def watch_exit(
     with trio.move_on_after(DRAIN_S):
         await drained.wait()
     error = exit_error(exit_, finished=finished())
-    ending.set(error.message if error else "scenario finished", error)
+    ending.set(error.message if error else SCENARIO_FINISHED, error)
 
 
 async def watch_boot(ready: trio.Event, machine: Machine, ending: RunEnd, deadline_s: float) -> None:

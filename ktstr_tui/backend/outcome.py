@@ -10,7 +10,9 @@ import trio
 from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.guest.scenario import Step
 from ktstr_tui.model.errors import GuestError, KtstrError
+from ktstr_tui.model.events import RunEnded
 from ktstr_tui.model.state import RunState
+from ktstr_tui.model.verdict import end_reason, exit_code
 
 
 class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +29,23 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     def console_tail(self) -> tuple[str, ...]:
         """The guest's last console lines, when the guest is at fault."""
         return self.error.console_tail if isinstance(self.error, GuestError) else ()
+
+    def told(self, state: RunState, console_tail: tuple[str, ...] = ()) -> RunEnded:
+        """What is said of the run.
+
+        Args:
+            state: All that happened in it.
+            console_tail: The last lines of what is to blame.
+        """
+        error = self.error
+        return RunEnded(
+            exit_code=exit_code(state, error.exit_code if error else None, self.not_attached),
+            reason=end_reason(state, self.reason, self.not_attached),
+            not_attached=self.not_attached,
+            fault=error.fault if error else "",
+            hint=error.hint if error else "",
+            console_tail=console_tail,
+        )
 
 
 def being_loaded(state: RunState, steps: Sequence[Step], mono_ns: int) -> str:

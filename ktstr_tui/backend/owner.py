@@ -17,6 +17,7 @@ import trio
 from ktstr_tui.backend.config import OnExit
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.signals import SCREEN_LEFT
+from ktstr_tui.model.end_words import SCREEN_GONE
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event
 
 ALERT_KEY = "unseen"
@@ -54,7 +55,7 @@ async def watch_owner(
         gone = True
         nursery.cancel_scope.cancel()
     if gone and owner.on_exit == "end":
-        ending.stop("ended because its screen is gone")
+        ending.stop(SCREEN_GONE)
     elif gone:
         await _watch_unseen(owner.run_name, viewers, emit)
 

@@ -52,10 +52,9 @@ from ktstr_tui.model.errors import (
     root_cause,
     sole_error,
 )
-from ktstr_tui.model.events import RunEnded, RunStarted
+from ktstr_tui.model.events import RunStarted
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.state import RunState
-from ktstr_tui.model.verdict import end_reason, exit_code
 
 LOG_TAIL_LINES = 40
 """Of a rejected scheduler's log, in the run's last event; all of it is in the output."""
@@ -281,21 +280,11 @@ class Session:
         return being_loaded(self.stream.state, self._reboots.prepared.scenario.steps, time.monotonic_ns())
 
     def _say_goodbye(self, outcome: RunOutcome) -> None:
-        error, state = outcome.error, self.stream.state
+        state = self.stream.state
         info = state.info
         if info is not None and state.boot_ms is not None:
             BootTimes().remember(info.accelerator, info.kernel, info.topology, state.boot_ms)
-        waits_for = outcome.not_attached
-        self.stream.emit(
-            RunEnded(
-                exit_code=exit_code(state, error.exit_code if error else None, waits_for),
-                reason=end_reason(state, outcome.reason, waits_for),
-                not_attached=waits_for,
-                fault=error.fault if error else "",
-                hint=error.hint if error else "",
-                console_tail=self._last_words(outcome),
-            )
-        )
+        self.stream.emit(outcome.told(state, self._last_words(outcome)))
 
     def _last_words(self, outcome: RunOutcome) -> tuple[str, ...]:
         if isinstance(outcome.error, SchedulerRejectedError):

@@ -7,6 +7,7 @@ import signal
 import trio
 
 from ktstr_tui.backend.outcome import RunEnd
+from ktstr_tui.model.end_words import ended_by_signal
 
 SCREEN_END = signal.SIGUSR1
 """Sent by the screen that started the run when its user chose to end it."""
@@ -31,5 +32,4 @@ async def watch_signals(ending: RunEnd) -> None:
             if ending.outcome is not None and not ending.outcome.restart:
                 ending.hurry.set()
                 continue
-            by = "from the screen" if number == SCREEN_END else f"by {signal.Signals(number).name}"
-            ending.stop(f"ended {by}")
+            ending.stop(ended_by_signal("" if number == SCREEN_END else signal.Signals(number).name))

@@ -15,6 +15,7 @@ from ktstr_tui.control.phases import DRAIN_NS, QUIET
 from ktstr_tui.control.reconcile_own import alerts, captures, freeze_limit, sampling, schedulers
 from ktstr_tui.control.state import LoopState, Want
 from ktstr_tui.model import control as ct
+from ktstr_tui.model.end_words import duration_reached
 
 IMMEDIATE = (ct.ThawGuest, ct.StopRun)
 """What was asked for from within and is let through while automation is held: it only lets go."""
@@ -95,4 +96,4 @@ def _out_of_time(state: LoopState) -> ct.StopRun | None:
     stood_ns = state.frozen_ns - state.guest.ready_frozen_ns
     if state.now_ns - ready_ns - stood_ns < limit_s * 1e9:
         return None
-    return ct.StopRun(reason=f"duration of {limit_s:g} s reached", out_of_time=True)
+    return ct.StopRun(reason=duration_reached(limit_s), out_of_time=True)
