@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "asleep.h"
 #include "host.h"
 #include "loop.h"
 #include "machine.h"
@@ -21,7 +22,8 @@
 #define ATTACH_WITHIN_NS (60 * NSEC_PER_SEC) // verification under emulation is slow
 #define STOP_WITHIN_NS (5 * NSEC_PER_SEC)
 // A program may attach again what the kernel disabled, as schedulers do after CPU hotplug. That takes a load.
-#define RESTART_WITHIN_NS (10 * NSEC_PER_SEC)
+#define RESTART_WITHIN_NS (60 * NSEC_PER_SEC)
+#define RESTART_ASLEEP_NS (10 * NSEC_PER_SEC) // of that, in which it sleeps
 #define KMSG_RECORD_BYTES 8192
 #define KMSG_RECORDS_MAX 64 // read at a time
 
@@ -35,6 +37,7 @@ static struct {
 	bool any_ejected; // since boot
 	uint64_t state_at_ns;
 	uint64_t gone_since_ns; // it was disabled, and its program may attach it again; 0 while it is enabled
+	struct asleep asleep; // since then
 	uint64_t ejected_at_ns;
 	char kernel_line[256]; // the last that the kernel logged about it
 	struct sched_refusal
@@ -341,9 +344,12 @@ static void look_at_kernel(uint64_t now_ns)
 	}
 	if (!scx_disabled())
 		return;
-	if (!run.gone_since_ns)
+	if (!run.gone_since_ns) {
 		run.gone_since_ns = now_ns;
-	if (run.program->sched->is_object || now_ns > run.gone_since_ns + RESTART_WITHIN_NS)
+		asleep_begin(&run.asleep, run.program->pid, now_ns);
+	}
+	if (run.program->sched->is_object || asleep_look(&run.asleep, now_ns) > RESTART_ASLEEP_NS ||
+	    now_ns > run.gone_since_ns + RESTART_WITHIN_NS)
 		note_ejected("ejected by the kernel");
 }
 

@@ -3,6 +3,7 @@
  * A scheduler program for tests: loads the BPF object OBJECT, attaches it, and then does what its argument says.
  *
  *   restart  takes CPU 1 offline, which makes the kernel eject the scheduler, attaches it again, ends when asked
+ *   rework   the same, but works before that for longer than the guest program would let it sleep
  *   crash    dereferences NULL
  *   offline  takes CPU 1 offline until the scheduler is ejected, for whatever reason
  *   sysrq    presses SysRq-S, which ejects the scheduler
@@ -13,9 +14,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 __asm__(".section .rodata\n.balign 8\nobject:\n.incbin \"" OBJECT "\"\nobject_end:\n.byte 0\n.previous\n");
+#define BUSY_S 13
 extern const char object[], object_end[];
 
 static volatile sig_atomic_t asked_to_end;
@@ -58,7 +61,16 @@ static void set_cpu1(const char *online)
 	close(fd);
 }
 
-static int restart(void)
+/* As one does that compiles its next scheduler. */
+static void work(int seconds)
+{
+	time_t end_at = time(NULL) + seconds;
+
+	while (!asked_to_end && time(NULL) < end_at)
+		;
+}
+
+static int restart(int busy_s)
 {
 	int lives = 1;
 
@@ -66,6 +78,7 @@ static int restart(void)
 	while (!asked_to_end) {
 		if (!enabled()) {
 			set_cpu1("1");
+			work(busy_s);
 			if (!attach())
 				return 3;
 			printf("life %d\n", ++lives);
@@ -109,7 +122,9 @@ int main(int argc, char **argv)
 		return 2;
 	usleep(500000);
 	if (!strcmp(argv[1], "restart"))
-		return restart();
+		return restart(0);
+	if (!strcmp(argv[1], "rework"))
+		return restart(BUSY_S);
 	if (!strcmp(argv[1], "offline"))
 		return offline();
 	if (!strcmp(argv[1], "sysrq"))
