@@ -160,6 +160,7 @@ extern void bpf_cgroup_release(struct cgroup *cgroup) __ksym;
 
 const volatile int minus_five = -5;
 __s64 globals_work = -1;
+int trie_filled;
 struct row last = { .color = GREEN, .name = "last" };
 
 static void fill(void)
@@ -189,7 +190,6 @@ static int rings(void *map, u32 *key, struct alarm *alarm)
 
 static void fill_queues(void)
 {
-	struct prefix prefix = { .length = 8, .data = { 10 } };
 	u32 value = 70;
 	u64 *record;
 
@@ -201,15 +201,6 @@ static void fill_queues(void)
 	bpf_map_pop_elem(&waiting, &value);
 	value = 80; // the queue is now beyond the end of its slots
 	bpf_map_push_elem(&waiting, &value, 0);
-	value = 1;
-	bpf_map_update_elem(&routes, &prefix, &value, BPF_ANY);
-	prefix.length = 16;
-	prefix.data[1] = 200;
-	value = 2;
-	bpf_map_update_elem(&routes, &prefix, &value, BPF_ANY);
-	prefix.data[1] = 100; // forks from the last
-	value = 3;
-	bpf_map_update_elem(&routes, &prefix, &value, BPF_ANY);
 	record = bpf_ringbuf_reserve(&ring, 8, 0);
 	if (record) {
 		*record = 0x1122334455667788ULL;
@@ -218,6 +209,22 @@ static void fill_queues(void)
 	record = bpf_ringbuf_reserve(&ring, 8, 0);
 	if (record)
 		bpf_ringbuf_discard(record, 0);
+}
+
+/* Kernel 6.19 takes no trie in a program that may sleep, such as the one of ops.init(). */
+static void fill_trie(void)
+{
+	struct prefix prefix = { .length = 8, .data = { 10 } };
+	u32 value = 1;
+
+	bpf_map_update_elem(&routes, &prefix, &value, BPF_ANY);
+	prefix.length = 16;
+	prefix.data[1] = 200;
+	value = 2;
+	bpf_map_update_elem(&routes, &prefix, &value, BPF_ANY);
+	prefix.data[1] = 100; // forks from the last
+	value = 3;
+	bpf_map_update_elem(&routes, &prefix, &value, BPF_ANY);
 }
 
 static void fill_group(void)
@@ -272,6 +279,8 @@ void BPF_PROG(maps_enqueue, struct task_struct *p, u64 enq_flags)
 {
 	struct row *row = bpf_task_storage_get(&tasks, p, 0, CREATE);
 
+	if (!__sync_lock_test_and_set(&trie_filled, 1))
+		fill_trie();
 	if (row) {
 		row->color = GREEN;
 		row->at.x = p->pid;
