@@ -279,7 +279,10 @@ def made_up(stream: Stream) -> Counting:
     )
     return Counting(
         stream=stream,
-        audience=cast("Any", SimpleNamespace(viewers=lambda: 0, sources=lambda: audience)),
+        audience=cast(
+            "Any",
+            SimpleNamespace(viewers=lambda: 0, is_gone=lambda viewer: False, sources=lambda: audience),
+        ),
         port=cast("Any", port),
         coordinator=cast("Any", coordinator),
         opening=cast("Any", SimpleNamespace(sampler=sampled)),
