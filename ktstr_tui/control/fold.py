@@ -156,13 +156,18 @@ def _sampled(state: LoopState, event: ev.Sampled) -> None:
     early = state.early
     if (seen.name, seen.enable_seq) != (early.scheduler, early.enable_seq):
         state.early = early = EarlyFacts(scheduler=seen.name, enable_seq=seen.enable_seq)
+    elif seen.is_leaving(early.sub):
+        state.early = early = EarlyFacts(
+            scheduler=early.scheduler, enable_seq=early.enable_seq, threshold_ms=early.threshold_ms
+        )
     timeout_ms = seen.oldest_timeout_ms
     if timeout_ms:
         early.threshold_ms = EARLY_SHARE * float(timeout_ms)
     oldest = seen.oldest_runnable
     if oldest is None or early.asked or early.threshold_ms is None or seen.exit_kind:
         return
-    if oldest.age_ms > early.threshold_ms:
+    if oldest.age_ms > early.threshold_ms and not seen.is_leaving(oldest.sub):
+        early.sub = oldest.sub
         waits = runnable_for(oldest.comm, oldest.pid, oldest.age_ms)
         early.due = f"{waits}, past {early.threshold_ms / 1000:g} s"
 

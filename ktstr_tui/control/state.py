@@ -66,6 +66,8 @@ class EarlyFacts(msgspec.Struct, kw_only=True):
     asked: bool = False
     due: str = ""
     """Why it is due; empty while it is not."""
+    sub: str | None = None
+    """Cgroup of the sub-scheduler whose task it is about; None for the loaded one's. The next one has its own."""
 
 
 class PeriodicFacts(msgspec.Struct, kw_only=True):

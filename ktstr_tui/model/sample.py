@@ -143,6 +143,17 @@ class SchedulerSample(msgspec.Struct, frozen=True, kw_only=True):
         oldest = self.oldest_runnable
         return self.watchdog_timeout_ms if oldest is None else oldest.timeout_ms or self.watchdog_timeout_ms
 
+    def is_leaving(self, sub: str | None) -> bool:
+        """Whether a sub-scheduler is being ejected or gone, as far as this sample knows.
+
+        Args:
+            sub: Its cgroup; None for the loaded scheduler, for which `exit_kind` says it.
+        """
+        if sub is None or self.subs_unreadable is not None:
+            return False
+        found = next((it for it in self.subs if it.cgroup == sub), None)
+        return not self.subs_truncated if found is None else bool(found.exit_kind)
+
     @property
     def ejection_window_ms(self) -> tuple[float, float] | None:
         """Ages of `oldest_runnable` between which the kernel ejects; None without a timeout.

@@ -68,11 +68,16 @@ class EarlySamples:
         if self._off is not None or scheduler.name is None or scheduler.unreadable is not None:
             return None
         self._follow(scheduler)
+        if self._asked is not None and scheduler.is_leaving(self._asked.sub):
+            # The next sub-scheduler has an early capture of its own.
+            self._asked, self._failure = None, ""
         oldest = scheduler.oldest_runnable
         if oldest is None or self._threshold_ms is None:
             return None
         self._max_age_ms = max(self._max_age_ms or 0.0, oldest.age_ms)
-        return oldest if self._asked is None and oldest.age_ms > self._threshold_ms else None
+        if self._asked is not None or scheduler.is_leaving(oldest.sub):
+            return None
+        return oldest if oldest.age_ms > self._threshold_ms else None
 
     def ask(self, task: RunnableTask) -> None:
         """Note that a capture is asked for because of a task."""
