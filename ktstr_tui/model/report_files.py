@@ -74,7 +74,14 @@ class DegradedReport(msgspec.Struct, frozen=True, kw_only=True):
     watchpoint_hit: bool = False
     """A watchpoint stopped the guest for this capture."""
     exit_kind: int | None = None
-    """Of the loaded scheduler, as memory told it then; None without one, or when it could not be read."""
+    """Of the scheduler that the capture is about, as memory told it then; None without one, or when it could not be
+    read."""
+    exit_kind_name: str = ""
+    """The same in the words of the guest's kernel; empty in files that lack it."""
+    scheduler: str | None = None
+    """Who was ejected, for the capture of an ejection."""
+    cgroup: str | None = None
+    """Cgroup of the sub-scheduler that was ejected; None for the loaded scheduler."""
     elapsed_ms: float
     """How long the vCPUs were waited for, in host time."""
     mono_ns: int = 0

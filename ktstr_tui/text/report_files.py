@@ -28,10 +28,11 @@ def degraded_lines(report: DegradedReport, width: int) -> list[Line]:
     """A stop that did not hear every vCPU: why, for how long, and the registers that came."""
     lines: list[Line] = [[(part, "bad")] for part in wrap(clean(report.reason), width)]
     hit = "stopped the guest" if report.watchpoint_hit else "did not stop the guest"
-    exit_kind = (
-        ABSENT if report.exit_kind is None else f"{exit_kind_name(report.exit_kind)} ({report.exit_kind})"
-    )
+    name_of = report.exit_kind_name or ("" if report.exit_kind is None else exit_kind_name(report.exit_kind))
+    exit_kind = ABSENT if report.exit_kind is None else f"{clean(name_of)} ({report.exit_kind})"
+    about = clean(report.scheduler or "") + (f" of {clean(report.cgroup)}" if report.cgroup else "")
     rows = (
+        *((("scheduler", about),) if about else ()),
         ("waited", words.milliseconds(report.elapsed_ms)),
         ("watchpoint", hit),
         ("exit_kind", exit_kind),

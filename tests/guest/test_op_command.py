@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def test_op_reads_and_writes_from_the_command_line(tmp_path: Path) -> None:
         assert sched_class.endswith("_sched_class)")
         assert slice_ns.split(" ")[0].isdecimal()
         assert "nr_running=" in scx
+        check_enumerators(run.env)
         refused = call("op", "write", "linux_proc_banner:u32=0", env=run.env)
         assert refused.returncode == 2
         assert "read-only data of the kernel" in refused.stderr
@@ -50,6 +52,25 @@ def test_op_reads_and_writes_from_the_command_line(tmp_path: Path) -> None:
         told = [json.loads(line) for line in lines]
         assert [line["ok"] for line in told if line["what"] != "intent"] == [True, True, False]
         assert [line["number"] for line in told if line["what"] == "intent"] == [1, 2]
+
+
+def check_enumerators(env: Mapping[str, str]) -> None:
+    """They are named as drgn names them, also negative ones and in a struct of their own."""
+    members = (("tick_cpu_device", "mode"), ("cpuhp_state", "state"), ("cpuhp_state", "fail"))
+    read = call("op", "read", *(f"{name}@1.{member}" for name, member in members), env=env)
+    assert read.returncode == 0, read.stderr
+    ours = [line.split("  ")[2] for line in read.stdout.splitlines()]
+    ask = "; ".join(
+        f"it = per_cpu(prog['{name}'], 1).{member}; print(it.format_(type_name=False), int(it))"
+        for name, member in members
+    )
+    asked = call("drgn", "-c", ask, env=env)
+    assert asked.returncode == 0, asked.stderr
+    theirs = [line.replace("(enum cpuhp_state)", "").split(" ") for line in asked.stdout.splitlines()]
+    assert ours == [f"{name} ({number})" for name, number in theirs]
+    assert ours[1:] == [f"CPUHP_ONLINE ({theirs[1][1]})", "CPUHP_INVALID (-1)"]
+    whole = call("op", "read", "tick_cpu_device@1", env=env).stdout
+    assert f"mode={ours[0]}" in whole
 
 
 def test_op_write_is_refused_where_the_run_does_not_allow_it(tmp_path: Path) -> None:

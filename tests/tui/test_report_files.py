@@ -53,6 +53,17 @@ def test_a_degraded_capture_shows_why_and_the_registers_that_came() -> None:
     assert "rip=ffffffff8119c05b" in vcpus
 
 
+def test_a_degraded_report_names_the_sub_scheduler_and_the_kind_in_the_kernels_words() -> None:
+    report = msgspec.structs.replace(
+        DEGRADED, exit_kind=69, exit_kind_name="NEWER", scheduler="below", cgroup="/db\x1b"
+    )
+    told = [text_of(line) for line in degraded_lines(report, 80)]
+    assert "  scheduler   below of /db" in told
+    assert "  exit_kind   NEWER (69)" in told
+    older = [text_of(line) for line in degraded_lines(msgspec.structs.replace(DEGRADED, exit_kind=1026), 80)]
+    assert "  exit_kind   ERROR_STALL (1026)" in older
+
+
 def test_the_path_of_the_dual_report_appears_while_the_report_is_open() -> None:
     source = fed(ev.CaptureTaken(report=Story().report(), path="/runs/tour/captures/001-error-001.json"))
 

@@ -21,6 +21,7 @@ def degraded_report(job: Job) -> DegradedReport | None:
     if job.unheard is None:
         return None
     label = job.label
+    exit_kind = job.exit_kind if label.exit_kind is None else label.exit_kind
     answered = sum(bool(registers) for registers in job.registers)
     prefix = TIMED_OUT if job.unheard.timed_out else ABORTED
     detail = job.unheard.text.replace(f"{TIMED_OUT}: ", "").removeprefix(f"{ABORTED}: ")
@@ -35,7 +36,10 @@ def degraded_report(job: Job) -> DegradedReport | None:
             for cpu, registers in enumerate([*job.registers, *silent])
         ),
         watchpoint_hit=label.watchpoint_hit,
-        exit_kind=job.exit_kind if label.exit_kind is None else label.exit_kind,
+        exit_kind=exit_kind,
+        exit_kind_name=_kind_name(job, exit_kind),
+        scheduler=label.scheduler,
+        cgroup=label.cgroup,
         elapsed_ms=job.waited_ms,
         mono_ns=label.mono_ns,
         step=label.step,
@@ -43,3 +47,10 @@ def degraded_report(job: Job) -> DegradedReport | None:
         wall_time=job.wall_time,
         kernel="" if job.view is None else job.view.release,
     )
+
+
+def _kind_name(job: Job, exit_kind: int | None) -> str:
+    """The kernel's own name of an exit kind, from its BTF; empty where that is not known."""
+    if exit_kind is None or job.label.exit_kind_name:
+        return job.label.exit_kind_name
+    return "" if job.view is None else job.view.exit_kind_name(exit_kind)

@@ -47,6 +47,7 @@ async def test_a_stop_that_times_out_leaves_a_degraded_file_in_place_of_the_plac
         )
         assert (report.tag, report.trigger, report.trigger_detail) == ("mine", "on-demand", "key c")
         assert (report.elapsed_ms, report.exit_kind, report.watchpoint_hit) == (2000.0, 0, False)
+        assert (report.exit_kind_name, report.scheduler, report.cgroup) == ("NONE", None, None)
         assert (report.step, report.step_index, report.kernel) == ("stalling", 2, "7.2.12-fake")
         assert report.wall_time
         assert [(it.cpu, it.registers, it.unavailable) for it in report.vcpus] == [
