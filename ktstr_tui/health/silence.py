@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ktstr_tui.capture.report.stacks import copy_stack, task_stack
+from ktstr_tui.health.progress import ProgressOf
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.displaced import displaced, next_task
 from ktstr_tui.kernel.layout import Layout
@@ -21,7 +22,7 @@ from ktstr_tui.kernel.sched_tree import NO_SUBS
 from ktstr_tui.kernel.torn import Attempts, Torn
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.xarray import IdTables
-from ktstr_tui.model.beats import StallCause
+from ktstr_tui.model.beats import CauseKind, StallCause
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.report import RunningTask, Stack
 
@@ -65,6 +66,7 @@ class Explainer:
         task = Layout(view.btf, "task_struct", {"queued_ns": "sched_info.last_queued"})
         self._pid_links = task.offset("pid_links")
         self._sched_info = task
+        self._progress = ProgressOf(view.btf)
 
     def explain(self, pid: int, silent_ms: float, vcpu_ms: Mapping[int, float]) -> StallCause:
         """Why a task is silent. Never raises for what the guest's memory holds.
@@ -117,8 +119,11 @@ class Explainer:
             "vcpu_ms": host_ms,
         }
         starved = host_ms is not None and rq["curr"] != rq["idle"] and host_ms < STARVED_SHARE * silent_ms
+        now_ms = view.jiffies() * 1e3 / view.hz
+        progress = self._progress.look(space, task, pid, now_ms, silent_ms)
         if rq["curr"] == task:
-            return StallCause(kind="no-host-cpu" if starved else "running", **common)
+            kind: CauseKind = "no-host-cpu" if starved else "running"
+            return StallCause(kind=kind, progress=progress, **common)
         if report.state != "R" and row["on_cpu"]:
             # In the middle of a switch: what thread.sp points to is the stack of an earlier sleep.
             return StallCause(kind="blocked", reason="it is going to sleep", **common)
@@ -132,6 +137,7 @@ class Explainer:
             waiting_ms=self._waiting_ms(space, task, row, rq, report.sched_class),
             dsq=self._queue(space, row["dsq"]),
             running_there=self._there(space, mask),
+            progress=progress,
             **common,
         )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ktstr_tui.model.beats import StallCause
+from ktstr_tui.model.beats import Progress, StallCause
 from ktstr_tui.model.report import RunningTask
 from ktstr_tui.model.running import running_words
+from ktstr_tui.model.text import counted
 
 MAX_NAMED = 4
 """Tasks that the sentence names before it only counts them."""
@@ -47,7 +48,17 @@ def _runnable(cause: StallCause) -> str:
     if cause.sched_class not in (None, "ext"):
         place = f" ({cause.sched_class})"
     allowed = f", allowed CPUs {cause.cpus_allowed}" if cause.cpus_allowed else ""
-    return f"runnable{waiting}{place}{allowed}, running there: {_there(cause.running_there)}"
+    there = f"running there: {_there(cause.running_there)}"
+    return f"runnable{waiting}{place}{_preempted(cause.progress)}{allowed}, {there}"
+
+
+def _preempted(progress: Progress | None) -> str:
+    """That a task does run, but loses its CPU again and again; empty when it does not."""
+    if progress is None or not progress.preempted:
+        return ""
+    over_s, ran_s = progress.over_ms / 1000, progress.ran_ms / 1000
+    times = counted(progress.preempted, "time")
+    return f", preempted {times} and ran for {ran_s:.2f} s in the last {over_s:.1f} s"
 
 
 def _there(tasks: tuple[RunningTask, ...]) -> str:
@@ -64,7 +75,8 @@ def _there(tasks: tuple[RunningTask, ...]) -> str:
 def _running(cause: StallCause) -> str:
     where = "" if cause.cpu is None else f" on CPU {cause.cpu}"
     used = "" if cause.vcpu_ms is None else f", which got {cause.vcpu_ms / 1000:.1f} s of host CPU"
-    return f"runs{where} ({cause.sched_class or 'class unknown'}){used}, but sends no heartbeats"
+    often = _preempted(cause.progress)
+    return f"runs{where} ({cause.sched_class or 'class unknown'}){used}{often}, but sends no heartbeats"
 
 
 def _blocked(cause: StallCause) -> str:

@@ -48,6 +48,17 @@ class BeatRow(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the last beat was the last word of a dying process."""
 
 
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What a silent task did between two looks at it."""
+
+    over_ms: float
+    """Between the looks, frozen time excluded."""
+    ran_ms: float
+    """By ``p->se.sum_exec_runtime``."""
+    preempted: int
+    """How often it lost its CPU although it wanted to go on (``p->nivcsw``)."""
+
+
 class StallCause(msgspec.Struct, frozen=True, kw_only=True):
     """Why a task of the guest fell silent, from the kernel's own data at the moment the silence was noticed."""
 
@@ -71,5 +82,7 @@ class StallCause(msgspec.Struct, frozen=True, kw_only=True):
     stack: Stack | None = None
     vcpu_ms: float | None = None
     """Host CPU time that its vCPU got during the silence."""
+    progress: Progress | None = None
+    """What it did meanwhile, once it was looked at before in this silence."""
     torn: bool = False
     """The kernel changed the data in every attempt to read it."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ktstr_tui.health.silence import Explainer, wchan_of
-from ktstr_tui.model.beats import StallCause
+from ktstr_tui.model.beats import Progress, StallCause
 from ktstr_tui.model.report import SLICE_INF, NextTask, Stack, StackFrame
 from tests.unit.kernel.blob import PAGE_OFFSET
-from tests.unit.kernel.tiny import DSQ_NODE, IDLE_CLASS, LOCAL, RT_CLASS, SP, STACK
+from tests.unit.kernel.tiny import DSQ_NODE, IDLE_CLASS, LOCAL, NIVCSW, RAN, RT_CLASS, SP, STACK, TINY_SYMBOLS
 from tests.unit.kernel.whole import JIFFIES, PID_NODE, PIDS, WholeKernel
 
 WILD = 0xFFFF_8880_7000_0000
@@ -68,6 +68,26 @@ def test_what_a_higher_class_keeps_from_running_is_told_too() -> None:
     there = silent.cause().running_there[1]
     assert (there.comm, there.sched_class) == ("agent", "rt")
     assert there.ahead_of == NextTask(pid=43, comm="hog", slice_ns=SLICE_INF)
+
+
+def test_a_task_that_is_preempted_for_ever_is_told_from_one_that_waits() -> None:
+    silent = Silent()
+    view = silent.kernel.open()
+    explainer, times = Explainer(view), {CPU: 2000.0}
+
+    def look(at_ms: float, silent_ms: float, ran_ms: int, preempted: int) -> Progress | None:
+        silent.kernel.memory.put(TINY_SYMBOLS["jiffies"], JIFFIES + int(at_ms * view.hz / 1000))
+        silent.set(RAN, ran_ms * 1_000_000, 8)
+        silent.set(NIVCSW, preempted, 8)
+        return explainer.explain(PID, silent_ms, times).progress
+
+    assert look(0, 2000, 900, 50) is None, "there was no look before"
+    assert look(100, 2100, 901, 60) is None, "too short"
+    assert look(1000, 3000, 950, 850) == Progress(over_ms=1000, ran_ms=50, preempted=800)
+    assert look(2000, 4000, 950, 850) == Progress(over_ms=2000, ran_ms=50, preempted=800)
+    assert look(4500, 2000, 990, 900) is None, "another silence"
+    silent.runs()
+    assert look(5500, 3000, 990, 901) == Progress(over_ms=1000, ran_ms=0, preempted=1)
 
 
 def test_a_task_that_waits_outside_of_ext_counts_from_when_it_was_queued() -> None:

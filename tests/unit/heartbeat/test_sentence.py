@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ktstr_tui.heartbeat.sentence import stall_sentence
-from ktstr_tui.model.beats import StallCause
+from ktstr_tui.model.beats import Progress, StallCause
 from ktstr_tui.model.report import SLICE_INF, NextTask, RunningTask
 
 
@@ -67,6 +67,24 @@ RUNNABLE = StallCause(
             ),
             "runnable in DSQ 0x201, "
             "running there: ktstr-agent[1] (rt) ahead of spin-2[105] (ext, infinite slice)",
+        ),
+        (
+            StallCause(
+                kind="runnable",
+                sched_class="ext",
+                dsq="0x51",
+                waiting_ms=0.0,
+                progress=Progress(over_ms=8600.0, ran_ms=420.0, preempted=1913),
+                running_there=(on(1, "spin-1", 9, "ext"),),
+            ),
+            "runnable for 0.0 s in DSQ 0x51, preempted 1913 times and ran for 0.42 s in the last 8.6 s, "
+            "running there: spin-1[9] (ext)",
+        ),
+        (
+            StallCause(
+                kind="runnable", dsq="0x7", progress=Progress(over_ms=8600.0, ran_ms=0.0, preempted=0)
+            ),
+            "runnable in DSQ 0x7, running there: unreadable",
         ),
         (StallCause(kind="blocked", state="S", wchan="anon_pipe_read"), "blocked (S) in anon_pipe_read"),
         (StallCause(kind="blocked", state="D"), "blocked (D)"),

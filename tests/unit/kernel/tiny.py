@@ -21,6 +21,7 @@ RUNNABLE, LOCAL = 0x180, 0x100
 TASK_BYTES, NODE, DSQ_NODE = 0x200, 0xA0, 0xC0
 STACK_BYTES = 0x4000
 CPUS_PTR, STACK, SP, PID_LINKS = 56, 72, 80, 96
+NIVCSW, RAN = 112, 120
 EXT_CLASS, IDLE_CLASS, RT_CLASS = IMAGE + 0x2000, IMAGE + 0x2010, IMAGE + 0x2020
 SCHED = PAGE_OFFSET + 0x40000
 SUBS, SUB_BYTES = PAGE_OFFSET + 0x100000, 0x140
@@ -149,6 +150,8 @@ def _task(b: BlobBuilder, of: Basics) -> None:
             ("stack", of.u64, STACK),
             ("thread", b.compound("thread_struct", 8, [("sp", of.u64, 0)]), SP),
             ("sched_info", b.compound("sched_info", 8, [("last_queued", of.u64, 0)]), 88),
+            ("nivcsw", of.u64, NIVCSW),
+            ("se", b.compound("sched_entity", 8, [("sum_exec_runtime", of.u64, 0)]), RAN),
             ("pid_links", b.array(link, 1), PID_LINKS),
             ("scx", entity, 0x80),
         ],
