@@ -95,7 +95,7 @@ OUTCOMES = (
     Case("ended by a signal", 0, "ok", "ended by SIGTERM", (_OK,), asked=_SIGNAL),
     Case("its screen was killed, with `--on-exit end`", 0, "ok", "its screen is gone", (_OK,), asked=_UNSEEN),
     Case("degraded or stalled for most of the time", 0, "degraded", "scenario finished", (_OK, _BAD)),
-    Case("never sampled (`--sample-hz 0`)", 0, "inconclusive", "scenario finished"),
+    Case("never sampled (`--hz 0`)", 0, "inconclusive", "scenario finished"),
     Case("the scenario ended its scheduler", 0, "ok", "", (_OK, _change("attached"), _change("exiting", 64))),
     Case(
         "ejected (UNREG_KERN), attached again as the kernel had asked",

@@ -142,6 +142,15 @@ def test_every_environment_variable_of_the_program_is_in_the_reference(checkout:
     assert not [name for name in named if name.startswith("KTSTR_") and name not in everything]
 
 
+def test_every_option_that_the_reference_names_is_one(checkout: Path) -> None:
+    page = (checkout / "docs/reference.md").read_text("utf-8")
+    tables = re.findall(r"^\| `(--[a-z-]+)`(?:, `(--[a-z-]+)`)?", page, re.MULTILINE)
+    known = {option for row in tables for option in row}
+    assert len(known) > 40
+    named = set(re.findall(r"`(--[a-z][a-z-]+)(?=[ `=])", page))
+    assert named - known - {"--check", "--help"} == set(), "of scripts/docs, and of every command"
+
+
 def test_links_between_papers_lead_to_files(checkout: Path) -> None:
     papers = [
         *checkout.glob("*.md"),
