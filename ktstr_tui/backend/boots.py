@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import trio
 
+from ktstr_tui.backend.outcome import RunEnd
+from ktstr_tui.guest.boot import pass_boot
 from ktstr_tui.guest.console import Console
+from ktstr_tui.guest.machine import Machine
 from ktstr_tui.guest.paths import cache_dir
-from ktstr_tui.model.events import Event, OutputText
+from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.events import Event, Logged, OutputText, Severity
 
 LOOK_EVERY_S = 0.5
 """Seconds between two looks at the console of a guest that boots."""
@@ -76,3 +81,23 @@ async def show_console(console: Console, up: trio.Event, emit: Callable[[Event],
             return
         with trio.move_on_after(LOOK_EVERY_S):
             await up.wait()
+
+
+async def pass_saved_boot(machine: Machine, ending: RunEnd, emit: Callable[[Event], object]) -> None:
+    """Let a guest pass the point at which its boot may be saved, and say how; before anybody else uses the engine.
+
+    Returns early when the run is to end.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_at_the_end, ending, nursery.cancel_scope)
+        with suppress(GuestError):  # a guest that is gone is seen by those who watch for it
+            passed = await pass_boot(machine)
+            if passed is not None:
+                severity: Severity = "warning" if passed.problem else "info"
+                emit(Logged(severity=severity, source="guest", text=passed.text))
+        nursery.cancel_scope.cancel()
+
+
+async def _cancel_at_the_end(ending: RunEnd, scope: trio.CancelScope) -> None:
+    await ending.wait()
+    scope.cancel()

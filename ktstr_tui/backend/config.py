@@ -65,6 +65,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     record: str | None = None
     """Recording file; None for one in the run's data directory."""
     extra_kernel_args: str = ""
+    fresh_boot: bool = False
+    """Whether to boot the kernel even where a saved boot of the same machine is there."""
     determinism: Determinism | None = None
     """Given for a run whose history follows from a seed."""
 

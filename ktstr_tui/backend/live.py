@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import trio
 
-from ktstr_tui.backend.boots import show_console
+from ktstr_tui.backend.boots import pass_saved_boot, show_console
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.control import RunControl
@@ -295,6 +295,8 @@ class LiveGuest:
 
     async def _look_after(self) -> None:
         nursery, counting = self._nursery, self._make_counting()
+        self._watch_for_the_end(nursery)
+        await pass_saved_boot(self._machine, self._ending, self._stream.emit)
         await nursery.start(self.coordinator.run)
         await nursery.start(self.beats.run)
         nursery.start_soon(self.port.run)
@@ -302,7 +304,6 @@ class LiveGuest:
         if self._setup.config.captures:
             nursery.start_soon(self.periodic.run)
         nursery.start_soon(counting.run)
-        self._watch_for_the_end(nursery)
         await self._ending.wait()
         self._opening.stop_watching()
         self.stats.close()

@@ -15,8 +15,8 @@ from ktstr_tui.backend.scheduler_ops import require_timeouts
 from ktstr_tui.guest.accel import Verdict, decide_accelerator
 from ktstr_tui.guest.determinism import Determinism, why_no_observer
 from ktstr_tui.guest.image import KernelImage, require_sched_ext
-from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
-from ktstr_tui.guest.kernel_config import find_config
+from ktstr_tui.guest.initramfs import GuestFiles, build_files, guest_artifacts
+from ktstr_tui.guest.kernel_config import find_config, has_options
 from ktstr_tui.guest.kernels import resolve_kernel
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.qemu_program import choose_qemu
@@ -27,17 +27,22 @@ from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import printable
 from ktstr_tui.model.topology import Topology
 
+READS_RUN_FILES = ("X86_IOPL_IOPERM", "PROC_PAGE_MONITOR")
+"""What a kernel needs for the guest program to read files that QEMU offers (``native/agent/fwcfg.h``)."""
+
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A run with everything looked up."""
 
     kernel: KernelImage
     scenario: Scenario
-    initrd: bytes
+    files: GuestFiles
     topology: Topology
     verdict: Verdict
     observed: bool = False
     """Whether the machine is to be held by the observer."""
+    saves_boot: bool = False
+    """Whether the guest may go on from a saved boot, and its boot be saved."""
 
     @property
     def step_names(self) -> tuple[str, ...]:
@@ -45,7 +50,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(step.name for step in self.scenario.steps)
 
 
-def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, bytes]:
+def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, GuestFiles]:
     scenario = load_scenario(config.scenario)
     if config.scheduler is not None:
         words = (config.scheduler, *config.scheduler_args)
@@ -59,10 +64,8 @@ def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, bytes]:
                 require_timeouts(payload.name, file.read())
     kernel = require_sched_ext(resolve_kernel(config.kernel))
     plan = encode_plan(scenario, payloads)
-    initrd = build_initramfs(
-        artifacts.agent, plan, payloads.values(), config=find_config(kernel).text if payloads else b""
-    )
-    return kernel, scenario, initrd
+    config_text = find_config(kernel).text
+    return kernel, scenario, build_files(artifacts.agent, plan, payloads.values(), config=config_text)
 
 
 async def build_first(command: str, note: Callable[[str], None]) -> None:
@@ -85,8 +88,8 @@ async def look_up_again(config: RunConfig, prepared: Prepared) -> Prepared:
     Raises:
         UsageError: It is not right any more.
     """
-    kernel, scenario, initrd = await trio.to_thread.run_sync(_look_up, config)
-    return msgspec.structs.replace(prepared, kernel=kernel, scenario=scenario, initrd=initrd)
+    kernel, scenario, files = await trio.to_thread.run_sync(_look_up, config)
+    return msgspec.structs.replace(prepared, kernel=kernel, scenario=scenario, files=files)
 
 
 async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
@@ -110,16 +113,28 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
     memory_bytes = config.memory_mib << 20
     node_bytes(topology, memory_bytes)
     check_space(memory_bytes)
-    kernel, scenario, initrd = await trio.to_thread.run_sync(_look_up, config)
+    kernel, scenario, files = await trio.to_thread.run_sync(_look_up, config)
     note(f"kernel {kernel.release}, scenario {scenario.name}")
     if config.determinism is None:
-        verdict, observed = await decide_accelerator(config.accelerator, kernel, initrd), False
+        verdict, observed = await decide_accelerator(config.accelerator, kernel, files.whole), False
     else:
         verdict, observed = await trio.to_thread.run_sync(_deterministic, config.determinism, note)
     note(f"accelerator: {verdict.reason}")
     return Prepared(
-        kernel=kernel, scenario=scenario, initrd=initrd, topology=topology, verdict=verdict, observed=observed
+        kernel=kernel,
+        scenario=scenario,
+        files=files,
+        topology=topology,
+        verdict=verdict,
+        observed=observed,
+        saves_boot=_saves_boot(config, kernel, verdict),
     )
+
+
+def _saves_boot(config: RunConfig, kernel: KernelImage, verdict: Verdict) -> bool:
+    """Where it pays, under emulation, and where the guest program can read the files of the run by itself."""
+    wanted = not config.fresh_boot and config.determinism is None and verdict.accelerator == "tcg"
+    return wanted and has_options(find_config(kernel), *READS_RUN_FILES)
 
 
 def _deterministic(determinism: Determinism, note: Callable[[str], None]) -> tuple[Verdict, bool]:

@@ -95,7 +95,8 @@ def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs, boot: in
     console = "console.log" if boot == 1 else f"console-{boot}.log"
     return MachineSpec(
         kernel=prepared.kernel.path_to_boot,
-        initrd=prepared.initrd,
+        initrd=prepared.files.base if prepared.saves_boot else prepared.files.whole,
+        run_files=prepared.files.run if prepared.saves_boot else None,
         topology=prepared.topology,
         memory_bytes=config.memory_mib << 20,
         accelerator=prepared.verdict.accelerator,

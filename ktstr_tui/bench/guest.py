@@ -149,7 +149,7 @@ def _boot_bare(config: RunConfig, prepared: Prepared) -> float:
     threads = qemu.threads_for(qemu.qemu_version(qemu.find_qemu()), prepared.topology.cpus)
     with tempfile.TemporaryDirectory(prefix="ktstr-bare-") as name:
         initrd = Path(name) / "initrd"
-        initrd.write_bytes(prepared.initrd)
+        initrd.write_bytes(prepared.files.whole)
         started_ns = time.monotonic_ns()
         process = subprocess.Popen(
             [

@@ -131,6 +131,13 @@ class RunOptions:
             help="Guest time of an instruction in a run with a seed; a power of two.",
         ),
     ] = DEFAULT_INSTRUCTION_NS
+    fresh_boot: Annotated[
+        bool,
+        typer.Option(
+            "--fresh-boot",
+            help="Boot the kernel, even where a boot of the same machine is saved to go on from.",
+        ),
+    ] = False
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
         None
     )
@@ -317,6 +324,7 @@ class RunOptions:
             on_exit=self.on_exit.value,
             record=str(self.record.absolute()) if self.record else None,
             extra_kernel_args=self.append,
+            fresh_boot=self.fresh_boot,
             determinism=self.determinism(),
         )
 

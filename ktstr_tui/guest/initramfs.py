@@ -21,6 +21,7 @@ import msgspec
 from ktstr_tui.guest.guest_files import GuestFile, SchedulerPayload
 from ktstr_tui.model.errors import HostError, InternalError
 
+AGENT_PATH = "/init"
 PLAN_PATH = "/ktstr/plan"
 """Where the guest program looks for its plan."""
 CONFIG_PATH = "/ktstr/config"
@@ -62,6 +63,26 @@ def guest_artifacts() -> GuestArtifacts:
     return found
 
 
+class GuestFiles(msgspec.Struct, frozen=True):
+    """The files of a guest: all in one archive, and apart by whether a run decides them."""
+
+    whole: bytes
+    """The initramfs with everything."""
+    base: bytes
+    """One with what is the same in every run: the guest program and the kernel's configuration."""
+    run: bytes
+    """An archive of the rest: the plan and the schedulers."""
+
+
+def build_files(
+    agent: Path, plan: bytes, payloads: Iterable[SchedulerPayload], *, config: bytes = b""
+) -> GuestFiles:
+    """Pack the guest's file system; arguments and errors as those of `build_initramfs`."""
+    base = _base_files(agent, config)
+    run = _run_files(plan, payloads)
+    return GuestFiles(_pack({**base, **run}), _pack(base), _pack(run))
+
+
 def build_initramfs(
     agent: Path,
     plan: bytes,
@@ -70,7 +91,7 @@ def build_initramfs(
     config: bytes = b"",
     compress: bool = False,
 ) -> bytes:
-    """Pack the guest's file system.
+    """Pack the guest's file system into one initramfs.
 
     Args:
         agent: The guest program, which becomes ``/init``.
@@ -83,16 +104,29 @@ def build_initramfs(
         HostError: A file cannot be read.
         InternalError: Two payloads want different content at one path.
     """
-    files = {"/init": GuestFile(_read_agent(agent), 0o755), PLAN_PATH: GuestFile(plan)}
+    archive = _pack({**_base_files(agent, config), **_run_files(plan, payloads)})
+    return gzip.compress(archive, compresslevel=1, mtime=0) if compress else archive
+
+
+def _base_files(agent: Path, config: bytes) -> dict[str, GuestFile]:
+    files = {AGENT_PATH: GuestFile(_read_agent(agent), 0o755)}
     if config:
         files[CONFIG_PATH] = GuestFile(config)
+    return files
+
+
+def _run_files(plan: bytes, payloads: Iterable[SchedulerPayload]) -> dict[str, GuestFile]:
+    files = {PLAN_PATH: GuestFile(plan)}
     for payload in payloads:
         for path, file in payload.files.items():
-            if path in files and files[path] != file:
+            if path in (AGENT_PATH, CONFIG_PATH) or (path in files and files[path] != file):
                 raise InternalError(f"two schedulers want different files at {path} in the guest")
             files[path] = file
-    archive = pack_cpio({path: (file.mode, file.read()) for path, file in files.items()})
-    return gzip.compress(archive, compresslevel=1, mtime=0) if compress else archive
+    return files
+
+
+def _pack(files: Mapping[str, GuestFile]) -> bytes:
+    return pack_cpio({path: (file.mode, file.read()) for path, file in files.items()})
 
 
 def _read_agent(agent: Path) -> bytes:

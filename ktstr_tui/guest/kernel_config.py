@@ -107,3 +107,9 @@ def _partial(image: KernelImage) -> bytes:
     # The words of UTS_VERSION, which the banner of every kernel shows ("#1 SMP PREEMPT_DYNAMIC …").
     options += [word for word in image.version.split() if word in _BANNER_OPTIONS]
     return "".join(f"CONFIG_{option}=y\n" for option in options).encode()
+
+
+def has_options(config: KernelConfig, *names: str) -> bool:
+    """Return whether a configuration says that all of these options are built in."""
+    lines = set(config.text.splitlines())
+    return all(f"CONFIG_{name}=y".encode() in lines for name in names)

@@ -1,19 +1,17 @@
 """A running machine: QEMU, its channels, and the account of how it ended.
 
 `open_machine` starts it and, whatever happens in the body, returns only when QEMU is gone. The end of QEMU is
-watched through a pidfd, so it is noticed at once. What it meant is put together from QMP's SHUTDOWN event,
-the console (a panic reboots at once and would look like a plain reset) and the exit status.
+watched through a pidfd, so it is noticed at once; what it meant says `ktstr_tui.guest.machine_exit`.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import signal
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
-from typing import Literal
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 
 import msgspec
 import trio
@@ -22,11 +20,14 @@ from ktstr_tui.guest import qemu, ram, topology_args
 from ktstr_tui.guest.console import Console, open_console
 from ktstr_tui.guest.gdb import GdbClient, connect_gdb
 from ktstr_tui.guest.hold import HoldEngine
+from ktstr_tui.guest.machine_exit import MachineExit, QemuEnd, account, said
+from ktstr_tui.guest.machine_state import load_state
 from ktstr_tui.guest.observed import Observed, open_page
 from ktstr_tui.guest.observer_page import ObserverPage
 from ktstr_tui.guest.paths import check_socket_path
 from ktstr_tui.guest.qemu import MachineSpec
 from ktstr_tui.guest.qmp import QmpClient, QmpEvent
+from ktstr_tui.guest.saved_boots import SavedBoot, SavedBoots, boot_key
 from ktstr_tui.guest.stations import StationedStream, Stations, stream_of
 from ktstr_tui.guest.topology_args import RamSegment
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, sole_error
@@ -44,22 +45,6 @@ KVM_WATCH_SLOTS = 4
 _STDERR_LINES = 40
 _STANDING_CHECK_S = 0.5
 """A guest that stands this long is asked about; a capture is over by then."""
-
-ExitReason = Literal["poweroff", "reset", "panic", "killed", "quit", "qemu-error"]
-
-
-class MachineExit(msgspec.Struct, frozen=True):
-    """How QEMU ended."""
-
-    returncode: int | None
-    """Exit status; None when a signal ended it."""
-    signal: int | None
-    """The signal that ended it; None when it ended by itself."""
-    reason: ExitReason
-    detail: str
-    """One sentence for people."""
-    console_tail: tuple[str, ...]
-    """The last lines of the guest's console, oldest first."""
 
 
 class _Vcpu(msgspec.Struct, rename="kebab"):
@@ -94,6 +79,12 @@ class Machine:
     """Our end of the guest's virtio-serial port."""
     stats: trio.SocketStream | StationedStream
     """Our end of the port over which the guest program relays requests for a scheduler's statistics."""
+    saved_boot: trio.SocketStream | None
+    """Where the guest waits after its boot (`ktstr_tui.guest.boot`); None when it does not."""
+    started_s: float
+    """Host monotonic time at which QEMU was started, in seconds."""
+    origin: SavedBoot | None
+    """The boot that this guest goes on from; None when it boots itself."""
     console: Console
 
     def __init__(
@@ -103,6 +94,7 @@ class Machine:
         process: qemu.Process,
         console: Console,
         page: ObserverPage | None = None,
+        origin: SavedBoot | None = None,
     ) -> None:
         nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
         self.spec = spec
@@ -110,6 +102,9 @@ class Machine:
         self.segments = topology_args.segments(nodes)
         self.pid = process.popen.pid
         self.console = console
+        self.started_s = time.monotonic()
+        self.origin = origin
+        self.saved_boot = None if process.saved_boot is None else stream_of(process.saved_boot)
         self.qmp = QmpClient(stream_of(process.qmp))
         self._process = process
         self._gdb_stream = stream_of(process.gdb)
@@ -266,45 +261,23 @@ class Machine:
             self.console.panic = "reported by the panic device"
 
     def _account(self, status: int) -> MachineExit:
-        number = -status if status < 0 else None
-        reason, detail = self._explain(status)
-        returncode = None if number is not None else status
-        return MachineExit(returncode, number, reason, detail, self.console.tail())
-
-    def _explain(self, status: int) -> tuple[ExitReason, str]:
-        if self.console.panic is not None:
-            return "panic", f"the guest's kernel panicked: {self.console.panic}"
-        if self._gave_up:
-            return "qemu-error", f"QEMU stopped the guest (internal error): {self._said()}"
-        if status < 0:
-            name = signal.Signals(-status).name
-            if self._asked_to_quit:
-                return "quit", f"QEMU was ended with {name}"
-            if -status in (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS):
-                return "qemu-error", f"QEMU ended with {name}: {self._said()}"
-            return "killed", f"QEMU was killed by {name}"
-        if self._shutdown_cause == "guest-shutdown":
-            return "poweroff", "the guest powered off"
-        if self._shutdown_cause == "guest-reset":
-            return "reset", "the guest rebooted"
-        if self._shutdown_cause == "guest-panic":
-            return "panic", "the guest's kernel panicked"
-        if self._asked_to_quit or self._shutdown_cause == "host-qmp-quit":
-            return "quit", "QEMU was asked to quit"
-        if self._shutdown_cause == "host-signal":
-            return "killed", "QEMU was ended by a signal"
-        return "qemu-error", f"QEMU ended with status {status}: {self._said()}"
-
-    def _said(self) -> str:
-        lines = [line.removeprefix(f"{qemu.PROGRAM}: ") for line in self._stderr if line]
-        # Warnings come with every start; they matter when there is nothing else.
-        errors = [line for line in lines if "warning: " not in line]
-        return " / ".join(errors or lines) or "no message"
+        end = QemuEnd(
+            status,
+            self.console.panic,
+            gave_up=self._gave_up,
+            asked_to_quit=self._asked_to_quit,
+            cause=self._shutdown_cause,
+            said=said(self._stderr),
+        )
+        return account(end, self.console.tail())
 
     async def _connect(self) -> None:
         await self.qmp.wait_ready()
         if self._observed is not None:
             return
+        if self.origin is not None:
+            # Before the stub's handshake, which lets the guest run.
+            await load_state(self.qmp, self.origin.state)
         slots = KVM_WATCH_SLOTS if self.spec.accelerator == "kvm" else None
         self.engine = await connect_gdb(self._gdb_stream, slots)
 
@@ -313,6 +286,9 @@ class Machine:
 async def open_machine(spec: MachineSpec) -> AsyncIterator[Machine]:
     """Start a machine; on leaving the context QEMU is gone.
 
+    A machine with ``run_files`` goes on from its saved boot where there is one (`Machine.origin`). Either way its guest
+    waits until `ktstr_tui.guest.boot.pass_boot` lets it go on.
+
     Yields:
         The machine with its guest running and all channels connected.
 
@@ -320,16 +296,43 @@ async def open_machine(spec: MachineSpec) -> AsyncIterator[Machine]:
         HostError: No space, no QEMU, or QEMU refused to start (with what it said).
         UsageError: The memory does not fit the topology.
     """
-    nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
     ram.check_space(spec.memory_bytes)
     check_socket_path(qemu.user_qmp_path(spec))
+    async with AsyncExitStack() as stack:
+        machine = await _go_on(stack, spec)
+        if machine is None:
+            machine = await stack.enter_async_context(_run_machine(spec))
+        yield machine
+
+
+async def _go_on(stack: AsyncExitStack, spec: MachineSpec) -> Machine | None:
+    """Start a machine from its saved boot; None when there is none, or when it is of no use, and then it is removed."""
+    if spec.run_files is None:
+        return None
+    boots, key = SavedBoots(), await trio.to_thread.run_sync(boot_key, spec)
+    origin = boots.find(key)
+    if origin is None:
+        return None
+    try:
+        return await stack.enter_async_context(_run_machine(spec, origin))
+    except (GuestError, HostError, OSError):
+        boots.remove(key)
+        return None
+
+
+@asynccontextmanager
+async def _run_machine(spec: MachineSpec, origin: SavedBoot | None = None) -> AsyncIterator[Machine]:
+    nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
     with ExitStack() as stack:
         ram_fds = stack.enter_context(ram.open_ram(nodes))
         console = stack.enter_context(open_console(spec.console_log))
         page = stack.enter_context(open_page(spec.determinism)) if spec.observed else None
-        process = qemu.spawn(spec, ram_fds, None if page is None else page.fd)
+        if origin is not None:
+            await trio.to_thread.run_sync(origin.copy_ram, ram_fds)
+            console.feed(origin.console)
+        process = qemu.spawn(spec, ram_fds, None if page is None else page.fd, incoming=origin is not None)
         stack.callback(qemu.user_qmp_path(spec).unlink, missing_ok=True)
-        machine = Machine(spec, ram_fds, process, console, page)
+        machine = Machine(spec, ram_fds, process, console, page, origin)
         # The tasks in the nursery do not fail, so a group of errors holds what the body raised and nothing else.
         with sole_error():
             async with trio.open_nursery() as nursery:
@@ -398,3 +401,5 @@ async def _end(machine: Machine) -> None:
         await trio.aclose_forcefully(machine.bulk)
         await trio.aclose_forcefully(machine.stats)
         await trio.aclose_forcefully(machine._gdb_stream)
+        if machine.saved_boot is not None:
+            await trio.aclose_forcefully(machine.saved_boot)

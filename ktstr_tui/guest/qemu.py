@@ -17,6 +17,7 @@ import os
 import shutil
 import socket
 import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -51,6 +52,10 @@ BULK_PORT_NAME = "ktstr-bulk"
 """Name of the virtio-serial port, ``/sys/class/virtio-ports/*/name`` in the guest."""
 STATS_PORT_NAME = "ktstr-stats"
 """Name of a second one, over which a scheduler's own statistics are asked for."""
+SAVED_BOOT_PORT_NAME = "ktstr-saved-boot"
+"""Name of the one on which a guest waits where its boot may be saved. It is made before the others."""
+RUN_FILES_NAME = "opt/ktstr/files"
+"""Name of the archive of a run's files among QEMU's ``-fw_cfg``."""
 KERNEL_COMMAND_LINE = (
     # panic=-1 reboots at once, which -no-reboot turns into an exit. tsc=reliable skips the clocksource
     # watchdog, which under emulation and after freezes would call the TSC unstable.
@@ -81,6 +86,9 @@ class MachineSpec:
     """Given for a machine whose history follows from a seed; needs ``tcg``."""
     observed: bool = False
     """Whether the observer is loaded, in place of the gdb stub; only with ``determinism``."""
+    run_files: bytes | None = None
+    """A cpio archive of the files of the run, given to the guest after its boot, so that the boot can be saved and used
+    again (`ktstr_tui.guest.boot`); None for a guest that boots with all its files in the initramfs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,8 @@ class Process:
     """The gdb stub, or the observer in its place."""
     bulk: socket.socket
     stats: socket.socket
+    saved_boot: socket.socket | None
+    """Of a machine whose boot can be saved."""
     console_fd: int
     """Read end of the serial console."""
     stderr_fd: int
@@ -143,7 +153,8 @@ def command(
         spec: What to start.
         initrd: Path under which QEMU reads the initramfs.
         ram: Paths of the RAM files, one per NUMA node.
-        channels: Inherited descriptors of ``qmp``, ``gdb``, ``bulk`` and ``stats``; ``page`` of an observed machine.
+        channels: Inherited descriptors of ``qmp``, ``gdb``, ``bulk`` and ``stats``; ``page`` of an observed machine;
+            ``saved_boot`` and ``run_files`` of one whose boot can be saved.
     """
     nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
     return [
@@ -162,12 +173,24 @@ def command(
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=bulk,fd={channels['bulk']}"),
         *("-device", f"virtio-serial-pci{',ioeventfd=off' if spec.determinism else ''}"),
+        *_saved_boot(channels),
         *("-device", f"virtserialport,chardev=bulk,name={BULK_PORT_NAME}"),
         *("-chardev", f"socket,id=stats,fd={channels['stats']}"),
         *("-device", f"virtserialport,chardev=stats,name={STATS_PORT_NAME}"),
         *_looking(spec, channels),
         *("-chardev", f"socket,id=qmp,fd={channels['qmp']}", "-mon", "chardev=qmp,mode=control"),
         *("-qmp", f"unix:{escape(user_qmp_path(spec))},server=on,wait=off"),
+    ]
+
+
+def _saved_boot(channels: dict[str, int]) -> list[str]:
+    """Where the guest waits for its boot to be saved, and what it reads afterwards."""
+    if "saved_boot" not in channels:
+        return []
+    return [
+        *("-chardev", f"socket,id=saved-boot,fd={channels['saved_boot']}"),
+        *("-device", f"virtserialport,chardev=saved-boot,name={SAVED_BOOT_PORT_NAME}"),
+        *("-fw_cfg", f"name={RUN_FILES_NAME},file=/proc/self/fd/{channels['run_files']}"),
     ]
 
 
@@ -196,13 +219,16 @@ def user_qmp_path(spec: MachineSpec) -> Path:
     return spec.socket_dir / "qmp.sock"
 
 
-def spawn(spec: MachineSpec, ram_fds: tuple[int, ...], page_fd: int | None = None) -> Process:
+def spawn(
+    spec: MachineSpec, ram_fds: tuple[int, ...], page_fd: int | None = None, *, incoming: bool = False
+) -> Process:
     """Start QEMU. Blocks for the fork only; must run on the event loop's own thread (see the module's text).
 
     Args:
         spec: What to start.
         ram_fds: The RAM files, one per NUMA node.
         page_fd: The page that an observer shares; only for an observed machine.
+        incoming: Whether it is to wait, stopped, for a state to load (`ktstr_tui.guest.machine_state`).
 
     Raises:
         HostError: QEMU or setpriv is missing or cannot be started.
@@ -211,43 +237,59 @@ def spawn(spec: MachineSpec, ram_fds: tuple[int, ...], page_fd: int | None = Non
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise HostError("setpriv is not installed", "apt install util-linux")
-    pairs = {name: socket.socketpair() for name in ("qmp", "gdb", "bulk", "stats")}
-    console_read, console_write = os.pipe()
-    stderr_read, stderr_write = os.pipe()
-    theirs = {name: far.fileno() for name, (_, far) in pairs.items()}
-    if page_fd is not None:
-        theirs["page"] = page_fd
-    initrd_fd = _initrd_file(spec.initrd) if isinstance(spec.initrd, bytes) else None
-    initrd = spec.initrd if initrd_fd is None else f"/proc/self/fd/{initrd_fd}"
-    inherited = [*theirs.values(), *ram_fds, *([] if initrd_fd is None else [initrd_fd])]
-    arguments = command(program, spec, str(initrd), tuple(f"/proc/self/fd/{fd}" for fd in ram_fds), theirs)
-    try:
-        popen = subprocess.Popen(
-            [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _GUARD, str(os.getpid()), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=console_write,
-            stderr=stderr_write,
-            pass_fds=inherited,
-            start_new_session=True,
-            umask=0o077,
-        )
-    except OSError as error:
-        for fd in (console_read, stderr_read):
-            os.close(fd)
-        for near, _ in pairs.values():
-            near.close()
-        raise HostError(f"QEMU cannot be started: {error}", "run ktstr-tui doctor") from error
-    finally:
-        for fd in (console_write, stderr_write, *([] if initrd_fd is None else [initrd_fd])):
-            os.close(fd)
-        for _, far in pairs.values():
-            far.close()
-    ours = {name: near for name, (near, _) in pairs.items()}
-    return Process(popen, **ours, console_fd=console_read, stderr_fd=stderr_read)
+    with ExitStack() as theirs, ExitStack() as ours:
+        channels, near, pipes = _channels(spec, theirs, ours)
+        if page_fd is not None:
+            channels["page"] = page_fd
+        initrd = f"/proc/self/fd/{channels['initrd']}" if "initrd" in channels else str(spec.initrd)
+        ram = tuple(f"/proc/self/fd/{fd}" for fd in ram_fds)
+        arguments = command(program, spec, initrd, ram, channels)
+        if incoming:
+            arguments += ["-S", "-incoming", "defer"]
+        try:
+            popen = subprocess.Popen(
+                [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _GUARD, str(os.getpid()), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=pipes["console"][1],
+                stderr=pipes["stderr"][1],
+                pass_fds=[*channels.values(), *ram_fds],
+                start_new_session=True,
+                umask=0o077,
+            )
+        except OSError as error:
+            raise HostError(f"QEMU cannot be started: {error}", "run ktstr-tui doctor") from error
+        ours.pop_all()
+    saved_boot = near.pop("saved_boot", None)
+    return Process(
+        popen, **near, saved_boot=saved_boot, console_fd=pipes["console"][0], stderr_fd=pipes["stderr"][0]
+    )
 
 
-def _initrd_file(content: bytes) -> int:
-    descriptor = os.memfd_create("ktstr-initrd")
+def _channels(
+    spec: MachineSpec, theirs: ExitStack, ours: ExitStack
+) -> tuple[dict[str, int], dict[str, socket.socket], dict[str, tuple[int, int]]]:
+    """Make what QEMU inherits: its descriptors by name, our ends of the sockets, and its pipes (read, write)."""
+    names = ["qmp", "gdb", "bulk", "stats", *([] if spec.run_files is None else ["saved_boot"])]
+    channels: dict[str, int] = {}
+    near: dict[str, socket.socket] = {}
+    for name in names:
+        near[name], far = socket.socketpair()
+        ours.callback(near[name].close)
+        theirs.callback(far.close)
+        channels[name] = far.fileno()
+    for name, content in (("initrd", spec.initrd), ("run_files", spec.run_files)):
+        if isinstance(content, bytes):
+            channels[name] = _file_of(name, content)
+            theirs.callback(os.close, channels[name])
+    pipes = {name: os.pipe() for name in ("console", "stderr")}
+    for read, write in pipes.values():
+        ours.callback(os.close, read)
+        theirs.callback(os.close, write)
+    return channels, near, pipes
+
+
+def _file_of(name: str, content: bytes) -> int:
+    descriptor = os.memfd_create(f"ktstr-{name}")
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
     return descriptor

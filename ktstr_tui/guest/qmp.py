@@ -39,6 +39,7 @@ class QmpError(InternalError):
         super().__init__(f"QEMU refused {command}: {description} ({error_class})")
         self.command = command
         self.error_class = error_class
+        self.description = description
 
 
 class QmpTimeoutError(GuestError):

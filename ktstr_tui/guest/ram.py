@@ -16,6 +16,7 @@ from pathlib import Path
 from ktstr_tui.model.errors import HostError
 
 MIB = 1 << 20
+_CHUNK_BYTES = 1 << 30
 NAME = "ktstr-ram"
 """Of a RAM file, followed by the number of its NUMA node."""
 OVERHEAD_BYTES = 192 * MIB
@@ -102,3 +103,35 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def data_ranges(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Yield where a file has data, as (first byte, byte behind the last)."""
+    at, size = 0, os.fstat(descriptor).st_size
+    while at < size:
+        try:
+            start = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError:
+            return
+        at = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+        yield start, at
+
+
+def copy_data(source: int, target: int) -> int:
+    """Copy a file into an empty one, holes as holes; return the bytes of data. Blocks.
+
+    Raises:
+        OSError: A disk or the memory is full.
+    """
+    copied = 0
+    os.ftruncate(target, os.fstat(source).st_size)
+    for start, stop in data_ranges(source):
+        os.lseek(target, start, os.SEEK_SET)
+        at = start
+        while at < stop:
+            sent = os.sendfile(target, source, at, min(stop - at, _CHUNK_BYTES))
+            if not sent:
+                raise OSError(0, "the file became shorter")
+            at += sent
+        copied += stop - start
+    return copied

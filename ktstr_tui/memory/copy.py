@@ -8,10 +8,10 @@ of the copy. So the copy is made before, while the guest runs, and during the st
 from __future__ import annotations
 
 import mmap
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from ktstr_tui._native import ffi, lib
+from ktstr_tui.guest.ram import data_ranges
 from ktstr_tui.model.errors import HostError
 
 NAME = "ktstr-copy"
@@ -44,7 +44,7 @@ class RamCopy:
         """Copy what differs; returns the pages that did. Blocks, without the interpreter's lock."""
         changed = 0
         for index, (source, to) in enumerate(zip(self._from, self._to, strict=True)):
-            ranges = list(data_ranges(self._sources[index], len(source)))
+            ranges = list(data_ranges(self._sources[index]))
             begin, target = ffi.from_buffer(source), ffi.from_buffer(to, require_writable=True)
             for start, stop in ranges:
                 changed += lib.ktm_copy_changed(target + start, begin + start, stop - start)
@@ -74,16 +74,3 @@ class RamCopy:
                     self._to[index][at : at + gap] = bytes(gap)
                 at = max(at, end)
         self._had[index] = ranges
-
-
-def data_ranges(descriptor: int, size_bytes: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data, as (first byte, byte behind the last)."""
-    at = 0
-    while at < size_bytes:
-        try:
-            start = os.lseek(descriptor, at, os.SEEK_DATA)
-        except OSError:
-            return
-        stop = min(os.lseek(descriptor, start, os.SEEK_HOLE), size_bytes)
-        yield start, stop
-        at = stop

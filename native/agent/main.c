@@ -14,6 +14,7 @@
 #include "machine.h"
 #include "plan.h"
 #include "port.h"
+#include "saved.h"
 #include "scheduler.h"
 #include "stats.h"
 #include "swap.h"
@@ -204,6 +205,10 @@ static void boot(void)
 	signal(SIGPIPE, SIG_IGN);
 	if (port_open(now_ns() + PORT_WITHIN_NS)) {
 		fprintf(stderr, "ktstr-agent: no virtio-serial port named %s\n", PORT_NAME);
+		machine_power_off();
+	}
+	if (saved_boot(problem, sizeof(problem))) {
+		fprintf(stderr, "ktstr-agent: the files of the run did not come: %s\n", problem);
 		machine_power_off();
 	}
 	host_lifecycle(PHASE_INIT_STARTED, NULL);

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
-from ktstr_tui.guest.machine import Machine, MachineExit, MachineSpec, open_machine
+from ktstr_tui.guest.machine import Machine, MachineExit, MachineSpec
 from ktstr_tui.guest.scenario import Workers
 from ktstr_tui.wire.frames import Frame, FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
@@ -17,6 +17,7 @@ from ktstr_tui.wire.payloads import (
     SnapshotRequest,
     SnapshotStatus,
 )
+from tests.guest.booting import open_booted
 
 RUN_TIMEOUT_S = 240
 """Generous, because it only matters when something is broken."""
@@ -136,7 +137,7 @@ async def listen(machine: Machine, react: Reaction) -> Outcome:
 async def run(spec: MachineSpec, react: Reaction = answer) -> Outcome:
     """Run to the end."""
     with trio.fail_after(RUN_TIMEOUT_S):
-        async with open_machine(spec) as machine:
+        async with open_booted(spec) as machine:
             return await listen(machine, react)
 
 

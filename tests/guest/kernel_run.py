@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,14 +14,13 @@ import trio
 
 from ktstr_tui.capture.report import collect as collecting
 from ktstr_tui.capture.report.collect import Copies, collect
-from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
-from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
-from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import encode_plan, parse_scenario
+from ktstr_tui.guest.machine import Machine, MachineSpec
+from ktstr_tui.guest.scenario import parse_scenario
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.kinds import Trigger
+from tests.guest.booting import open_booted, spec_of
 from tests.guest.waiting import wait_said
 
 LOAD_DEADLINE_S = 60.0
@@ -92,12 +90,9 @@ def running(machine_spec: MachineSpec, monkeypatch: pytest.MonkeyPatch) -> Runni
 
     @asynccontextmanager
     async def run(scheduler: str) -> AsyncIterator[Run]:
-        artifacts = guest_artifacts()
         scenario = parse_scenario(STEADY.format(scheduler=scheduler), "steady.toml")
-        payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
-        initrd = build_initramfs(artifacts.agent, encode_plan(scenario, payloads), payloads.values())
-        spec = replace(machine_spec, initrd=initrd)
-        async with open_machine(spec) as machine, trio.open_nursery() as nursery:
+        spec = spec_of(machine_spec, scenario)
+        async with open_booted(spec) as machine, trio.open_nursery() as nursery:
             started, said = trio.Event(), bytearray()
             nursery.start_soon(_drain, machine, started, said)
             await wait_said(machine, started)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 
 import pytest
 import trio
 
-from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
-from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
-from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import Scenario, Step, encode_plan
+from ktstr_tui.guest.machine import Machine, MachineSpec
+from ktstr_tui.guest.scenario import Scenario, Step
 from ktstr_tui.wire.frames import Frame, FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
 from ktstr_tui.wire.scheduler_payloads import (
@@ -24,6 +21,7 @@ from ktstr_tui.wire.scheduler_payloads import (
     SchedReply,
     SchedUpload,
 )
+from tests.guest.booting import open_booted, spec_of
 from tests.guest.waiting import BOOT_DEADLINE_S
 
 
@@ -125,12 +123,9 @@ def swapping(machine_spec: MachineSpec) -> OpenSwapping:
 
     @asynccontextmanager
     async def open_one(*steps: Step) -> AsyncIterator[Swapping]:
-        artifacts = guest_artifacts()
         scenario = Scenario("test", steps)
-        table = {name: resolve_scheduler(name, artifacts) for name in scenario.schedulers()}
-        initrd = build_initramfs(artifacts.agent, encode_plan(scenario, table), table.values())
         async with (
-            open_machine(replace(machine_spec, initrd=initrd)) as machine,
+            open_booted(spec_of(machine_spec, scenario)) as machine,
             trio.open_nursery() as nursery,
         ):
             guest = Swapping(machine)

@@ -14,9 +14,8 @@ import trio
 from ktstr_tui.guest.image import KernelImage
 from ktstr_tui.guest.initramfs import GuestArtifacts, build_initramfs, guest_artifacts
 from ktstr_tui.guest.kernel_config import find_config
-from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
-from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import Scenario, Step, Workers, encode_plan
+from ktstr_tui.guest.machine import Machine, MachineSpec
+from ktstr_tui.guest.scenario import Scenario, Step, Workers
 from ktstr_tui.wire.frames import Frame, FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
 from ktstr_tui.wire.payloads import (
@@ -42,6 +41,7 @@ from tests.guest.agents import (
     listen,
     run,
 )
+from tests.guest.booting import open_booted, spec_of
 from tests.guest.compilers import REJECTED
 
 
@@ -57,10 +57,7 @@ def prepare(machine_spec: MachineSpec, artifacts: GuestArtifacts) -> Callable[..
 
     def spec(*steps: Step, config: bytes = b"") -> MachineSpec:
         scenario = Scenario("test", steps)
-        table = {name: resolve_scheduler(name, artifacts) for name in scenario.schedulers()}
-        plan = encode_plan(scenario, table)
-        initrd = build_initramfs(artifacts.agent, plan, table.values(), config=config)
-        return replace(machine_spec, initrd=initrd)
+        return spec_of(machine_spec, scenario, artifacts, config)
 
     return spec
 
@@ -233,7 +230,7 @@ async def test_a_host_that_does_not_read_loses_text_only_and_is_told(
 ) -> None:
     program = compile_c("chatter", CHATTER, "-static")
     with trio.fail_after(RUN_TIMEOUT_S):
-        async with open_machine(prepare(Step("x", 1000, scheduler=program))) as machine:
+        async with open_booted(prepare(Step("x", 1000, scheduler=program))) as machine:
             await machine.bulk.send_all(encode_frame(MsgType.AccessorReady, b""))
             # The console has no event for a line.
             while not any("chatter is done" in line for line in machine.console.tail()):  # noqa: ASYNC110
@@ -257,7 +254,7 @@ async def test_guests_that_break_on_purpose(
 
 async def test_a_guest_that_hangs_on_purpose_falls_silent(prepare: Callable[..., MachineSpec]) -> None:
     with trio.fail_after(RUN_TIMEOUT_S):
-        async with open_machine(prepare(Step("x", 60_000, workers=SPINNER, hang=True))) as machine:
+        async with open_booted(prepare(Step("x", 60_000, workers=SPINNER, hang=True))) as machine:
             # A guest that lives sends beats twenty times a second, and reports every second.
             kinds = []
             assembler = FrameAssembler()

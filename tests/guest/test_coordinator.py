@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,10 +16,8 @@ from ktstr_tui.capture.report.collect import collect
 from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.guest.gdb import GdbClient
-from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
-from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
-from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import encode_plan, parse_scenario
+from ktstr_tui.guest.machine import Machine, MachineSpec
+from ktstr_tui.guest.scenario import parse_scenario
 from ktstr_tui.health.host_load import HostProcess
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import Sampler
@@ -44,6 +41,7 @@ from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import decode_report
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
+from tests.guest.booting import open_booted, spec_of
 from tests.guest.conftest import BootGuest
 from tests.guest.waiting import BOOT_DEADLINE_S, wait_said
 
@@ -235,13 +233,9 @@ async def _pump(machine: Machine, seen: dict[str, trio.Event]) -> None:
 @asynccontextmanager
 async def ejecting(machine_spec: MachineSpec, directory: Path) -> AsyncIterator[Observed]:
     """Observe a guest that loads a good scheduler, then one that is thrown out, up to its end."""
-    artifacts = guest_artifacts()
     scenario = parse_scenario(SCENARIO, "ejection.toml")
-    payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
-    initrd = build_initramfs(artifacts.agent, encode_plan(scenario, payloads), payloads.values())
     seen = {name: trio.Event() for name in ("SysRdy", "Exit")}
-    spec = replace(machine_spec, initrd=initrd)
-    async with open_machine(spec) as machine, trio.open_nursery() as nursery:
+    async with open_booted(spec_of(machine_spec, scenario)) as machine, trio.open_nursery() as nursery:
         nursery.start_soon(_pump, machine, seen)
         await wait_said(machine, seen["SysRdy"])
         async with observed(machine, directory) as watch:

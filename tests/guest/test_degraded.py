@@ -8,22 +8,20 @@ import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
 from ktstr_tui.capture.finisher import CaptureTimedOutError
-from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
-from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
-from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import encode_plan, parse_scenario
+from ktstr_tui.guest.machine import Machine, MachineSpec
+from ktstr_tui.guest.scenario import parse_scenario
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import CaptureTaken, DualSaved
 from ktstr_tui.model.report_files import DegradedReport, DualReport, decode_report, why_alone
 from ktstr_tui.wire.frames import encode_frame
 from ktstr_tui.wire.messages import MsgType
+from tests.guest.booting import open_booted, spec_of
 from tests.guest.runs import call, call_json, headless_run
 from tests.guest.test_coordinator import Observed, _pump, observed
 from tests.guest.waiting import wait_said
@@ -51,13 +49,10 @@ scheduler = "none"
 @asynccontextmanager
 async def busy(machine_spec: MachineSpec, directory: Path, fifo_ms: int = 60_000) -> AsyncIterator[Observed]:
     """Observe a guest whose CPUs are never idle, under a scheduler that works."""
-    artifacts = guest_artifacts()
     scenario = parse_scenario(BUSY.format(fifo_ms=fifo_ms), "busy.toml")
-    payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
-    initrd = build_initramfs(artifacts.agent, encode_plan(scenario, payloads), payloads.values())
     seen = {"SysRdy": trio.Event()}
     async with (
-        open_machine(replace(machine_spec, initrd=initrd)) as machine,
+        open_booted(spec_of(machine_spec, scenario)) as machine,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(_pump, machine, seen)

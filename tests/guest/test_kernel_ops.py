@@ -15,10 +15,9 @@ import trio
 from drgn.helpers.linux.pid import find_task
 
 from ktstr_tui.capture.bridge import SnapshotBridge
-from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts, pack_cpio
+from ktstr_tui.guest.initramfs import pack_cpio
 from ktstr_tui.guest.machine import MachineSpec, open_machine
-from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import encode_plan, parse_scenario
+from ktstr_tui.guest.scenario import parse_scenario
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.ops.guest_ops import GuestKernelOps
 from ktstr_tui.port.actions import (
@@ -48,6 +47,7 @@ from ktstr_tui.wire.kernel_ops import (
     Value,
 )
 from ktstr_tui.wire.messages import MsgType, WorkerSample
+from tests.guest.booting import open_booted, spec_of
 from tests.guest.conftest import BootGuest
 from tests.guest.operating import Operating, operating
 from tests.guest.waiting import BOOT_DEADLINE_S, wait_said
@@ -163,10 +163,7 @@ async def test_per_cpu_members_are_those_of_the_stub(
 @asynccontextmanager
 async def weighing(spec: MachineSpec, directory: Path) -> AsyncIterator[tuple[Operating, list[WorkerSample]]]:
     """A guest with demo:fifo and three workers, once these have reported twice."""
-    artifacts = guest_artifacts()
     scenario = parse_scenario(SCENARIO, "weights.toml")
-    payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
-    initrd = build_initramfs(artifacts.agent, encode_plan(scenario, payloads), payloads.values())
     reports: list[WorkersSeen] = []
     ready, reported = trio.Event(), trio.Event()
 
@@ -178,7 +175,7 @@ async def weighing(spec: MachineSpec, directory: Path) -> AsyncIterator[tuple[Op
             if len(reports) > 1:
                 reported.set()
 
-    async with open_machine(replace(spec, initrd=initrd)) as machine, trio.open_nursery() as nursery:
+    async with open_booted(spec_of(spec, scenario)) as machine, trio.open_nursery() as nursery:
         outbox = Outbox()
         port = GuestPort(machine.bulk, outbox, [handle], lambda: 0)
         nursery.start_soon(port.run)

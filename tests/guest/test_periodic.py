@@ -7,7 +7,6 @@ which scx schedulers serve their statistics.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,9 @@ import msgspec
 import pytest
 import trio
 
-from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
-from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
+from ktstr_tui.guest.machine import Machine, MachineSpec
 from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import Scenario, Step, encode_plan
+from ktstr_tui.guest.scenario import Scenario, Step
 from ktstr_tui.model.diff import ReportDiff
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import DualReport, decode_report
@@ -34,6 +32,7 @@ from ktstr_tui.port.stats_port import (
 )
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
+from tests.guest.booting import open_booted, spec_of
 from tests.guest.runs import call, call_json, private_environment
 
 RUN_TIMEOUT_S = 240
@@ -152,9 +151,6 @@ async def test_the_relay_answers_every_request_whatever_the_scheduler_does(
 ) -> None:
     steps = (Step("served", 120_000, scheduler=served), Step("demo", 120_000, scheduler="demo:fifo"))
     scenario = Scenario("served", steps)
-    table = {name: resolve_scheduler(name) for name in scenario.schedulers()}
-    plan = encode_plan(scenario, table)
-    initrd = build_initramfs(guest_artifacts().agent, plan, table.values())
     up, begun = trio.Event(), trio.Event()
 
     async def listen(machine: Machine) -> None:
@@ -166,7 +162,7 @@ async def test_the_relay_answers_every_request_whatever_the_scheduler_does(
                 if frame.msg_type == MsgType.Stimulus:
                     begun.set()
 
-    async with open_machine(replace(machine_spec, initrd=initrd)) as machine, trio.open_nursery() as nursery:
+    async with open_booted(spec_of(machine_spec, scenario)) as machine, trio.open_nursery() as nursery:
         nursery.start_soon(listen, machine)
         port = StatsPort(machine.stats)
         with trio.fail_after(RUN_TIMEOUT_S):

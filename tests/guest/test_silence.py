@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import trio
 from drgn import Object, Program
 from drgn.helpers.linux.percpu import per_cpu
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
-from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
-from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
-from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import encode_plan, parse_scenario
+from ktstr_tui.guest.machine import Machine, MachineSpec
+from ktstr_tui.guest.scenario import parse_scenario
 from ktstr_tui.health.silence import Explainer
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.beats import StallCause
 from ktstr_tui.wire.frames import FrameAssembler
 from ktstr_tui.wire.messages import MsgType, WorkerReport
+from tests.guest.booting import open_booted, spec_of
 from tests.guest.waiting import wait_said
 
 LOOKS = 6
@@ -86,12 +83,9 @@ def check(cause: StallCause, prog: Program, pid: int, tasks: dict[int, Object]) 
 
 async def looks_at(spec: MachineSpec, scheduler: str) -> set[tuple[str, str]]:
     """Explain all workers of some stops, and check each; the kinds of worker with the kinds of cause."""
-    artifacts = guest_artifacts()
     scenario = parse_scenario(SCENARIO.format(scheduler=scheduler), "kinds.toml")
-    payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
-    initrd = build_initramfs(artifacts.agent, encode_plan(scenario, payloads), payloads.values())
     found: set[tuple[str, str]] = set()
-    async with open_machine(replace(spec, initrd=initrd)) as machine, trio.open_nursery() as nursery:
+    async with open_booted(spec_of(spec, scenario)) as machine, trio.open_nursery() as nursery:
         port = Port()
         nursery.start_soon(port.read, machine)
         await wait_said(machine, port.named)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ktstr_tui.backend.guestwatch import CONSOLE_HINT, STALE_INT3_HINT, exit_error
-from ktstr_tui.guest.machine import ExitReason, MachineExit
+from ktstr_tui.guest.machine_exit import ExitReason, MachineExit
 from ktstr_tui.model.errors import EXIT_GUEST, GuestError, HostError
 
 OOPS = (

@@ -1,0 +1,126 @@
+"""Letting a guest pass the point of its boot at which it waits, and saving the boot there.
+
+The guest program says ``booted`` on a port of its own and waits for a line (``native/agent/saved.h``)::
+
+    boots itself:   … booted ──▶ stop, save state and RAM, resume ──▶ the line ──▶ files of the run ──▶ SysRdy
+    goes on:                     (RAM copied, state loaded)       ──▶ the line ──▶ files of the run ──▶ SysRdy
+
+The line carries what must not be the same in every run that goes on from one boot: the time of day and random numbers.
+Saving may fail (a full disk, a QEMU that cannot); then the guest goes on all the same and the reason is returned.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+
+from ktstr_tui.guest.machine import Machine
+from ktstr_tui.guest.machine_state import save_state
+from ktstr_tui.guest.ram import copy_data, data_ranges
+from ktstr_tui.guest.saved_boots import About, SavedBoots, boot_key, host_boot
+from ktstr_tui.model.errors import GuestError, KtstrError
+
+HERE = b"booted\n"
+"""What the guest program says on its port when it has come so far."""
+MIB = 1 << 20
+
+
+class PassedBoot(msgspec.Struct, frozen=True):
+    """How a guest came to the point from which its run begins."""
+
+    goes_on: bool
+    """Whether it went on from a saved boot."""
+    text: str
+    """One sentence for people."""
+    problem: bool = False
+    """Whether the boot should have been saved and was not."""
+
+
+async def pass_boot(machine: Machine) -> PassedBoot | None:
+    """Wait until the guest has booted, save its boot, and let it go on. Nobody else may use the engine meanwhile.
+
+    Returns:
+        What happened; None for a machine whose guest does not wait.
+
+    Raises:
+        GuestError: The guest is gone.
+    """
+    port = machine.saved_boot
+    if port is None:
+        return None
+    if machine.origin is not None:
+        about = machine.origin.about
+        passed = PassedBoot(True, f"goes on from a saved boot, which had taken {about.boot_ms / 1e3:.1f} s")
+    else:
+        await _wait_for_guest(port)
+        passed = await _save(machine)
+    try:
+        await port.send_all(f"{time.time_ns()} {secrets.token_hex(32)}\n".encode())
+    except trio.BrokenResourceError as error:
+        raise GuestError("the guest is gone") from error
+    return passed
+
+
+async def _wait_for_guest(port: trio.SocketStream) -> None:
+    heard = b""
+    while not heard.endswith(HERE):
+        data = await port.receive_some(len(HERE))
+        if not data:
+            raise GuestError("the guest ended before it had booted")
+        heard += data
+
+
+async def _save(machine: Machine) -> PassedBoot:
+    begun_s = time.monotonic()
+    boots = SavedBoots()
+    try:
+        written = await trio.to_thread.run_sync(boots.begin)
+        key = await trio.to_thread.run_sync(boot_key, machine.spec)
+        data_bytes = await _write(machine, boots, written)
+        about = About(
+            kernel=machine.spec.kernel.name,
+            cpus=machine.spec.topology.cpus,
+            memory_bytes=machine.memory_bytes,
+            data_bytes=data_bytes,
+            boot_ms=(begun_s - machine.started_s) * 1e3,
+            host_boot=host_boot(),
+        )
+        await trio.to_thread.run_sync(boots.finish, written, key, about)
+    except (KtstrError, OSError) as error:
+        return PassedBoot(False, f"its boot was not saved: {error}", problem=True)
+    took_ms = (time.monotonic() - begun_s) * 1e3
+    return PassedBoot(
+        False, f"its boot is saved ({data_bytes // MIB} MiB, {took_ms:.0f} ms): the next run begins there"
+    )
+
+
+async def _write(machine: Machine, boots: SavedBoots, written: Path) -> int:
+    """Write the machine's state and RAM while it stands still; return the bytes of RAM."""
+    data_bytes = sum(stop - start for fd in machine.ram_fds for start, stop in data_ranges(fd))
+    if not boots.room_for(data_bytes):
+        raise OSError(f"{boots.directory} has no room for {data_bytes // MIB} MiB")
+    (written / "console").write_bytes(machine.spec.console_log.read_bytes())
+    await machine.engine.stop()
+    try:
+        await save_state(machine.qmp, written / "state")
+        for index, fd in enumerate(machine.ram_fds):
+            await trio.to_thread.run_sync(partial(_copy_out, fd, written / f"ram{index}"))
+    finally:
+        with suppress(GuestError):
+            await machine.engine.resume()
+    return data_bytes
+
+
+def _copy_out(fd: int, path: Path) -> None:
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        copy_data(fd, target)
+    finally:
+        os.close(target)
