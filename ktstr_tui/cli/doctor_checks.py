@@ -30,6 +30,7 @@ from ktstr_tui.guest.kernel_config import find_config
 from ktstr_tui.guest.kernels import default_kernel
 from ktstr_tui.guest.paths import cache_dir, runtime_dir
 from ktstr_tui.guest.qemu_program import FETCH_HINT, SINGLE_UP_TO
+from ktstr_tui.guest.saved_boots import SavedBoots
 from ktstr_tui.kernel.btf_traps import find_traps
 from ktstr_tui.model.errors import KtstrError
 
@@ -70,6 +71,7 @@ def all_rows() -> Iterator[Row]:
     yield _memory()
     yield _checked("runtime directory", _runtime_dir)
     yield _checked("cache directory", _cache_dir)
+    yield _checked("saved boots", _saved_boots)
     yield _kvm_device()
     yield _userfaultfd()
     yield _terminal()
@@ -195,6 +197,16 @@ def _cache_dir() -> Row:
     except OSError as error:
         return Row("cache directory", "degraded", f"{directory}: {error.strerror}", "set XDG_CACHE_HOME")
     return Row("cache directory", "ok", f"{directory}, {shutil.disk_usage(directory).free >> 20} MiB free")
+
+
+def _saved_boots() -> Row:
+    found = SavedBoots().all()
+    if not found:
+        return Row("saved boots", "ok", "none yet; the first run of a machine under emulation saves its boot")
+    taken = sum(boot.about.data_bytes for boot in found) >> 20
+    return Row(
+        "saved boots", "ok", f"{len(found)}, {taken} MiB; remove them with: ktstr-tui kernel boots --remove"
+    )
 
 
 def _kvm_device() -> Row:

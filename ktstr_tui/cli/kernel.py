@@ -79,6 +79,33 @@ def use(
 
 
 @app.command()
+def boots(
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove all of them; the next run of each machine boots again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the saved boots that runs under emulation go on from, the one used last first."""
+    from ktstr_tui.guest.saved_boots import SavedBoots
+
+    saved = SavedBoots()
+    found = saved.all()
+    if remove:
+        for boot in found:
+            saved.remove(boot.directory.name)
+    if as_json:
+        print_json([_as_data(boot.about) for boot in found])
+        return
+    for boot in found:
+        about = boot.about
+        machine = f"{about.kernel}  {about.cpus} CPUs, {about.memory_bytes >> 20} MiB"
+        size = f"{about.data_bytes >> 20} MiB of disk{', removed' if remove else ''}"
+        print_line(f"{machine}; booted in {about.boot_ms / 1e3:.1f} s; {size}")
+    if not found:
+        say("no boot is saved; a run under emulation saves its own")
+
+
+@app.command()
 def btf(
     out: Annotated[Path, typer.Argument(help="File to write.")],
     kernel: Annotated[

@@ -134,8 +134,8 @@ class RunOptions:
     fresh_boot: Annotated[
         bool,
         typer.Option(
-            "--fresh-boot",
-            help="Boot the kernel, even where a boot of the same machine is saved to go on from.",
+            "--fresh-boot/--saved-boot",
+            help="Boot the kernel even where a boot of the same machine is saved to go on from.",
         ),
     ] = False
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (

@@ -85,7 +85,7 @@ async def _save(machine: Machine) -> PassedBoot:
         key = await trio.to_thread.run_sync(boot_key, machine.spec)
         data_bytes = await _write(machine, boots, written)
         about = About(
-            kernel=machine.spec.kernel.name,
+            kernel=str(machine.spec.kernel),
             cpus=machine.spec.topology.cpus,
             memory_bytes=machine.memory_bytes,
             data_bytes=data_bytes,

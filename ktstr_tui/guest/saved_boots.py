@@ -40,7 +40,7 @@ class About(msgspec.Struct, frozen=True):
     """What is said of a saved boot in its directory."""
 
     kernel: str
-    """The file name of the kernel."""
+    """Path of the kernel that was booted."""
     cpus: int
     memory_bytes: int
     data_bytes: int

@@ -1,0 +1,61 @@
+"""A guest that goes on from a saved boot: as good as one that booted, with nothing of another run in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from ktstr_tui.guest.boot import PassedBoot, pass_boot
+from ktstr_tui.guest.machine import MachineSpec, open_machine
+from ktstr_tui.guest.saved_boots import SavedBoots
+from ktstr_tui.guest.scenario import Scenario, Step
+from ktstr_tui.wire.messages import MsgType
+from tests.guest.agents import RUN_TIMEOUT_S, SPINNER, Outcome, listen
+from tests.guest.agents import answer as react
+from tests.guest.booting import spec_of
+
+
+async def run(spec: MachineSpec) -> tuple[PassedBoot | None, Outcome]:
+    with trio.fail_after(RUN_TIMEOUT_S):
+        async with open_machine(spec) as machine:
+            return await pass_boot(machine), await listen(machine, react)
+
+
+@pytest.fixture
+def saving(machine_spec: MachineSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MachineSpec:
+    """A machine under emulation, whose boots are saved to a directory of the test's own."""
+    monkeypatch.setattr("ktstr_tui.guest.saved_boots.cache_dir", lambda: tmp_path / "cache")
+    return replace(machine_spec, accelerator="tcg")
+
+
+async def test_a_later_run_goes_on_from_the_boot_of_the_first(saving: MachineSpec, tmp_path: Path) -> None:
+    first = spec_of(saving, Scenario("first", (Step("only", 300, scheduler="demo:stall"),)))
+    second = spec_of(
+        saving, Scenario("second", (Step("quiet", 300, scheduler="demo:fifo", workers=SPINNER),))
+    )
+    booted, outcome = await run(first)
+    assert booted is not None
+    assert not booted.goes_on
+    assert not booted.problem, booted.text
+    assert outcome.codes(MsgType.Exit) == [0]
+
+    passed, outcome = await run(second)
+    assert passed is not None
+    assert passed.goes_on, passed.text
+    assert outcome.codes(MsgType.Exit) == [0]
+    assert outcome.order()[:4] == [
+        MsgType.Lifecycle, MsgType.KernAddrs, MsgType.SysRdy, MsgType.Lifecycle,
+    ]  # fmt: skip
+    assert outcome.ended.reason == "poweroff"
+
+    # A state that is cut short: the boot is of no use any more, and the guest boots by itself.
+    [boot] = SavedBoots(tmp_path / "cache/boots").all()
+    boot.state.write_bytes(boot.state.read_bytes()[:1000])
+    again, outcome = await run(second)
+    assert again is not None
+    assert not again.goes_on
+    assert not again.problem, again.text
+    assert outcome.codes(MsgType.Exit) == [0]
