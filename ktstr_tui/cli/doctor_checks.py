@@ -202,7 +202,7 @@ def _cache_dir() -> Row:
 def _saved_boots() -> Row:
     found = SavedBoots().all()
     if not found:
-        return Row("saved boots", "ok", "none yet; the first run of a machine under emulation saves its boot")
+        return Row("saved boots", "ok", "none yet; the first run under emulation saves its boot")
     taken = sum(boot.about.data_bytes for boot in found) >> 20
     return Row(
         "saved boots", "ok", f"{len(found)}, {taken} MiB; remove them with: ktstr-tui kernel boots --remove"

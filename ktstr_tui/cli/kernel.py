@@ -85,7 +85,7 @@ def boots(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the saved boots that runs under emulation go on from, the one used last first."""
+    """List the saved boots that runs under emulation start from, the one used last first."""
     from ktstr_tui.guest.saved_boots import SavedBoots
 
     saved = SavedBoots()
@@ -102,7 +102,7 @@ def boots(
         size = f"{about.data_bytes >> 20} MiB of disk{', removed' if remove else ''}"
         print_line(f"{machine}; booted in {about.boot_ms / 1e3:.1f} s; {size}")
     if not found:
-        say("no boot is saved; a run under emulation saves its own")
+        say("no boot is saved; a run under emulation saves one")
 
 
 @app.command()

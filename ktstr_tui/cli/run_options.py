@@ -135,7 +135,7 @@ class RunOptions:
         bool,
         typer.Option(
             "--fresh-boot/--saved-boot",
-            help="Boot the kernel even where a boot of the same machine is saved to go on from.",
+            help="Boot the kernel even when a saved boot of the same machine exists.",
         ),
     ] = False
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (

@@ -57,7 +57,7 @@ async def pass_boot(machine: Machine) -> PassedBoot | None:
         return None
     if machine.origin is not None:
         about = machine.origin.about
-        passed = PassedBoot(True, f"goes on from a saved boot, which had taken {about.boot_ms / 1e3:.1f} s")
+        passed = PassedBoot(True, f"started from a saved boot, which had taken {about.boot_ms / 1e3:.1f} s")
     else:
         await _wait_for_guest(port)
         passed = await _save(machine)
@@ -87,17 +87,17 @@ async def _save(machine: Machine) -> PassedBoot:
         about = About(
             kernel=str(machine.spec.kernel),
             cpus=machine.spec.topology.cpus,
-            memory_bytes=machine.memory_bytes,
+            memory_bytes=machine.spec.memory_bytes,
             data_bytes=data_bytes,
             boot_ms=(begun_s - machine.started_s) * 1e3,
             host_boot=host_boot(),
         )
         await trio.to_thread.run_sync(boots.finish, written, key, about)
     except (KtstrError, OSError) as error:
-        return PassedBoot(False, f"its boot was not saved: {error}", problem=True)
+        return PassedBoot(False, f"could not save its boot: {error}", problem=True)
     took_ms = (time.monotonic() - begun_s) * 1e3
     return PassedBoot(
-        False, f"its boot is saved ({data_bytes // MIB} MiB, {took_ms:.0f} ms): the next run begins there"
+        False, f"saved its boot ({data_bytes // MIB} MiB, {took_ms:.0f} ms); the next run starts from it"
     )
 
 

@@ -132,11 +132,6 @@ class Machine:
         """The RAM file of a machine with one NUMA node, or of its first node."""
         return self.ram_fds[0]
 
-    @property
-    def memory_bytes(self) -> int:
-        """RAM of the guest in bytes."""
-        return self.spec.memory_bytes
-
     def ram_parts(self) -> list[tuple[int, int, int, int]]:
         """The RAM as (file descriptor, file offset, guest-physical address, length) runs."""
         return [(self.ram_fds[s.fd_index], s.offset, s.guest_phys, s.length) for s in self.segments]
@@ -398,8 +393,6 @@ async def _end(machine: Machine) -> None:
             await machine.wait_exit()
         for scope in machine._scopes:
             scope.cancel()
-        await trio.aclose_forcefully(machine.bulk)
-        await trio.aclose_forcefully(machine.stats)
-        await trio.aclose_forcefully(machine._gdb_stream)
-        if machine.saved_boot is not None:
-            await trio.aclose_forcefully(machine.saved_boot)
+        for stream in (machine.bulk, machine.stats, machine._gdb_stream, machine.saved_boot):
+            if stream is not None:
+                await trio.aclose_forcefully(stream)

@@ -159,7 +159,9 @@ def attack(tmp_path_factory: pytest.TempPathFactory, checkout: Path, verdict: Ve
     seen = Attack()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(GUEST_DIR_VARIABLE, str(programs))
-        with headless_run(path, "--scenario", str(scenario), "--accel", verdict.accelerator) as run:
+        with headless_run(
+            path, "--scenario", str(scenario), "--accel", verdict.accelerator, "--fresh-boot"
+        ) as run:
             watch(run, seen)
     return seen
 
