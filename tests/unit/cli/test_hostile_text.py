@@ -189,6 +189,7 @@ OTHERS = [
     ("status", f"/{HOSTILE.replace(chr(0), '')}"),
     ("locate",),
     ("kernel", "list"),
+    ("kernel", "boots"),
     ("kernel", "use", HOSTILE),
     ("kernel", "btf", HOSTILE),
     ("new", HOSTILE),
