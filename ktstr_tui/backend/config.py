@@ -8,6 +8,7 @@ import msgspec
 
 from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.heartbeat.config import BeatsConfig
+from ktstr_tui.model.signing import Operator
 
 Viewers: TypeAlias = Literal["control", "observe"]
 Accelerator: TypeAlias = Literal["auto", "kvm", "tcg"]
@@ -54,10 +55,18 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     early_capture: bool = True
     """Whether a capture is taken when a task has waited for half of the watchdog timeout."""
     beats: BeatsConfig = BeatsConfig()
+    keep_attached: bool = False
+    """Whether a scheduler that was ejected is loaded again, after a wait that doubles."""
+    run_dir: str | None = None
+    """Directory of an earlier run that is used again; None for a new one."""
     allow_writes: bool = False
     """Whether the guest's kernel memory may be written to."""
     viewers: Viewers = "control"
     """Whether viewers may touch the run, or only observe it."""
+    operators: tuple[Operator, ...] = ()
+    """Whose signature a command needs; nobody's when there are none."""
+    require_operators: int = 0
+    """How many of them a dangerous command needs, with a dry run; 0 makes it a command like any other."""
     owner_pid: int = 0
     """The process of the screen that started the run; 0 when there is none."""
     on_exit: OnExit = "keep"

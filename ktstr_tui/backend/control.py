@@ -15,6 +15,7 @@ from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.desk import Desk
 from ktstr_tui.backend.dispatch import ActedOn, RunDispatcher, no_early_capture_of_an_end
 from ktstr_tui.backend.edit.acts import EditActs
+from ktstr_tui.backend.gatekeeper import Gatekeeper
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.control.admit import RuleGate
 from ktstr_tui.control.audit import Audit
@@ -83,6 +84,7 @@ def plan_of(config: RunConfig, name: str, scenario_ms: float) -> ControlPlan:
         scenario_ms=scenario_ms,
         early=config.early_capture and config.sample_hz > 0,
         sample_hz=config.sample_hz,
+        keep_attached=config.keep_attached,
     )
 
 
@@ -122,8 +124,9 @@ class RunControl:
         self._stream = stream
         ledger = Ledger(stream.emit)
         rings = Rings(JsonLines(data_dir / FAILURES_FILE), JsonLines(data_dir / LOG_FILE))
+        dispatcher = RunDispatcher(self.guest, stream, ending, lambda: self._edits)
         self.executor = Executor(
-            RunDispatcher(self.guest, stream, ending, lambda: self._edits),
+            dispatcher,
             ledger,
             stream.emit,
             time.monotonic_ns,
@@ -138,7 +141,9 @@ class RunControl:
         self._audit_file = open_audit(data_dir)
         self.audit = Audit(self._audit_file)
         """Every attempt to do something to the run."""
-        self.desk = Desk(stream, authority, self.loop, self.executor, data_dir, self.audit)
+        self.loop.recovery.register("audit", self.audit.recover)
+        gatekeeper = Gatekeeper(authority, self.audit, dispatcher.effects, stream)
+        self.desk = Desk(stream, gatekeeper, self.loop, self.executor, data_dir)
         """Where viewers and the run's own parts ask."""
         self._handle = self.loop.handle()
         self._feed = self.loop.feed(self._handle)
@@ -171,6 +176,7 @@ class RunControl:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.executor.run)
+                nursery.start_soon(self.audit.keep_on_disk)
                 task_status.started()
                 await self.loop.run()
                 nursery.cancel_scope.cancel()

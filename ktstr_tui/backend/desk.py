@@ -12,9 +12,8 @@ from typing import Any
 import msgspec
 
 from ktstr_tui.backend.dispatch import watch_result
+from ktstr_tui.backend.gatekeeper import Gatekeeper
 from ktstr_tui.backend.scheduler_change import keep_object
-from ktstr_tui.control.audit import Audit
-from ktstr_tui.control.authority import Authority
 from ktstr_tui.control.executor import Executor
 from ktstr_tui.control.loop import ControlLoop
 from ktstr_tui.link.stream import Stream
@@ -33,26 +32,23 @@ class Desk:
 
     Args:
         stream: Takes the events.
-        authority: Says who may do what.
+        gatekeeper: Says who may do what, and writes it down.
         loop: Decides.
         executor: Knows what came of it.
         data_dir: Where objects of schedulers are kept.
-        audit: Keeps every attempt.
     """
 
     def __init__(
         self,
         stream: Stream,
-        authority: Authority,
+        gatekeeper: Gatekeeper,
         loop: ControlLoop,
         executor: Executor,
         data_dir: Path,
-        audit: Audit,
     ) -> None:
         self._data_dir = data_dir
-        self._audit = audit
         self._stream = stream
-        self._authority = authority
+        self._gatekeeper = gatekeeper
         self._loop = loop
         self._executor = executor
         self._asks = 0
@@ -90,35 +86,30 @@ class Desk:
         return report
 
     async def _serve(self, command: Command) -> Reply:
-        state = self._stream.state
-        try:
-            self._authority.check(command, self._hold())
-        except UsageError as error:
-            self._decided(command, "rejected", error.message)
-            raise
-        if isinstance(command.request, cmd.ListWatches):
-            return command.done(watches=[watch_result(state, slot) for slot in sorted(state.watchpoints)])
-        if isinstance(command.request, (cmd.HoldAutomation, cmd.ResumeAutomation)):
-            self._decided(command, "accepted")
-            return command.done(self._automation(command))
+        state, gate = self._stream.state, self._gatekeeper
+        admitted = await gate.admit(command)
+        command = admitted.command
+        match command.request:
+            case cmd.ListWatches():
+                return command.done(watches=[watch_result(state, slot) for slot in sorted(state.watchpoints)])
+            case cmd.DryRun(request=request):
+                return command.done(await gate.affected(request))
+            case cmd.HoldAutomation() | cmd.ResumeAutomation():
+                gate.accept(admitted)
+                return command.done(self._automation(command))
         try:
             action = await self._wanted(command)
         except KtstrError as error:
-            self._decided(command, "rejected", error.message)
+            gate.reject(admitted, error)
             raise
-        event = self._decided(command, "accepted", wanted=action)
+        event = gate.accept(admitted, action)
         result = await self._wait(event, event.command_seq)
         if isinstance(result, msgspec.Struct):
             return command.done(result)
         return command.done(**(result or {}))
 
-    def _hold(self) -> ct.HoldState | None:
-        """The hold on automation that is in effect now."""
-        hold = self._stream.state.control.hold
-        return hold if hold is not None and hold.until_ns > self._stream.now_ns() else None
-
     def _automation(self, command: Command) -> cmd.Changed:
-        held = self._hold() is not None
+        held = self._gatekeeper.hold() is not None
         match command.request:
             case cmd.HoldAutomation(for_s=for_s, why=why):
                 until_ns = self._stream.now_ns() + int(for_s * 1e9)
@@ -133,24 +124,6 @@ class Desk:
         if isinstance(command.request, cmd.ReplaceScheduler):
             return await keep_object(command.request, self._data_dir)
         return wanted(command)
-
-    def _decided(
-        self, command: Command, outcome: ct.Outcome, reason: str = "", wanted: ct.Action | None = None
-    ) -> ev.CommandDecided:
-        entry = self._audit.record(command.who, command.name, outcome, reason)
-        event = ev.CommandDecided(
-            command_seq=entry.seq,
-            operator=command.who,
-            request=command.name,
-            outcome=outcome,
-            reason=reason,
-            chain_pending=self._audit.is_pending(entry.seq),
-            wanted=wanted,
-        )
-        stamped = self._stream.emit(event)
-        if not isinstance(stamped, ev.CommandDecided):
-            raise HostError(f"{command.name} could not be put on the stream", "ask for less at once")
-        return stamped
 
     async def _wait(self, event: ev.Event, command_seq: int) -> Any:  # noqa: ANN401
         if self._loop.has_lost(event.seq):

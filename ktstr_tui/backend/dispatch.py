@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ktstr_tui.backend.edit.acts import EditActs
+from ktstr_tui.backend.effects import Effects
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.scheduler_change import change_scheduler
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
@@ -71,6 +72,8 @@ class RunDispatcher:
     ) -> None:
         self._guest = guest
         self._edits = edits
+        self.effects = Effects(guest, stream)
+        """Tells what dangerous actions would affect."""
         self._stream = stream
         self._ending = ending
 
@@ -80,6 +83,7 @@ class RunDispatcher:
         Raises:
             KtstrError: It failed, or cannot be done in this run.
         """
+        await self.effects.check(pending)
         match pending.action:
             case ct.StopRun() as stop:
                 changed = self._ending.outcome is None

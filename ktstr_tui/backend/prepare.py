@@ -52,6 +52,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, GuestFiles]:
     scenario = load_scenario(config.scenario)
+    if config.keep_attached:
+        scenario = _without_early_ends(scenario)
     if config.scheduler is not None:
         words = (config.scheduler, *config.scheduler_args)
         scenario = scenario.with_scheduler(shlex.join(words) if config.scheduler_args else config.scheduler)
@@ -66,6 +68,12 @@ def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, GuestFiles]:
     plan = encode_plan(scenario, payloads)
     config_text = find_config(kernel).text
     return kernel, scenario, build_files(artifacts.agent, plan, payloads.values(), config=config_text)
+
+
+def _without_early_ends(scenario: Scenario) -> Scenario:
+    """The same, but no step ends because its scheduler was ejected: it will be loaded again."""
+    steps = tuple(msgspec.structs.replace(step, until="duration") for step in scenario.steps)
+    return msgspec.structs.replace(scenario, steps=steps)
 
 
 async def build_first(command: str, note: Callable[[str], None]) -> None:

@@ -27,7 +27,9 @@ from typing import Any
 
 import msgspec
 
+from ktstr_tui.control.audit_chain import AUDIT_FILE, TORN_FILE
 from ktstr_tui.guest import paths
+from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.errors import HostError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -55,12 +57,13 @@ class RunDirs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def take_place(name: str | None, fallback: str) -> Iterator[RunDirs]:
+def take_place(name: str | None, fallback: str, again: Path | None = None) -> Iterator[RunDirs]:
     """Take a name and make its directories; the sockets' directory is removed at the end.
 
     Args:
         name: The name asked for, or None.
         fallback: The name to use, with a number added when it is taken, if none was asked for.
+        again: The data directory of an earlier run, to be used again.
 
     Raises:
         UsageError: The name is malformed, a run of that name is going on, or its directory holds files that
@@ -86,10 +89,14 @@ def take_place(name: str | None, fallback: str) -> Iterator[RunDirs]:
         dirs = RunDirs(
             name=candidate,
             socket_dir=socket_dir,
-            data_dir=_data_dir(candidate),
+            data_dir=_data_dir(candidate) if again is None else again,
             socket_dir_id=_identity(socket_dir),
         )
+        held = None
         try:
+            held = _held(dirs.data_dir)
+            if again is not None:
+                use_again(again)
             yield dirs
         except BaseException:
             # A run that did not begin leaves nothing; a directory that holds something stays.
@@ -97,10 +104,50 @@ def take_place(name: str | None, fallback: str) -> Iterator[RunDirs]:
                 dirs.data_dir.rmdir()
             raise
         finally:
+            if held is not None:
+                os.close(held)
             if dirs.is_intact():
                 shutil.rmtree(socket_dir, ignore_errors=True)
     finally:
         os.close(lock)
+
+
+def use_again(data_dir: Path) -> None:
+    """Make room in the directory of an earlier run: all files but the audit go into ``start-N``.
+
+    Raises:
+        UsageError: It is not the directory of a run.
+        HostError: Its files cannot be moved.
+    """
+    if not (data_dir / RECORDING_FILE).is_file():
+        raise UsageError(
+            f"{data_dir} is not the directory of a run: it has no {RECORDING_FILE}", "ktstr-tui locate"
+        )
+    number = next(it for it in range(1, 1000) if not (data_dir / f"start-{it}").exists())
+    try:
+        kept = data_dir / f"start-{number}"
+        kept.mkdir(mode=0o700)
+        for path in sorted(data_dir.iterdir()):
+            if path.name not in (AUDIT_FILE, TORN_FILE) and not path.name.startswith("start-"):
+                path.rename(kept / path.name)
+    except OSError as error:
+        raise HostError(
+            f"cannot use {data_dir} again: {error.strerror}", "choose another directory"
+        ) from error
+
+
+def _held(data_dir: Path) -> int:
+    """Lock a data directory, for as long as the descriptor that is returned is open."""
+    try:
+        handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"cannot open {data_dir}: {error.strerror}", "ktstr-tui locate") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(f"the run of {data_dir} is in progress", "end it first: ktstr-tui end") from None
+    return handle
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -27,6 +27,7 @@ from ktstr_tui.backend.edit.acts import EditActs
 from ktstr_tui.backend.edit.editor import Editor, arm_again, plan_edits
 from ktstr_tui.backend.edit.reboots import Reboots
 from ktstr_tui.backend.freezer import Freezer
+from ktstr_tui.backend.gatekeeper import authority_of
 from ktstr_tui.backend.identity import identify, write_identity
 from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
@@ -83,7 +84,8 @@ async def run_backend(
         KtstrError: The run could not begin.
     """
     prepared = await prepare(config, note)
-    with take_place(config.name, prepared.scenario.name) as place:
+    again = Path(config.run_dir) if config.run_dir else None
+    with take_place(config.name, prepared.scenario.name, again) as place:
         session = Session(config, prepared, place)
         if tell is not None:
             session.stream.add_sink(tell)
@@ -138,9 +140,13 @@ class _Audience:
 
 
 def _viewer_numbers(publisher: Publisher) -> dict[str, float | None]:
-    """How many viewers there are, and how many events they said they had missed so far."""
+    """How many viewers there are, and how far behind they say they are: events missed so far, the slowest one's lag."""
     counts = publisher.statistics()
-    return {"viewers": float(counts.viewers), "events_missed": float(counts.reported_missing)}
+    return {
+        "viewers": float(counts.viewers),
+        "events_missed": float(counts.reported_missing),
+        "lag_ms": None if counts.lag_ms is None else float(counts.lag_ms),
+    }
 
 
 class Session:
@@ -153,7 +159,7 @@ class Session:
         self._reboots = Reboots(config, prepared, self.stream, self.ending)
         self._place = place
         self._edits = plan_edits(config, place.data_dir)
-        self._authority = Authority(control=config.viewers == "control")
+        self._authority = authority_of(config, self.stream.run_id)
         plan = plan_of(config, place.name, prepared.scenario.duration_ms)
         self._control = RunControl(plan, self.stream, self.ending, self._authority, place.data_dir)
         self._editor: Editor | None = None
@@ -170,7 +176,11 @@ class Session:
             async with trio.open_nursery() as nursery:
                 await nursery.start(recorder.run)
                 async with open_publisher(
-                    self.stream, self._place.socket_dir, control.desk.serve, may_control=authority.control
+                    self.stream,
+                    self._place.socket_dir,
+                    control.desk.serve,
+                    may_control=authority.control,
+                    controllers=authority.controllers,
                 ) as publisher:
                     self._announce()
                     await nursery.start(control.run)

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.text.output import ask, say
+
+if TYPE_CHECKING:
+    from ktstr_tui.wire.operator_keys import OperatorKey
+
+KEY_VARIABLE = "KTSTR_OPERATOR"
+"""Environment variable: the file of the key that commands are signed with."""
+
+
+def own_key() -> OperatorKey | None:
+    """The key of whoever runs this program; None when no file is named.
+
+    Raises:
+        UsageError: The file is no key, or others can read it.
+    """
+    named = os.environ.get(KEY_VARIABLE, "")
+    if not named:
+        return None
+    from ktstr_tui.wire.operator_keys import read_operator_key
+
+    return read_operator_key(Path(named))
 
 
 def find_run(run_name: str | None) -> Path:

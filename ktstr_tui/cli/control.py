@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from ktstr_tui.cli.attach import find_run
+from ktstr_tui.cli.attach import find_run, own_key
 from ktstr_tui.model.commands import (
     Capture,
     Captured,
@@ -42,7 +42,7 @@ def ask_run(run_name: str | None, request: Request, kind: type[_Answer]) -> _Ans
     from ktstr_tui.link.viewer import Viewer
 
     async def ask(place: Path) -> _Answer:
-        async with Viewer(place) as viewer:
+        async with Viewer(place, signer=own_key()) as viewer:
             return (await viewer.command(request)).answer(kind)
 
     return asyncio.run(ask(find_run(run_name)))
@@ -58,7 +58,7 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
     from ktstr_tui.link.viewer import Viewer
 
     async def ask(place: Path) -> tuple[Captured, CaptureReport | None]:
-        async with Viewer(place) as viewer:
+        async with Viewer(place, signer=own_key()) as viewer:
             captured = (await viewer.command(Capture(tag=tag))).answer(Captured)
             if as_json:
                 await viewer.connect()

@@ -322,6 +322,12 @@ def _add_automation() -> None:
     app.add_typer(automation_app, name="automation")
 
 
+def _add_operator() -> None:
+    from ktstr_tui.cli.operator import app as operator_app
+
+    app.add_typer(operator_app, name="operator")
+
+
 def _add_kernel() -> None:
     from ktstr_tui.cli.kernel import app as kernel_app
 
@@ -361,6 +367,7 @@ def main() -> None:
         "config": _add_config,
         "kernel": _add_kernel,
         "op": _add_op,
+        "operator": _add_operator,
         "scheduler": _add_scheduler,
         "watch": _add_watch,
     }

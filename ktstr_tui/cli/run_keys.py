@@ -20,7 +20,9 @@ from ktstr_tui.cli.run_options import RunOptions
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import did_you_mean
 
-NOT_IN_FILE = frozenset({"build", "json", "name", "record", "theme", "watch-file"})
+NOT_IN_FILE = frozenset(
+    {"build", "json", "name", "record", "require-operators", "run-dir", "theme", "watch-file"}
+)
 """Options that belong to one start; the theme has a key of its own."""
 _KINDS = {
     bool: "true or false",

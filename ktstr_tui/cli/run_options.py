@@ -32,6 +32,7 @@ from ktstr_tui.guest.determinism import (
 )
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.signing import MAX_SIGNATURES
 from ktstr_tui.model.topology import MAX_CPUS, Topology
 
 _BEATS = "Heartbeats"
@@ -185,6 +186,16 @@ class RunOptions:
             help="On the screen: freeze the guest before each step that the scenario explains, until a key is pressed."
         ),
     ] = True
+    keep_attached: Annotated[
+        bool,
+        typer.Option(
+            "--keep-attached/--no-keep-attached",
+            help="Load an ejected scheduler again, after a wait that doubles.",
+        ),
+    ] = False
+    run_dir: Annotated[
+        Path | None, typer.Option("--run-dir", help="Use the data directory of a killed run again.")
+    ] = None
     allow_writes: Annotated[
         bool,
         typer.Option(
@@ -194,6 +205,15 @@ class RunOptions:
     viewers: Annotated[
         ViewersMay, typer.Option("--viewers", help="What viewers may do: control the run, or observe it.")
     ] = ViewersMay.control
+    operators: Annotated[
+        Path | None, typer.Option("--operators", help="List of operators; commands must be signed by one.")
+    ] = None
+    require_operators: Annotated[
+        int,
+        typer.Option(
+            "--require-operators", min=0, max=MAX_SIGNATURES, help="How many sign a dangerous command."
+        ),
+    ] = 0
     on_exit: Annotated[
         OnExitChoice,
         typer.Option(
@@ -294,13 +314,14 @@ class RunOptions:
             UsageError: An argument is wrong.
         """
         from ktstr_tui.cli.memory_size import parse_memory_mib
+        from ktstr_tui.cli.run_checks import check_edit, operators_in
 
         if self.scheduler_args and self.scheduler is None:
             raise UsageError(
                 f"arguments {' '.join(self.scheduler_args)!r} for a scheduler, but none was given",
                 "name the program with --scheduler; its arguments follow after --",
             )
-        self._check_edit()
+        check_edit(self.build, bool(self.watch_file), self.scheduler)
         return RunConfig(
             name=self.name,
             kernel=self.kernel,
@@ -319,8 +340,12 @@ class RunOptions:
             captures=self.captures,
             early_capture=self.early_capture,
             beats=self.beats(),
+            keep_attached=self.keep_attached,
+            run_dir=str(self.run_dir.absolute()) if self.run_dir else None,
             allow_writes=self.allow_writes,
             viewers=self.viewers.value,
+            operators=operators_in(self.operators, self.require_operators),
+            require_operators=self.require_operators,
             on_exit=self.on_exit.value,
             record=str(self.record.absolute()) if self.record else None,
             extra_kernel_args=self.append,
@@ -345,18 +370,6 @@ class RunOptions:
             )
         seed = secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
         return check_determinism(seed, self.instruction_ns)
-
-    def _check_edit(self) -> None:
-        option = "--build" if self.build is not None else "--watch-file" if self.watch_file else ""
-        if not option:
-            return
-        if self.build is not None and not self.build.strip():
-            raise UsageError("--build is empty", "name the command that makes the scheduler: --build make")
-        if self.scheduler is None or not self.scheduler.endswith(".o"):
-            got = f", and --scheduler is {self.scheduler}" if self.scheduler else ""
-            raise UsageError(
-                f"{option} needs a BPF object to load{got}", "name it: --scheduler my_sched.bpf.o"
-            )
 
     def beats(self) -> BeatsConfig:
         """What its heartbeat observers are asked for.

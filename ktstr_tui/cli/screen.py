@@ -185,10 +185,11 @@ def replay_command(recording: Path, speed: float, theme: str | None = None) -> N
 def _show(
     sockets: Path, look: Look, *, owner: bool, read_only: bool = False, explain: bool = False
 ) -> tuple[Leaving, RunState]:
+    from ktstr_tui.cli.attach import own_key
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
 
-    source = Viewer(sockets, read_only=read_only)
+    source = Viewer(sockets, read_only=read_only, signer=own_key())
     wish = asyncio.run(until_left(KtstrApp(source, owner=owner, explain=explain, look=look)))
     return wish, source.state
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import msgspec
 
 from ktstr_tui.model.control import Outcome
+from ktstr_tui.model.signing import Proof, Refusal
 
 AUDIT_FILE = "audit.jsonl"
 TORN_FILE = "audit.torn"
 """What was cut off the end of a file, kept beside it."""
 FIRST_PREV = "0" * 64
 MAX_FILE_BYTES = 64 << 20
-Proof: TypeAlias = Literal["claimed"]
-"""How the operator's name is known; claimed means that the sender said so, which only the run's own user can."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +33,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     proof: Proof = "claimed"
     request: str
     outcome: Outcome
+    refusal: Refusal | None = None
+    """Why it was refused, for programs; None for what was not."""
     reason: str = ""
 
 
@@ -153,6 +153,19 @@ class AuditFile:
             os.close(handle)
         self._bytes += len(line) + 1
         self._prev = line_hash(line)
+
+    def sync(self) -> None:
+        """Return when all that was appended is on the disk, and the name of the file too. Blocks.
+
+        Raises:
+            OSError: That failed.
+        """
+        for path in (self.path, self.path.parent):
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
     def _continue(self, data: bytes, torn: Path) -> None:
         end = data.rfind(b"\n") + 1

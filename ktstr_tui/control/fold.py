@@ -16,6 +16,7 @@ from ktstr_tui.control.state import EarlyFacts, GuestFacts, LoadFacts, LoopState
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold_run import LOADING_MARK
 from ktstr_tui.model.plan import EARLY_SHARE, available_ms, periodic_boundaries_ms
+from ktstr_tui.model.scheduler_swap import SwapRejected
 from ktstr_tui.model.text import printable, runnable_for, shorten
 
 _LINE_CHARACTERS = 120
@@ -136,6 +137,10 @@ def _step(state: LoopState, event: ev.StepStarted) -> None:
 
 def _swapped(state: LoopState, event: ev.SchedulerSwapped) -> None:
     state.load.name = ""
+    if event.op == "replace" and isinstance(event.outcome, SwapRejected):
+        # What was ejected meanwhile is the one that the kernel refused, and not the one that is attached again.
+        for facts in state.schedulers.values():
+            backoff.reset(facts)
 
 
 def _host_stood(state: LoopState, event: ev.HostStood) -> None:

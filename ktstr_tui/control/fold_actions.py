@@ -44,26 +44,29 @@ def note_emitted(state: LoopState, pending: ct.PendingAction) -> None:
             state.drain_deadline_ns = deadline_ns
             phases.enter(state, "entering")
         case ct.EndDrain():
+            state.drained_in_vain = False
             phases.enter(state, "exiting")
         case ct.StopRun():
             state.stopping = True
 
 
-def _wanted(state: LoopState, command_seq: int, by: str, action: ct.Action | None) -> None:
-    if isinstance(action, ct.StopRun) and state.stop is None:
-        state.stop, state.stop_seq = action, command_seq
-        return
-    if action is not None:
-        state.wants[command_seq] = Want(command_seq=command_seq, by=by, action=action)
+def _wanted(state: LoopState, want: Want) -> None:
+    if isinstance(want.action, ct.StopRun) and state.stop is None:
+        state.stop = want
+    else:
+        state.wants[want.command_seq] = want
 
 
 def _decided(state: LoopState, event: ev.CommandDecided) -> None:
-    if event.outcome != "rejected":
-        _wanted(state, event.command_seq, event.operator, event.wanted)
+    if event.outcome != "rejected" and event.wanted is not None:
+        want = Want(
+            command_seq=event.command_seq, by=event.operator, action=event.wanted, affected=event.affected
+        )
+        _wanted(state, want)
 
 
 def _asked(state: LoopState, event: ev.ActionAsked) -> None:
-    _wanted(state, event.command_seq, event.by, event.wanted)
+    _wanted(state, Want(command_seq=event.command_seq, by=event.by, action=event.wanted))
 
 
 def _changed(state: LoopState, event: ev.ActionChanged) -> None:
@@ -79,13 +82,27 @@ def _changed(state: LoopState, event: ev.ActionChanged) -> None:
         case ct.TakeCapture(trigger="periodic"):
             _periodic_over(state, event)
         case ct.AttachScheduler(name=name) if failed and name in state.schedulers:
-            backoff.crashed(state.schedulers[name], event.mono_ns)
+            facts = state.schedulers[name]
+            if not facts.crashes or facts.crashes[-1] < pending.emitted_at_ns:
+                backoff.crashed(facts, event.mono_ns)  # else its ejection was counted
         case ct.RaiseAlert(key=key) if failed:
             state.alerts.pop(key, None)
         case ct.AdjustSampling() if failed:
             state.sampling_hz = None
         case ct.StopRun() if failed:
             state.stopping = False
+            if pending.affected:
+                _no_stop(state)
+
+
+def _no_stop(state: LoopState) -> None:
+    """The end that was asked for is not what was signed any more: the next that is asked for, or none."""
+    others = [it for it in state.wants.values() if isinstance(it.action, ct.StopRun)]
+    state.stop = min(others, key=lambda it: abs(it.command_seq), default=None)
+    if state.stop is None:
+        state.drained_in_vain = True
+    else:
+        del state.wants[state.stop.command_seq]
 
 
 def _periodic_over(state: LoopState, event: ev.ActionChanged) -> None:

@@ -27,6 +27,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     action: ct.Action
     command_seq: int | None = None
     by: str = ""
+    affected: str = ""
 
 
 def reconcile(state: LoopState) -> list[Decision]:
@@ -49,6 +50,7 @@ def decide(state: LoopState) -> list[ct.PendingAction]:
             emitted_at_ns=state.now_ns,
             command_seq=it.command_seq,
             by=it.by,
+            affected=it.affected,
         )
         for offset, it in enumerate(reconcile(state))
     ]
@@ -61,7 +63,11 @@ def _blocked(state: LoopState, action: ct.Action) -> bool:
 def _asked(state: LoopState) -> Iterator[Decision]:
     for want in sorted(state.wants.values(), key=_order):
         if _may_pass(state, want):
-            yield Decision(action=want.action, command_seq=want.command_seq, by=want.by)
+            yield _as_wanted(want)
+
+
+def _as_wanted(want: Want) -> Decision:
+    return Decision(action=want.action, command_seq=want.command_seq, by=want.by, affected=want.affected)
 
 
 def _order(want: Want) -> tuple[bool, int]:
@@ -77,7 +83,10 @@ def _may_pass(state: LoopState, want: Want) -> bool:
 
 
 def _end(state: LoopState) -> Iterator[Decision]:
-    wanted = state.stop or _out_of_time(state)
+    asked = state.stop
+    wanted = asked.action if asked is not None else _out_of_time(state)
+    if wanted is None and state.drained_in_vain and state.phase in QUIET:
+        yield Decision(action=ct.EndDrain(reason="the run does not end after all"))
     if wanted is None or state.stopping:
         return
     if state.held and state.stop is None:
@@ -85,8 +94,10 @@ def _end(state: LoopState) -> Iterator[Decision]:
     if state.phase in ("active", "recovery"):
         yield Decision(action=ct.BeginDrain(deadline_ns=state.now_ns + DRAIN_NS))
     elif state.phase in ("maintenance", "drain-failed"):
-        by = state.wants[state.stop_seq].by if state.stop_seq in state.wants else ""
-        yield Decision(action=wanted, command_seq=state.stop_seq, by=by)
+        yield Decision(action=wanted) if asked is None else _as_wanted(asked)
+        # Whoever wanted the same meanwhile is answered with it.
+        others = (it for it in state.wants.values() if isinstance(it.action, ct.StopRun))
+        yield from map(_as_wanted, sorted(others, key=_order))
 
 
 def _out_of_time(state: LoopState) -> ct.StopRun | None:

@@ -10,7 +10,7 @@ import zlib
 
 import msgspec
 
-from ktstr_tui.model.control import Action, ControlPhase, ControlPlan, HoldState, PendingAction, StopRun
+from ktstr_tui.model.control import Action, ControlPhase, ControlPlan, HoldState, PendingAction
 
 _ENCODER = msgspec.msgpack.Encoder()
 
@@ -21,6 +21,8 @@ class Want(msgspec.Struct, frozen=True, kw_only=True):
     command_seq: int
     by: str
     action: Action
+    affected: str = ""
+    """Hash of what it may affect; empty when that does not matter."""
 
 
 class GuestFacts(msgspec.Struct, kw_only=True):
@@ -118,9 +120,10 @@ class LoopState(msgspec.Struct, kw_only=True):
 
     wants: dict[int, Want] = {}
     """By the number of the command."""
-    stop: StopRun | None = None
-    """The end of the run that is wanted."""
-    stop_seq: int | None = None
+    stop: Want | None = None
+    """The end of the run that somebody wants."""
+    drained_in_vain: bool = False
+    """The run does not end after all."""
     stopping: bool = False
     in_flight: dict[int, PendingAction] = {}
     cooldown: dict[str, int] = {}

@@ -24,7 +24,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     run_id: str
     state: RunState
     may_control: bool
-    """Whether the run takes commands of this viewer."""
+    """Whether the run lets viewers touch it."""
+    controllers: tuple[str, ...] | None
+    """The operators whose signature it wants; None when it wants none."""
 
 
 class CatchUp:
@@ -69,7 +71,7 @@ class CatchUp:
         except CodecError:
             self.bad_answers += 1
             return None
-        return Snapshot(reply.run_id, state, reply.may_control)
+        return Snapshot(reply.run_id, state, reply.may_control, reply.controllers)
 
     def _fold_range(self, run_id: str, frames: list[bytes]) -> list[Event]:
         folded: list[Event] = []

@@ -22,6 +22,7 @@ import trio
 import zmq
 
 from ktstr_tui.link import framing
+from ktstr_tui.link.operator import peer_of
 from ktstr_tui.link.status import status_of
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.link.zsocket import TrioSocket
@@ -79,13 +80,20 @@ class PublisherStatistics(msgspec.Struct, frozen=True, kw_only=True):
     bad_requests: dict[str, int]
     """Requests that were refused as malformed, by reason."""
     failed_commands: int
+    lag_ms: int | None
+    """Of the slowest viewer, as it says itself; None when none says."""
     reported_missing: int
     """Events that viewers said they had missed and had to fetch again."""
 
 
 @asynccontextmanager
 async def open_publisher(
-    stream: Stream, socket_dir: Path, handle_command: HandleCommand, *, may_control: bool = True
+    stream: Stream,
+    socket_dir: Path,
+    handle_command: HandleCommand,
+    *,
+    may_control: bool = True,
+    controllers: tuple[str, ...] | None = None,
 ) -> AsyncIterator[Publisher]:
     """Publish ``stream`` on two unix sockets and answer requests for as long as the context lasts.
 
@@ -95,6 +103,7 @@ async def open_publisher(
         handle_command: Carries out what touches the run. It may be called several times at once; a `KtstrError` that
             it raises becomes the answer.
         may_control: Whether viewers may send commands at all; each reply says so.
+        controllers: The operators whose signature the run wants; None when it wants none.
 
     Raises:
         HostError: The sockets cannot be made.
@@ -106,7 +115,9 @@ async def open_publisher(
         context, zmq.ROUTER, high_water=CONTROL_HIGH_WATER, max_message_bytes=MAX_COMMAND_BYTES
     )
     control.raw.set(zmq.ROUTER_MANDATORY, 1)
-    publisher = Publisher(stream, handle_command, events, control, may_control=may_control)
+    publisher = Publisher(
+        stream, handle_command, events, control, may_control=may_control, controllers=controllers
+    )
     try:
         _bind(socket_dir, ((events, paths[0]), (control, paths[1])))
         stream.add_sink(publisher.publish)
@@ -149,6 +160,7 @@ class Publisher:
         events: The bound XPUB socket.
         control: The bound ROUTER socket.
         may_control: Whether viewers may control the run.
+        controllers: The operators whose signature it wants; None for none.
     """
 
     def __init__(
@@ -159,17 +171,20 @@ class Publisher:
         control: TrioSocket,
         *,
         may_control: bool,
+        controllers: tuple[str, ...] | None,
     ) -> None:
         self._stream = stream
         self._run_id = stream.run_id.encode()
         self._handle = handle_command
         self._may_control = may_control
+        self._controllers = controllers
         self._events = events
         self._control = control
         self._viewers: set[bytes] = set()
         self._viewers_changed = trio.Event()
         self._missing: dict[bytes, int] = {}
         self._pings: Counter[bytes] = Counter()
+        self._lag_ms: dict[bytes, int] = {}
         self._snapshot: tuple[int, bytes] | None = None
         self._busy = 0
         self._counts: Counter[str] = Counter()
@@ -211,6 +226,7 @@ class Publisher:
             refused=dict(self._refused),
             bad_requests=dict(self._bad),
             failed_commands=self._counts["failed"],
+            lag_ms=max(self._lag_ms.values(), default=None),
             reported_missing=self._counts["missing"],
         )
 
@@ -237,6 +253,7 @@ class Publisher:
                 self._viewers.discard(topic)
                 self._missing.pop(topic, None)
                 self._pings.pop(topic, None)
+                self._lag_ms.pop(topic, None)
             elif len(self._viewers) < MAX_VIEWERS_TRACKED:
                 self._viewers.add(topic)
             self._viewers_changed.set()
@@ -244,7 +261,7 @@ class Publisher:
 
     async def _serve(self, nursery: trio.Nursery) -> None:
         while True:
-            peer, *frames = await self._control.receive()
+            (peer, *frames), address = await self._control.receive_from()
             self._counts["requests"] += 1
             if len(frames) != 1:
                 self._bad["not one frame"] += 1
@@ -254,6 +271,7 @@ class Publisher:
             except CodecError as error:
                 self._refuse(peer, frames[0], error)
                 continue
+            command = msgspec.structs.replace(command, peer=peer_of(address))
             if isinstance(command.request, LINK_REQUESTS):
                 self._answer_safely(peer, command)
             elif self._busy >= MAX_COMMANDS_AT_ONCE:
@@ -308,8 +326,8 @@ class Publisher:
         result: dict[str, object] = {}
         attachments: list[bytes] = []
         match command.request:
-            case Ping(topic=topic, missing=missing):
-                self._note_missing(topic, missing)
+            case Ping() as ping:
+                self._note_ping(ping)
             case GetStatus():
                 result = {**status_of(self._stream.state)}
             case GetSnapshot():
@@ -325,6 +343,7 @@ class Publisher:
             seq=self._stream.state.seq,
             mono_ns=self._stream.now_ns(),
             may_control=self._may_control,
+            controllers=self._controllers,
             layout=layout(),
         )
         try:
@@ -343,14 +362,16 @@ class Publisher:
             gone = error.errno == errno.EHOSTUNREACH
             self._refused["reply: gone" if gone else f"reply: {error.strerror}"] += 1
 
-    def _note_missing(self, viewer: str, missing: int) -> None:
-        topic = viewer.encode(errors="replace")
+    def _note_ping(self, ping: Ping) -> None:
+        topic, missing = ping.topic.encode(errors="replace"), ping.missing
         if topic in self._viewers:
             self._pings[topic] += 1
             # Nobody can have missed more than there was, and no sum of it leaves 64 bits.
             missing = min(missing, self._stream.state.seq)
             self._counts["missing"] += max(0, missing - self._missing.get(topic, 0))
             self._missing[topic] = missing
+            if ping.lag_ms is not None:
+                self._lag_ms[topic] = ping.lag_ms
 
     def _snapshot_now(self) -> tuple[dict[str, object], list[bytes]]:
         seq = self._stream.state.seq

@@ -14,6 +14,7 @@ import zmq.asyncio
 
 from ktstr_tui.model.commands import Command, Reply, Request
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
+from ktstr_tui.model.signing import Signed
 from ktstr_tui.wire.codec import MAX_STATE_BYTES, CodecError, VersionError, decode_reply, encode_command
 from ktstr_tui.wire.layout import layout
 
@@ -73,14 +74,26 @@ class Requests:
             else:
                 future.set_result((reply, attachments))
 
-    async def ask(self, request: Request, timeout_s: float) -> tuple[Reply, list[bytes]]:
+    async def ask(
+        self, request: Request, timeout_s: float, signed: Signed | None = None
+    ) -> tuple[Reply, list[bytes]]:
         """Make a request; every failure comes back as a failed reply.
+
+        Args:
+            request: What to ask.
+            timeout_s: How long to wait for the answer.
+            signed: Who vouches for it.
 
         Returns:
             The reply, and the frames that came with it.
         """
         command = Command(
-            id=self._next_id, request=request, viewer=self._viewer, layout=layout(), topic=self._topic
+            id=self._next_id,
+            request=request,
+            viewer=self._viewer,
+            layout=layout(),
+            topic=self._topic,
+            signed=signed,
         )
         self._next_id += 1
         future: asyncio.Future[tuple[Reply, list[bytes]]] = asyncio.get_running_loop().create_future()

@@ -22,9 +22,10 @@ import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
 
 from ktstr_tui.link import framing
+from ktstr_tui.link.access import Access
 from ktstr_tui.link.catch_up import ANSWER_TIMEOUT_S, CatchUp, fetch_range
 from ktstr_tui.link.follower import Follower, Offer
-from ktstr_tui.link.operator import login_at_host
+from ktstr_tui.link.operator import Signer, login_at_host
 from ktstr_tui.link.presence import Presence
 from ktstr_tui.link.requests import Requests
 from ktstr_tui.link.source import Connection, OnEvents
@@ -32,15 +33,15 @@ from ktstr_tui.link.subscription import Subscription
 from ktstr_tui.link.viewer_statistics import ViewerStatistics
 from ktstr_tui.model.commands import (
     MAX_NAME_CHARACTERS,
-    READING_REQUESTS,
     SCHEDULER_REQUESTS,
     Ping,
     Reply,
     Request,
     failed_reply,
 )
-from ktstr_tui.model.errors import HostError, KtstrError, UsageError
+from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.events import Event
+from ktstr_tui.model.signing import Signed
 from ktstr_tui.model.state import RunState
 
 TOO_LATE_MS = 5000.0
@@ -74,6 +75,7 @@ class Viewer:
         clock: Our monotonic clock in ns.
         silence_s: How long the backend may be silent before it counts as gone.
         read_only: Whether this viewer refuses to touch the run.
+        signer: Signs what touches the run; None for nobody.
         label: Who looks, for the run's log; the user's name and host when not given.
 
     Raises:
@@ -88,6 +90,7 @@ class Viewer:
         silence_s: float = SILENCE_S,
         label: str | None = None,
         read_only: bool = False,
+        signer: Signer | None = None,
     ) -> None:
         self._paths = framing.socket_pair(place)
         self._addresses = [framing.endpoint(path) for path in self._paths]
@@ -101,8 +104,7 @@ class Viewer:
         self._notify: OnEvents = _ignore
         self._backend_seq = 0
         self._rtt_ms: float | None = None
-        self._read_only = read_only
-        self._may_control = True
+        self._access = Access(read_only=read_only, signer=signer)
         self._catch_up = CatchUp(self._follower)
 
     @property
@@ -117,8 +119,8 @@ class Viewer:
 
     @property
     def controllable(self) -> bool:
-        """Whether the run may be touched from here: it gives viewers control, and this one was not made to read."""
-        return self._may_control and not self._read_only
+        """Whether the run may be touched from here: it gives viewers control, or the operator of this one."""
+        return self._access.controls
 
     @property
     def connection(self) -> Connection:
@@ -192,20 +194,18 @@ class Viewer:
             await asyncio.gather(feed, return_exceptions=True)
             await self.close()
 
-    async def command(self, request: Request) -> Reply:
-        """Make a request of the backend; whatever goes wrong is in the reply."""
-        name = request.name
-        if self._read_only and not isinstance(request, READING_REQUESTS):
-            error: KtstrError = UsageError(
-                f"{name} is refused: attached read-only", "attach without --read-only"
-            )
-            return failed_reply(0, error)
+    async def command(self, request: Request, signed: Signed | None = None) -> Reply:
+        """Make a request of the backend, signed if this viewer has a key; whatever goes wrong is in the reply."""
         if self._wires is None:
             reason = "the run has ended" if self._presence.finished else "there is no connection"
-            return failed_reply(0, HostError(f"{name} is not possible: {reason}"))
+            return failed_reply(0, HostError(f"{request.name} is not possible: {reason}"))
+        try:
+            signed = signed or await self._access.vouch(request, self.run_id, self._wires.requests)
+        except UsageError as error:
+            return failed_reply(0, error)
         slow = isinstance(request, SCHEDULER_REQUESTS)
-        reply, _ = await self._wires.requests.ask(request, SCHEDULER_TIMEOUT_S if slow else COMMAND_TIMEOUT_S)
-        return reply
+        timeout_s = SCHEDULER_TIMEOUT_S if slow else COMMAND_TIMEOUT_S
+        return (await self._wires.requests.ask(request, timeout_s, signed))[0]
 
     async def fetch(self, first: int, last: int) -> tuple[int, list[Event]]:
         """Events of the past, as far as the backend still keeps them.
@@ -342,7 +342,7 @@ class Viewer:
             wires.events.lag.reset()
             self._backend_seq = 0
         self._follower.adopt(snapshot.run_id, snapshot.state)
-        self._may_control = snapshot.may_control
+        self._access.learn(snapshot)
         self._presence.synced = True
         self._hear()
         self._notify([])
@@ -351,7 +351,10 @@ class Viewer:
     async def _ping(self, wires: _Wires) -> None:
         while True:
             asked_ns = self._clock()
-            ping = Ping(topic=self._topic, missing=self._follower.statistics().missing)
+            missing, lag_ms = self._follower.statistics().missing, wires.events.lag.lag_ms
+            ping = Ping(
+                topic=self._topic, missing=missing, lag_ms=None if lag_ms is None else max(0, round(lag_ms))
+            )
             reply, _ = await wires.requests.ask(ping, _TICK_S)
             if reply.ok:
                 self._rtt_ms = (self._clock() - asked_ns) / 1e6

@@ -118,6 +118,23 @@ class TrioSocket:
         self._received += 1
         return frames
 
+    async def receive_from(self) -> tuple[list[bytes], str]:
+        """Wait for the next message; what ZeroMQ knows of its sender besides, as it says it (`zmq_msg_gets`).
+
+        Returns:
+            The frames, and ``Peer-Address``: for a unix socket ``HOST:UID:GID:PID`` by the kernel's word.
+
+        Raises:
+            trio.ClosedResourceError: The socket was closed, now or while waiting.
+        """
+        frames = await self._retry(lambda: self._socket.recv_multipart(zmq.NOBLOCK, copy=False), zmq.POLLIN)
+        self._received += 1
+        try:
+            address = str(frames[-1].get("Peer-Address"))
+        except zmq.ZMQError:
+            address = ""
+        return [frame.bytes for frame in frames], address
+
     def receive_nowait(self) -> list[bytes]:
         """The next message's frames.
 

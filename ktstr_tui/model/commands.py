@@ -17,6 +17,7 @@ import msgspec
 
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, KtstrError, UsageError
 from ktstr_tui.model.scheduler_swap import MAX_OBJECT_BYTES, ReplaceOutcome
+from ktstr_tui.model.signing import Peer, Signed
 
 HITS_PER_S = 20
 """Hits of a watch in a second, past which it is paused, where nobody asks for another number."""
@@ -50,6 +51,8 @@ class Ping(_Request, frozen=True, tag="ping"):
     """The viewer's own topic on the events socket."""
     missing: Count = 0
     """Events missed so far."""
+    lag_ms: Count | None = None
+    """How much later the newest event came than the quickest; None before the viewer knows."""
 
 
 class GetSnapshot(_Request, frozen=True, tag="snapshot"):
@@ -174,11 +177,22 @@ class ResumeAutomation(_Request, frozen=True, tag="automation.resume"):
     """End a hold on automation; what was accepted while it lasted is done now."""
 
 
+DangerousRequest: TypeAlias = RunKernelOp | End | RestartGuest
+"""Those that a run can require several operators for; of `RunKernelOp` only what writes."""
+
+
+class DryRun(_Request, frozen=True, tag="dry-run"):
+    """Tell what a dangerous request would affect, and do nothing."""
+
+    request: DangerousRequest
+
+
 LinkRequest: TypeAlias = Ping | GetSnapshot | GetRange | GetStatus
 """Answered by the publisher itself; they only read."""
 Request: TypeAlias = (
     LinkRequest
     | ListWatches
+    | DryRun
     | Capture
     | Freeze
     | Thaw
@@ -199,7 +213,7 @@ SchedulerRequest: TypeAlias = AttachScheduler | DetachScheduler | ReplaceSchedul
 """Answered when the guest has carried them out, which takes a verification."""
 LINK_REQUESTS: tuple[type, ...] = get_args(LinkRequest)
 SCHEDULER_REQUESTS: tuple[type, ...] = get_args(SchedulerRequest)
-READING_REQUESTS: tuple[type, ...] = (*LINK_REQUESTS, ListWatches)
+READING_REQUESTS: tuple[type, ...] = (*LINK_REQUESTS, ListWatches, DryRun)
 """Those that touch nothing, which every viewer may make."""
 HELD_REQUESTS: tuple[type, ...] = (*READING_REQUESTS, HoldAutomation, ResumeAutomation, Thaw, End)
 """Those that are allowed while automation is held: they read, change the hold, thaw the guest or end the run."""
@@ -285,6 +299,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The backend's clock when the answer was given."""
     may_control: bool = True
     """Whether this run lets viewers touch it."""
+    controllers: tuple[str, ...] | None = None
+    """The operators whose signature it wants before it is touched; None when it wants none."""
     layout: str = ""
     """Of the messages of this run."""
     result: dict[str, Any] = {}
@@ -333,6 +349,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Of the messages that the viewer knows; empty for a program that takes what it gets."""
     topic: Name = ""
     """The viewer's own topic on the events socket, by whose pings it is known to be there."""
+    signed: Signed | None = None
+    """Who vouches for it; None for nobody."""
+    peer: Peer | None = None
+    """Who is at the other end of the socket. The backend sets it; what a viewer says there counts for nothing."""
 
     @property
     def name(self) -> str:
@@ -352,6 +372,14 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     def failed(self, error: KtstrError) -> Reply:
         """The reply that carries ``error``."""
         return failed_reply(self.id, error)
+
+
+def is_dangerous(request: Request) -> bool:
+    """Whether a run can require several operators for a request."""
+    if isinstance(request, RunKernelOp):
+        # Whatever is no read: a malformed one is refused later, and not for its danger.
+        return request.op.get("direction") != "read"
+    return isinstance(request, (End, RestartGuest))
 
 
 def failed_reply(id_: int, error: KtstrError) -> Reply:

@@ -237,6 +237,8 @@ class PendingAction(msgspec.Struct, frozen=True, kw_only=True):
     """Who waits for the result: the number of the command, below 0 of what was asked from within; None for nobody."""
     by: str = ""
     """Who asked; empty for the loop itself."""
+    affected: str = ""
+    """Hash of what it may affect; if it would affect something else when its turn comes, it is not done."""
 
 
 class ControlPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ktstr_tui.model.control import Action, ControlPhase, ControlPlan, Disposition, Outcome
 from ktstr_tui.model.event_base import RunEvent
+from ktstr_tui.model.signing import Proof, Refusal
 
 
 class LoopStarted(RunEvent, frozen=True, tag="loop-started"):
@@ -62,11 +63,17 @@ class CommandDecided(RunEvent, frozen=True, tag="command"):
     operator: str
     request: str
     outcome: Outcome
+    proof: Proof = "claimed"
+    """How the operator's name is known."""
+    refusal: Refusal | None = None
+    """Why it was refused, for programs; None for what was not."""
     reason: str = ""
     chain_pending: bool = False
     """The entry is not in the file of the audit, because writing it failed."""
     wanted: Action | None = None
     """What the loop is to do when it is accepted; None for a request that only reads."""
+    affected: str = ""
+    """Hash of the dry run that was signed, which is compared once more before it is done; empty without one."""
 
 
 class ActionAsked(RunEvent, frozen=True, tag="action-asked"):

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from ktstr_tui.model.signing import Refusal
+
 EXIT_OK = 0
 """The run ended as asked."""
 EXIT_EJECTED = 1
@@ -50,6 +52,18 @@ class UsageError(KtstrError):
 
     fault = "user"
     exit_code = EXIT_USAGE
+
+
+class RefusedError(UsageError):
+    """Whoever asked may not have that done, or not now.
+
+    Args:
+        kind: Why, for programs.
+    """
+
+    def __init__(self, message: str, hint: str, kind: Refusal) -> None:
+        super().__init__(message, hint)
+        self.kind: Refusal = kind
 
 
 class SchedulerRejectedError(UsageError):

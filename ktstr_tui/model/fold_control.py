@@ -11,7 +11,14 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.control import ApplyBackoff, BackoffState, HoldState, ResetBackoff
+from ktstr_tui.model.control import (
+    ApplyBackoff,
+    AttachScheduler,
+    BackoffState,
+    HoldState,
+    ReplaceScheduler,
+    ResetBackoff,
+)
 from ktstr_tui.model.control_state import MAX_KEPT, MAX_NAMES, MAX_OPEN, ActionFailed, Decided
 from ktstr_tui.model.fold_keep import Arms, log
 from ktstr_tui.model.state import RunState
@@ -126,6 +133,8 @@ def _backoff(state: RunState, event: ev.ActionChanged) -> None:
         case ResetBackoff(name=name):
             kept = {key: value for key, value in before.backoffs.items() if key != name}
             state.control = replace(before, backoffs=kept)
+        case AttachScheduler() | ReplaceScheduler() if event.command_seq is not None and before.backoffs:
+            state.control = replace(before, backoffs={})
 
 
 def _hold(state: RunState, event: ev.HoldChanged) -> None:

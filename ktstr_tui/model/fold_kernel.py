@@ -91,8 +91,10 @@ def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
     if event.change in ("attached", "exiting", "ejected") or not state.last_change:
         state.last_change = change
     if event.change == "ejected":
+        on_trial = event.cgroup is None and state.trial == (event.name or "")
+        state.trial_ejections += on_trial
         # It may be one that the guest program has reported already.
-        state.ejections += not state.deaths_unseen
+        state.ejections += not on_trial and not state.deaths_unseen
         state.deaths_unseen = max(0, state.deaths_unseen - 1)
         state.stalls += word == STALL
         name = f'scheduler "{event.name or "?"}"'
@@ -103,10 +105,18 @@ def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
     log(state, event, severity, "scheduler", change + detail)
     note_change(state, event)
     if event.cgroup is None:
+        _try_out(state, event)
         _restart(state, event)
     elif event.change == "detached" and state.ejected_sub == event.cgroup:
         state.ejected_sub = ""
         _complete(state, event)
+
+
+def _try_out(state: RunState, event: ev.SchedulerChanged) -> None:
+    """Note the scheduler that somebody has attached: until the guest says how that went, it may still be refused."""
+    changing = not {"attach", "replace"}.isdisjoint(state.control.open.values())
+    if event.change == "attached" and state.trial is None and changing:
+        state.trial = event.name or ""
 
 
 def _complete(state: RunState, event: ev.SchedulerChanged) -> None:

@@ -14,6 +14,10 @@ def _swapped(state: RunState, event: ev.SchedulerSwapped) -> None:
     entry = SwapState(mono_ns=event.mono_ns, op=event.op, name=event.name or event.replaces, outcome=outcome)
     push(state, "swaps", state.swaps, entry, MAX_SWAPS)
     state.replacements += event.op == "replace" and isinstance(outcome, SwapAttached)
+    if not isinstance(outcome, SwapRejected):
+        # What the kernel refuses while it enables it, as when its init() fails, it ejects too: nothing had run.
+        state.ejections += state.trial_ejections
+    state.trial, state.trial_ejections = None, 0
     note_swap(state, event)
     state.loading = ""  # whatever was being loaded is attached, or given up
     bad = isinstance(outcome, SwapRejected | SwapFailed | SwapTimedOut)

@@ -262,6 +262,10 @@ class RunState(msgspec.Struct, kw_only=True):
     """Those among the ejections that only the guest program has reported so far."""
     left_unasked: bool = False
     """Whether the scheduler that was attached last was ejected."""
+    trial: str | None = None
+    """The scheduler that the kernel took first since somebody has one attached; None while that is not going on."""
+    trial_ejections: int = 0
+    """How often it was ejected meanwhile: no ejections as long as the kernel may still refuse it."""
     swaps: list[SwapState] = []
     """Changes of the scheduler that somebody asked for, with what became of each; at most `MAX_SWAPS`."""
     replacements: int = 0

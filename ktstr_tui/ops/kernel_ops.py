@@ -29,7 +29,7 @@ from ktstr_tui.kernel.typed_values import TypedValues
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.write import WriteRefused
 from ktstr_tui.model.budget import HitBudget
-from ktstr_tui.model.errors import GuestError, HostError, KtstrError
+from ktstr_tui.model.errors import GuestError, HostError, KtstrError, UsageError
 from ktstr_tui.model.events import Event, KernelOpDone, Logged
 from ktstr_tui.ops.audit import AuditStatistics, AuditTrail
 from ktstr_tui.ops.compile import MAX_WRITE_BYTES, check_sizes, compile_places
@@ -122,6 +122,30 @@ class KernelOps:
             await self._account(result, who)
         await trio.lowlevel.checkpoint_if_cancelled()
         return result
+
+    async def dry_run(self, op: wire.KernelOp) -> tuple[str, ...]:
+        """Say what a write would change where, after all its checks; nothing is changed.
+
+        Raises:
+            KtstrError: The write would be refused.
+        """
+        view, writable = self._typed.view, self._writable
+        if op.direction != "write":
+            raise UsageError("only a write has a dry run", "read it: ktstr-tui op read")
+        if writable is None:
+            raise WriteRefused(_NO_WRITES, "start it with: ktstr-tui run --allow-writes")
+        if view is None:
+            raise GuestError("the kernel's BTF is not loaded yet", "try again when it is up")
+        targets = self._find_targets(view)
+
+        def look() -> tuple[str, ...]:
+            result = OpResult(op)
+            result.places = compile_places(targets, op, suggest=True, each=False)
+            check_sizes(result.places, writing=True, reply_bytes=wire.KERNEL_OP_REPLY_MAX)
+            self._open_writer(view, writable).check(result)
+            return tuple(place.effect() for place in result.places)
+
+        return await trio.to_thread.run_sync(look, limiter=self._one)
 
     def drops(self) -> dict[str, int]:
         """Return what was lost so far, by reason."""

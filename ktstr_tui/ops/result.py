@@ -68,6 +68,15 @@ class Located:
             "or_bits" if isinstance(self.asked, wire.OrU32) else "value": _number(self.data, None),
         }
 
+    def effect(self) -> str:
+        """What a write that was checked would change, in words that stay the same while nothing moves."""
+        where = "nowhere" if self.where is None else f"{self.where.address:#x}"
+        whose = "" if self.where is None or self.where.start_time_ns is None else f" of {self.where.comm}"
+        how = "gets the bits" if isinstance(self.asked, wire.OrU32) else "becomes"
+        return (
+            f"{self.target.text} at {where}{whose}: {self.size_bytes} bytes, {how} {_text(self.data, None)}"
+        )
+
     def value(self) -> wire.Value:
         """What was read, in the form that was asked for."""
         data = self.before or b""

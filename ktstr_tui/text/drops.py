@@ -74,6 +74,7 @@ DROP_WORDS = {
     "publisher.events-missed-by-viewers": "events that viewers missed and fetched again",
     "recorder": "events missing in the recording",
     "audit.entries-given-up": "entries that are not in audit.jsonl",
+    "audit.entries-not-synced": "entries of audit.jsonl that the disk may not have",
     "authority.commands-refused": "commands refused: no control, or automation is held",
     "sampler.failed": "samples in which nothing could be read",
     "sampler.not-judged": "samples that were not judged",

@@ -95,6 +95,17 @@ ACTIONS: tuple[Action, ...] = (
         asks=True,
     ),
     Action(
+        "run.hold",
+        "H",
+        "hold",
+        "Resume automation",
+        "Hold what the run does by itself, and ordinary commands, for ten minutes; or end the hold",
+        "app",
+        footer=3,
+        when="offered",
+        asks=True,
+    ),
+    Action(
         "view.filter",
         "slash",
         "filter",

@@ -20,13 +20,13 @@ from textual.timer import Timer
 from textual.worker import Worker, WorkerState
 
 from ktstr_tui.model.commands import (
-    AddWatch,
     Capture,
     Freeze,
     Rebuild,
     RemoveWatch,
     Request,
     RestartGuest,
+    ResumeAutomation,
     ResumeWatch,
     Thaw,
 )
@@ -43,6 +43,7 @@ from ktstr_tui.tui.build_page import BuildPage
 from ktstr_tui.tui.cpu_window import CpuWindow
 from ktstr_tui.tui.cpus import CpuPane
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
+from ktstr_tui.tui.hold_dialog import HoldDialog
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.lists import CapturesPane
 from ktstr_tui.tui.look import Look
@@ -171,6 +172,15 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
     def action_restart(self) -> None:
         self._ask("restart the guest", RestartGuest())
 
+    def action_hold(self) -> None:
+        refusal = self.view.refusal("hold automation")
+        if refusal:
+            self.say(refusal, "warning")
+        elif self.view.source.state.control.hold is not None:
+            self._command(ResumeAutomation())
+        elif isinstance(self.screen, (MainScreen, ReportScreen)):
+            self.push_screen(HoldDialog(), self._command_if_asked)
+
     def action_build_log(self) -> None:
         page = log_page(self.view.state)
         if page is None:
@@ -199,9 +209,9 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
         if refusal:
             self.say(refusal, "warning")
         elif isinstance(self.screen, (MainScreen, ReportScreen)):
-            self.push_screen(WatchDialog(), self._watch)
+            self.push_screen(WatchDialog(), self._command_if_asked)
 
-    def _watch(self, asked: AddWatch | None) -> None:
+    def _command_if_asked(self, asked: Request | None) -> None:
         if asked is not None:
             self._command(asked)
 

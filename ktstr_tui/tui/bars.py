@@ -12,6 +12,7 @@ from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.cause import headline
+from ktstr_tui.text.control_lines import control_sentence
 from ktstr_tui.text.lines import ABSENT, Line, clean, clip, cut, fit, gauge, spread, width_of, wrap
 from ktstr_tui.text.progress import scenario_progress, step_progress
 from ktstr_tui.tui.headline import Headline, headline_of
@@ -151,6 +152,10 @@ def badges(view: View) -> Line:
     """Show what must never be overlooked: the guest is frozen, or the view is paused."""
     state = view.state
     line: Line = []
+    hold = state.control.hold if view.live else None
+    if hold is not None:
+        left_s = max(0.0, (hold.until_ns - state.mono_ns) / 1e9)
+        line += [(f" ‖ HELD {words.seconds(left_s)} ", "badge-warn"), (" ", "")]
     if state.frozen is not None:
         since = max(0, state.mono_ns - state.frozen_since_mono_ns)
         line += [(f" ■ FROZEN {words.seconds(since / 1e9)} ", "badge-info"), (" ", "")]
@@ -174,6 +179,9 @@ class VerdictBar(LineBar):
         parts = wrap(head.sentence, max(20, width - indent - width_of(right) - 1))[:4]
         lines = [spread([*left, (parts[0], "strong")], right, width)]
         lines += [[(" " * indent, ""), (part, "strong")] for part in parts[1:]]
+        held = clean(control_sentence(view.state.control, view.state.mono_ns)) if view.live else ""
+        if held and held != head.sentence:
+            lines.append([(" " * indent, ""), (cut(held, max(20, width - indent - 1)), "warn")])
         if head.before:
             lines.append([(" " * indent, ""), (cut(head.before, max(20, width - indent - 1)), "dim")])
         captured = view.capture(head.alert.capture) if head.alert is not None and head.alert.capture else None

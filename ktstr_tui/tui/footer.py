@@ -38,6 +38,8 @@ def labels(view: View, offers: dict[str, str]) -> dict[str, str]:
             found[it.id] = offers[it.id]
     if "run.freeze" in found and view.source.state.frozen is not None:
         found["run.freeze"] = "Thaw"
+    if not refused and view.source.state.control.hold is not None:
+        found["run.hold"] = _BY_ID["run.hold"].label
     if view.paused:
         found["view.pause"] = "Resume"
     return found

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,19 @@ from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.prepare import prepare
 from ktstr_tui.backend.run_dirs import take_place
 from ktstr_tui.backend.session import Session
+from ktstr_tui.cli.attach import KEY_VARIABLE
+from ktstr_tui.control.audit_chain import AUDIT_FILE
 from ktstr_tui.control.probes import InThread
 from ktstr_tui.control.replay import emitted_by_tick, replay
 from ktstr_tui.link.recfile import read_recording
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Capture, Command
-from ktstr_tui.model.control import PendingAction, ResumeWatch
+from ktstr_tui.model.control import ApplyBackoff, AttachScheduler, PendingAction, ResumeWatch
+from ktstr_tui.wire.operator_keys import write_operator_key
+from tests.guest.runs import HeadlessRun, call, call_json, headless_run
 
 pytestmark = pytest.mark.guest
+CRASHES = 5
 SAMPLES = 20
 """So many are seen before the kill that some of them are on disk."""
 CONFIG = RunConfig(scenario="tour", captures=3, duration_s=20.0)
@@ -115,27 +119,89 @@ async def test_probes_that_raise_and_hang_a_failing_dispatcher_and_a_full_queue_
     assert decided_again(recorded) > 100
 
 
-def test_a_backend_that_is_killed_leaves_a_recording_that_is_decided_again(tmp_path: Path) -> None:
-    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    program = [sys.executable, "-m", "ktstr_tui.cli.main"]
-    arguments = ["run", "--scenario", "tour", "--headless", "--name", "killed"]
-    with subprocess.Popen([*program, *arguments], env=environment, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr is not None
-        assert any("attach with" in line for line in iter(run.stderr.readline, ""))
-        watch = [*program, "events", "killed", "--json", "--follow"]
-        with subprocess.Popen(watch, env=environment, stdout=subprocess.PIPE, text=True) as events:
-            assert events.stdout is not None
-            samples = (
-                line
-                for line in iter(events.stdout.readline, "")
-                if '"type":"sample"' in line.replace(" ", "")
-            )
-            assert len(list(islice(samples, SAMPLES))) == SAMPLES
-            run.send_signal(signal.SIGKILL)
-            events.kill()
-    (path,) = tmp_path.glob("ktstr-tui/runs/killed-*/recording.ktstr")
-    left = list(read_recording(path))
+def killed(tmp_path: Path) -> HeadlessRun:
+    """A run that takes what ada and ben sign; its kernel is written to, and then its backend is killed."""
+    keys = {name: tmp_path / f"{name}.toml" for name in ("ada", "ben")}
+    listed = tmp_path / "operators.toml"
+    listed.write_text("".join(write_operator_key(path, name).listed() for name, path in keys.items()))
+    signing = ("--operators", str(listed), "--require-operators", "2", "--allow-writes")
+    with headless_run(tmp_path, "--scheduler", "demo:fifo", *signing, name="killed") as run:
+        samples = run.events("sample")
+        assert len(list(islice(samples, SAMPLES))) == SAMPLES
+        proposal = str(tmp_path / "proposal.json")
+        ada, ben = ({**run.env, KEY_VARIABLE: str(path)} for path in keys.values())
+        unsigned = call("freeze", run.name, env=run.env)
+        assert (unsigned.returncode, "wants signed commands" in unsigned.stderr) == (2, True)
+        assert call("freeze", run.name, env=ada).returncode == 0
+        assert call("thaw", run.name, env=ben).returncode == 0
+        assert call("op", "write", "panic_timeout=55", env=ada).returncode == 2
+        proposed = call("operator", "propose", proposal, "--write", "panic_timeout=55", env=ada)
+        assert "affects panic_timeout at 0xffffffff" in proposed.stdout
+        assert ": 4 bytes, becomes 55 (0x37)" in proposed.stdout
+        assert call("operator", "sign", proposal, env=ben).returncode == 0
+        assert call("operator", "submit", proposal, env=run.env).returncode == 0
+        assert call_json("op", "read", "panic_timeout", env=ada)["entries"][0]["before"] == 55
+        run.process.send_signal(signal.SIGKILL)
+        samples.close()  # type: ignore[attr-defined]
+    return run
+
+
+def test_a_killed_backend_is_started_again_on_the_directory_of_its_run(
+    tmp_path: Path, compile_bpf: Callable[[str, str], str], checkout: Path
+) -> None:
+    """Its recording is decided again, its audit is proven, and a scheduler that crashes is left alone in the end."""
+    env = killed(tmp_path).env
+    (data_dir,) = (tmp_path / "state").glob("ktstr-tui/runs/killed-*")
+    left = list(read_recording(data_dir / "recording.ktstr"))
     assert [it.seq for it in left] == list(range(1, len(left) + 1))
     assert any(isinstance(it, ev.Sampled) for it in left)
     assert not any(isinstance(it, ev.RunEnded) for it in left)
     assert decided_again(left) > 10
+    assert call("audit", "verify", str(data_dir), env=env).returncode == 0
+    with (data_dir / AUDIT_FILE).open("ab") as audit:
+        audit.write(b'{"seq":7,"at":"2026')  # the power went
+    torn = call("audit", "verify", str(data_dir), env=env)
+    assert (torn.returncode, "the last line is torn (19 bytes)" in torn.stderr) == (3, True)
+
+    broke = compile_bpf("broke", (checkout / "tests/guest/failures/broke.bpf.c").read_text())
+    again = ("--run-dir", str(data_dir), "--scheduler", broke, "--keep-attached", "--no-early-capture")
+    with headless_run(tmp_path, *again, name="killed") as run:
+        events = run.events("action")
+        told = (it for it in events if it["action"]["kind"] == "back-off" and it["disposition"] == "emitted")
+        assert len(list(islice(told, CRASHES))) == CRASHES
+        events.close()  # type: ignore[attr-defined]
+        status = call_json("status", run.name, env=env)
+        assert call("end", run.name, env=env).returncode == 0
+        code, summary, _ = run.end()
+    assert (code, summary["ejections"]) == (1, CRASHES), status
+    recorded = list(read_recording(data_dir / "recording.ktstr"))
+    assert any("torn: 19 bytes" in it.text for it in recorded if isinstance(it, ev.Logged))
+    emitted = [it for it in recorded if isinstance(it, ev.ActionChanged) and it.disposition == "emitted"]
+    applied = [it.action for it in emitted if isinstance(it.action, ApplyBackoff)]
+    crashes = [
+        it.mono_ns for it in recorded if isinstance(it, ev.SchedulerChanged) and it.change == "ejected"
+    ]
+    waits = [(it.until_ns - at) / 1e9 for it, at in zip(applied, crashes, strict=True)]
+    assert [round(it, 1) for it in waits[:-1]] == [0.5, 1, 2, 4]
+    # On a host that is too busy for five crashes in a minute the last one is not held.
+    quick = crashes[-1] - crashes[0] < 60e9
+    assert [it.held for it in applied] == [False] * 4 + [quick]
+    assert ("5 crashes within 60 s" in applied[-1].reason) is quick
+    assert sum(isinstance(it.action, AttachScheduler) for it in emitted) == 4
+    assert decided_again(recorded) > 10
+    assert list(read_recording(data_dir / "start-1" / "recording.ktstr")) == left
+    proven = call_json("audit", "verify", str(data_dir), env=env)
+    assert (proven["proven"], proven["entries"]) == (True, 7)
+    shown = call_json("audit", "show", str(data_dir), env=env)["entries"]
+    login = pwd.getpwuid(os.getuid()).pw_name
+    assert [
+        (it["request"], it["operator"].partition("@")[0], it["proof"], it["refusal"]) for it in shown
+    ] == [
+        ("freeze", login, "peer", "not-signed"),
+        ("freeze", "ada", "signed", None),
+        ("thaw", "ben", "signed", None),
+        ("kernel-op", f"ada by {login}", "peer", "dry-run-required"),
+        ("kernel-op", "ada, ben", "signed", None),
+        ("kernel-op", "ada", "signed", None),
+        ("end", login, "peer", None),
+    ]

@@ -52,3 +52,9 @@ def test_writes_and_captures_on_a_full_disk_are_refused_or_said(tmp_path: Path) 
         _, summary, _ = run.end()
         lines = (Path(summary["data_dir"]) / "kernel-ops.jsonl").read_text().splitlines()
         assert [json.loads(line)["what"] for line in lines] == ["intent", "result"]
+        # The audit of commands had no room either: the run went on, and what waited was written when there was some.
+        data_dir = str(summary["data_dir"])
+        assert call("audit", "verify", data_dir, env=run.env).returncode == 0
+        entries = call_json("audit", "show", data_dir, env=run.env)["entries"]
+        ops, captures = ["kernel-op"] * 3, ["capture"] * 2
+        assert [it["request"] for it in entries] == [*ops, *captures, "kernel-op", "capture", "end"]

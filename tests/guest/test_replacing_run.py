@@ -74,6 +74,11 @@ struct sched_ext_ops counts_ops = {
 """
 
 
+FAILS_TO_START = COUNTS_ITS_DISPATCHES.replace("counts", "stillborn").replace(
+    "return scx_bpf_create_dsq(0x7, -1)", "return -22"
+)
+
+
 class Left(NamedTuple):
     """What schedulers have in the guest's kernel."""
 
@@ -220,6 +225,10 @@ def test_a_refused_object_is_explained_and_changes_nothing(
         assert refused.returncode == 2
         assert "refused by the verifier: R0 invalid mem access" in refused.stderr
         assert "fifo is attached" in refused.stderr
+        failing = compile_bpf("stillborn", FAILS_TO_START)
+        refused = call("scheduler", "replace", failing, run.name, env=run.env)
+        assert refused.returncode == 2
+        assert "ops.init() failed (-22); fifo is attached" in refused.stderr
         as_json = json.loads(call("scheduler", "replace", path, run.name, "--json", env=run.env).stdout)
         assert (as_json["result"], as_json["by"], as_json["loaded"]) == ("rejected", "verifier", "fifo")
         assert call("scheduler", "replace", str(program), run.name, env=run.env).returncode == 2
@@ -228,8 +237,8 @@ def test_a_refused_object_is_explained_and_changes_nothing(
         code, summary, _ = run.end()
     assert code == 0, summary
     state, _ = state_of(run)
-    assert [swap.outcome.result for swap in state.swaps] == ["rejected", "rejected"]
-    assert state.ejections == state.replacements == 0
+    assert [swap.outcome.result for swap in state.swaps] == ["rejected"] * 3
+    assert (state.ejections, state.replacements, summary["exit_code"]) == (0, 0, 0)
 
 
 def test_fifty_replacements_leave_nothing_behind_and_lose_no_event(scenario: str, tmp_path: Path) -> None:

@@ -3,92 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
 import trio
 import trio.testing
 
-from ktstr_tui.backend.control import FAILURES_FILE, Controlled, JsonLines, RunControl
-from ktstr_tui.backend.outcome import RunEnd
+from ktstr_tui.backend.control import FAILURES_FILE, JsonLines
 from ktstr_tui.capture.job import SavedCapture
 from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.control.audit_chain import AUDIT_FILE, verify
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.control.queue import CAPACITY
-from ktstr_tui.link.stream import Stream
-from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.commands import Command, Freeze, Reply, Request
+from ktstr_tui.model.commands import Command, Freeze
 from ktstr_tui.model.control import FailureRecord
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.wire.codec import VERSION, CodecError, decode_command
-
-
-@dataclass
-class FakeWatches:
-    """Sets watches in a state instead of in a machine."""
-
-    stream: Stream
-    added: list[WatchSpec] = field(default_factory=list)
-    changed: list[tuple[str, int]] = field(default_factory=list)
-
-    async def add(self, spec: WatchSpec) -> int:
-        await trio.lowlevel.checkpoint()
-        self.added.append(spec)
-        self.stream.emit(ev.WatchpointChanged(slot=1, expression=spec.expression, address=16))
-        return 1
-
-    async def remove(self, slot: int) -> bool:
-        await trio.lowlevel.checkpoint()
-        self.changed.append(("remove", slot))
-        return slot == 1
-
-    async def resume(self, slot: int) -> bool:
-        await trio.lowlevel.checkpoint()
-        self.changed.append(("resume", slot))
-        return False
-
-
-class Run:
-    """A control loop and a guest that knows watches only."""
-
-    def __init__(self, data_dir: Path, *, may_control: bool = True) -> None:
-        self.stream, self.ending = Stream(), RunEnd()
-        self.watches = FakeWatches(self.stream)
-        self.coordinator = SimpleNamespace(watches=self.watches, frozen_total_ns=lambda: 0)
-        self.guest = SimpleNamespace(
-            coordinator=self.coordinator, clock=SimpleNamespace(elapsed_ns=lambda: None), sampler=None
-        )
-        self.control = RunControl(
-            ct.ControlPlan(name="run"), self.stream, self.ending, Authority(control=may_control), data_dir
-        )
-        self.control.attach(cast("Controlled", self.guest))
-        self.events: list[ev.Event] = []
-        self.stream.add_sink(lambda event, data: self.events.append(event))
-
-    async def ask(self, name: str, **args: object) -> Reply:
-        request = msgspec.convert({"name": name, **args}, Request)
-        return await self.control.desk.serve(Command(id=7, request=request, viewer="ada"))
-
-    def decided(self) -> list[tuple[str, str, str]]:
-        return [
-            (it.operator, it.request, it.outcome) for it in self.events if isinstance(it, ev.CommandDecided)
-        ]
+from tests.unit.backend.desk_rig import Run
 
 
 @pytest.fixture
 async def run(tmp_path: Path) -> AsyncIterator[Run]:
     made = Run(tmp_path)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(made.control.run)
+    async with made.running():
         yield made
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_watch_is_added_with_what_was_asked(run: Run) -> None:
@@ -188,7 +130,7 @@ async def test_who_asked_for_what_is_on_the_stream_and_what_came_of_it(run: Run)
 
 
 async def test_a_run_that_gives_no_control_refuses_and_says_so(tmp_path: Path) -> None:
-    run = Run(tmp_path, may_control=False)
+    run = Run(tmp_path, Authority(control=False))
     with pytest.raises(UsageError, match="does not allow viewers to control it"):
         (await run.ask("freeze")).raise_for_error()
     assert run.decided() == [("ada", "freeze", "rejected")]
@@ -228,7 +170,7 @@ def test_a_file_has_a_size(tmp_path: Path) -> None:
 
 async def test_every_attempt_is_in_the_audit_and_a_torn_end_of_it_is_reported(tmp_path: Path) -> None:
     (tmp_path / AUDIT_FILE).write_bytes(b'{"seq":1,"at"')
-    run = Run(tmp_path, may_control=False)
+    run = Run(tmp_path, Authority(control=False))
     assert (await run.ask("freeze")).error is not None
     report, entries = verify((tmp_path / AUDIT_FILE).read_bytes())
     assert report.proven

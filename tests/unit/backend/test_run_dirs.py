@@ -190,3 +190,23 @@ def test_a_start_that_wrote_something_leaves_it() -> None:
     with pytest.raises(HostError):
         begin()
     assert (begun[0] / "console.log").is_file()
+
+
+def test_the_directory_of_a_run_is_used_again_and_nothing_in_it_is_lost(tmp_path: Path) -> None:
+    with take_place("one", "x") as first:
+        for name in ("recording.ktstr", "audit.jsonl", "console.log"):
+            (first.data_dir / name).write_text("first")
+        with pytest.raises(UsageError, match="in progress"), take_place("two", "x", first.data_dir):
+            pass
+    for number in (1, 2):
+        with take_place("one", "x", first.data_dir) as again:
+            assert again.data_dir == first.data_dir
+            left = {it.name for it in first.data_dir.iterdir()}
+            assert left == {"audit.jsonl", *(f"start-{it}" for it in range(1, number + 1))}
+            (again.data_dir / "recording.ktstr").write_text("again")
+    assert (first.data_dir / "start-1" / "console.log").read_text() == "first"
+    assert (first.data_dir / "audit.jsonl").read_text() == "first"
+    (tmp_path / "empty").mkdir()
+    for wrong in (tmp_path / "empty", tmp_path / "missing"):
+        with pytest.raises(UsageError), take_place("one", "x", wrong):
+            pass

@@ -6,11 +6,14 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
-from ktstr_tui.control.audit import MAX_PENDING, RING, Audit
+from ktstr_tui.control.audit import MAX_PENDING, RETRY_TICKS, RING, Audit
 from ktstr_tui.control.audit_chain import AUDIT_FILE, FIRST_PREV, TORN_FILE, AuditEntry, AuditFile, verify
 from tests.unit.ops.full_disk import files_end_at
 
@@ -106,12 +109,91 @@ class FullChain:
     def append(self, entry: AuditEntry) -> None:
         raise OSError(28, "No space left on device")
 
+    def sync(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+class Disk:
+    """A file that has room when told so, and notes in which thread it is put on the disk."""
+
+    last_seq = 0
+
+    def __init__(self) -> None:
+        self.full = False
+        self.kept: list[AuditEntry] = []
+        self.synced: list[tuple[int, int]] = []
+        self.broken = False
+
+    def append(self, entry: AuditEntry) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.kept.append(entry)
+
+    def sync(self) -> None:
+        self.synced.append((len(self.kept), threading.get_ident()))
+        if self.broken:
+            raise OSError(5, "Input/output error")
+
+
+async def test_every_entry_is_put_on_the_disk_outside_of_the_loops_thread() -> None:
+    disk = Disk()
+    audit = Audit(disk)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(audit.keep_on_disk)
+        for _ in range(3):
+            audit.record("ann@build-7", "freeze", "accepted")
+            await trio.testing.wait_all_tasks_blocked()
+        audit.record("ann@build-7", "end", "accepted")
+        nursery.cancel_scope.cancel()
+    assert disk.synced[-1][0] == 4, "also what came last, before the run is over"
+    assert threading.get_ident() not in {thread for _, thread in disk.synced}
+
+
+async def test_a_disk_that_does_not_take_it_is_counted_and_ends_nothing() -> None:
+    disk = Disk()
+    disk.broken = True
+    audit = Audit(disk)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(audit.keep_on_disk)
+        audit.record("ann@build-7", "freeze", "accepted")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert audit.drops() == {"entries-given-up": 0, "entries-not-synced": 1}
+
+
+async def test_a_recovery_handler_writes_what_waited_for_room_without_another_command() -> None:
+    disk = Disk()
+    audit = Audit(disk)
+    disk.full = True
+    audit.record("ann@build-7", "freeze", "accepted")
+    assert audit.is_pending(1)
+    assert [await audit.recover() for _ in range(RETRY_TICKS)][-1] == {"waited": 1, "waiting": 1}
+    disk.full = False
+    assert [await audit.recover() for _ in range(RETRY_TICKS)][-1] == {"waited": 1, "waiting": 0}
+    assert [it.seq for it in disk.kept] == [1]
+    assert [await audit.recover() for _ in range(2 * RETRY_TICKS)] == [None] * 2 * RETRY_TICKS
+
+
+async def test_admin_audit_chain_appender_receives_every_recorded_commit() -> None:
+    disk = Disk()
+    audit = Audit(disk)
+    for number in range(5):
+        audit.record("ann@build-7", "freeze", "rejected" if number % 2 else "accepted", str(number))
+    assert disk.kept == [entry for entry, _pending in audit.recent()]
+    assert [it.seq for it in disk.kept] == [1, 2, 3, 4, 5]
+
+
+async def test_audit_ring_flags_chain_pending_on_appender_failure() -> None:
+    audit = Audit(FullChain())
+    audit.record("ann@build-7", "freeze", "accepted")
+    assert [(entry.seq, pending) for entry, pending in audit.recent()] == [(1, True)]
+
 
 def test_what_waits_for_room_is_bounded_and_counted() -> None:
     audit = Audit(FullChain())
     for _ in range(MAX_PENDING + 3):
         audit.record("ann@build-7", "freeze", "accepted")
-    assert audit.drops() == {"entries-given-up": 3}
+    assert audit.drops() == {"entries-given-up": 3, "entries-not-synced": 0}
 
 
 def test_given_up_entries_show_as_missing(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ FIELDS = {
     "expression": "jiffies",
     "slot": 1,
     "op": {},
+    "request": {"name": "end"},
 }
 
 

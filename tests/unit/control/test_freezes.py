@@ -5,7 +5,7 @@ from __future__ import annotations
 from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.report import Pause
-from tests.unit.control.test_reconcile import World, kinds
+from tests.unit.control.world import World, kinds
 
 
 def test_a_freeze_without_a_viewer_is_thawed_in_the_end() -> None:

@@ -5,73 +5,19 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ktstr_tui.control import backoff, phases
-from ktstr_tui.control.fold import fold, fold_tick
-from ktstr_tui.control.fold_actions import note_emitted
-from ktstr_tui.control.reconcile import decide, reconcile
-from ktstr_tui.control.state import LoopState, SchedulerFacts
+from ktstr_tui.control import phases
+from ktstr_tui.control.fold import fold
+from ktstr_tui.control.reconcile import reconcile
+from ktstr_tui.control.state import LoopState
 from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample
+from tests.unit.control.world import S, World, kinds
 from tests.unit.link.strategies import any_event, numbered
-
-S = 1_000_000_000
-PLAN = ct.ControlPlan(
-    name="run", duration_s=60, freeze_limit_s=30, periodic=3, scenario_ms=10_000, early=True, sample_hz=10
-)
-
-
-class World:
-    """A state that events and ticks are folded into, with the actions that came of it."""
-
-    def __init__(self, plan: ct.ControlPlan = PLAN) -> None:
-        self.state = LoopState()
-        self.seq = 0
-        self.see(ev.LoopStarted(run_epoch_id=1, plan=plan))
-
-    def see(self, *events: ev.Event, at_s: float = 0) -> None:
-        for event in events:
-            self.seq += 1
-            fold(self.state, _stamped(event, self.seq, round(at_s * S)))
-
-    def tick(self, at_s: float, frozen_s: float = 0, scenario_s: float | None = None) -> list[ct.Action]:
-        scenario_ns = None if scenario_s is None else round(scenario_s * S)
-        word = ev.Ticked(
-            tick=self.state.tick + 1,
-            now_ns=round(at_s * S),
-            folded_seq=self.seq,
-            frozen_ns=round(frozen_s * S),
-            scenario_ns=scenario_ns,
-        )
-        fold_tick(self.state, word, ())
-        pending = decide(self.state)
-        for it in pending:
-            note_emitted(self.state, it)
-        assert reconcile(self.state) == []
-        return [it.action for it in pending]
-
-    def end(self, how: ct.Disposition = "done", error: str = "") -> None:
-        """End everything in flight."""
-        for id_, it in list(self.state.in_flight.items()):
-            self.see(ev.ActionChanged(id=id_, action=it.action, disposition=how, error=error))
-
-    def ask(self, seq: int, action: ct.Action) -> None:
-        self.see(
-            ev.CommandDecided(command_seq=seq, operator="ada", request="x", outcome="accepted", wanted=action)
-        )
-
-
-def _stamped(event: ev.Event, seq: int, mono_ns: int) -> ev.Event:
-    return msgspec.structs.replace(event, seq=seq, mono_ns=mono_ns)
-
-
-def kinds(actions: list[ct.Action]) -> list[str]:
-    return [it.kind for it in actions]
 
 
 def sample(age_ms: float, **fields: Any) -> ev.Sampled:  # noqa: ANN401
@@ -270,65 +216,6 @@ def test_a_scheduler_that_takes_long_to_attach_is_an_alert() -> None:
     )
     world.see(ev.SchedulerChanged(change="attached", name="my"))
     assert kinds(world.tick(25)) == ["alert-clear"]
-
-
-# -- crash loops ----------------------------------------------------------------------------------------
-
-
-def crash(facts: SchedulerFacts, *at_s: float) -> None:
-    for at in at_s:
-        backoff.crashed(facts, round(at * S))
-
-
-def test_the_back_off_doubles_from_half_a_second_to_a_minute() -> None:
-    facts, waits = SchedulerFacts(), []
-    for crashes in range(9):
-        crash(facts, crashes * 100)
-        waits.append((facts.until_ns - crashes * 100 * S) / S)
-    assert waits == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
-    assert not facts.held
-
-
-def test_five_crashes_in_a_minute_hold_a_scheduler() -> None:
-    facts, held = SchedulerFacts(), []
-    for at_s in (0, 10, 20, 30, 59):
-        crash(facts, at_s)
-        held.append(facts.held)
-    assert held == [False] * 4 + [True]
-    assert not backoff.may_attach(facts, backoff.FOREVER_NS - 1)
-    assert "5 crashes within 60 s" in backoff.told("bad", facts).reason
-
-
-def test_a_crash_that_is_a_minute_old_does_not_count() -> None:
-    facts = SchedulerFacts()
-    crash(facts, 0, 10, 20, 30, 60)
-    assert not facts.held
-
-
-def test_a_crash_loop_is_attached_again_after_its_back_off_and_told_once() -> None:
-    world = World(ct.ControlPlan(name="run", keep_attached=True))
-    world.see(ev.OutputText(stream="sched_log", text="--- begin bad.o ---\n"))
-    world.see(ev.SchedulerChanged(change="attached", name="bad"))
-    world.see(ev.SchedulerChanged(change="ejected", name="bad"), at_s=1)
-    (told,) = world.tick(1)
-    assert isinstance(told, ct.ApplyBackoff)
-    assert (told.name, told.until_ns, told.crashes) == ("bad.o", round(1.5 * S), 1)
-    world.end()
-    assert world.tick(1.2) == []
-    assert world.tick(1.5) == [ct.AttachScheduler(name="bad.o")]
-    world.end()
-    world.see(ev.SchedulerChanged(change="attached", name="bad"), at_s=2)
-    assert world.tick(61) == []
-    assert world.tick(62) == [ct.ResetBackoff(name="bad.o")]
-    assert world.tick(63) == []
-    assert world.state.schedulers["bad.o"].delay_ns == 0
-
-
-def test_a_run_that_keeps_nothing_attached_only_remembers() -> None:
-    world = World(ct.ControlPlan(name="run"))
-    world.see(ev.SchedulerChanged(change="attached", name="bad"))
-    world.see(ev.SchedulerChanged(change="ejected", name="bad"), at_s=1)
-    assert world.tick(10) == []
 
 
 def test_the_loop_samples_less_while_the_executor_is_behind() -> None:

@@ -38,9 +38,11 @@ class Backend:
         stream: Stream | None = None,
         *,
         may_control: bool = True,
+        controllers: tuple[str, ...] | None = None,
     ) -> None:
         self.stream = stream or Stream()
         self._socket_dir, self._handle, self._may_control = socket_dir, handle, may_control
+        self._controllers = controllers
         self._ready = threading.Event()
         self._thread = threading.Thread(target=trio.run, args=(self._main,))
 
@@ -48,7 +50,11 @@ class Backend:
         self._token = trio.lowlevel.current_trio_token()
         with trio.CancelScope() as self._scope:
             async with open_publisher(
-                self.stream, self._socket_dir, self._handle, may_control=self._may_control
+                self.stream,
+                self._socket_dir,
+                self._handle,
+                may_control=self._may_control,
+                controllers=self._controllers,
             ) as self.publisher:
                 self._ready.set()
                 await trio.sleep_forever()

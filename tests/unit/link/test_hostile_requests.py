@@ -83,7 +83,9 @@ def usual_fields(request: type[msgspec.Struct]) -> dict[str, bytes]:
     """Sound values of the fields that must be there."""
     found = {}
     for field in msgspec.structs.fields(request):
-        if field.required:
+        if field.name == "request":
+            found[field.encode_name] = msgspec.msgpack.encode({"name": "end"})
+        elif field.required:
             kind = get_args(field.type)[0] if hasattr(field.type, "__metadata__") else field.type
             found[field.encode_name] = msgspec.msgpack.encode(USUAL[getattr(kind, "__origin__", kind)])
     return found

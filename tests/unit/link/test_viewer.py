@@ -19,7 +19,8 @@ from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Capture, Command, Freeze, ListWatches, Reply, RunKernelOp
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
-from tests.unit.link.backend import Backend, Looking, logs
+from ktstr_tui.wire.operator_keys import OperatorKey
+from tests.unit.link.backend import PATIENCE_S, Backend, Looking, logs
 from tests.unit.link.relay import Relay
 
 ENDED = ev.RunEnded(exit_code=0, reason="ended as asked")
@@ -333,6 +334,33 @@ def test_forms_of_a_path(tmp_path: Path, given: str, events: str, control: str) 
     (tmp_path / "dir").mkdir()
     assert framing.socket_pair(tmp_path / given) == (tmp_path / events, tmp_path / control)
     assert framing.socket_pair((tmp_path / "a", tmp_path / "b")) == (tmp_path / "a", tmp_path / "b")
+
+
+def test_a_viewer_with_the_key_of_an_operator_has_its_role(tmp_path: Path) -> None:
+    async def controls(key: OperatorKey | None) -> bool:
+        with Backend(tmp_path / "run", controllers=("ada",)):
+            async with Viewer(tmp_path / "run", signer=key) as viewer:
+                await viewer.connect()
+                return viewer.controllable
+
+    keys = [OperatorKey(name, bytes(32)) for name in ("ada", "obi")]
+    assert [asyncio.run(controls(key)) for key in (None, *keys)] == [False, True, False]
+
+
+def test_the_backend_knows_how_far_behind_its_slowest_viewer_is(tmp_path: Path) -> None:
+    with Backend(tmp_path / "run") as backend:
+
+        async def scenario() -> int | None:
+            async with Viewer(tmp_path / "run") as viewer:
+                following = asyncio.create_task(viewer.run(lambda events: None))
+                async with asyncio.timeout(PATIENCE_S):
+                    while backend.call(backend.publisher.statistics).lag_ms is None:
+                        backend.emit(ev.BackendBeat())
+                        await asyncio.sleep(0.05)
+                following.cancel()
+                return backend.call(backend.publisher.statistics).lag_ms
+
+        assert asyncio.run(scenario()) is not None
 
 
 def test_a_viewer_has_the_control_that_the_run_gives_and_it_was_made_with(tmp_path: Path) -> None:

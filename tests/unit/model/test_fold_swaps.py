@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from ktstr_tui.model.events import OutputText, SchedulerSwapped
+from ktstr_tui.model.control import ReplaceScheduler
+from ktstr_tui.model.events import (
+    ActionChanged,
+    OutputText,
+    SchedulerChange,
+    SchedulerChanged,
+    SchedulerSwapped,
+)
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.scheduler_swap import (
     ReplaceOutcome,
@@ -16,6 +23,7 @@ from ktstr_tui.model.scheduler_swap import (
     SwapTimedOut,
 )
 from ktstr_tui.model.state import MAX_SWAPS, RunState
+from ktstr_tui.model.verdict import exit_code
 
 ATTACHED = SwapAttached(took_ms=320, loaded="mine", enable_seq=2)
 
@@ -62,3 +70,44 @@ def test_the_list_of_changes_is_bounded() -> None:
     assert len(state.swaps) == MAX_SWAPS
     assert state.replacements == MAX_SWAPS + 10
     assert state.forgotten["swaps"] == 10
+
+
+def changed(seq: int, change: SchedulerChange, name: str) -> SchedulerChanged:
+    return SchedulerChanged(seq=seq, change=change, name=name)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ejections"),
+    [
+        (SwapRejected(took_ms=9, by="kernel", reason="init() failed", log=(), loaded="old"), 0),
+        (ATTACHED, 1),
+        (SwapFailed(took_ms=9, reason="its loader died", log=(), loaded=""), 1),
+    ],
+)
+def test_a_replacement_whose_init_fails_is_no_ejection_of_the_run(
+    outcome: ReplaceOutcome, ejections: int
+) -> None:
+    """What the kernel ejects while it enables it, it refuses; what was enabled and then ejected counts."""
+    state = RunState()
+    replacing = ReplaceScheduler(name="mine.bpf.o", path="/x")
+    fold(state, changed(1, "attached", "old"))
+    fold(state, ActionChanged(seq=2, id=1, action=replacing, disposition="emitted"))
+    fold(state, changed(3, "attached", "mine"))
+    fold(state, changed(4, "ejected", "mine"))
+    fold(state, changed(5, "attached", "old"))
+    fold(state, SchedulerSwapped(seq=6, op="replace", name="mine.bpf.o", outcome=outcome))
+    fold(state, ActionChanged(seq=7, id=1, action=replacing, disposition="done"))
+    assert (state.ejections, exit_code(state, None)) == (ejections, ejections)
+    fold(state, changed(8, "ejected", "old"))
+    assert state.ejections == ejections + 1
+
+
+def test_the_old_scheduler_may_be_ejected_while_the_new_one_is_verified() -> None:
+    state = RunState()
+    fold(state, changed(1, "attached", "old"))
+    action = ReplaceScheduler(name="mine.bpf.o", path="/x")
+    fold(state, ActionChanged(seq=2, id=1, action=action, disposition="emitted"))
+    fold(state, changed(3, "ejected", "old"))
+    refused = SwapRejected(took_ms=9, by="verifier", reason="no", log=(), loaded="")
+    fold(state, SchedulerSwapped(seq=4, op="replace", name="mine.bpf.o", outcome=refused))
+    assert state.ejections == 1
