@@ -7,7 +7,7 @@ written is no fault of the run: then nothing is known.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import trio
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.guest.boot import pass_boot
 from ktstr_tui.guest.console import Console
+from ktstr_tui.guest.guest_time import sleep_or
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.guest.paths import cache_dir
 from ktstr_tui.model.errors import GuestError
@@ -68,7 +69,12 @@ def _key(accelerator: str, kernel: str, topology: str) -> str:
     return f"{accelerator} {kernel} {topology}"
 
 
-async def show_console(console: Console, up: trio.Event, emit: Callable[[Event], object]) -> None:
+async def show_console(
+    console: Console,
+    up: trio.Event,
+    emit: Callable[[Event], object],
+    sleep: Callable[[float], Awaitable[None]] = trio.sleep,
+) -> None:
     """Emit what a guest that boots prints on its console, until it is up; from then on its log has it."""
     shown = 0
     while True:
@@ -79,8 +85,7 @@ async def show_console(console: Console, up: trio.Event, emit: Callable[[Event],
             shown = lines
         if up.is_set():
             return
-        with trio.move_on_after(LOOK_EVERY_S):
-            await up.wait()
+        await sleep_or(up, sleep, LOOK_EVERY_S)
 
 
 async def pass_saved_boot(machine: Machine, ending: RunEnd, emit: Callable[[Event], object]) -> None:

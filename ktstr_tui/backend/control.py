@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +26,8 @@ from ktstr_tui.control.loop import ControlLoop
 from ktstr_tui.control.probes import Probe
 from ktstr_tui.control.queue import LoopClosedError, Shutdown
 from ktstr_tui.control.rings import Rings
-from ktstr_tui.control.ticker import HostTicker, TickTime
+from ktstr_tui.control.ticker import TICK_S, ClockTicker, TickTime
+from ktstr_tui.guest.guest_time import HostTime, RunTime
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.control import ControlPlan, FailureRecord, LogRecord
 from ktstr_tui.model.errors import HostError
@@ -112,11 +112,19 @@ class RunControl:
         ending: How it ends.
         authority: Who may do what.
         data_dir: Where its files go.
+        time: The run's; the host's when None.
     """
 
     def __init__(
-        self, plan: ControlPlan, stream: Stream, ending: RunEnd, authority: Authority, data_dir: Path
+        self,
+        plan: ControlPlan,
+        stream: Stream,
+        ending: RunEnd,
+        authority: Authority,
+        data_dir: Path,
+        time: RunTime | None = None,
     ) -> None:
+        time = self._time = HostTime() if time is None else time
         self._guest: Controlled | None = None
         self._of_guest: tuple[str, ...] = ()
         self._edits: EditActs | None = None
@@ -129,13 +137,18 @@ class RunControl:
             dispatcher,
             ledger,
             stream.emit,
-            time.monotonic_ns,
+            time.now_ns,
             gate=RuleGate((no_early_capture_of_an_end(self.guest),)),
             rings=rings,
         )
         """Carries out what the loop decides."""
         self.loop = ControlLoop(
-            plan, HostTicker(self._read), stream.emit, self.executor, ledger=ledger, rings=rings
+            plan,
+            ClockTicker(self._read, TICK_S, time.sleep_hastily, time.now_s),
+            stream.emit,
+            self.executor,
+            ledger=ledger,
+            rings=rings,
         )
         """Decides."""
         self._audit_file = open_audit(data_dir)
@@ -207,9 +220,9 @@ class RunControl:
     def _read(self) -> TickTime:
         guest = self._guest
         if guest is None:
-            return TickTime(now_ns=time.monotonic_ns())
+            return TickTime(now_ns=self._time.now_ns())
         return TickTime(
-            now_ns=time.monotonic_ns(),
+            now_ns=self._time.now_ns(),
             frozen_ns=guest.coordinator.frozen_total_ns(),
             scenario_ns=guest.clock.elapsed_ns(),
         )

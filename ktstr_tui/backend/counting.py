@@ -7,7 +7,7 @@ that never happened are left out, so an empty table means that nothing was lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,11 +69,13 @@ class Counting:
     bridge_news: BridgeNews
     seeded: Seeded
     stats: StatsPort
+    sleep: Callable[[float], Awaitable[None]] = trio.sleep
+    """Waits, in seconds of the run's time."""
 
     async def run(self) -> None:
         """Count every second until cancelled."""
         while True:
-            await trio.sleep(BEAT_S)
+            await self.sleep(BEAT_S)
             self.count()
 
     def count(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from ktstr_tui.backend.outcome import RunEnd
+from ktstr_tui.guest.guest_time import sleep_or
 from ktstr_tui.guest.machine import Machine, MachineExit
 from ktstr_tui.model.end_words import SCENARIO_FINISHED
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError
@@ -57,10 +58,16 @@ async def watch_exit(
     ending.set(error.message if error else SCENARIO_FINISHED, error)
 
 
-async def watch_boot(ready: trio.Event, machine: Machine, ending: RunEnd, deadline_s: float) -> None:
+async def watch_boot(
+    ready: trio.Event,
+    machine: Machine,
+    ending: RunEnd,
+    deadline_s: float,
+    sleep: Callable[[float], Awaitable[None]] = trio.sleep,
+) -> None:
     """End the run when the guest is not up in time."""
-    with trio.move_on_after(deadline_s):
-        await ready.wait()
+    await sleep_or(ready, sleep, deadline_s)
+    if ready.is_set():
         return
     message = f"the guest was not up within {deadline_s:g} s"
     hint = "raise --boot-deadline on a slow host; " + CONSOLE_HINT
@@ -74,13 +81,14 @@ async def watch_silence(
     machine: Machine,
     ending: RunEnd,
     limit_s: float,
+    sleep: Callable[[float], Awaitable[None]] = trio.sleep,
 ) -> None:
     """End the run when the guest sends nothing for ``limit_s``; time in which it was frozen does not count.
 
     The guest program reports every second, as a real-time task, so only a kernel that no longer runs falls silent.
     """
     while True:
-        await trio.sleep(min(1.0, limit_s / 4))
+        await sleep(min(1.0, limit_s / 4))
         last, now = last_frame_ns(), clock()
         silent_ns = now - last - frozen_between_ns(last, now)
         if silent_ns > limit_s * 1e9:

@@ -7,27 +7,23 @@ made before both: the scenario's step and time (`Now`), the frames for the guest
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
-from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from ktstr_tui.backend.boots import pass_saved_boot, show_console
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.backend.control import RunControl
 from ktstr_tui.backend.counting import Audience, Counting
-from ktstr_tui.backend.edit.reboots import Reboots
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.opening import Opening, Watchers
 from ktstr_tui.backend.outcome import RunEnd
-from ktstr_tui.backend.prepare import Prepared
 from ktstr_tui.backend.probes import Numbers, capture_backlog, host_probes
-from ktstr_tui.backend.run_dirs import RunDirs
-from ktstr_tui.backend.seeded import Seeded, open_seeded
+from ktstr_tui.backend.seeded import open_seeded
+from ktstr_tui.backend.setup import Held, Setup
 from ktstr_tui.capture.accessor import AccessorState, WorkerState
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.bridge_news import BridgeNews
@@ -39,12 +35,13 @@ from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.capture.stamp import Beside
 from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.capture.watch.scenario_watches import ScenarioWatches
+from ktstr_tui.guest.guest_time import GuestTime, sleep_or
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.host_load import HostProcess
 from ktstr_tui.health.sampler import Sampler
 from ktstr_tui.health.standstill import Standstill, Unobservable
-from ktstr_tui.heartbeat.intake import Intake, open_intake
+from ktstr_tui.heartbeat.intake import open_intake
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.control import ArmWatch
@@ -71,6 +68,8 @@ from ktstr_tui.wire.messages import MsgType
 
 __all__ = ["Audience", "LiveGuest", "Setup", "open_live_guest"]
 
+EXIT_INFO_S = 0.5
+"""The guest's time that its kernel may take to write why it ejected a scheduler, and its dump."""
 ORDERLY_END_S = 3.0
 """How long a guest that is asked to end may take before QEMU is asked to quit."""
 
@@ -79,54 +78,6 @@ def _why_no_early(config: RunConfig) -> str | None:
     if not config.early_capture:
         return "early captures are turned off"
     return "the sampler is off" if config.sample_hz == 0 else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What a live guest is made with.
-
-    Args:
-        config: What was asked for.
-        prepared: What was looked up.
-        place: Where captures are saved.
-        audience: Who takes the stream.
-        control: Decides what is done to the guest.
-        started_ns: Host monotonic time at which the machine was started.
-        reboots: What this boot is made of.
-        beats_socket: Where programs of this host send heartbeats to, if they may.
-    """
-
-    config: RunConfig
-    prepared: Prepared
-    reboots: Reboots
-    place: RunDirs
-    audience: Audience
-    control: RunControl
-    started_ns: int
-    beats_socket: socket.socket | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What is open as long as a live guest is.
-
-    Args:
-        audit: Keeps what was read and written of the kernel's memory.
-        writable: The guest's memory for writing; None when the run does not allow that.
-        intake: Where heartbeats come from.
-        frozen: Keeps when the guest was frozen.
-        scheduler_log: Keeps what schedulers print.
-        host: Keeps when the host gave the guest no CPU.
-        seeded: Keeps what a run with a seed was given, and what it was like.
-    """
-
-    audit: AuditTrail
-    writable: WritableRam | None
-    intake: Intake
-    frozen: FrozenLog
-    scheduler_log: SchedulerLog
-    host: Standstill
-    seeded: Seeded
 
 
 @asynccontextmanager
@@ -139,7 +90,7 @@ async def open_live_guest(
         writable = None
         if setup.config.allow_writes:
             writable = stack.enter_context(closing(WritableRam(machine.ram_parts())))
-        frozen = FrozenLog(time.monotonic_ns)
+        frozen = FrozenLog(setup.time.now_ns)
         process = HostProcess(machine.pid, sorted((await machine.vcpu_threads()).values()))
         host = Standstill(process, stream.emit, time.monotonic_ns)
 
@@ -147,7 +98,14 @@ async def open_live_guest(
             return frozen.between_ns(start_ns, end_ns) + host.between_ns(start_ns, end_ns)
 
         intake = stack.enter_context(
-            open_intake(setup.config.beats, setup.beats_socket, stream.emit, without_cpu_ns)
+            open_intake(
+                setup.config.beats,
+                setup.beats_socket,
+                stream.emit,
+                without_cpu_ns,
+                guest_clock=setup.time.now_ns if machine.stations else None,
+                guest_sleep=setup.time.sleep if machine.stations else None,
+            )
         )
         log = stack.enter_context(closing(SchedulerLog(setup.place.data_dir / "scheduler.log")))
         observed = machine.stations is not None
@@ -179,10 +137,10 @@ class LiveGuest:
         nursery: trio.Nursery,
         held: Held,
     ) -> None:
-        config, emit, clock = setup.config, stream.emit, time.monotonic_ns
+        config, emit, clock = setup.config, stream.emit, setup.time.now_ns
         self._machine, self._stream, self._setup = machine, stream, setup
         self._ending, self._nursery = ending, nursery
-        self.clock = ScenarioClock(clock, held.frozen.total_ns)
+        self.clock = ScenarioClock(clock, held.frozen.total_ns, setup.time.sleep)
         now = Now(self.clock, setup.prepared.scenario.steps)
         self._outbox = Outbox(pulled=machine.stations is not None)
         self._accessor = AccessorState()
@@ -217,12 +175,18 @@ class LiveGuest:
         handlers = (self._outbox.owe, self.beats.handle, self._handler.handle)
         self.port = GuestPort(machine.bulk, self._outbox, handlers, clock)
         self._seeded = held.seeded
-        self._seeded.serve(machine, self._outbox, self.port, lambda: self._opening.view)
+        self._seeded.serve(machine, self._outbox, self.port, lambda: self._opening.view, setup.time)
         watchers = Watchers(
             coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims
         )
         self._opening = Opening(
-            machine, emit, watchers, self._outbox, sample_hz=config.sample_hz, started_ns=setup.started_ns
+            machine,
+            emit,
+            watchers,
+            self._outbox,
+            sample_hz=config.sample_hz,
+            started_ns=setup.started_ns,
+            time=setup.time,
         )
         self.periodic = self._make_periodic()
 
@@ -230,11 +194,20 @@ class LiveGuest:
         return Coordinator(
             self._machine.engine,
             self._on_coordinator,
-            Copiers(collect, warm_up),
+            self._make_copiers(),
             held.frozen,
             keeping=Keeping(self._store, self.bridge, self._setup.reboots.names),
             beside=beside,
         )
+
+    def _make_copiers(self) -> Copiers:
+        time = self._setup.time
+        if not isinstance(time, GuestTime):
+            return Copiers(collect, warm_up)
+        return Copiers(partial(collect, held=True), exit_info=self._wait_exit_info)
+
+    async def _wait_exit_info(self) -> None:
+        await sleep_or(self.port.ended, self._setup.time.sleep, EXIT_INFO_S)
 
     def _make_beats(self, held: Held) -> RunBeats:
         return RunBeats(
@@ -248,7 +221,8 @@ class LiveGuest:
         )
 
     def _make_requests(self, swaps: SwapWatch) -> GuestRequests:
-        return GuestRequests(self._outbox.reply, self.bridge, self._watch_for_guest, swaps, self._must_wait)
+        busy = partial(self._must_wait, swaps)
+        return GuestRequests(self._outbox.reply, self.bridge, self._watch_for_guest, swaps, busy)
 
     def _on_coordinator(self, event: Event) -> None:
         self._stream.emit(event)
@@ -339,6 +313,7 @@ class LiveGuest:
             bridge_news=self._bridge_news,
             seeded=self._seeded,
             stats=self.stats,
+            sleep=self._setup.time.sleep,
         )
 
     def _watch_for_the_end(self, nursery: trio.Nursery) -> None:
@@ -347,13 +322,19 @@ class LiveGuest:
         nursery.start_soon(
             watch_exit, machine, ending, lambda: handler.exit_code is not None, self.port.ended
         )
-        nursery.start_soon(show_console, machine.console, up, self._stream.emit)
-        nursery.start_soon(watch_boot, up, machine, ending, config.boot_deadline_s)
+        sleep = self._setup.time.sleep
+        nursery.start_soon(show_console, machine.console, up, self._stream.emit, sleep)
+        nursery.start_soon(watch_boot, up, machine, ending, config.boot_deadline_s, sleep)
+        if isinstance(self._setup.time, GuestTime):
+            nursery.start_soon(self._setup.time.go_with_host, self._stands)
         nursery.start_soon(self._watch_silence_after, up)
 
-    def _must_wait(self) -> bool:
+    def _stands(self) -> bool:
+        return self.coordinator.frozen_reason is not None
+
+    def _must_wait(self, swaps: SwapWatch) -> bool:
         # Whether an answer comes at once depends on the host's speed, of which a run with a seed must know nothing.
-        busy = self.coordinator.busy or self._accessor.state is WorkerState.TRYING
+        busy = self.coordinator.busy or swaps.pending or self._accessor.state is WorkerState.TRYING
         return busy and self._setup.config.determinism is None
 
     async def _capture_for_guest(self, tag: str) -> CaptureReport:
@@ -371,10 +352,11 @@ class LiveGuest:
         await watch_silence(
             lambda: self.port.last_frame_ns,
             self._unobservable.frozen_between_ns,
-            time.monotonic_ns,
+            self._setup.time.now_ns,
             self._machine,
             self._ending,
             self._setup.config.silence_s,
+            self._setup.time.sleep,
         )
 
     async def _hurry(self, waiting: trio.CancelScope) -> None:

@@ -16,9 +16,12 @@ from dataclasses import dataclass
 
 import trio
 
+from ktstr_tui.backend.guest_clock import Executed, NeverBlind
 from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.report.dual import EarlyCapture
+from ktstr_tui.guest.guest_time import GuestTime, RunTime
+from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.monitor import Monitor
@@ -72,6 +75,7 @@ class Opening:
         outbox: Takes the frame that lets the scenario begin.
         sample_hz: Samples a second; 0 for none.
         started_ns: Host monotonic time at which the machine was started.
+        time: The run's.
     """
 
     def __init__(
@@ -83,9 +87,11 @@ class Opening:
         *,
         sample_hz: float,
         started_ns: int,
+        time: RunTime,
     ) -> None:
+        self._time = time
         self.ready_ns: int | None = None
-        """Host monotonic time at which the guest was up."""
+        """The run's time at which the guest was up."""
         self.view: KernelView | None = None
         """The guest's memory by type, once it can be read."""
         self.sampler: Sampler | None = None
@@ -100,7 +106,7 @@ class Opening:
 
     def up_ms(self) -> float | None:
         """For how long the guest has been up; None while it is not."""
-        return None if self.ready_ns is None else (time.monotonic_ns() - self.ready_ns) / 1e6
+        return None if self.ready_ns is None else (self._time.now_ns() - self.ready_ns) / 1e6
 
     async def run(self, system_ready: trio.Event, nursery: trio.Nursery) -> None:
         """Wait until the guest is up, open its kernel, let the scenario begin.
@@ -110,10 +116,10 @@ class Opening:
             nursery: Where the sampler runs.
         """
         await system_ready.wait()
-        self.ready_ns = time.monotonic_ns()
-        self._emit(GuestReady(boot_ms=(self.ready_ns - self._started_ns) / 1e6))
+        self.ready_ns, up_ns = self._time.now_ns(), time.monotonic_ns()
+        self._emit(GuestReady(boot_ms=(up_ns - self._started_ns) / 1e6))
         try:
-            view = self.view = await self._type_memory(self.ready_ns)
+            view = self.view = await self._type_memory(up_ns)
         except Exception as error:
             self._watchers.accessor.fail(str(error))
             raise
@@ -125,10 +131,10 @@ class Opening:
         if late.cancelled_caught:
             text = "slot 0 was not armed in time"
             self._emit(Logged(severity="warning", source="coordinator", text=text))
-        threads = await self._machine.vcpu_threads()
-        vcpu_times = VcpuTimes(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])
+        vcpu_times = await self._vcpu_times()
         self._watchers.beats.explain_with(view, vcpu_times)
-        nursery.start_soon(self._watchers.host.run)
+        if not isinstance(self._time, GuestTime):
+            nursery.start_soon(self._watchers.host.run)
         self._outbox.reply(MsgType.AccessorReady)
         if self._sample_hz > 0:
             self.sampler = self._make_sampler(view, vcpu_times)
@@ -136,6 +142,13 @@ class Opening:
         self.typed.set()
         await self._machine.wait_exit()
         self.stop_watching()
+
+    async def _vcpu_times(self) -> VcpuTimes | Executed:
+        engine, determinism = self._machine.engine, self._machine.spec.determinism
+        if isinstance(self._time, GuestTime) and isinstance(engine, HoldEngine) and determinism is not None:
+            return Executed(engine, determinism.instruction_ns)
+        threads = await self._machine.vcpu_threads()
+        return VcpuTimes(self._machine.pid, [threads[cpu] for cpu in sorted(threads)])
 
     def stop_watching(self) -> None:
         """Take no more samples: from here on the guest is ended, or its memory is all that is left of it."""
@@ -167,14 +180,19 @@ class Opening:
         )
         return view
 
-    def _make_sampler(self, view: KernelView, vcpu_times: VcpuTimes) -> Sampler:
+    def _make_sampler(self, view: KernelView, vcpu_times: VcpuTimes | Executed) -> Sampler:
         return Sampler(
             WithSharedTime(SampleReader(view), vcpu_times.shared_ns),
             self._on_sampler,
             vcpu_times=vcpu_times,
-            freezer=Unobservable(self._watchers.coordinator, self._watchers.host),
+            freezer=(
+                NeverBlind(self._watchers.coordinator.poll)
+                if isinstance(self._time, GuestTime)
+                else Unobservable(self._watchers.coordinator, self._watchers.host)
+            ),
             monitor=Monitor(view.hz),
             hz=self._sample_hz,
+            time=self._time,
         )
 
     def _on_sampler(self, event: Event) -> None:

@@ -15,6 +15,9 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.checkpoints import Checkpoint, Checkpoints, find_reference, scheduler_hash
+from ktstr_tui.backend.guest_clock import GuestClock
+from ktstr_tui.guest.determinism import STATION_NS
+from ktstr_tui.guest.guest_time import GuestTime, RunTime
 from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.guest.stations import Given, StationedStream
@@ -25,6 +28,8 @@ from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.port import GuestPort
 
 GIVEN_FILE: Final = "interventions.jsonl"
+HUNG_STATIONS: Final = 4
+"""Stations that a guest misses whose clock stands."""
 
 
 class Interventions:
@@ -80,7 +85,12 @@ class Seeded:
         self._reader: SampleReader | None = None
 
     def serve(
-        self, machine: Machine, outbox: Outbox, port: GuestPort, view: Callable[[], KernelView | None]
+        self,
+        machine: Machine,
+        outbox: Outbox,
+        port: GuestPort,
+        view: Callable[[], KernelView | None],
+        time: RunTime,
     ) -> None:
         """Let the host speak to the guest of an observed machine at its stations only; nothing for others.
 
@@ -89,22 +99,44 @@ class Seeded:
             outbox: What is to be given.
             port: Takes what the guest sends.
             view: Returns its memory by type, once it can be read.
+            time: Goes on at its stations.
         """
         stations, bulk, engine = machine.stations, machine.bulk, machine.engine
         if stations is None or not isinstance(bulk, StationedStream) or not isinstance(engine, HoldEngine):
             return
 
+        clock = GuestClock(machine.spec.determinism, time.now_ns())
+
+        def note() -> None:
+            if isinstance(time, GuestTime) and engine.held is not None:
+                time.note(clock.read_ns(engine.held.total, view()))
+
         async def settle() -> None:
             while not (bulk.drained or port.ended.is_set()):
                 await trio.lowlevel.checkpoint()
-            await outbox.settled()
+            await stations.rest()
+            while not outbox.owes_nothing and not port.ended.is_set():
+                # The guest waits, and its clock with it, for a decision that is due at a tick.
+                if isinstance(time, GuestTime):
+                    time.hasten()
+                await stations.rest()
+                await trio.lowlevel.checkpoint()
+
+        async def tell() -> None:
+            if isinstance(time, GuestTime):
+                await time.advance(time.now_ns(), stations.rest)
+            if (known := view()) is not None and machine.spec.determinism is not None:
+                jiffies, hz = known.jiffies(), known.hz
+                each = max(1, hz * STATION_NS // 1_000_000_000)
+                step = machine.spec.determinism.station_instructions * HUNG_STATIONS
+                engine.hold_at_time(known.jiffies_address, (jiffies // each + 1) * each, step)
 
         def look() -> None:
             if self.checkpoints is not None and self.checkpoints.due():
                 self.checkpoints.keep(self._checkpoint(engine, bulk, view()))
 
         stations.settle, stations.pull, stations.on_given = settle, outbox.pull, self.interventions.keep
-        stations.at_station = look
+        stations.at_station, stations.note_time, stations.tell_time = look, note, tell
 
     def finish(self) -> None:
         """Say what the comparison came to."""

@@ -29,6 +29,7 @@ from ktstr_tui.backend.edit.reboots import Reboots
 from ktstr_tui.backend.freezer import Freezer
 from ktstr_tui.backend.gatekeeper import authority_of
 from ktstr_tui.backend.identity import identify, write_identity
+from ktstr_tui.backend.in_order import tasks_in_order
 from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.owner import RunOwner, watch_owner
@@ -38,6 +39,7 @@ from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest.guest_files import NO_SCHEDULER
+from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
 from ktstr_tui.guest.machine import MachineSpec, open_machine
 from ktstr_tui.heartbeat.intake import open_host_socket
 from ktstr_tui.link.publisher import Publisher, open_publisher
@@ -153,7 +155,9 @@ class Session:
     """One run that has a place. Single use."""
 
     def __init__(self, config: RunConfig, prepared: Prepared, place: RunDirs) -> None:
-        self.stream = Stream()
+        self.time: RunTime = GuestTime() if prepared.observed else HostTime()
+        """The clock by which the run judges."""
+        self.stream = Stream(self.time.now_ns)
         self.ending = RunEnd(self._waits_for)
         self._config = config
         self._reboots = Reboots(config, prepared, self.stream, self.ending)
@@ -161,7 +165,7 @@ class Session:
         self._edits = plan_edits(config, place.data_dir)
         self._authority = authority_of(config, self.stream.run_id)
         plan = plan_of(config, place.name, prepared.scenario.duration_ms)
-        self._control = RunControl(plan, self.stream, self.ending, self._authority, place.data_dir)
+        self._control = RunControl(plan, self.stream, self.ending, self._authority, place.data_dir, self.time)
         self._editor: Editor | None = None
         if self._edits is not None:
             self._editor = Editor(self._edits, self._control.desk, self.stream.emit, self.stream.now_ns)
@@ -172,7 +176,7 @@ class Session:
         authority, control = self._authority, self._control
         path = Path(self._config.record) if self._config.record else self._place.data_dir / RECORDING_FILE
         recorder = Recorder(self.stream, path)
-        with sole_error():
+        with sole_error(), tasks_in_order(isinstance(self.time, GuestTime)):
             async with trio.open_nursery() as nursery:
                 await nursery.start(recorder.run)
                 async with open_publisher(
@@ -221,6 +225,7 @@ class Session:
             audience=audience,
             control=self._control,
             started_ns=time.monotonic_ns(),
+            time=self.time,
             beats_socket=beats_socket,
         )
         spec = machine_spec(self._config, self._reboots.prepared, self._place, self._reboots.boot)
@@ -285,10 +290,10 @@ class Session:
             instruction_ns=None if config.determinism is None else config.determinism.instruction_ns,
         )
         place.describe({**msgspec.to_builtins(info), "pid": os.getpid()})
-        self.stream.emit(RunStarted(info=info, mono_ns=time.monotonic_ns()))
+        self.stream.emit(RunStarted(info=info, mono_ns=self.time.now_ns()))
 
     def _waits_for(self) -> str:
-        return being_loaded(self.stream.state, self._reboots.prepared.scenario.steps, time.monotonic_ns())
+        return being_loaded(self.stream.state, self._reboots.prepared.scenario.steps, self.time.now_ns())
 
     def _say_goodbye(self, outcome: RunOutcome) -> None:
         state = self.stream.state

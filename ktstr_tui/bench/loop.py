@@ -20,7 +20,7 @@ from ktstr_tui.control.ledger import Ledger
 from ktstr_tui.control.loop import ControlLoop
 from ktstr_tui.control.queue import EventQueue, LoopHandle, QueueFullError
 from ktstr_tui.control.state import LoopState
-from ktstr_tui.control.ticker import TICK_S, HostTicker, TickTime
+from ktstr_tui.control.ticker import TICK_S, ClockTicker, TickTime
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.control import ControlPlan, PendingAction
@@ -126,7 +126,7 @@ async def _measure_ticks(seconds: float) -> dict[str, Any]:
     stream = Stream()
     ledger = Ledger(stream.emit)
     executor = Executor(_Nothing(), ledger, stream.emit, time.monotonic_ns)
-    ticker = HostTicker(lambda: TickTime(now_ns=time.monotonic_ns()))
+    ticker = ClockTicker(lambda: TickTime(now_ns=time.monotonic_ns()))
     loop = _TimedLoop(ControlPlan(name="bench"), ticker, stream.emit, executor, ledger=ledger)
     loop.ticks_ns = []
     handle, latencies, refused = loop.handle(), [], 0

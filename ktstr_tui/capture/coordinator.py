@@ -18,7 +18,7 @@ Each part is a file of its own, and what each needs is made before it (the pictu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import trio
@@ -75,6 +75,8 @@ class Copiers:
     """Called before a running guest is stopped for that."""
     writer: CopyWriter = copy_live_writer
     """Copies who hit a watchpoint of the user's."""
+    exit_info: Callable[[], Awaitable[None]] | None = None
+    """Waits until the kernel will have written why it ejected a scheduler; None when rendering waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Coordinator:
         self._rendezvous = rendezvous = Rendezvous(engine, frozen, DEFAULT_TIMEOUT_S)
         keeping = Keeping() if keeping is None else keeping
         self._finisher = finisher = Finisher(
-            emit, store=keeping.store, bridge=keeping.bridge, host=beside.host
+            emit, store=keeping.store, bridge=keeping.bridge, host=beside.host, exit_info=copiers.exit_info
         )
         self._names = keeping.names
         self._taker = taker = CaptureTaker(

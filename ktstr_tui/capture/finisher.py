@@ -10,7 +10,7 @@ What is finished may belong together with another capture; that is the last thin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import trio
@@ -108,6 +108,7 @@ class Finisher:
         store: Saves reports; None saves nothing.
         bridge: Keeps reports by tag; None keeps nothing.
         host: What is known of the host.
+        exit_info: Waits for the exit info of an ejection before it is rendered; None when rendering does.
     """
 
     def __init__(
@@ -117,10 +118,12 @@ class Finisher:
         store: Store | None,
         bridge: SnapshotBridge | None,
         host: HostLog,
+        exit_info: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.words = LastWords()
         """Of schedulers that are gone, for captures that are rendered late."""
         self._host = host
+        self._exit_info = exit_info
         self._emit = emit
         self._store = store
         self._bridge = bridge
@@ -225,6 +228,8 @@ class Finisher:
     async def _report(self, job: Job) -> CaptureReport:
         label = job.label
         if job.raw is not None and job.view is not None:
+            if self._exit_info is not None and label.exit_kind is not None:
+                await self._exit_info()
             started_s = trio.current_time()
             try:
                 report = await trio.to_thread.run_sync(job.raw.render, job.view)

@@ -6,7 +6,7 @@ time of that tick is anchored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
@@ -20,7 +20,7 @@ class TickTime(msgspec.Struct, frozen=True, kw_only=True):
     """One reading of all clocks."""
 
     now_ns: int
-    """Host monotonic time."""
+    """The run's time."""
     frozen_ns: int = 0
     """How long the guest was stopped so far."""
     scenario_ns: int | None = None
@@ -39,27 +39,36 @@ class Ticker(Protocol):
         ...
 
 
-class HostTicker:
-    """Ticks by the host's clock.
+class ClockTicker:
+    """Ticks by the run's clock.
 
     A tick that comes late moves all later ones, so that after a pause there is one tick and not a burst of them.
 
     Args:
         read: Reads all clocks.
         period_s: Seconds between two ticks.
+        sleep: Waits, in seconds of the run's clock.
+        now_s: That clock, in seconds.
     """
 
-    def __init__(self, read: Callable[[], TickTime], period_s: float = TICK_S) -> None:
+    def __init__(
+        self,
+        read: Callable[[], TickTime],
+        period_s: float = TICK_S,
+        sleep: Callable[[float], Awaitable[None]] = trio.sleep,
+        now_s: Callable[[], float] = trio.current_time,
+    ) -> None:
         self._read = read
+        self._sleep, self._now_s = sleep, now_s
         self._period_s = period_s
         self._next: float | None = None
 
     async def wait(self) -> None:
         """Wait until the next tick is due."""
         if self._next is None:
-            self._next = trio.current_time() + self._period_s
-        await trio.sleep_until(self._next)
-        now = trio.current_time()
+            self._next = self._now_s() + self._period_s
+        await self._sleep(max(0.0, self._next - self._now_s()))
+        now = self._now_s()
         late = now - self._next > self._period_s / 2
         self._next = (now if late else self._next) + self._period_s
 

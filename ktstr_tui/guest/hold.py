@@ -44,6 +44,8 @@ class HoldEngine:
         link: The socket over which the machine's holds come.
         read_monitor: Returns what QEMU's monitor prints for ``info registers -a``.
         visit: Called at each station with the instructions executed; the machine is held until it returns.
+        hear: Called at each other hold before anybody is told of it.
+        lost: Called when QEMU is gone.
     """
 
     running: bool
@@ -55,12 +57,17 @@ class HoldEngine:
         link: trio.SocketStream,
         read_monitor: Callable[[], Awaitable[str]],
         visit: Callable[[int], Awaitable[None]],
+        hear: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+        lost: Callable[[], object] = lambda: None,
     ) -> None:
         self.running = True
         self.watch_limits = WatchLimits(None)
         self.held: Held | None = None
         """Where the machine is held; None while it runs."""
+        self.counts: tuple[int, ...] = ()
+        """Instructions that each vCPU has executed, at the hold that lasts or was the last."""
         self._page, self._link, self._read_monitor, self._visit = page, link, read_monitor, visit
+        self._hear, self._on_lost = hear, lost
         self._arrived: Stop | None = None
         self._news = trio.Event()
         self._asked = self._in_station = self._lost = False
@@ -80,6 +87,7 @@ class HoldEngine:
             pass
         finally:
             self._lost = True
+            self._on_lost()
             self._tell()
 
     async def wait_stop(self) -> Stop:
@@ -169,6 +177,17 @@ class HoldEngine:
         self._page.watch(self._watches)
         await trio.lowlevel.checkpoint()
 
+    def hold_at_time(self, address: int, due: int, step: int) -> None:
+        """Have a station when the guest's clock comes to an instant, and else at every ``step`` instructions.
+
+        Args:
+            address: Of the clock, which has 8 bytes.
+            due: What it shows then.
+            step: For a guest whose clock stands.
+        """
+        self._page.hold_at_time(address, due)
+        self._page.set_step(step)
+
     def statistics(self) -> EngineStatistics:
         """Return the counts and times so far; stations do not count."""
         return EngineStatistics(
@@ -183,8 +202,9 @@ class HoldEngine:
         return {"observer-refused": self._page.refused}
 
     async def _take(self, held: Held) -> None:
-        self.held = held
+        self.held, self.counts = held, held.counts
         if held.reason is not HoldReason.STEP:
+            await self._hear()
             self._arrive(held, _REASONS.get(held.reason, "other"))
             return
         self._in_station = True

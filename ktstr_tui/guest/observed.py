@@ -27,8 +27,9 @@ class Observed:
 
     def __init__(self, page: ObserverPage, link: trio.SocketStream, qmp: QmpClient) -> None:
         self._qmp = qmp
-        self.stations = Stations(self._ask_status)
-        self.engine = HoldEngine(page, link, self._read_monitor, self.stations.visit)
+        self.stations = Stations(self._ask_status, lambda: qmp.busy)
+        at = self.stations
+        self.engine = HoldEngine(page, link, self._read_monitor, at.visit, at.hear, at.end)
 
     async def _ask_status(self) -> object:
         # A QEMU that is gone or stuck is noticed by those who wait for its end.

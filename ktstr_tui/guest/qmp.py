@@ -181,6 +181,11 @@ class QmpClient:
             raise QmpError(command, str(error.get("class")), str(error.get("desc")))
         return answer.message.get("return")
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return bool(self._waiting)
+
     def drops(self) -> dict[str, int]:
         """Return what was lost so far, by reason."""
         return {"qmp-events": self._dropped, "qmp-junk-lines": self._junk}

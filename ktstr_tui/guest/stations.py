@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import socket
 import struct
 import termios
@@ -19,6 +20,9 @@ from contextlib import suppress
 import msgspec
 import trio
 
+from ktstr_tui.guest.guest_time import come_to_rest
+
+RECEIVE_BYTES = 65536
 PATIENCE_S = 20.0
 """Longest wait for an answer that the guest waits for; then the machine goes on without it."""
 SWALLOW_ROUNDS = 5
@@ -39,9 +43,13 @@ class Stations:
 
     Args:
         ask_monitor: Asks QEMU's monitor something that changes nothing.
+        busy: Whether the monitor has not answered somebody yet.
     """
 
-    def __init__(self, ask_monitor: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self, ask_monitor: Callable[[], Awaitable[object]], busy: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._busy = busy
         self.settle: Callable[[], Awaitable[None]] | None = None
         """Waits until what the guest has sent was taken and what it waits for is answered; None for neither."""
         self.pull: Callable[[], bytes] = bytes
@@ -50,6 +58,10 @@ class Stations:
         """Takes what the guest was given."""
         self.at_station: Callable[[], object] = lambda: None
         """Called at each station, when what the guest has sent was taken and before it is given anything."""
+        self.note_time: Callable[[], object] = lambda: None
+        """Called first at each hold of the machine, at a station or not."""
+        self.tell_time: Callable[[], Awaitable[None]] | None = None
+        """Wakes whoever waited for this instant of the guest's time; None when nobody does."""
         self.late = 0
         """Stations at which an answer was not there in time, so that the guest's future depends on the host."""
         self.visited = 0
@@ -57,6 +69,9 @@ class Stations:
         """Where `pull` goes."""
         self._ask_monitor = ask_monitor
         self._waiting: deque[tuple[str, trio.SocketStream, bytes, trio.Event]] = deque()
+        self._held = trio.Event()
+        self._over = False
+        self._readers: set[trio.CancelScope] = set()
 
     def drops(self) -> dict[str, int]:
         """Return the answers that were not there in time."""
@@ -69,9 +84,63 @@ class Stations:
             instructions: Executed by all vCPUs so far.
         """
         self.visited += 1
+        try:
+            await self._visit(instructions)
+        finally:
+            self._part()
+
+    async def rest(self) -> None:
+        """Return when all that was set going has come to rest."""
+        await come_to_rest(self._busy)
+
+    async def hear(self) -> None:
+        """Take what the guest has sent, while the machine is held between two stations."""
+        try:
+            self.note_time()
+            self._held.set()
+            with trio.move_on_after(PATIENCE_S):
+                await self.rest()
+        finally:
+            self._part()
+
+    async def wait_held(self) -> None:
+        """Wait until what the guest has sent may be taken: while the machine is held, or when it is gone."""
+        while not self._held.is_set():
+            await self._held.wait()
+
+    def end(self) -> None:
+        """The machine is gone: whatever it has sent may be taken."""
+        self._over = True
+        self._held.set()
+
+    @property
+    def over(self) -> bool:
+        """Whether the machine is gone."""
+        return self._over
+
+    async def wait_readable(self, sock: trio.socket.SocketType) -> None:
+        """Wait until there is something to take, but no longer than the machine is held."""
+        with trio.CancelScope() as scope:
+            self._readers.add(scope)
+            try:
+                await trio.lowlevel.wait_readable(sock)
+            finally:
+                self._readers.discard(scope)
+
+    def _part(self) -> None:
+        if self._over:
+            return
+        self._held = trio.Event()
+        for scope in self._readers:
+            scope.cancel()
+
+    async def _visit(self, instructions: int) -> None:
         gave = False
+        self.note_time()
         await self._settled()
         self.at_station()
+        if self.tell_time is not None:
+            await self.tell_time()
         while True:
             data = self.pull()
             if data and self.bulk is not None:
@@ -86,10 +155,11 @@ class Stations:
             await self._ask_monitor()
 
     async def _settled(self) -> None:
-        if self.settle is None:
-            return
+        self._held.set()
         with trio.move_on_after(PATIENCE_S) as scope:
-            await self.settle()
+            if self.settle is not None:
+                await self.settle()
+            await self.rest()
         self.late += scope.cancelled_caught
 
     async def _write(
@@ -160,12 +230,24 @@ class StationedStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Take what the guest has sent."""
+        while True:
+            # Between two stations nothing is taken: when it came then would be the host's doing.
+            await self._stations.wait_held()
+            try:
+                data = os.read(self.socket.fileno(), max_bytes or RECEIVE_BYTES)
+            except BlockingIOError:
+                await self._wait_for_more()
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+            else:
+                self._digest.update(data)
+                self.received_bytes += len(data)
+                return data
+
+    async def _wait_for_more(self) -> None:
         self._receiving = True
         try:
-            data = await self.stream.receive_some(max_bytes)
-            self._digest.update(data)
-            self.received_bytes += len(data)
-            return data
+            await self._stations.wait_readable(self.socket)
         finally:
             self._receiving = False
 

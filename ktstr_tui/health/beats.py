@@ -15,6 +15,7 @@ import struct
 import termios
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -90,11 +91,17 @@ class RunBeats:
         self._port_fd = port_fd
         self._intake = intake
         self._observers = intake.observers
+        together: tuple[Domain, ...] = tuple(intake.observers)
+        self._guest_loop: BeatLoop | None = None
+        if intake.guest_sleep is not None:
+            together = tuple(domain for domain in together if domain != "guest")
+            after = partial(self._after_look, ("guest",))
+            self._guest_loop = BeatLoop((self.guest,), after_look=after, sleep=intake.guest_sleep)
         self._loop = BeatLoop(
-            tuple(intake.observers.values()),
+            tuple(intake.observers[domain] for domain in together),
             intake.sockets,
             drain_others=self._drain_port,
-            after_look=self._after_look,
+            after_look=partial(self._after_look, together),
         )
         self._names: dict[int, str] = {GUEST_PROGRAM_PID: GUEST_PROGRAM}
         self._refusals = Refusals(emit)
@@ -102,7 +109,7 @@ class RunBeats:
             intake, emit, nursery, freezer, self._comm, capture_on_stall=config.capture_on_stall
         )
         self._guest_over = False
-        self._told_ns = self._refreshed_ns = self._pid_max_ns = 0
+        self._told_ns = self._written_ns = self._refreshed_ns = self._pid_max_ns = 0
         self._file = HeartbeatFile(socket_dir / HEARTBEAT_NAME)
         self._server = MetricsServer(self.render_metrics)
 
@@ -137,6 +144,8 @@ class RunBeats:
                 await self._open_metrics(nursery)
                 await nursery.start(self._silences.run)
                 await nursery.start(loop.run)
+                if self._guest_loop is not None:
+                    await nursery.start(self._guest_loop.run)
                 task_status.started()
 
     def drops(self) -> dict[str, int]:
@@ -163,19 +172,30 @@ class RunBeats:
 
     # -- out -------------------------------------------------------------------------------------------
 
-    def _after_look(self) -> None:
-        now_ns = self._intake.clock()
-        for domain, observer in self._observers.items():
-            for event in observer.take_events():
+    def _after_look(self, domains: tuple[Domain, ...]) -> None:
+        for domain in domains:
+            for event in self._observers[domain].take_events():
                 self._on_event(domain, event)
+        if "guest" in domains:
+            self._after_guest()
+        if "host" in domains:
+            self._after_host()
+
+    def _after_guest(self) -> None:
+        now_ns = self.guest.clock.read_ns()
         self._refusals.flush(now_ns)
         if now_ns - self._told_ns >= TELL_NS:
             self._told_ns = now_ns
             self._tell()
-            self._file.write(self._loop.iterations, self.host.clock.now_ns())
         if now_ns - self._refreshed_ns >= REFRESH_NS:
             self._refreshed_ns = now_ns
             self._silences.refresh()
+
+    def _after_host(self) -> None:
+        now_ns = self._intake.clock()
+        if now_ns - self._written_ns >= TELL_NS:
+            self._written_ns = now_ns
+            self._file.write(self._loop.iterations, self.host.clock.now_ns())
         if now_ns - self._pid_max_ns >= PID_MAX_NS:
             self._pid_max_ns = now_ns
             for domain, observer in self._observers.items():
@@ -243,7 +263,7 @@ class RunBeats:
             Value("varta_log_suppressed_total", (("kind", "heartbeat_io"),), self._file.failures),
             Value("varta_pid_max_current", (), read_pid_max() or 0),
             Value("varta_watch_uptime_seconds", (), self.host.clock.now_ns() / 1e9),
-            Value("varta_watch_last_poll_loop_timestamp_seconds", (), self._told_ns / 1e9),
+            Value("varta_watch_last_poll_loop_timestamp_seconds", (), self._written_ns / 1e9),
         ]
         for domain, observer in self._observers.items():
             values += row_values(domain, observer.tracker.rows(), {GUEST_PROGRAM_PID: 1})

@@ -8,13 +8,13 @@ published as unreadable with the reason: no failure ends the run.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
 import trio
 
+from ktstr_tui.guest.guest_time import HostTime, RunTime, sleep_or
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.vcpu_times import SampledView
 from ktstr_tui.model.errors import UsageError
@@ -36,7 +36,7 @@ class Freezer(Protocol):
         ...
 
     def frozen_between_ns(self, start_ns: int, end_ns: int) -> int:
-        """How long it stood within a stretch of host monotonic time."""
+        """How long it stood within a stretch of the run's time."""
         ...
 
     def poll(self) -> None:
@@ -79,7 +79,7 @@ class Sampler:
         freezer: Knows when a sample would not be live.
         monitor: Judges the samples; None judges none.
         hz: Samples in a second; 0 takes none.
-        clock: Host monotonic clock, in nanoseconds.
+        time: The run's.
 
     Raises:
         UsageError: The rate is negative or above `MAX_HZ`.
@@ -94,14 +94,14 @@ class Sampler:
         freezer: Observability,
         monitor: Monitor | None = None,
         hz: float = DEFAULT_HZ,
-        clock: Callable[[], int] = time.monotonic_ns,
+        time: RunTime | None = None,
     ) -> None:
         self._view = view
+        self._time = HostTime() if time is None else time
         self._emit = emit
         self._vcpu_times = vcpu_times
         self._freezer = freezer
         self._monitor = monitor
-        self._clock = clock
         self._hz = _checked(hz)
         self._changed = trio.Event()
         self._last_ns: int | None = None
@@ -133,15 +133,15 @@ class Sampler:
                 await self._run_grid(1 / self._hz)
 
     async def _run_grid(self, period_s: float) -> None:
-        start_s, tick = trio.current_time(), 0
+        start_s, tick = self._time.now_s(), 0
         while True:
-            with trio.move_on_at(start_s + tick * period_s):
-                await self._changed.wait()
+            left_s = start_s + tick * period_s - self._time.now_s()
+            await sleep_or(self._changed, self._time.sleep, max(0.0, left_s))
             if self._changed.is_set():
                 return
             self._tick()
             # A hair is added because the grid point itself may come out a rounding error early.
-            passed = int((trio.current_time() - start_s) / period_s + 1e-6)
+            passed = int((self._time.now_s() - start_s) / period_s + 1e-6)
             self._missed += passed - tick
             tick = passed + 1
 
@@ -150,7 +150,7 @@ class Sampler:
             self._skipped_frozen += 1
             self._lose_sight()
             return
-        now_ns = self._clock()
+        now_ns = self._time.now_ns()
         frozen_ns = 0 if self._last_ns is None else self._freezer.frozen_between_ns(self._last_ns, now_ns)
         self._last_ns = now_ns
         sample = self._sample()

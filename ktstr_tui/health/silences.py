@@ -86,7 +86,7 @@ class Silences:
         self._nursery = nursery
         self._freezer = freezer
         self._comm = comm
-        self._clock = intake.clock
+        self._clock = intake.observers["guest"].clock.read_ns
         self._capture_on_stall = capture_on_stall
         self._alerts = StallAlerts(emit)
         self._explainer: Explainer | Unexplained = Unexplained("the kernel's BTF is not loaded yet")

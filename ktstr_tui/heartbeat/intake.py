@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from ktstr_tui.model import events as ev
 from ktstr_tui.model.beats import Domain
 from ktstr_tui.model.errors import KtstrError
 
+NO_LIMIT_NS: Final = 1 << 62
 GUEST_MAX_RATE, GUEST_BURST = 20_000, 40_000
 SOCKET_NAME: Final = "beats.sock"
 
@@ -41,6 +42,8 @@ class Intake:
     """Counts of sealed beats; None without keys."""
     clock: Callable[[], int]
     """Host monotonic clock, in nanoseconds."""
+    guest_sleep: Callable[[float], Awaitable[None]] | None = None
+    """Waits by the guest's own clock, by which its senders are looked at; None when the host's serves for it."""
 
 
 @contextmanager
@@ -72,6 +75,9 @@ def open_intake(
     emit: Callable[[ev.Event], object],
     frozen_between_ns: Callable[[int, int], int],
     clock: Callable[[], int] = time.monotonic_ns,
+    *,
+    guest_clock: Callable[[], int] | None = None,
+    guest_sleep: Callable[[float], Awaitable[None]] | None = None,
 ) -> Iterator[Intake]:
     """Make the observers of a run, and open its UDP socket if it has one; what cannot be opened is reported.
 
@@ -81,10 +87,14 @@ def open_intake(
         emit: Takes events.
         frozen_between_ns: How long the guest was frozen within a stretch of host monotonic time.
         clock: Host monotonic clock, in nanoseconds.
+        guest_clock: The guest's own, which misses nothing; None when the host's serves for it.
+        guest_sleep: Waits by that.
     """
     threshold_ns = int(config.threshold_ms * 1e6)
     guest = Observer(
-        ObserverClock(clock, frozen_between_ns),
+        ObserverClock(clock, frozen_between_ns)
+        if guest_clock is None
+        else ObserverClock(guest_clock, frozen_between_ns, max_step_ns=NO_LIMIT_NS),
         threshold_ns,
         Rules(max_rate_per_pid=0, max_rate=GUEST_MAX_RATE, burst=GUEST_BURST, pid_max=GUEST_PROGRAM_PID),
         capacity=max(config.capacity, 512),
@@ -118,7 +128,7 @@ def open_intake(
                 observers["network"] = network
             except KtstrError as error:
                 emit(_no_beats(error))
-        yield Intake(observers, tuple(sockets), secure, clock)
+        yield Intake(observers, tuple(sockets), secure, clock, guest_sleep)
 
 
 def _network_observer(config: BeatsConfig, clock: Callable[[], int]) -> Observer:

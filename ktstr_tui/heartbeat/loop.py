@@ -51,6 +51,7 @@ class BeatLoop:
         after_look: Called after each look, when all silences are stated.
         tick_s: Time between two looks.
         clock: For measuring how long a look takes, in nanoseconds.
+        sleep: Waits by the clock of those who beat; None for the host's.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class BeatLoop:
         after_look: Callable[[], None] = lambda: None,
         tick_s: float = TICK_S,
         clock: Callable[[], int] = time.perf_counter_ns,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self.iterations = 0
         self.over_budget = 0
@@ -81,6 +83,7 @@ class BeatLoop:
         self._after_look = after_look
         self._tick_s = tick_s
         self._clock = clock
+        self._sleep = sleep
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled."""
@@ -88,6 +91,9 @@ class BeatLoop:
             for ingress in self._sockets:
                 nursery.start_soon(self._pump, ingress)
             task_status.started()
+            while self._sleep is not None:
+                await self._sleep(self._tick_s)
+                await self.look()
             deadline = trio.current_time()
             while True:
                 deadline += self._tick_s

@@ -104,6 +104,11 @@ class KernelView:
         """Return the memory with no remembered translations, for one look."""
         return self.space.clone()
 
+    @property
+    def jiffies_address(self) -> int:
+        """Where the kernel's tick counter is."""
+        return self._jiffies
+
     def jiffies(self) -> int:
         """Read the kernel's tick counter."""
         return self.space.u64(self._jiffies)

@@ -43,6 +43,8 @@ class Subscription:
         self._shadow: zmq.Socket[bytes] = zmq.Socket.shadow(self.socket)
         self._clock = clock
         self.lag = LagMeter()
+        self.measures_lag = True
+        """Whether the sender stamps by a clock that goes as ours does; the guest's own does not."""
         self.late_ms = 0.0
         """Lag of the newest event of the last `drain` that tells."""
         self.received = self.bytes = self.skipped = self.undecodable = 0
@@ -70,7 +72,7 @@ class Subscription:
                 continue
             batch.append(item)
             # Only these are stamped when they are sent; a capture is stamped when the guest stopped.
-            if isinstance(item[1], BackendBeat | Sampled):
+            if self.measures_lag and isinstance(item[1], BackendBeat | Sampled):
                 self.lag.record(item[1].mono_ns, now_ns)
                 self.late_ms = self.lag.lag_ms or 0.0
         return batch

@@ -282,6 +282,8 @@ class Viewer:
             if self.state.ended is not None:
                 break
             if await wires.events.wait(_POLL_MS):
+                info = self.state.info
+                wires.events.measures_lag = info is None or info.seed is None
                 batch = wires.events.drain()
                 if wires.events.late_ms > TOO_LATE_MS:
                     wires.events.skip()

@@ -1,8 +1,8 @@
 """The events of a run: one tagged union, the only thing that is published, recorded and folded.
 
-Every event has ``seq`` (from 1, without gaps, given by the stream), ``mono_ns`` (host monotonic clock) and
-``guest_ns`` (the guest's clock where it is known). Text inside events may come from the guest: whoever shows it
-must not treat it as markup.
+Every event has ``seq`` (from 1, without gaps, given by the stream), ``mono_ns`` (host monotonic clock; the guest's in a
+run with a seed) and ``guest_ns`` (the guest's clock where it is known). Text inside events may come from the guest:
+whoever shows it must not treat it as markup.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class GuestRequests:
         self._reply(MsgType.SnapshotReply, SnapshotReply(request_id, status, reason).pack())
 
     async def _serve(self, request: SnapshotRequest, step_index: int | None) -> None:
-        if self._busy() or self._swaps.pending:
+        if self._busy():
             self._answer(request.request_id, SnapshotStatus.QUEUED)
         try:
             if request.kind == SnapshotKind.WATCH:

@@ -71,6 +71,11 @@ class Outbox:
                 if self._settled.is_set():
                     self._settled = trio.Event()
 
+    @property
+    def owes_nothing(self) -> bool:
+        """Whether the guest waits for nothing that was not queued."""
+        return self._settled.is_set()
+
     async def settled(self) -> None:
         """Wait until the guest waits for nothing that was not queued."""
         while not self._settled.is_set():

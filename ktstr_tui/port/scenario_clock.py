@@ -1,15 +1,16 @@
 """The scenario's own time: begins with ScenarioStart and stands while the scenario pauses or the guest is frozen.
 
-It is kept on the host's monotonic clock and corrected, so that it agrees with the guest's clock (which stands
-while the vCPUs do) without asking the guest.
+It is kept on the run's clock and corrected, so that it agrees with the guest's clock (which stands while the vCPUs
+do) without asking the guest.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
+
+from ktstr_tui.guest.guest_time import sleep_or
 
 _FROZEN_LOOK_S = 0.01
 """How often a clock that stands because of a freeze is looked at again; nobody tells when it goes on."""
@@ -20,11 +21,18 @@ class ScenarioClock:
     """Time since the scenario began.
 
     Args:
-        now_ns: Host monotonic clock.
+        now_ns: The run's clock.
         frozen_total_ns: How long the guest has stood in all, up to now.
+        sleep: Waits, in seconds of the run's clock.
     """
 
-    def __init__(self, now_ns: Callable[[], int], frozen_total_ns: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self,
+        now_ns: Callable[[], int],
+        frozen_total_ns: Callable[[], int] = lambda: 0,
+        sleep: Callable[[float], Awaitable[None]] = trio.sleep,
+    ) -> None:
+        self._sleep = sleep
         self.started = trio.Event()
         self.ended = trio.Event()
         self._now_ns = now_ns
@@ -83,8 +91,10 @@ class ScenarioClock:
             if left_ns <= _SLACK_NS:
                 return True
             # The clock may stand all this time; then the same is left afterwards.
-            with trio.move_on_after(math.inf if self.paused else max(left_ns / 1e9, _FROZEN_LOOK_S)):
+            if self.paused:
                 await self._changed.wait()
+            else:
+                await sleep_or(self._changed, self._sleep, max(left_ns / 1e9, _FROZEN_LOOK_S))
         return False
 
     def _tell(self) -> None:

@@ -40,7 +40,7 @@ static int link_fd = -1;
 static struct ranges watches;
 static uint64_t probes[OBSERVER_PROBES];
 static uint32_t nr_probes, taken_generation;
-static uint64_t total, due, next_count;
+static uint64_t total, due, next_count, clock_address, clock_due;
 static void *handles[OBSERVER_REGISTERS];
 static struct g_byte_array *bytes;
 static pthread_t thread;
@@ -73,6 +73,8 @@ static void take_commands(void)
 	uint32_t nr = page->nr_probes;
 
 	set_due();
+	clock_address = page->clock_address;
+	clock_due = page->clock_due;
 	if (generation == taken_generation)
 		return;
 	taken_generation = generation;
@@ -209,6 +211,12 @@ static void on_store(unsigned int vcpu, uint32_t info, uint64_t address, void *d
 	uint32_t width = 1u << qemu_plugin_mem_size_shift(info);
 	struct qemu_value value;
 
+	if (__builtin_expect(address == clock_address && clock_address, 0)) {
+		if (qemu_plugin_mem_get_value(info).data.u64 >= clock_due) {
+			check_thread();
+			hold(OBSERVER_STEP, vcpu, packed_address(data) + packed_number(data));
+		}
+	}
 	if (__builtin_expect(!ranges_hit(&watches, address, address + width - 1), 1))
 		return;
 	check_thread();

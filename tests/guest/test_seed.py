@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,14 @@ kind = "bursty"
 """
 WORDS = ("--seed", "42")
 TOUCHES = 10
+LOADS = 2
+OF_THE_HOST_IN_EVENTS = {
+    *("run_id", "run_epoch_id", "name", "data_dir", "started_wall", "last_boot_ms", "state_crc"),
+    *("path", "index_path"),
+    *("seq", "folded_seq", "boot_ms", "typed_ms", "read_us", "wall_time", "pause"),
+    # Of the senders on the host, who are looked at by its clock.
+    *("ktstr_beats_unobserved_milliseconds_total", "varta_observer_iteration_budget_exceeded_total"),
+}
 Both = tuple[dict[str, Any], dict[str, Any], list[str]]
 OF_THE_HOST = {
     *("wall_time", "mono_ns", "elapsed_ms", "pause", "sha256", "early_max_age_ms", "host"),
@@ -74,11 +86,56 @@ def both(
             for command in ("freeze", "capture", "thaw"):
                 call(command, "second", env=run.env)
         _, second, _ = run.end()
-    recording = next(data_dir(second).glob("*.ktstr"))
-    events = [
-        json.loads(line) for line in call("events", str(recording), "--json", env=run.env).stdout.splitlines()
+    said = [it["text"] for it in events_of(second, run.env) if is_comparison(it)]
+    return first, second, said
+
+
+def events_of(summary: dict[str, Any], env: Mapping[str, str]) -> list[dict[str, Any]]:
+    recording = next(data_dir(summary).glob("*.ktstr"))
+    return [
+        json.loads(line) for line in call("events", str(recording), "--json", env=env).stdout.splitlines()
     ]
-    return first, second, [it["text"] for it in events if it["type"] == "log" and it["source"] == "seed"]
+
+
+def is_comparison(event: dict[str, Any]) -> bool:
+    return (event["type"], event.get("source")) == ("log", "seed")
+
+
+def of_the_guest(value: Any) -> Any:  # noqa: ANN401
+    """An event without what is the host's in it."""
+    if isinstance(value, dict):
+        return {name: of_the_guest(it) for name, it in value.items() if name not in OF_THE_HOST_IN_EVENTS}
+    return [of_the_guest(it) for it in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def busy_host() -> Iterator[None]:
+    """Two loops that take all CPU time they get."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOADS)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def test_the_stream_of_events_is_the_same_one_by_one(both: Both, tmp_path: Path) -> None:
+    with busy_host():
+        words = (*WORDS, "--scenario", str(data_dir(both[0]).parents[3] / "stalled.toml"))
+        with headless_run(tmp_path, *words, "--no-early-capture", name="third") as run:
+            _, third, _ = run.end()
+    one, other = (
+        [
+            of_the_guest(it)
+            for it in events_of(summary, run.env)
+            if it["type"] != "probe" and not is_comparison(it)
+        ]
+        for summary in (both[0], third)
+    )
+    for mine, theirs in zip(one, other, strict=False):
+        assert mine == theirs
+    assert len(one) == len(other)
 
 
 def test_all_that_the_guest_is_and_says_is_the_same(both: Both) -> None:

@@ -48,6 +48,8 @@ MAX_NAMED_CUTS = 3
 """Reasons that are named of one section that lacks something."""
 MAX_MAPS_S = 0.02
 """Frozen time that copying maps may take."""
+MAX_HELD_MAPS_S = 5.0
+"""The same of a guest that does not notice."""
 
 
 class Copies(RawCapture):
@@ -55,7 +57,7 @@ class Copies(RawCapture):
 
     def render(self, view: KernelView) -> CaptureReport:
         """The report. Call it after the thaw, promptly: what is read late changes from then on."""
-        return render_capture(self, view)
+        return render_capture(self, view, wait=not self.held)
 
 
 def collect(
@@ -71,6 +73,7 @@ def collect(
     about: int | None = None,
     max_tasks: int = MAX_TASKS,
     dmesg_lines: int = DMESG_LINES,
+    held: bool = False,
 ) -> Copies:
     """Copy the scheduler-related state of a frozen guest.
 
@@ -88,8 +91,10 @@ def collect(
         about: Address of the sub-scheduler that the capture is about; None for the root scheduler.
         max_tasks: Most waiting tasks to copy, longest waiting first.
         dmesg_lines: Lines of the kernel's log to read after the thaw.
+        held: Whether the guest does not notice how long it is stopped; then nothing depends on the host's speed.
     """
     raw = Copies(tag, trigger, trigger_detail, mono_ns, wall_time, step, about=about, dmesg_lines=dmesg_lines)
+    raw.held = held
     with collector_off():
         _Collector(view, raw).run(max_tasks)
     if registers is not None:
@@ -304,7 +309,8 @@ class _Collector:
         self._raw.dsqs.append(RawDsq(ref, row, pids, cut))
 
     def _maps(self) -> None:
-        self._raw.maps, more = self._view.maps.copy(self._space, max_seconds=MAX_MAPS_S)
+        seconds = MAX_HELD_MAPS_S if self._raw.held else MAX_MAPS_S
+        self._raw.maps, more = self._view.maps.copy(self._space, max_seconds=seconds)
         if more:
             self._raw.truncated["maps"] = f"the first {len(self._raw.maps)}"
 

@@ -114,6 +114,8 @@ class RawCapture:
     dmesg_lines: int = DMESG_LINES
     unavailable: dict[str, str] = field(default_factory=dict)
     truncated: dict[str, str] = field(default_factory=dict)
+    held: bool = False
+    """Whether the guest does not notice how long it is stopped, and what is read late is waited for by others."""
     copy_stack: Callable[[RawCpu], None] | None = None
     """Copies what a CPU's registers point to; only while the guest is frozen."""
 

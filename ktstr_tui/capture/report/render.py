@@ -36,11 +36,16 @@ _EXIT_INFO, _DUMP = "scheduler.exit_info", "scheduler.dump"
 _EXIT_LATE = "the kernel writes the reason and the message after the write that stopped it"
 
 
-def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
+def render_capture(raw: RawCapture, view: KernelView, *, wait: bool = True) -> CaptureReport:
     """The report of ``raw``; reads the exit info and the kernel's log from the guest as it is now.
 
     May wait two seconds for the exit info of a scheduler that is being ejected: on a busy host the vCPU that writes it
     may not get to run at once.
+
+    Args:
+        raw: The copies.
+        view: The guest's memory by type.
+        wait: Whether to wait at all.
     """
     late: dict[str, str] = {}
     unavailable = dict(raw.unavailable)
@@ -76,15 +81,15 @@ def render_capture(raw: RawCapture, view: KernelView) -> CaptureReport:
         truncated=dict(raw.truncated),
         read_late=late,
     )
-    return _with_exit_info(view, report, raw.sched if about is None else raw.about)
+    return _with_exit_info(view, report, raw.sched if about is None else raw.about, wait)
 
 
-def _with_exit_info(view: KernelView, report: CaptureReport, sched: int | None) -> CaptureReport:
+def _with_exit_info(view: KernelView, report: CaptureReport, sched: int | None, wait: bool) -> CaptureReport:
     """Wait, briefly, for the kernel to write why it ejected the scheduler, and its dump.
 
     The dump is made before ``exit_kind`` moves on to DONE.
     """
-    deadline_s = time.monotonic() + _EXIT_WAIT_S
+    deadline_s = time.monotonic() + (_EXIT_WAIT_S if wait else 0)
     while True:
         report, done = _refresh(view, report, sched)
         if done or (report.exit_kind or 0) <= _EXIT_DONE or time.monotonic() >= deadline_s:

@@ -13,7 +13,7 @@ from ktstr_tui.control.ledger import Ledger
 from ktstr_tui.control.loop import ControlLoop
 from ktstr_tui.control.queue import EventQueue, Shutdown
 from ktstr_tui.control.rings import Rings
-from ktstr_tui.control.ticker import HostTicker, TickTime
+from ktstr_tui.control.ticker import ClockTicker, TickTime
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.control import Action, ControlPlan, PendingAction
@@ -82,7 +82,7 @@ class Rig:
         )
         self.loop = ControlLoop(
             ControlPlan(name="run") if plan is None else plan,
-            HostTicker(self.time, period_s),
+            ClockTicker(self.time, period_s),
             self.stream.emit,
             self.executor,
             ledger=self.ledger,

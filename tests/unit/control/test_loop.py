@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from ktstr_tui.control.executor import ActionQueue
 from ktstr_tui.control.loop import AFTER_TICK, ControlLoop
 from ktstr_tui.control.queue import EventQueue, LoopClosedError, QueueFullError, Shutdown
-from ktstr_tui.control.ticker import HostTicker
+from ktstr_tui.control.ticker import ClockTicker
 from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
 from tests.unit.control.rig import Rig, now_ns
@@ -121,7 +121,7 @@ async def test_ticks_drive_reconcile_passes(autojump_clock: MockClock) -> None:
 
 
 async def test_missed_ticks_are_delayed_and_never_burst(autojump_clock: MockClock) -> None:
-    ticker = HostTicker(Rig().time, 0.1)
+    ticker = ClockTicker(Rig().time, 0.1)
     at = []
     for work_s in (0, 1.0, 0, 0):
         await ticker.wait()
@@ -146,7 +146,7 @@ async def test_loop_drains_event_burst_without_panicking(autojump_clock: MockClo
             nursery.start_soon(rig.run)
 
 
-class AlwaysDue(HostTicker):
+class AlwaysDue(ClockTicker):
     """A ticker that is due again as soon as a tick is over."""
 
     async def wait(self) -> None:

@@ -168,6 +168,7 @@ async def test_drained_is_a_reader_with_nothing_left(port: Port, autojump_clock:
         return port.stream.drained
 
     assert not drained(), "nobody reads"
+    port.stations.end()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(port.stream.receive_some, 10)
         await trio.testing.wait_all_tasks_blocked()

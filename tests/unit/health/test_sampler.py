@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from ktstr_tui.guest.guest_time import HostTime
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import FAILURES_BEFORE_ALERT, Sampler
 from ktstr_tui.health.vcpu_times import VcpuTimes
@@ -62,6 +63,13 @@ class Freezer:
         self.polls += 1
 
 
+class TrioTime(HostTime):
+    """One clock for all."""
+
+    def now_ns(self) -> int:
+        return clock_ns()
+
+
 class Bench:
     """A sampler with everything fake around it."""
 
@@ -76,7 +84,7 @@ class Bench:
             freezer=self.freezer,
             monitor=Monitor(),
             hz=hz,
-            clock=clock_ns,
+            time=TrioTime(),
         )
 
     async def run_for(self, seconds: float) -> None:

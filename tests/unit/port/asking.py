@@ -80,7 +80,10 @@ class Asked:
         self.swaps = SwapWatch(self.events.append, self.bridge)
         self.outbox = Kept()
         self.replies = self.outbox.replies
-        requests = GuestRequests(self.outbox.reply, self.bridge, self._watch, self.swaps, lambda: busy)
+        swaps = self.swaps
+        requests = GuestRequests(
+            self.outbox.reply, self.bridge, self._watch, swaps, lambda: busy or swaps.pending
+        )
         self.replacer = SchedulerReplacer(
             self.outbox, self.events.append, lambda: 0, self._clock_ns, self.swaps, nursery
         )
