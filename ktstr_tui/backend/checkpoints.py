@@ -55,9 +55,16 @@ def scheduler_hash(sample: Sample) -> str:
     return hashlib.sha256(msgspec.json.encode(ours, order="sorted")).hexdigest()
 
 
-def find_reference(directory: Path) -> tuple[str, tuple[Checkpoint, ...]] | None:
-    """The newest run beside ``directory`` with the same identity that kept checkpoints, by name; None without one."""
+def find_reference(directory: Path, again: Path | None = None) -> tuple[str, tuple[Checkpoint, ...]] | None:
+    """The newest run beside ``directory`` with the same identity that kept checkpoints, by name; None without one.
+
+    Args:
+        directory: Of this run.
+        again: Of the run that this one is again; it comes first.
+    """
     try:
+        if again is not None and (kept := _read(again / CHECKPOINTS_FILE)):
+            return again.name, kept
         own = (directory / IDENTITY_FILE).read_bytes()
         others = [
             it for it in directory.parent.iterdir() if it != directory and (it / IDENTITY_FILE).is_file()

@@ -78,6 +78,14 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to boot the kernel even where a saved boot of the same machine is there."""
     determinism: Determinism | None = None
     """Given for a run whose history follows from a seed."""
+    again: str | None = None
+    """Directory of the run that this one is to be again."""
+    freeze_at_ns: int | None = None
+    """When to freeze the guest, on the run's clock."""
+    captures_at_ns: tuple[int, ...] = ()
+    """When to capture it."""
+    watches: tuple[str, ...] = ()
+    """Expressions to watch from the moment at which memory can be read by type."""
 
     @property
     def edits(self) -> bool:

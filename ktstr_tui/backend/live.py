@@ -11,10 +11,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from functools import partial
+from pathlib import Path
 
 import trio
 
 from ktstr_tui.backend.boots import pass_saved_boot, show_console
+from ktstr_tui.backend.closer import look_closer
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.counting import Audience, Counting
@@ -109,7 +111,8 @@ async def open_live_guest(
         )
         log = stack.enter_context(closing(SchedulerLog(setup.place.data_dir / "scheduler.log")))
         observed = machine.stations is not None
-        seeded = stack.enter_context(open_seeded(setup.place.data_dir, stream.emit, observed=observed))
+        again = None if setup.config.again is None else Path(setup.config.again)
+        seeded = stack.enter_context(open_seeded(setup.place.data_dir, stream.emit, again, observed=observed))
         held = Held(audit, writable, intake, frozen, log, host, seeded)
         async with trio.open_nursery() as nursery:
             yield LiveGuest(machine, stream, setup, ending, nursery, held)
@@ -278,6 +281,7 @@ class LiveGuest:
         if self._setup.config.captures:
             nursery.start_soon(self.periodic.run)
         nursery.start_soon(counting.run)
+        nursery.start_soon(self._look_closer)
         await self._ending.wait()
         self._opening.stop_watching()
         self.stats.close()
@@ -293,6 +297,12 @@ class LiveGuest:
         )
         self._seeded.finish()
         counting.count()
+
+    async def _look_closer(self) -> None:
+        await self.typed.wait()
+        arm = partial(self._setup.control.desk.ask, "rerun")
+        config, time = self._setup.config, self._setup.time
+        await look_closer(config, self.coordinator, arm, time, self._stream.emit)
 
     def _make_counting(self) -> Counting:
         return Counting(

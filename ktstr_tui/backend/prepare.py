@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import trio
 
+from ktstr_tui.backend.again import read_kept
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.edit.command import run_build
 from ktstr_tui.backend.limits import require_open_files
@@ -51,6 +53,10 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, GuestFiles]:
+    if config.again is not None:
+        kept = read_kept(Path(config.again))
+        files = GuestFiles(whole=kept.initrd, base=b"", run=b"")
+        return require_sched_ext(resolve_kernel(config.kernel)), kept.scenario, files
     scenario = load_scenario(config.scenario)
     if config.keep_attached:
         scenario = _without_early_ends(scenario)

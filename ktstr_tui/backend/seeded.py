@@ -164,11 +164,13 @@ class Seeded:
 
 
 @contextmanager
-def open_seeded(directory: Path, emit: Callable[[Event], object], *, observed: bool) -> Iterator[Seeded]:
+def open_seeded(
+    directory: Path, emit: Callable[[Event], object], again: Path | None = None, *, observed: bool
+) -> Iterator[Seeded]:
     """The files of a run with a seed, or of one without, which then stay away."""
     with closing(Interventions(directory)) as interventions:
         if not observed:
             yield Seeded(interventions, None)
             return
-        with closing(Checkpoints(directory, find_reference(directory), emit)) as checkpoints:
+        with closing(Checkpoints(directory, find_reference(directory, again), emit)) as checkpoints:
             yield Seeded(interventions, checkpoints)

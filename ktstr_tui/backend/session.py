@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from ktstr_tui.backend.again import keep_inputs, read_kept, require_same
 from ktstr_tui.backend.boots import BootTimes
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.control import RunControl, plan_of
@@ -38,6 +39,7 @@ from ktstr_tui.backend.probes import Numbers
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
+from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
 from ktstr_tui.guest.machine import MachineSpec, open_machine
@@ -231,8 +233,7 @@ class Session:
         spec = machine_spec(self._config, self._reboots.prepared, self._place, self._reboots.boot)
         try:
             if spec.determinism is not None:
-                identity = await trio.to_thread.run_sync(identify, spec, spec.determinism)
-                write_identity(self._place.data_dir, identity)
+                await self._identify(spec, spec.determinism)
             async with (
                 open_machine(spec) as machine,
                 open_live_guest(machine, self.stream, setup, self.ending) as guest,
@@ -250,6 +251,18 @@ class Session:
                 )
             self.ending.set(known.message, known)
         return await self.ending.wait()
+
+    async def _identify(self, spec: MachineSpec, determinism: Determinism) -> None:
+        """Keep what the run is made of, and see that it is the same when it is one again."""
+        identity = await trio.to_thread.run_sync(identify, spec, determinism)
+        if self._reboots.boot > 1:
+            return
+        if self._config.again is not None:
+            require_same(read_kept(Path(self._config.again)).identity, identity)
+        write_identity(self._place.data_dir, identity)
+        prepared = self._reboots.prepared
+        kernel = prepared.kernel.path_to_boot
+        keep_inputs(self._place.data_dir, self._config, kernel, prepared.scenario, prepared.files.whole)
 
     async def _run_guest(self, guest: LiveGuest) -> None:
         async with trio.open_nursery() as nursery:

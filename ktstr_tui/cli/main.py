@@ -10,6 +10,7 @@ import typer
 
 from ktstr_tui.cli.options import from_options
 from ktstr_tui.cli.run_options import RunOptions
+from ktstr_tui.cli.seed_commands import declare_seed_commands
 from ktstr_tui.cli.suggesting import SuggestingGroup
 from ktstr_tui.text.output import guarded, print_line
 
@@ -74,6 +75,9 @@ def run(options: RunOptions) -> None:
         explain=options.pause,
         theme=options.theme,
     )
+
+
+declare_seed_commands(app)
 
 
 @app.command()

@@ -72,7 +72,7 @@ class RunOptions:
     scheduler: Annotated[
         str | None,
         typer.Option(
-            "--scheduler", "-s", help="none, demo:fifo|stall|starve, a .bpf.o, or a scheduler program."
+            "--scheduler", "-s", help="none, demo:fifo|race|stall|starve, a .bpf.o, or a scheduler program."
         ),
     ] = None
     build: Annotated[

@@ -26,7 +26,7 @@ PLAN_PATH = "/ktstr/plan"
 """Where the guest program looks for its plan."""
 CONFIG_PATH = "/ktstr/config"
 """Where the guest program finds the kernel's build configuration."""
-DEMOS = ("fifo", "stall", "starve")
+DEMOS = ("fifo", "race", "stall", "starve")
 GUEST_DIR_VARIABLE = "KTSTR_GUEST_DIR"
 BUILD_HINT = f"in a checkout run ./scripts/setup; else install ktstr-tui again, or unset {GUEST_DIR_VARIABLE}"
 _EMPTY_DIRECTORIES = ("dev", "proc", "run", "sys", "tmp")

@@ -78,7 +78,7 @@ def resolve_scheduler(spec: str, artifacts: GuestArtifacts | None = None) -> Sch
 @contextmanager
 def _open_elf(path: Path) -> Iterator[ELFFile]:
     # An ELF file open for reading; every way of not being one becomes a UsageError.
-    hint = "name none, demo:fifo, demo:stall, demo:starve, a .bpf.o or a scheduler program"
+    hint = "name none, demo:fifo, demo:race, demo:stall, demo:starve, a .bpf.o or a scheduler program"
     with open_user_file(path, "scheduler", hint, MAX_FILE_BYTES) as stream:
         try:
             yield ELFFile(stream)

@@ -56,6 +56,7 @@ SAVED_BOOT_PORT_NAME = "ktstr-saved-boot"
 """Name of the one on which a guest waits where its boot may be saved. It is made before the others."""
 RUN_FILES_NAME = "opt/ktstr/files"
 """Name of the archive of a run's files among QEMU's ``-fw_cfg``."""
+SEED_VARIABLE = "ktstr_seed"
 KERNEL_COMMAND_LINE = (
     # panic=-1 reboots at once, which -no-reboot turns into an exit. tsc=reliable skips the clocksource
     # watchdog, which under emulation and after freezes would call the TSC unstable.
@@ -211,7 +212,9 @@ def kernel_command_line(spec: MachineSpec) -> str:
     """The command line of the guest's kernel."""
     # Under emulation, switching page tables on each system call costs time and isolates nothing.
     isolation = "pti=off" if spec.accelerator == "tcg" else ""
-    return " ".join(filter(None, (KERNEL_COMMAND_LINE, isolation, spec.append)))
+    # The kernel hands it on to the guest program, whose workers draw their start offsets and bursts from it.
+    seed = "" if spec.determinism is None else f"{SEED_VARIABLE}={spec.determinism.seed}"
+    return " ".join(filter(None, (KERNEL_COMMAND_LINE, isolation, seed, spec.append)))
 
 
 def user_qmp_path(spec: MachineSpec) -> Path:

@@ -4,6 +4,7 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -12,6 +13,7 @@
 
 #include "util.h"
 
+#define START_OFFSET_US 50000 // before which the workers of a run with a seed begin, each at its own time
 #define CHUNK_TURNS 20000 // some tens of microseconds on hardware, below a millisecond under emulation
 
 static void iterated(struct work_slot *slot)
@@ -45,7 +47,32 @@ static void sleep_ms(uint64_t duration_ms)
 	nanosleep(&ts, NULL);
 }
 
-// Small pseudo-random numbers, the same in every run.
+static bool seeded;
+static uint64_t seed;
+
+void work_init(void)
+{
+	// Of the kernel's command line: what the kernel does not know it hands to its first process.
+	const char *text = getenv("ktstr_seed");
+
+	seeded = text != NULL;
+	if (seeded)
+		seed = strtoull(text, NULL, 10);
+}
+
+// Where a worker's pseudo-random numbers begin: the same in every run without a seed, else drawn from the seed.
+static uint32_t random_begin(enum worker_kind kind, uint32_t number)
+{
+	uint64_t mixed = seed + ((uint64_t)kind << 32 | number) * 0x9e3779b97f4a7c15ull;
+
+	if (!seeded)
+		return number * 2654435761u + 1;
+	mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9ull;
+	mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebull;
+	return (uint32_t)(mixed ^ mixed >> 31) | 1;
+}
+
+// Small pseudo-random numbers.
 static uint32_t next_random(uint32_t *state)
 {
 	*state ^= *state << 13;
@@ -63,10 +90,8 @@ static void work_yield(struct work_slot *slot)
 }
 
 // Bursts of 5 to 36 ms with sleeps of 10 to 73 ms between them.
-static void work_bursty(struct work_slot *slot, uint32_t number)
+static void work_bursty(struct work_slot *slot, uint32_t random)
 {
-	uint32_t random = number * 2654435761u + 1;
-
 	for (;;) {
 		compute_for(slot, 5 + next_random(&random) % 32);
 		sleep_ms(10 + next_random(&random) % 64);
@@ -114,10 +139,8 @@ static void work_fork(struct work_slot *slot)
 	}
 }
 
-static void work_mixed(struct work_slot *slot, uint32_t number)
+static void work_mixed(struct work_slot *slot, uint32_t random)
 {
-	uint32_t random = number * 2654435761u + 1;
-
 	for (;;) {
 		switch (next_random(&random) % 4) {
 		case 0:
@@ -171,12 +194,19 @@ void work_pair_close(struct work_pair *pair)
 
 void work(enum worker_kind kind, struct work_slot *slot, struct work_pair *pair, uint32_t number)
 {
+	uint32_t random = random_begin(kind, number);
+
+	if (seeded) {
+		struct timespec offset = { 0, next_random(&random) % START_OFFSET_US * 1000 };
+
+		nanosleep(&offset, NULL);
+	}
 	switch (kind) {
 	case WORKER_YIELD:
 		work_yield(slot);
 		break;
 	case WORKER_BURSTY:
-		work_bursty(slot, number);
+		work_bursty(slot, random);
 		break;
 	case WORKER_PIPE:
 		work_pipe(slot, pair);
@@ -188,7 +218,7 @@ void work(enum worker_kind kind, struct work_slot *slot, struct work_pair *pair,
 		work_fork(slot);
 		break;
 	case WORKER_MIXED:
-		work_mixed(slot, number);
+		work_mixed(slot, random);
 		break;
 	case WORKER_SLEEP:
 		work_sleep(slot);

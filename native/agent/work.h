@@ -22,6 +22,8 @@ struct work_pair {
 	uint32_t *turn; // futex kind
 };
 
+/* Take the seed, if the run has one. */
+void work_init(void);
 int work_pair_open(struct work_pair *pair, enum worker_kind kind, struct work_slot *first);
 void work_pair_close(struct work_pair *pair);
 void work(enum worker_kind kind, struct work_slot *slot, struct work_pair *pair, uint32_t number)

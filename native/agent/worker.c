@@ -263,6 +263,7 @@ int worker_init(void)
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (slots == MAP_FAILED || beat_init())
 		return -1;
+	work_init();
 	for (int i = 0; i < 2; i++) {
 		if (pipe2(output_pipes[i], O_CLOEXEC | O_NONBLOCK))
 			return -1;

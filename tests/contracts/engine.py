@@ -48,7 +48,7 @@ class EngineUnderTest(Protocol):
         """The word's value, of a stopped guest."""
         ...
 
-    def hang(self) -> None:
+    async def hang(self) -> None:
         """Let the engine answer nothing any more."""
         ...
 
@@ -244,7 +244,7 @@ async def a_cancelled_wait_loses_nothing(it: EngineUnderTest) -> None:
 
 
 async def a_stop_that_comes_too_late_is_delivered_to_the_next_wait(it: EngineUnderTest) -> None:
-    it.hang()
+    await it.hang()
     with trio.move_on_after(CANCEL_AFTER_S) as scope:
         await it.engine.stop([0])
     assert scope.cancelled_caught
@@ -282,7 +282,7 @@ async def a_guest_that_dies_while_it_is_stopped_is_noticed_by_the_next_call(it: 
 
 
 async def a_guest_that_dies_in_a_stop_fails_it(it: EngineUnderTest) -> None:
-    it.hang()
+    await it.hang()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_expect_loss, it.engine.stop)
         await trio.testing.wait_all_tasks_blocked()

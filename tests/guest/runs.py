@@ -105,11 +105,13 @@ class HeadlessRun:
 
 
 @contextmanager
-def headless_run(tmp_path: Path, *arguments: str, name: str = "test") -> Iterator[HeadlessRun]:
+def headless_run(
+    tmp_path: Path, *arguments: str, name: str = "test", command: str = "run"
+) -> Iterator[HeadlessRun]:
     """Start ``run --headless --json`` and wait until it can be attached to; it is gone afterwards."""
     env = private_environment(tmp_path)
     process = subprocess.Popen(
-        [*PROGRAM, "run", "--headless", "--json", "--name", name, *arguments],
+        [*PROGRAM, command, "--headless", "--json", "--name", name, *arguments],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

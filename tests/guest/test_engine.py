@@ -42,7 +42,8 @@ class RealGuest:
     async def read(self, word: int) -> int:
         return int.from_bytes(await read_memory(self.engine, self._addresses[word], 4), "little")
 
-    def hang(self) -> None:
+    async def hang(self) -> None:
+        await trio.lowlevel.checkpoint()
         os.kill(self._guest.machine.pid, signal.SIGSTOP)
 
     def recover(self) -> None:

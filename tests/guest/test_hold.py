@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 import trio
+import trio.testing
 
 from ktstr_tui.guest.determinism import Determinism
+from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.view import KernelView
@@ -53,10 +55,14 @@ class HeldGuest:
         await trio.lowlevel.checkpoint()
         return int.from_bytes(self._view.space.read(self._addresses[word], 4), "little")
 
-    def hang(self) -> None:
+    async def hang(self) -> None:
         os.kill(self._guest.machine.pid, signal.SIGSTOP)
         # The thread of the vCPUs may run on for a while: only when all threads stand is the parent told.
-        os.waitid(os.P_PID, self._guest.machine.pid, os.WSTOPPED | os.WNOWAIT)
+        os.waitid(os.P_PID, self._guest.machine.pid, os.WSTOPPED | os.WNOWAIT)  # noqa: ASYNC222 - it is at once
+        # A machine that is held just then is stopped already; it is let run, which it cannot.
+        await trio.testing.wait_all_tasks_blocked()
+        while isinstance(self.engine, HoldEngine) and self.engine.held is not None:  # noqa: ASYNC110
+            await trio.sleep(0.01)
 
     def recover(self) -> None:
         os.kill(self._guest.machine.pid, signal.SIGCONT)

@@ -199,6 +199,11 @@ OTHERS = [
     ("config", "show"),
     ("config", "show", "--json"),
     ("config", "check"),
+    ("rerun", HOSTILE.replace(chr(0), "")),
+    ("search", "--seeds", HOSTILE),
+    ("search", "--until", HOSTILE),
+    ("compare", HOSTILE.replace(chr(0), ""), "nobody"),
+    ("bundle", HOSTILE.replace(chr(0), "")),
     ("config", "check", "--json"),
 ]
 THE_GATE_AND_BUILD_TOOLS = ("text/output.py", "guest/libbpf.py", "guest/qemu_fetch.py")

@@ -49,6 +49,7 @@ def test_no_clock_and_no_chance_of_the_host(spec: MachineSpec, tmp_path: Path) -
     assert option(built, "-seed") == ["7"]
     assert "virtio-serial-pci,ioeventfd=off" in option(built, "-device")
     assert option(built, "-plugin") == [f"{determinism.observer_file()},page=7,link=4"]
+    assert "ktstr_seed=7" in option(built, "-append")[0].split(), "for the workers"
     assert "-gdb" not in built, "its handshake would stop the guest"
 
 
@@ -65,6 +66,7 @@ def test_a_machine_without_a_seed_is_as_ever(spec: MachineSpec, tmp_path: Path) 
     built = command(replace(spec, determinism=None, observed=False), tmp_path)
     assert not {"-icount", "-seed", "-rtc", "-plugin", "-S"} & set(built)
     assert "virtio-serial-pci" in option(built, "-device")
+    assert "ktstr_seed" not in option(built, "-append")[0]
 
 
 @pytest.mark.parametrize(

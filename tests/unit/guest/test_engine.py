@@ -44,7 +44,8 @@ class FakeGuest:
         await trio.lowlevel.checkpoint()
         return self._values[word]
 
-    def hang(self) -> None:
+    async def hang(self) -> None:
+        await trio.lowlevel.checkpoint()
         self.fake.stop_delay_s = 5.0
 
     def recover(self) -> None:
@@ -81,7 +82,8 @@ class StubGuest:
         await trio.lowlevel.checkpoint()
         return self._values[word]
 
-    def hang(self) -> None:
+    async def hang(self) -> None:
+        await trio.lowlevel.checkpoint()
         self._stub.hang()
 
     def recover(self) -> None:

@@ -1,0 +1,145 @@
+"""What a run with a seed keeps of itself so that it can be had again, and the check that it is the same one.
+
+Kept are what was asked for, the scenario and the initramfs (with scheduler, guest program and plan): whatever becomes
+of those files, the run can be had again. The kernel and QEMU are too big to keep; their hash and version say whether
+they are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.identity import IDENTITY_FILE, Identity
+from ktstr_tui.guest.determinism import Determinism
+from ktstr_tui.guest.scenario import Scenario
+from ktstr_tui.model.errors import HostError, UsageError
+
+CONFIG_FILE: Final = "config.json"
+SCENARIO_FILE: Final = "scenario.json"
+INITRAMFS_FILE: Final = "initramfs"
+KEPT_FILES: Final = (IDENTITY_FILE, CONFIG_FILE, SCENARIO_FILE, INITRAMFS_FILE)
+MAX_KEPT_BYTES: Final = 256 << 20
+_WORDS = {
+    "seed": "the seed",
+    "instruction_ns": "the time of an instruction",
+    "topology": "the topology",
+    "memory_bytes": "the memory",
+    "command_line": "the kernel's command line",
+    "qemu": "QEMU",
+    "kernel_sha256": "the kernel",
+    "initramfs_sha256": "the initramfs",
+    "observer_sha256": "the observer plugin",
+}
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that can be had again."""
+
+    config: RunConfig
+    scenario: Scenario
+    initrd: bytes
+    identity: Identity
+
+
+def keep_inputs(directory: Path, config: RunConfig, kernel: Path, scenario: Scenario, initrd: bytes) -> None:
+    """Keep what a run is made of, beside its recording.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    kept = msgspec.structs.replace(
+        config, kernel=str(kernel.absolute()), name=None, record=None, build="", watch_files=()
+    )
+    (directory / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
+    (directory / SCENARIO_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(scenario)) + b"\n")
+    (directory / INITRAMFS_FILE).write_bytes(initrd)
+
+
+def read_kept(directory: Path) -> Kept:
+    """Read what a run has kept.
+
+    Raises:
+        UsageError: It had no seed, or what it kept is missing or damaged.
+    """
+    if not (directory / IDENTITY_FILE).is_file():
+        raise UsageError(
+            f"the run in {directory} had no seed, so it cannot be repeated",
+            "start it with run --seed N or --deterministic",
+        )
+    try:
+        if any((directory / name).stat().st_size > MAX_KEPT_BYTES for name in KEPT_FILES):
+            raise UsageError(f"what {directory} keeps is too large", "it was not made by this program")
+        kept = Kept(
+            config=msgspec.json.decode((directory / CONFIG_FILE).read_bytes(), type=RunConfig),
+            scenario=msgspec.json.decode((directory / SCENARIO_FILE).read_bytes(), type=Scenario),
+            initrd=(directory / INITRAMFS_FILE).read_bytes(),
+            identity=msgspec.json.decode((directory / IDENTITY_FILE).read_bytes(), type=Identity),
+        )
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UsageError(f"what {directory} keeps cannot be read: {error}", "take another run") from error
+    if hashlib.sha256(kept.initrd).hexdigest() != kept.identity.initramfs_sha256:
+        raise UsageError(f"{directory / INITRAMFS_FILE} is not what the run was made of", "take another run")
+    return kept
+
+
+def config_again(kept: Kept) -> RunConfig:
+    """What is asked for to have a run again."""
+    identity = kept.identity
+    return msgspec.structs.replace(
+        kept.config,
+        accelerator="auto",
+        determinism=Determinism(identity.seed, identity.instruction_ns),
+        topology=identity.topology,
+        memory_mib=identity.memory_bytes >> 20,
+        owner_pid=0,
+    )
+
+
+def require_same(before: Identity, now: Identity) -> None:
+    """Check that what is about to run is what ran before.
+
+    Raises:
+        HostError: Something differs; all of it is named.
+    """
+    differs = differences(before, now)
+    if differs:
+        raise HostError(
+            f"this would not be the same run: {'; '.join(differs)}",
+            "install what the run was made with, or start another run with the same seed",
+        )
+
+
+def differences(before: Identity, now: Identity) -> list[str]:
+    """In what two runs differ, in words."""
+    names = [it for it in Identity.__struct_fields__ if getattr(before, it) != getattr(now, it)]
+    return [_difference(it, getattr(before, it), getattr(now, it)) for it in names]
+
+
+def _difference(name: str, before: object, now: object) -> str:
+    short = [str(it)[:12] if name.endswith("_sha256") else str(it) for it in (before, now)]
+    return f"{_WORDS[name]} was {short[0]} and is {short[1]}"
+
+
+def seconds(words: Iterable[str]) -> tuple[int, ...]:
+    """Times such as ``12.5``, ``12.5s`` or ``500ms``, in nanoseconds.
+
+    Raises:
+        UsageError: One of them is no time.
+    """
+    found = []
+    for word in words:
+        text, scale = (word.removesuffix("ms"), 1e6) if word.endswith("ms") else (word.removesuffix("s"), 1e9)
+        try:
+            value = float(text) * scale
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < 1e18:
+            raise UsageError(f"{word!r} cannot be read as a time", "write it as 12.5, 12.5s or 500ms")
+        found.append(round(value))
+    return tuple(found)

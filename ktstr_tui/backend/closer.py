@@ -1,0 +1,54 @@
+"""What is looked at more closely when a run is had again: watches, captures at instants, and where it is held."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.capture.coordinator import Coordinator
+from ktstr_tui.guest.guest_time import RunTime
+from ktstr_tui.model.control import ArmWatch
+from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.model.events import Event, Logged
+
+
+async def look_closer(
+    config: RunConfig,
+    coordinator: Coordinator,
+    arm: Callable[[ArmWatch], Awaitable[object]],
+    time: RunTime,
+    emit: Callable[[Event], object],
+) -> None:
+    """Do what was asked for, each thing at its time.
+
+    Args:
+        config: What was asked for; instants are those of the run's own clock.
+        coordinator: Captures and freezes.
+        arm: Arms a watch.
+        time: The run's.
+        emit: Takes events.
+    """
+
+    async def attempt(what: str, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except KtstrError as error:
+            emit(Logged(severity="error", source="rerun", text=f"{what}: {error.message}"))
+
+    async def at(instant_ns: int, what: str, work: Callable[[], Awaitable[object]]) -> None:
+        await time.sleep((instant_ns - time.now_ns()) / 1e9)
+        await attempt(what, work)
+
+    async with trio.open_nursery() as nursery:
+        for instant_ns in config.captures_at_ns:
+            words = f"{instant_ns / 1e9:.3f} s of the run's clock"
+            take = partial(coordinator.capture, "on-demand", words)
+            nursery.start_soon(at, instant_ns, f"no capture at {words}", take)
+        if config.freeze_at_ns is not None:
+            reason = f"the run was to be held at {config.freeze_at_ns / 1e9:.3f} s of its clock"
+            nursery.start_soon(at, config.freeze_at_ns, "not frozen", partial(coordinator.freeze, reason))
+        for expression in config.watches:
+            await attempt(f"no watch on {expression}", partial(arm, ArmWatch(expression=expression)))

@@ -1,0 +1,149 @@
+"""Runs that can be had again: what is kept, what refuses to be the same, bundles, instants, first differences."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ktstr_tui.backend import again, instants
+from ktstr_tui.backend.bundle import bundle, unbundle
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.identity import Identity, write_identity
+from ktstr_tui.guest.determinism import Determinism
+from ktstr_tui.guest.scenario import Scenario, Step
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.report import Pause
+from ktstr_tui.model.sample import Sample, SchedulerSample
+
+INITRD = b"agent, plan and scheduler"
+SECOND = 1_000_000_000
+
+
+def identity(**changes: object) -> Identity:
+    made = Identity(
+        seed=7,
+        instruction_ns=4,
+        topology="1n1l2c1t",
+        memory_bytes=512 << 20,
+        command_line="quiet",
+        qemu="10.0.2",
+        kernel_sha256="a" * 64,
+        initramfs_sha256=hashlib.sha256(INITRD).hexdigest(),
+        observer_sha256=None,
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The directory of a run that can be had again."""
+    made = tmp_path / "lost-20260101-000000"
+    made.mkdir()
+    scenario = Scenario(name="lost", steps=(Step(name="one", duration_ms=1000),))
+    config = RunConfig(name="lost", build="make", memory_mib=256, determinism=Determinism(7))
+    again.keep_inputs(made, config, tmp_path / "vmlinuz", scenario, INITRD)
+    write_identity(made, identity())
+    return made
+
+
+def test_what_is_kept_asks_for_the_same_run(run: Path) -> None:
+    config = again.config_again(again.read_kept(run))
+    assert config.determinism == Determinism(7, 4)
+    assert (config.memory_mib, config.topology) == (512, "1n1l2c1t"), "as it was, whatever was asked for"
+    assert config.name is None
+    assert not config.build, "nothing is built again"
+    assert config.kernel == str(run.parent / "vmlinuz")
+
+
+def test_a_run_without_a_seed_cannot_be_had_again(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="had no seed"):
+        again.read_kept(tmp_path)
+
+
+@pytest.mark.parametrize("name", [again.CONFIG_FILE, again.SCENARIO_FILE, again.INITRAMFS_FILE])
+def test_what_was_damaged_is_not_run(run: Path, name: str) -> None:
+    (run / name).write_bytes(b"{")
+    with pytest.raises(UsageError):
+        again.read_kept(run)
+
+
+def test_all_that_differs_is_named() -> None:
+    again.require_same(identity(), identity())
+    with pytest.raises(HostError) as refused:
+        again.require_same(identity(), identity(qemu="11.0", kernel_sha256="b" * 64))
+    assert "QEMU was 10.0.2 and is 11.0" in refused.value.message
+    assert "the kernel was aaaaaaaaaaaa and is bbbbbbbbbbbb" in refused.value.message
+
+
+def test_times() -> None:
+    assert again.seconds(["12.5", "3s", "500ms"]) == (12_500_000_000, 3 * SECOND, SECOND // 2)
+    for wrong in ("", "soon", "-1", "nan", "1e30"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            again.seconds([wrong])
+
+
+def test_a_bundle_is_the_run_elsewhere(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    path = tmp_path / "lost.ktstr-run"
+    bundle(run, path)
+    there = unbundle(path)
+    assert again.read_kept(there) == again.read_kept(run)
+    assert unbundle(path) == there
+    with pytest.raises(UsageError, match="there already"):
+        bundle(run, path)
+
+
+def test_a_bundle_that_was_cut_or_changed_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    path = tmp_path / "lost.ktstr-run"
+    bundle(run, path)
+    whole = path.read_bytes()
+    for broken in (
+        b"",
+        whole[:-30],
+        whole[: len(whole) // 2],
+        whole[:40] + bytes([whole[40] ^ 1]) + whole[41:],
+    ):
+        path.write_bytes(broken)
+        with pytest.raises(UsageError):
+            unbundle(path)
+
+
+def test_an_instant_leaves_out_what_a_person_froze() -> None:
+    pause = Pause(total_us=1.0)
+    recorded: list[ev.Event] = [
+        ev.Frozen(reason="f", mono_ns=2 * SECOND, seq=1),
+        ev.Thawed(reason="f", pause=pause, mono_ns=5 * SECOND, seq=2),
+        ev.WatchpointHit(slot=0, expression="scx_root", vcpu=0, value=1, old=0, mono_ns=6 * SECOND, seq=3),
+        ev.WatchpointHit(slot=1, expression="jiffies", vcpu=0, value=1, old=0, mono_ns=7 * SECOND, seq=4),
+        ev.SchedulerChanged(change="ejected", mono_ns=8 * SECOND, seq=5),
+    ]
+    assert instants.instant_of(recorded, instants.of_ejection, "ejection") == 5 * SECOND
+    assert instants.instant_of(recorded, instants.of_watch_hit(1), "hit") == 4 * SECOND
+    assert instants.instant_of(recorded, instants.of_event(2), "event") == 2 * SECOND
+    with pytest.raises(UsageError, match="no capture x"):
+        instants.instant_of(recorded, instants.of_capture("x"), "capture x")
+
+
+def test_the_first_difference() -> None:
+    assert instants.difference([1, 2], [1, 2]) is None
+    assert instants.difference([1, 2], [1, 3]) == (1, 2, 3)
+    assert instants.difference([1], [1, 3]) == (1, None, 3)
+
+
+def test_events_are_the_same_but_for_the_host() -> None:
+    def sampled(read_us: float, jiffies: int) -> ev.Sampled:
+        return ev.Sampled(
+            sample=Sample(cpus=(), scheduler=SchedulerSample(), read_us=read_us, jiffies=jiffies),
+            seq=int(read_us),
+        )
+
+    assert instants.of_the_guest(sampled(1, 5)) == instants.of_the_guest(sampled(2, 5))
+    assert instants.of_the_guest(sampled(1, 5)) != instants.of_the_guest(sampled(1, 6))
+    assert instants.of_the_guest(ev.Logged(severity="info", source="seed", text="identical")) is None
