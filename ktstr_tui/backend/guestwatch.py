@@ -20,7 +20,7 @@ STALE_INT3 = "Oops: int3"
 """How a kernel dies that ran an int3 which it had removed already; see `guest.qemu_program.threads_for`."""
 STALE_INT3_HINT = (
     "QEMU emulated an instruction that the kernel had replaced, which is a rare defect of its emulation "
-    "and not the scheduler's fault: start the run again, with KTSTR_TCG_THREADS=single it cannot happen"
+    "and not the scheduler's fault: start the run again; with --seed, or KTSTR_TCG_THREADS=single, it cannot happen"
 )
 
 

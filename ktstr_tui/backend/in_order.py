@@ -8,7 +8,7 @@ replaced here is what trio itself names as the place for that (``_r``, see its c
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,9 @@ class _AlwaysTurned(random.Random):
 
     def random(self) -> float:
         return 0.0
+
+    def shuffle(self, x: MutableSequence[Any]) -> None:
+        x.reverse()
 
 
 @contextmanager

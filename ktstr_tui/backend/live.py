@@ -37,6 +37,7 @@ from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.capture.stamp import Beside
 from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.capture.watch.scenario_watches import ScenarioWatches
+from ktstr_tui.guest.engine import Engine
 from ktstr_tui.guest.guest_time import GuestTime, sleep_or
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.health.beats import RunBeats
@@ -243,6 +244,16 @@ class LiveGuest:
             stats=self.stats,
             emit=self._stream.emit,
         )
+
+    @property
+    def machine_pid(self) -> int:
+        """QEMU's process."""
+        return self._machine.pid
+
+    @property
+    def engine(self) -> Engine:
+        """Stops the guest; the coordinator's alone while it runs."""
+        return self._machine.engine
 
     @property
     def typed(self) -> trio.Event:

@@ -28,6 +28,7 @@ from ktstr_tui.backend.run_dirs import take_place
 from ktstr_tui.backend.session import machine_spec
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest import qemu
+from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
 from ktstr_tui.guest.machine import open_machine
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.link.stream import Stream
@@ -69,7 +70,8 @@ class _NoAudience:
 async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tuple[LiveGuest, Stream]]:
     """Start a guest as a run has it, without viewers and recording; typed and armed when the context begins."""
     with take_place(None, "bench") as place:
-        ending, stream = RunEnd(), Stream()
+        clock: RunTime = GuestTime() if prepared.observed else HostTime()
+        ending, stream = RunEnd(), Stream(clock.now_ns)
         setup = Setup(
             config=config,
             prepared=prepared,
@@ -82,8 +84,10 @@ async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tup
                 ending,
                 Authority(),
                 place.data_dir,
+                clock,
             ),
             started_ns=time.monotonic_ns(),
+            time=clock,
         )
         async with (
             open_machine(machine_spec(config, prepared, place)) as machine,
@@ -103,7 +107,8 @@ async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tup
                 await setup.control.shut_down()
 
 
-def _summary(values: list[float]) -> dict[str, float]:
+def summary(values: list[float]) -> dict[str, float]:
+    """Median, 99th percentile and both ends."""
     ordered = sorted(values)
     return {
         "p50": statistics.median(ordered),
@@ -143,9 +148,9 @@ async def _bench_boot(rounds: int) -> dict[str, Any]:
         "accelerator": prepared.verdict.accelerator,
         "baseline": "qemu-system-x86_64 with the same kernel, initramfs, CPUs and memory, and nothing attached",
         "rounds": rounds,
-        "ours_ms": _summary(ours),
-        "bare_ms": _summary(bare),
-        "saved_ms": _summary(saved) if saved else None,
+        "ours_ms": summary(ours),
+        "bare_ms": summary(bare),
+        "saved_ms": summary(saved) if saved else None,
         "saved_ratio": statistics.median(saved) / statistics.median(bare) if saved else None,
         "ratio": ratio,
         "goal_ratio": GOAL_BOOT_RATIO,
@@ -226,21 +231,21 @@ async def _bench_sample(rounds: int) -> dict[str, Any]:
             work[on].append(await _work_rate(stream))
         say(f"{len(read_us)} reads, {2 * rounds} windows of {WINDOW_S:g} s")
     ratio = statistics.median(work[True]) / statistics.median(work[False])
-    read = _summary(read_us)
+    read = summary(read_us)
     return {
         "bench": "sample",
         "accelerator": prepared.verdict.accelerator,
         "cpus": prepared.topology.cpus,
         "read_us": read,
         "read_baseline": "100 reads of 8 bytes of guest memory through drgn",
-        "read_baseline_us": _summary(floor_us),
+        "read_baseline_us": summary(floor_us),
         "read_ratio": read["p50"] / statistics.median(floor_us),
         "goal_read_us": GOAL_SAMPLE_US,
         "read_met": read["p50"] <= GOAL_SAMPLE_US,
         "work_baseline": "iterations a second of the guest's workers with the sampler off, windows in turn",
         "sample_hz": config.sample_hz,
-        "work_on_per_s": _summary(work[True]),
-        "work_off_per_s": _summary(work[False]),
+        "work_on_per_s": summary(work[True]),
+        "work_off_per_s": summary(work[False]),
         "work_ratio": ratio,
         "goal_work_ratio": GOAL_WORK_RATIO,
         "work_met": ratio >= GOAL_WORK_RATIO,
@@ -317,8 +322,8 @@ async def _bench_freeze(rounds: int, topology: str) -> dict[str, Any]:
                 bares.append(bare)
                 tasks, maps = max(tasks, len(report.tasks)), len(report.maps)
         say(f"{prepared.topology.cpus} vCPUs: {rounds} captures, up to {tasks} runnable tasks, {maps} maps")
-    total = _summary([pause.total_us for pause in captures])
-    bare_total = _summary([pause.total_us for pause in bares])
+    total = summary([pause.total_us for pause in captures])
+    bare_total = summary([pause.total_us for pause in bares])
     return {
         "accelerator": prepared.verdict.accelerator,
         "cpus": prepared.topology.cpus,

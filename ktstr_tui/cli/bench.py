@@ -45,6 +45,12 @@ def _loop(rounds: int | None) -> Mapping[str, Any]:
     return bench_loop.run(rounds)
 
 
+def _rerun(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.bench.rerun import bench_rerun
+
+    return bench_rerun(rounds or 100)
+
+
 BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "boot": _boot,
     "sample": _sample,
@@ -52,6 +58,7 @@ BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "frames": _frames,
     "beats": _beats,
     "loop": _loop,
+    "rerun": _rerun,
 }
 
 

@@ -24,6 +24,7 @@ import trio
 
 from ktstr_tui.guest import libbpf, qemu, ram
 from ktstr_tui.guest.accel import decide_accelerator, kvm_obstacle
+from ktstr_tui.guest.determinism import why_no_observer
 from ktstr_tui.guest.image import KernelImage, open_image
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.kernel_config import find_config
@@ -68,6 +69,7 @@ def all_rows() -> Iterator[Row]:
     yield _clang()
     yield _libbpf()
     yield _checked("guest program", _guest_program)
+    yield _checked("runs with a seed", _observer)
     yield _memory()
     yield _checked("runtime directory", _runtime_dir)
     yield _checked("cache directory", _cache_dir)
@@ -172,6 +174,15 @@ def _libbpf() -> Row:
 def _guest_program() -> Row:
     artifacts = guest_artifacts()
     return Row("guest program", "ok", f"{artifacts.agent}; demos: {', '.join(artifacts.demos)}", needed=True)
+
+
+def _observer() -> Row:
+    chosen = qemu.choose_qemu()
+    obstacle = why_no_observer(chosen.program, chosen.version)
+    if obstacle is None:
+        return Row("runs with a seed", "ok", "the observer plugin loads: they are held without a trace")
+    detail = f"without holds: {obstacle}; the first stop changes what comes after it"
+    return Row("runs with a seed", "degraded", detail, FETCH_HINT)
 
 
 def _memory() -> Row:

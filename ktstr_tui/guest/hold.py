@@ -177,6 +177,14 @@ class HoldEngine:
         self._page.watch(self._watches)
         await trio.lowlevel.checkpoint()
 
+    def watch_besides(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Watch ranges beside those that were armed one by one, in place of those of the last call; a bench's.
+
+        Args:
+            ranges: First address and length in bytes of each. Nobody else must be told of their hits.
+        """
+        self._page.watch([*self._watches, *ranges])
+
     def hold_at_time(self, address: int, due: int, step: int) -> None:
         """Have a station when the guest's clock comes to an instant, and else at every ``step`` instructions.
 

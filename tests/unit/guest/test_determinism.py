@@ -178,3 +178,32 @@ async def test_drained_is_a_reader_with_nothing_left(port: Port, autojump_clock:
         port.theirs.send(b"x")
         assert not drained()
     await port.stream.aclose()
+
+
+async def test_what_comes_between_two_stations_is_taken_at_the_next(
+    port: Port, autojump_clock: MockClock
+) -> None:
+    taken: list[bytes] = []
+
+    async def read() -> None:
+        while data := await port.stream.receive_some():
+            taken.append(bytes(data))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        port.theirs.send(b"early")
+        await trio.testing.wait_all_tasks_blocked()
+        assert taken == []
+        await port.stations.visit(100)
+        assert taken == [b"early"]
+        port.theirs.send(b"later")
+        await trio.testing.wait_all_tasks_blocked()
+        assert taken == [b"early"]
+        await port.stations.hear()
+        assert taken == [b"early", b"later"]
+        port.theirs.send(b"last")
+        port.stations.end()
+        await trio.testing.wait_all_tasks_blocked()
+        assert taken == [b"early", b"later", b"last"]
+        nursery.cancel_scope.cancel()
+    await port.stream.aclose()
