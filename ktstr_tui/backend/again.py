@@ -54,7 +54,7 @@ def keep_inputs(directory: Path, config: RunConfig, kernel: Path, scenario: Scen
         OSError: It cannot be written.
     """
     kept = msgspec.structs.replace(
-        config, kernel=str(kernel.absolute()), name=None, record=None, build="", watch_files=()
+        config, kernel=str(kernel.absolute()), name=None, record=None, run_dir=None, build="", watch_files=()
     )
     (directory / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
     (directory / SCENARIO_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(scenario)) + b"\n")
