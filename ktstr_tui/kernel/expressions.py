@@ -292,7 +292,7 @@ class _Parser:
             self._expect(")", "')'")
             return value
         if _NUMBER.fullmatch(self._peek()):
-            address = self._number() & MASK64
+            address = self._number()
             return _Value(Location(f"{address:#x}", address), None, is_number=True)
         name = self._expect(_NAME, "a symbol")
         cpu = self._number() if self._take("@") else None
@@ -300,7 +300,10 @@ class _Parser:
 
     def _number(self) -> int:
         token = self._expect(_NUMBER, "a number")
-        return int(token, 16 if token[1:2] in ("x", "X") else 10)
+        number = int(token, 16 if token[1:2] in ("x", "X") else 10)
+        if number > MASK64:
+            raise ExpressionError(f"{token} has more than 64 bits")
+        return number
 
     def _postfix(self, value: _Value) -> _Value:
         while True:

@@ -100,7 +100,7 @@ class Requests:
         self._waiting[command.id] = future
         try:
             async with asyncio.timeout(timeout_s):
-                await self._send(encode_command(command))
+                await self._send(_encoded(command))
                 self._sent += 1
                 reply, attachments = await future
         except TimeoutError:
@@ -152,6 +152,22 @@ class Requests:
             await self.socket.send(data, zmq.NOBLOCK)
         except zmq.Again:
             raise HostError("the backend accepts no requests at the moment", "try again") from None
+
+
+def _encoded(command: Command) -> bytes:
+    """A command as bytes.
+
+    Raises:
+        UsageError: It asks for too much: it has a number of more than 64 bits, or is too long.
+        CodecError: It holds what no command may hold, which is a defect of whoever made it.
+    """
+    try:
+        return encode_command(command)
+    except CodecError as error:
+        if not isinstance(error.__cause__, OverflowError | None):
+            raise
+        hint = "numbers have at most 64 bits, and the whole request has a limit"
+        raise UsageError(f"{command.name} cannot be sent: {error.message}", hint) from error
 
 
 def _no_answer(name: str, timeout_s: float) -> HostError:

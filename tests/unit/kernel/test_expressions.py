@@ -175,6 +175,8 @@ def test_where_expressions_point(kernel: Kernel, text: str, address: int, size_b
         ("(counter", "')' expected before 'the end'", ""),
         ("counter counter", "'counter' is unexpected here", ""),
         ("counter + 1", "'+' is unexpected", ""),
+        ("0x1ffff888000000000", "has more than 64 bits", ""),
+        ("load@18446744073709551616.nr", "has more than 64 bits", ""),
         ("&0xffff888000000000", "is a number and has no address", ""),
         ("", "1 to 256 printable characters", ""),
         ("a" * (MAX_TEXT + 1), "1 to 256 printable characters", ""),

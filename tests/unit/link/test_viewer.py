@@ -17,7 +17,7 @@ from ktstr_tui.link.source import Source
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.commands import Capture, Command, Freeze, ListWatches, Reply, RunKernelOp
+from ktstr_tui.model.commands import AddWatch, Capture, Command, Freeze, ListWatches, Reply, RunKernelOp
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
 from ktstr_tui.wire.operator_keys import OperatorKey
 from tests.unit.link.backend import PATIENCE_S, Backend, Looking, logs
@@ -176,7 +176,10 @@ def test_commands_and_their_errors(tmp_path: Path) -> None:
                 assert (error.message, error.hint, error.fault) == ("no guest", "start one", "guest")
                 error = (await viewer.command(RunKernelOp(op={"tag": object()}))).error
                 assert error is not None
-                assert "cannot be encoded" in error.message
+                assert ("cannot be encoded" in error.message, error.fault) == (True, "bug")
+                error = (await viewer.command(AddWatch(expression="x", length=2**64))).error
+                assert error is not None
+                assert (error.fault, error.message[:25]) == ("user", "watch.add cannot be sent:")
 
     play(scenario())
 
