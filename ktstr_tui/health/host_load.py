@@ -39,10 +39,6 @@ class HostProcess:
             # It has just ended, or is not ours to read: nothing is concluded.
             return False
 
-    def waited_ns(self) -> dict[int, int]:
-        """For how long each vCPU's thread has waited for a CPU since its start."""
-        return {thread: waited for thread, (_, waited) in self.times_ns().items()}
-
     def times_ns(self) -> dict[int, tuple[int, int]]:
         """For how long each vCPU's thread has run, and waited for a CPU, since its start."""
         times: dict[int, tuple[int, int]] = {}
@@ -53,6 +49,16 @@ class HostProcess:
             except (OSError, ValueError):
                 continue  # the thread has ended, or this kernel does not count: absent, not zero
         return times
+
+    def turns(self) -> dict[int, int]:
+        """How often each vCPU's thread got a CPU since its start."""
+        turns: dict[int, int] = {}
+        for thread, path in self._threads.items():
+            try:
+                turns[thread] = int(path.read_bytes().split()[2])
+            except (OSError, ValueError, IndexError):
+                continue  # as above
+        return turns
 
 
 class HostCounters(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,10 @@
 The guest's clock runs on meanwhile, and so does the kernel's watchdog. A task that waited in such a stretch says
 nothing of the scheduler. Three signs, looked at every `LOOK_S`:
 
-* this program itself was not run for much longer than it wanted to sleep,
+* this program itself was not run for much longer than it wanted to sleep, and the vCPUs' threads were not either: when
+  one took turns meanwhile, and ran or wanted to for most of the time, then nobody looked, but the guest had its CPU as
+  before. That is a line of the log and no excuse. (Turns, because a pause of the whole host may count as time of
+  the thread that was running.)
 * the process of QEMU is stopped (state ``T`` in /proc/PID/stat),
 * a vCPU's thread could run and did not (``run_delay``, the second number of its schedstat) for most of the time.
 
@@ -24,7 +27,7 @@ import trio
 
 from ktstr_tui.health.host_load import HostLoad, HostProcess, pressure_between
 from ktstr_tui.health.sampler import Freezer
-from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HostStood
+from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HostStood, Logged
 from ktstr_tui.model.host import (
     HOST_ALERT_KEY,
     HostPressure,
@@ -44,6 +47,10 @@ WAITING_SHARE = 0.97
 """Of a look's time, above which a vCPU that waits for a CPU of the host counts as one that has none.
 
 Ten threads that share two cores wait four fifths of the time each, and a healthy guest lives well with that."""
+ALIVE_SHARE = 0.5
+"""Of a look that came late, for which a vCPU's thread ran or wanted to run if it was not paused."""
+ALIVE_TURNS_PER_S = 2.0
+"""How often it got a CPU then at least."""
 WORTH_NS = 500_000_000
 """Stretches that are shorter are not worth a word."""
 ALERT_NS = 3_000_000_000
@@ -139,7 +146,8 @@ class Standstill:
         self._clock = clock
         self._looking = self._finished = False
         self._last = self._before = self._load.read(clock())
-        self._waited: dict[int, int] = {}
+        self._times: dict[int, tuple[int, int]] = {}
+        self._turns: dict[int, int] = {}
         self._since_ns: int | None = None
         self._reason = ""
         self._trouble = _Trouble(emit)
@@ -170,7 +178,7 @@ class Standstill:
     def begin(self) -> None:
         """Look from now on, unless `finish` was called."""
         self._last = self._load.read(self._clock())
-        self._waited = self._process.waited_ns()
+        self._times, self._turns = self._process.times_ns(), self._process.turns()
         self._looking = not self._finished
 
     def finish(self) -> None:
@@ -185,9 +193,9 @@ class Standstill:
         if not self._looking:
             return
         before, now_ns = self._last, self._clock()
-        waited = self._process.waited_ns()
-        reason = self._why(now_ns - before.at_ns, waited)
-        self._waited = waited
+        times, turns = self._process.times_ns(), self._process.turns()
+        reason = self._why(now_ns - before.at_ns, times, turns)
+        self._times, self._turns = times, turns
         if not reason:
             self._end(before.at_ns)
         self._last = self._load.read(now_ns)
@@ -200,16 +208,21 @@ class Standstill:
         if stretch is not None:
             self._trouble.lasts(stretch)
 
-    def _why(self, spent_ns: int, waited: dict[int, int]) -> str:
+    def _why(self, spent_ns: int, times: dict[int, tuple[int, int]], turns: dict[int, int]) -> str:
         if self._process.stopped():
             return "QEMU was stopped"
+        grown = {
+            thread: (ran_ns - self._times[thread][0], waited_ns - self._times[thread][1])
+            for thread, (ran_ns, waited_ns) in times.items()
+            if thread in self._times
+        }
         if spent_ns - LOOK_S * 1e9 > LATE_NS:
-            return "the host did not run this program (paused or overloaded)"
-        starved = [
-            thread
-            for thread, at_ns in waited.items()
-            if spent_ns > 0 and at_ns - self._waited.get(thread, at_ns) >= WAITING_SHARE * spent_ns
-        ]
+            taken = {thread: count - self._turns.get(thread, count) for thread, count in turns.items()}
+            if not any(_alive(spent_ns, sum(grown[thread]), taken.get(thread, 0)) for thread in grown):
+                return "the host did not run this program (paused or overloaded)"
+            text = f"the host did not run this program for {spent_ns / 1e9:.1f} s; the guest ran meanwhile, unseen"
+            self._emit(Logged(severity="warning", source="host", text=text))
+        starved = any(waited_ns >= WAITING_SHARE * spent_ns > 0 for _, waited_ns in grown.values())
         return "the host gave a vCPU no CPU" if starved else ""
 
     def _known(self, now_ns: int) -> list[HostStretch]:
@@ -237,6 +250,11 @@ class Standstill:
                 pressure=stretch.pressure,
             )
         )
+
+
+def _alive(spent_ns: int, wanted_ns: int, turns: int) -> bool:
+    """Whether a thread ran, or waited for a CPU, as one does that nobody paused."""
+    return wanted_ns >= ALIVE_SHARE * spent_ns and turns >= ALIVE_TURNS_PER_S * spent_ns / 1e9
 
 
 class Unobservable:

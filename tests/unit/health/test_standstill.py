@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.health.host_load import HostLoad, HostProcess
 from ktstr_tui.health.standstill import CALM_NS, LOOK_S, Standstill, Unobservable
-from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HostStood
+from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, HostStood, Logged
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.host import HostPressure, HostWait, host_words
 from ktstr_tui.model.state import RunState
@@ -25,6 +25,8 @@ class Rig:
     def __init__(self, proc: Path) -> None:
         self.proc, self.now_ns = proc, 0
         self.waited = {11: 0, 12: 0}
+        self.ran = {11: 5, 12: 5}
+        self.turns = {11: 7, 12: 7}
         (proc / "10").mkdir()
         for thread in self.waited:
             (proc / "10/task" / str(thread)).mkdir(parents=True)
@@ -37,7 +39,9 @@ class Rig:
     def write(self, state: str) -> None:
         (self.proc / "10/stat").write_text(f"10 (qemu) x) {state} 1 10")
         for thread, waited_ns in self.waited.items():
-            (self.proc / "10/task" / str(thread) / "schedstat").write_text(f"5 {waited_ns} 7")
+            (self.proc / "10/task" / str(thread) / "schedstat").write_text(
+                f"{self.ran[thread]} {waited_ns} {self.turns[thread]}"
+            )
 
     def pass_time(self, ms: int, *, state: str = "S", waited_ms: int = 0, every_ms: int = 250) -> None:
         for _ in range(ms // every_ms):
@@ -199,6 +203,31 @@ def test_what_the_host_does_not_count_is_unknown_and_not_zero(rig: Rig) -> None:
         "the host gave the guest no CPU for 1.0 s of the 1.0 s wait: QEMU was stopped "
         "(host steal unknown, pressure cpu unknown, memory unknown, io unknown)"
     )
+
+
+def test_when_only_this_program_stood_the_guest_has_no_excuse(rig: Rig) -> None:
+    rig.pass_time(1000)
+    rig.ran[12] += 1200 * MS
+    rig.turns[12] += 40
+    rig.pass_time(6000, every_ms=6000, waited_ms=4000)
+    rig.pass_time(1000)
+    assert rig.stood() == []
+    assert rig.host.part_in(0, 7000 * MS) is None
+    (told,) = rig.events
+    assert isinstance(told, Logged)
+    assert told.text == "the host did not run this program for 6.0 s; the guest ran meanwhile, unseen"
+
+
+@pytest.mark.parametrize(("ran_ms", "turns"), [(1000, 40), (6000, 1)], ids=["both", "the whole host"])
+def test_a_pause_of_both_is_one_also_where_it_counts_as_time_of_a_thread(
+    rig: Rig, ran_ms: int, turns: int
+) -> None:
+    rig.pass_time(1000)
+    rig.ran[12] += ran_ms * MS
+    rig.turns[12] += turns
+    rig.pass_time(6000, every_ms=6000)
+    rig.pass_time(250)
+    assert [end_ms - start_ms for start_ms, end_ms, _ in rig.stood()] == [6000]
 
 
 def test_who_judges_a_wait_sees_what_the_last_look_could_not(rig: Rig) -> None:
