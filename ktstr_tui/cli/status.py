@@ -40,12 +40,11 @@ def status_lines(status: RunStatus) -> list[str]:
     uptime = f"{status['uptime_ms'] / 1000:.0f} s" if status["uptime_ms"] is not None else "unknown"
     frozen = f", frozen: {status['frozen']}" if status["frozen"] else ""
     why = f" ({'; '.join(status['verdict_reasons'])})" if status["verdict_reasons"] else ""
-    reason = f": {status['lifecycle_reason']}" if status["lifecycle_reason"] else ""
     lines = [
         f"run        {status['name']}, {status['phase']}, up {uptime}{frozen}",
         f"kernel     {status['kernel']} on {status['accelerator']}, {status['topology']}",
         f"scenario   {status['scenario']}, step {status['step'] or 'none'}",
-        *([f"guest      {PHASE_WORDS[status['lifecycle']]}{reason}"] if status["lifecycle"] else []),
+        *_guest_line(status),
         f"condition  {status['condition']}",
         f"health     {status['verdict']}{why}",
         _scheduler_line(status["scheduler"]),
@@ -63,6 +62,15 @@ def status_lines(status: RunStatus) -> list[str]:
     if status["ended"]:
         lines.append(f"ended      {status['ended']['reason']} (exit code {status['ended']['exit_code']})")
     return lines
+
+
+def _guest_line(status: RunStatus) -> list[str]:
+    """The last word of the guest program; that it starts is none any more once there is a step."""
+    phase = status["lifecycle"]
+    if not phase or (status["step"] and phase in ("InitStarted", "PayloadStarting")):
+        return []
+    reason = f": {status['lifecycle_reason']}" if status["lifecycle_reason"] else ""
+    return [f"guest      {PHASE_WORDS[phase]}{reason}"]
 
 
 def _scheduler_line(scheduler: StatusScheduler | None) -> str:

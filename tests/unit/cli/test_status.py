@@ -5,7 +5,7 @@ from __future__ import annotations
 from ktstr_tui.cli.status import status_lines
 from ktstr_tui.link.status import status_of
 from ktstr_tui.model.facts import WorkerProgress
-from ktstr_tui.model.state import RunState
+from ktstr_tui.model.state import RunState, StepState
 
 
 def test_losses_are_named_for_programs_and_in_words_for_people() -> None:
@@ -31,3 +31,10 @@ def test_workers_and_the_guests_last_word_are_printed() -> None:
     assert "guest      scheduler died: killed by SIGSEGV" in lines
     assert "worker     spin-0[4]: 12 iterations/s, 99 in total" in lines
     assert "worker     spin-1[5]: rate unknown, 7 in total" in lines
+
+
+def test_a_guest_whose_scenario_runs_is_not_starting() -> None:
+    state = RunState(lifecycle="PayloadStarting")
+    assert "guest      workload starting" in status_lines(status_of(state))
+    state.step = StepState(index=0, name="steady", scheduler="none", started_mono_ns=1)
+    assert not [line for line in status_lines(status_of(state)) if line.startswith("guest")]
