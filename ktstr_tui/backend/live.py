@@ -145,7 +145,8 @@ class LiveGuest:
         self._machine, self._stream, self._setup = machine, stream, setup
         self._ending, self._nursery = ending, nursery
         self.clock = ScenarioClock(clock, held.frozen.total_ns, setup.time.sleep)
-        now = Now(self.clock, setup.prepared.scenario.steps)
+        scenario = setup.prepared.scenario
+        now = Now(self.clock, scenario.steps, [it.making for it in scenario.cgroups])
         self._outbox = Outbox(pulled=machine.stations is not None)
         self._accessor = AccessorState()
         self._bridge_news = BridgeNews(emit)

@@ -23,7 +23,8 @@ from ktstr_tui.guest.kernels import resolve_kernel
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.ram import check_space
-from ktstr_tui.guest.scenario import Scenario, encode_plan, load_scenario
+from ktstr_tui.guest.scenario import Scenario, encode_plan, read_scenario
+from ktstr_tui.guest.scenario_checks import Offer, check_available
 from ktstr_tui.guest.topology_args import node_bytes
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import printable
@@ -57,13 +58,14 @@ def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, GuestFiles]:
         kept = read_kept(Path(config.again))
         files = GuestFiles(whole=kept.initrd, base=b"", run=b"")
         return require_sched_ext(resolve_kernel(config.kernel)), kept.scenario, files
-    scenario = load_scenario(config.scenario)
+    scenario, source = read_scenario(config.scenario)
     if config.keep_attached:
         scenario = _without_early_ends(scenario)
     if config.scheduler is not None:
         words = (config.scheduler, *config.scheduler_args)
         scenario = scenario.with_scheduler(shlex.join(words) if config.scheduler_args else config.scheduler)
-    scenario.require_cpus(Topology.parse(config.topology).cpus)
+    cpus = Topology.parse(config.topology).cpus
+    scenario.require_cpus(cpus)
     artifacts = guest_artifacts()
     payloads = {name: resolve_scheduler(name, artifacts) for name in sorted(scenario.schedulers())}
     for payload in payloads.values():
@@ -71,9 +73,11 @@ def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, GuestFiles]:
             for file in payload.files.values():
                 require_timeouts(payload.name, file.read())
     kernel = require_sched_ext(resolve_kernel(config.kernel))
+    built = find_config(kernel)
+    known = None if built.origin == "partial" else built.text
+    check_available(scenario, source, Offer(cpus=cpus, allow_writes=config.allow_writes, config=known))
     plan = encode_plan(scenario, payloads)
-    config_text = find_config(kernel).text
-    return kernel, scenario, build_files(artifacts.agent, plan, payloads.values(), config=config_text)
+    return kernel, scenario, build_files(artifacts.agent, plan, payloads.values(), config=built.text)
 
 
 def _without_early_ends(scenario: Scenario) -> Scenario:

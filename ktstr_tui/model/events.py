@@ -37,6 +37,7 @@ from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
+from ktstr_tui.model.stimulus_events import StimulusApplied
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
 SchedulerChange: TypeAlias = Literal["attached", "exiting", "ejected", "detached", "process-exit"]
@@ -350,6 +351,7 @@ Event: TypeAlias = (
     | LifecycleChanged
     | ScenarioChanged
     | StepStarted
+    | StimulusApplied
     | Sampled
     | SchedulerChanged
     | SchedulerSwapped

@@ -5,7 +5,7 @@ total: every event of the union has an arm, an event whose ``seq`` is not newer 
 a snapshot and the events around it may overlap), and nothing here raises on what an event contains.
 
 The arms live beside each other by what they tell of: the run, its kernel, what is done to the guest, heartbeats,
-control, changes of the scheduler.
+control, changes of the scheduler, operations of the scenario.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ktstr_tui.model import (
     fold_edit,
     fold_kernel,
     fold_run,
+    fold_stimuli,
     fold_stops,
     fold_swaps,
 )
@@ -24,7 +25,7 @@ from ktstr_tui.model.fold_keep import Arms
 from ktstr_tui.model.state import RunState
 
 _ARMS: Arms = fold_run.ARMS | fold_kernel.ARMS | fold_stops.ARMS | fold_beats.ARMS | fold_control.ARMS
-_ARMS |= fold_swaps.ARMS | fold_edit.ARMS
+_ARMS |= fold_swaps.ARMS | fold_edit.ARMS | fold_stimuli.ARMS
 
 
 def fold(state: RunState, event: ev.Event) -> RunState:

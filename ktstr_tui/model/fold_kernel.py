@@ -30,6 +30,8 @@ LOOKS = 10
 """A new look at a vCPU without a thread of its own weighs one of so many: a second of them by default."""
 STALL = "ERROR_STALL"
 """The exit kind that is about a task that waited."""
+UNREG_KERN = "UNREG_KERN"
+"""The exit kind of a scheduler that the kernel itself takes away, as it does when a CPU comes or goes."""
 CHANGE_WORDS = {"process-exit": "process exited"}
 """Changes of a scheduler whose name is not a word."""
 
@@ -101,6 +103,7 @@ def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
         name = f"sub-{name} of {printable(event.cgroup)}" if event.cgroup else name
         state.last_ejection = f"{name} was ejected{kind}"
         state.ejected_sub = event.cgroup or ""
+        state.ejected_by_kernel = word == UNREG_KERN
     severity: ev.Severity = "error" if event.change == "ejected" else "info"
     log(state, event, severity, "scheduler", change + detail)
     note_change(state, event)

@@ -19,6 +19,7 @@ from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
+from ktstr_tui.model.stimulus import StimulusState
 
 MAX_HISTORY = 240
 """Samples kept for each sparkline."""
@@ -251,6 +252,8 @@ class RunState(msgspec.Struct, kw_only=True):
     """The newest ejection in words; empty while no scheduler was ejected."""
     ejected_sub: str = ""
     """Cgroup of the sub-scheduler that `last_ejection` is about, until it is detached; empty for none."""
+    ejected_by_kernel: bool = False
+    """Whether that was ``UNREG_KERN``, and no operation of the scenario has been told since."""
     ejections: int = 0
     """How often a scheduler left without having been asked to."""
     restarts: int = 0
@@ -328,6 +331,10 @@ class RunState(msgspec.Struct, kw_only=True):
     """Age of the oldest runnable task at the newest samples of the scheduler that is loaded; at most `MAX_HISTORY`."""
     marks: list[int] = []
     """After how many samples the scheduler was changed, oldest first."""
+    stimuli: list[StimulusState] = []
+    """Operations of the scenario, with what became of each; at most `MAX_STIMULI`."""
+    stimulus_marks: list[int] = []
+    """After how many samples operations were done, oldest first."""
     frames: FrameCounters = FrameCounters()
     drops: dict[str, int] = {}
     viewers: int = 0

@@ -17,6 +17,7 @@ from ktstr_tui.wire.messages import (
     WorkerReport,
 )
 from ktstr_tui.wire.scheduler_payloads import SchedReply
+from ktstr_tui.wire.stimulus_payloads import StimulusApplied
 
 
 class _Action(msgspec.Struct, frozen=True, tag=True):
@@ -86,6 +87,12 @@ class StepEnded(_Action, frozen=True):
     """A step of the scenario ended."""
 
     stimulus: Stimulus
+
+
+class StimulusTold(_Action, frozen=True):
+    """An operation of a step was done, failed or was not reached."""
+
+    applied: StimulusApplied
 
 
 class ScenarioStarted(_Action, frozen=True):
@@ -163,6 +170,7 @@ Action: TypeAlias = (
     | SchedulerAnswered
     | StepChanged
     | StepEnded
+    | StimulusTold
     | ScenarioStarted
     | ScenarioPaused
     | ScenarioResumed

@@ -4,8 +4,8 @@ The guest is hostile, so each arm is a gate. A frame can do two things: move the
 and be kept for the verdict (an entry in the bucket). The gates differ on purpose:
 
 * SchedExit does both with a right CRC and neither without one: nobody downstream looks at its CRC again.
-* SysRdy, KernAddrs, SnapshotRequest, WorkerReport, Beats, SchedReply and the kernel operations only move the
-  coordinator, and never reach the bucket, whatever their shape.
+* SysRdy, KernAddrs, SnapshotRequest, WorkerReport, Beats, SchedReply, StimulusApplied and the kernel operations only
+  move the coordinator, and never reach the bucket, whatever their shape.
 * All other frames of the guest go into the bucket even with a wrong CRC (their readers look at ``crc_ok``),
   but move nothing unless CRC and shape are right.
 * What only the host may send is dropped when the guest sends it.
@@ -19,7 +19,7 @@ from __future__ import annotations
 import codecs
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -42,6 +42,7 @@ from ktstr_tui.port.actions import (
     SnapshotRequested,
     StepChanged,
     StepEnded,
+    StimulusTold,
     SystemReady,
     Text,
     UnknownType,
@@ -66,6 +67,7 @@ from ktstr_tui.wire.messages import (
     WorkerReport,
 )
 from ktstr_tui.wire.scheduler_payloads import SchedReply
+from ktstr_tui.wire.stimulus_payloads import StimulusApplied
 
 BUCKET_ENTRIES: Final = 1024
 """Entries kept of each type; the oldest goes first."""
@@ -251,25 +253,11 @@ class Dispatcher:
         self.system_ready_armed = False
         self._actions.append(SystemReady())
 
-    def _kern_addrs(self, kind: MsgType, frame: Frame) -> None:
-        addresses = self._decode(kind, frame, KernAddrs.unpack, self._dropped)
-        if addresses is not None:
-            self._actions.append(KernelAddresses(addresses))
-
-    def _worker_report(self, kind: MsgType, frame: Frame) -> None:
-        report = self._decode(kind, frame, WorkerReport.unpack, self._dropped)
-        if report is not None:
-            self._actions.append(WorkersSeen(report))
-
-    def _beats(self, kind: MsgType, frame: Frame) -> None:
-        beats = self._decode(kind, frame, Beats.unpack, self._dropped)
-        if beats is not None:
-            self._actions.append(BeatsReceived(beats.data))
-
-    def _sched_reply(self, kind: MsgType, frame: Frame) -> None:
-        reply = self._decode(kind, frame, SchedReply.unpack, self._dropped)
-        if reply is not None:
-            self._actions.append(SchedulerAnswered(reply))
+    def _tell(self, kind: MsgType, frame: Frame) -> None:
+        unpack, make = _TOLD[kind]
+        value = self._decode(kind, frame, unpack, self._dropped)
+        if value is not None:
+            self._actions.append(make(value))
 
     def _snapshot_request(self, kind: MsgType, frame: Frame) -> None:
         if not frame.crc_ok:
@@ -372,13 +360,22 @@ def _demand_empty(payload: bytes) -> bool:
     return True
 
 
+_TOLD: Final[dict[MsgType, tuple[Callable[[bytes], Any], Callable[[Any], Action]]]] = {
+    MsgType.KernAddrs: (KernAddrs.unpack, KernelAddresses),
+    MsgType.WorkerReport: (WorkerReport.unpack, WorkersSeen),
+    MsgType.Beats: (Beats.unpack, lambda beats: BeatsReceived(beats.data)),
+    MsgType.SchedReply: (SchedReply.unpack, SchedulerAnswered),
+    MsgType.StimulusApplied: (StimulusApplied.unpack, StimulusTold),
+}
+"""What becomes an action as it is, or is dropped."""
 _ARMS: Final[dict[MsgType, Callable[[Dispatcher, MsgType, Frame], None]]] = {
     MsgType.SchedExit: Dispatcher._sched_exit,
     MsgType.SysRdy: Dispatcher._sys_rdy,
-    MsgType.KernAddrs: Dispatcher._kern_addrs,
-    MsgType.WorkerReport: Dispatcher._worker_report,
-    MsgType.Beats: Dispatcher._beats,
-    MsgType.SchedReply: Dispatcher._sched_reply,
+    MsgType.KernAddrs: Dispatcher._tell,
+    MsgType.WorkerReport: Dispatcher._tell,
+    MsgType.Beats: Dispatcher._tell,
+    MsgType.SchedReply: Dispatcher._tell,
+    MsgType.StimulusApplied: Dispatcher._tell,
     MsgType.SnapshotRequest: Dispatcher._snapshot_request,
     MsgType.KernelOpRequest: Dispatcher._kernel_op_request,
     MsgType.Stimulus: Dispatcher._stimulus,

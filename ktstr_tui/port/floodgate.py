@@ -34,6 +34,7 @@ from ktstr_tui.port.actions import (
     SnapshotRequested,
     StepChanged,
     StepEnded,
+    StimulusTold,
     Text,
     WorkersSeen,
 )
@@ -66,6 +67,7 @@ ALLOWANCES: Final[dict[type[Action], tuple[MsgType, Allowance]]] = {
     SnapshotRequested: (MsgType.SnapshotRequest, REQUESTS),
     StepChanged: (MsgType.Stimulus, Allowance(128, 4)),
     StepEnded: (MsgType.StepEnd, Allowance(128, 4)),
+    StimulusTold: (MsgType.StimulusApplied, Allowance(320, 16)),  # all that a scenario may have, and some
     ScenarioPaused: (MsgType.ScenarioPause, Allowance(64, 2)),
     ScenarioEnded: (MsgType.ScenarioEnd, Allowance(8, 1)),
     SchedulerExited: (MsgType.SchedExit, Allowance(64, 2)),

@@ -23,6 +23,7 @@ from ktstr_tui.port.replacing import SchedulerReplacer
 from ktstr_tui.port.scheduler_log import SchedulerLog
 from ktstr_tui.wire.kernel_ops import KernelOpRequest
 from ktstr_tui.wire.messages import LifecyclePhase, MsgType
+from ktstr_tui.wire.stimulus_payloads import BEFORE_STEPS
 
 _STREAMS: dict[MsgType, OutputStream] = {
     MsgType.Stdout: "stdout",
@@ -93,6 +94,7 @@ class ActionHandler:
         self._servers = servers
         self._claims = claims
         self._fail = fail
+        self._stimuli_unplanned = 0
 
     def drops(self) -> dict[str, int]:
         """Return what was lost so far, by reason."""
@@ -101,6 +103,7 @@ class ActionHandler:
             **self._servers.snapshots.drops(),
             **self._servers.scheduler_log.drops(),
             **self._servers.replacer.drops(),
+            "stimuli-not-in-the-scenario": self._stimuli_unplanned,
         }
 
     @singledispatchmethod
@@ -141,6 +144,29 @@ class ActionHandler:
         )
         if known is not None:
             self._servers.snapshots.step_began(known.name, known.scheduler, self._nursery)
+
+    @handle.register
+    def _(self, action: act.StimulusTold) -> None:
+        told = action.applied
+        step = None if told.step_index == BEFORE_STEPS else told.step_index
+        planned = self._now.planned_op(step, told.op_index)
+        if planned is None or planned.kind != told.kind_name:
+            self._stimuli_unplanned += 1
+            return
+        self._emit(
+            ev.StimulusApplied(
+                step=step,
+                op=told.op_index,
+                kind=planned.kind,
+                text=planned.text,
+                outcome=told.outcome,
+                cpu=planned.hotplug_cpu,
+                error=told.error_name,
+                detail=printable(told.detail),
+                elapsed_ms=told.elapsed_ms,
+                took_ms=told.took_us / 1000,
+            )
+        )
 
     @handle.register
     def _(self, action: act.ScenarioStarted) -> None:

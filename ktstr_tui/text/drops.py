@@ -21,6 +21,7 @@ DROP_WORDS = {
     "machine.console-bytes-not-in-the-log": "bytes of the console that are not in console.log",
     "machine.console-lines-cut": "lines of the console cut for their length",
     "guest.claims-refused": "claims of the guest about its kernel that were refused",
+    "guest.stimuli-not-in-the-scenario": "operations that the guest told of and the scenario has not",
     "guest.swaps-not-followed": "changes of the scheduler not followed in time",
     "guest.scheduler-log-bytes": "bytes that schedulers printed and that are not in scheduler.log",
     "guest.scheduler-answers-unexpected": "answers about the scheduler that came unasked",

@@ -12,6 +12,8 @@ from ktstr_tui.text.lines import ABSENT, Line, clean, cut, fit, wrap
 
 MARK = "┊"
 """Where the scheduler was changed, on a sparkline."""
+STIMULUS_MARK = "↓"
+"""Where an operation of the scenario was done, on a sparkline."""
 PRINTED_LINES = 40
 """Of the log of a build that failed, without a screen."""
 MAX_HEADLINE_LINES = 3
@@ -68,13 +70,16 @@ def _trouble(state: RunState, width: int) -> list[Line]:
 
 
 def with_marks(bars: str, state: RunState, role: str) -> Line:
-    """A sparkline of samples with a mark before the first sample of each change of the scheduler."""
+    """A sparkline of samples with a mark before the first sample after each operation and change of the scheduler."""
     width = len(bars)
-    places = {min(width - 1, width - (state.samples - mark)) for mark in state.marks}
+    places: dict[int, str] = {}
+    for marks, sign in ((state.stimulus_marks, STIMULUS_MARK), (state.marks, MARK)):
+        for mark in marks:
+            places[min(width - 1, width - (state.samples - mark))] = sign
     line: Line = []
     start = 0
     for at in sorted(place for place in places if 0 <= place < width):
-        line += [(bars[start:at], role), (MARK, "strong")]
+        line += [(bars[start:at], role), (places[at], "strong")]
         start = at + 1
     return [*line, (bars[start:], role)]
 

@@ -3,7 +3,7 @@
 A type is four ASCII letters read as a big-endian number, so the number's hex spells the tag. The list is the
 one of ``native/frames/ktstr_frames.h``, where the C side has it; a test compares the two. Payloads are in
 `ktstr_tui.wire.payloads`, and importable from here as well; those that change the scheduler are in
-`ktstr_tui.wire.scheduler_payloads`.
+`ktstr_tui.wire.scheduler_payloads`, and what became of an operation in `ktstr_tui.wire.stimulus_payloads`.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ class MsgType(enum.IntEnum):
     """Ours. `SchedCommand`, from the host only: attach, detach or replace the scheduler."""
     SchedReply = 0x5352504C
     """Ours. `SchedReply`: what became of it."""
+    StimulusApplied = 0x53544150
+    """Ours. `StimulusApplied`: what became of an operation of a step."""
 
     @classmethod
     def from_wire(cls, value: int) -> MsgType | None:
@@ -178,4 +180,5 @@ _COORDINATOR_INTERNAL: Final = _HOST_TO_GUEST | {
     MsgType.WorkerReport,
     MsgType.Beats,
     MsgType.SchedReply,
+    MsgType.StimulusApplied,
 }

@@ -16,7 +16,7 @@
  *
  * A module calls only modules below it; tests/unit/test_native_rooms.py checks that there is no circle:
  *
- *	main  ->  stats, scheduler, worker  ->  loop  ->  host  ->  machine  ->  port  ->  util
+ *	main  ->  op  ->  swap  ->  stats, scheduler, worker  ->  loop  ->  host  ->  machine  ->  port  ->  util
  *
  * Exit codes, in the Exit frame and as documented for people in ktstr_tui/guest/scenario.py.
  */

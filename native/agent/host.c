@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "kernel_op.h"
 #include "machine.h"
 #include "plan.h"
 #include "port.h"
@@ -104,8 +105,12 @@ static void snapshot_reply(const uint8_t *payload, uint32_t bytes)
 		host.capture_queued = id == host.capture_pending;
 		return;
 	}
-	if (id == host.capture_pending)
+	if (id == host.capture_pending) {
 		host.capture_pending = 0;
+		host.capture_done = status == SNAPSHOT_OK;
+		snprintf(host.capture_reason, sizeof(host.capture_reason), "%.*s", (int)(bytes - 8),
+			 (const char *)payload + 8);
+	}
 	host_printf(KTF_STDOUT, "ktstr-agent: %s %u: %s%s%.*s\n",
 		    host.capture_what ? host.capture_what : "request", id,
 		    status == SNAPSHOT_OK ? "done" : "failed", payload[8] ? ": " : "", (int)(bytes - 8),
@@ -162,6 +167,8 @@ void host_receive(void)
 			upload_chunk(payload, bytes);
 		else if (msg_type == KTF_SCHED_COMMAND)
 			sched_command(payload, bytes);
+		else if (msg_type == KTF_KERNEL_OP_REPLY)
+			kernel_op_reply(payload, bytes);
 	}
 	if (port_damaged() != damaged)
 		upload_damaged();

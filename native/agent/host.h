@@ -16,6 +16,8 @@ enum lifecycle_phase {
 	PHASE_SCHEDULER_NOT_ATTACHED = 4,
 };
 
+#define HOST_REASON_BYTES 240
+
 enum host_request_kind { HOST_CAPTURE = 1, HOST_WATCH = 2 }; // the wire's kinds of a SnapshotRequest
 
 enum host_sched_op {
@@ -37,6 +39,8 @@ struct host_requests {
 	uint32_t capture_pending; // id of the SnapshotRequest in flight, 0 when none
 	bool capture_queued; // the host said that it has to wait its turn
 	const char *capture_what; // what was asked for last
+	bool capture_done; // and whether it was done, once it is pending no more
+	char capture_reason[HOST_REASON_BYTES];
 };
 extern struct host_requests host;
 

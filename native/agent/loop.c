@@ -13,7 +13,7 @@
 #include "port.h"
 #include "util.h"
 
-#define MODULES_MAX 4
+#define MODULES_MAX 5 // worker, scheduler, stats, swap and op register
 #define WATCH_MAX 16
 #define HANGUP_RETRY_NS (100 * NSEC_PER_MSEC)
 #define WATCH_REST_NS (5 * NSEC_PER_MSEC)

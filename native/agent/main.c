@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "ask.h"
 #include "host.h"
 #include "kconfig.h"
 #include "loader.h"
 #include "loop.h"
 #include "machine.h"
+#include "op.h"
 #include "plan.h"
 #include "port.h"
 #include "saved.h"
@@ -24,18 +26,29 @@
 #define PLAN_PATH "/ktstr/plan"
 #define PORT_WITHIN_NS (10 * NSEC_PER_SEC)
 #define ACCESSOR_WITHIN_NS (5 * NSEC_PER_SEC)
-#define CAPTURE_WITHIN_NS (30 * NSEC_PER_SEC)
 #define DRAIN_WITHIN_NS (5 * NSEC_PER_SEC)
 #define LINGER_NS (300 * NSEC_PER_MSEC)
 #define FAREWELL_NS (3 * NSEC_PER_SEC)
-#define OP_SCHEDULER_BIT 31 // in Stimulus.op_kinds, above the worker kinds
+#define OP_SCHEDULER_BIT 31 // in Stimulus.op_kinds, above the kinds of operations
 
 static struct plan plan;
 static uint64_t scenario_start_ns;
+static bool may_be_ejected; // a scheduler is or was attached in the current step
 
 static uint64_t elapsed_ms(void)
 {
 	return (now_ns() - scenario_start_ns) / NSEC_PER_MSEC;
+}
+
+// The kinds of a step's operations, above those of workers.
+static uint32_t step_op_kinds(const struct plan_step *step)
+{
+	uint32_t kinds = 0;
+
+	_Static_assert(WORKER_KINDS + OP_KINDS - 1 <= OP_SCHEDULER_BIT, "every kind has a bit");
+	for (uint32_t i = 0; i < step->nr_ops; i++)
+		kinds |= 1u << (WORKER_KINDS + step->ops[i].kind - 1);
+	return kinds;
 }
 
 // Stimulus at the start of a step and StepEnd at its end have one body.
@@ -50,8 +63,10 @@ static void send_step(uint32_t msg_type, uint16_t index, const struct plan_step 
 	} body = {
 		.elapsed_ms = (uint32_t)elapsed_ms(),
 		.step_index = index,
-		.op_count = (uint16_t)(step->nr_groups + (step->sched >= 0)),
-		.op_kinds = worker_op_kinds(step) | (step->sched >= 0 ? 1u << OP_SCHEDULER_BIT : 0),
+		.op_count = (uint16_t)(step->nr_groups + (step->sched >= 0) + step->nr_ops),
+		.op_kinds = worker_op_kinds(step) | step_op_kinds(step) |
+			    (step->sched >= 0 ? 1u << OP_SCHEDULER_BIT : 0),
+		.cgroup_count = (uint16_t)op_cgroups(),
 		.worker_count = (uint16_t)worker_count(),
 		.total_iterations = worker_iterations(),
 	};
@@ -60,41 +75,49 @@ static void send_step(uint32_t msg_type, uint16_t index, const struct plan_step 
 	port_send(msg_type, &body, sizeof(body));
 }
 
-// Ask for a capture, or for a watch on a symbol, and wait for the answer.
-static void request(enum host_request_kind kind, const char *tag)
+static uint64_t min_u64(uint64_t a, uint64_t b)
 {
-	uint64_t deadline_ns = now_ns() + CAPTURE_WITHIN_NS;
-
-	host_request(kind, tag);
-	while (host.capture_pending && now_ns() < deadline_ns && !host.shutdown) {
-		pump(deadline_ns);
-		if (host.capture_queued)
-			deadline_ns = now_ns() + CAPTURE_WITHIN_NS; // its turn may be long in coming
-		host.capture_queued = false;
-	}
-	if (host.capture_pending)
-		host_printf(KTF_STDOUT, "ktstr-agent: %s %u: no reply\n", host.capture_what,
-			    host.capture_pending);
-	host.capture_pending = 0;
+	return a < b ? a : b;
 }
 
-static void run_until_step_ends(const struct plan_step *step)
+// Do the operation of a step that is due, if one is. Returns when the next one is.
+static uint64_t serve_ops(uint16_t index, const struct plan_step *step, uint64_t start_ns, uint32_t *done)
+{
+	const struct plan_op *op = &step->ops[*done];
+
+	if (*done < step->nr_ops && now_ns() >= start_ns + op->at_ms * NSEC_PER_MSEC) {
+		if (!op_do(index, (uint16_t)*done, op))
+			may_be_ejected |= op->kind == OP_ATTACH_SCHEDULER;
+		++*done, ++op;
+	}
+	return *done < step->nr_ops ? start_ns + op->at_ms * NSEC_PER_MSEC : UINT64_MAX;
+}
+
+static void run_until_step_ends(uint16_t index, const struct plan_step *step)
 {
 	uint64_t start_ns = now_ns();
 	uint64_t end_ns = start_ns + step->duration_ms * NSEC_PER_MSEC;
 	uint64_t capture_ns =
 		step->capture[0] ? start_ns + step->duration_ms * NSEC_PER_MSEC / 2 : UINT64_MAX;
+	uint32_t done = 0;
+	char detail[8];
 
+	may_be_ejected = step->sched >= 0;
 	while (!host.shutdown && now_ns() < end_ns) {
+		uint64_t op_ns;
+
 		swap_serve();
-		if (step->until_ejected && step->sched >= 0 && sched_ejected())
+		if (step->until_ejected && may_be_ejected && sched_ejected())
 			break;
 		if (now_ns() >= capture_ns) {
 			capture_ns = UINT64_MAX;
-			request(HOST_CAPTURE, step->capture);
+			ask_request(HOST_CAPTURE, step->capture, detail, sizeof(detail));
 		}
-		pump(capture_ns < end_ns ? capture_ns : end_ns);
+		op_ns = serve_ops(index, step, start_ns, &done);
+		pump(min_u64(min_u64(capture_ns, op_ns), end_ns));
 	}
+	for (; done < step->nr_ops; done++)
+		op_pass_over(index, (uint16_t)done, &step->ops[done]);
 }
 
 // Bring up the scheduler of a step; the one of the step before stays when it is the same and still loaded.
@@ -111,7 +134,7 @@ static int switch_scheduler(const struct plan_step *step)
 
 static enum agent_exit run_step(uint16_t index, const struct plan_step *step)
 {
-	char problem[256] = "";
+	char problem[256] = "", detail[8];
 
 	if (switch_scheduler(step))
 		return host.shutdown ? EXIT_DONE : EXIT_NOT_ATTACHED;
@@ -124,12 +147,12 @@ static enum agent_exit run_step(uint16_t index, const struct plan_step *step)
 	worker_report(); // names the senders of the beats to come
 	port_flush();
 	if (step->watch[0])
-		request(HOST_WATCH, step->watch);
+		ask_request(HOST_WATCH, step->watch, detail, sizeof(detail));
 	if (step->fail[0]) {
 		pump(now_ns() + LINGER_NS);
 		machine_fail(step->fail);
 	}
-	run_until_step_ends(step);
+	run_until_step_ends(index, step);
 	worker_report();
 	send_step(KTF_STEP_END, index, step);
 	worker_stop();
@@ -145,7 +168,11 @@ static enum agent_exit run_scenario(void)
 
 	host_lifecycle(PHASE_PAYLOAD_STARTING, NULL);
 	scenario_start_ns = now_ns();
+	op_begin(scenario_start_ns);
 	port_send(KTF_SCENARIO_START, NULL, 0);
+	for (uint32_t i = 0; i < plan.nr_cgroups; i++)
+		if (op_do(OP_BEFORE_STEPS, (uint16_t)i, &plan.cgroups[i]))
+			exit = EXIT_BROKEN;
 	for (uint32_t i = 0; i < plan.nr_steps && exit == EXIT_DONE && !host.shutdown; i++)
 		exit = run_step((uint16_t)i, &plan.steps[i]);
 	swap_end();
@@ -201,6 +228,7 @@ static void boot(void)
 	sched_init();
 	stats_init();
 	swap_init(&plan);
+	op_init();
 	machine_set_fifo(PRIO_AGENT);
 	signal(SIGPIPE, SIG_IGN);
 	if (port_open(now_ns() + PORT_WITHIN_NS)) {

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "plan_text.h"
+
 #define POLICY_EXT 7 // SCHED_EXT, newer than the C library's headers
 
 const char *const worker_kinds[WORKER_KINDS] = {
@@ -39,88 +41,13 @@ uint32_t plan_step_processes(const struct plan_step *step)
 	return total;
 }
 
-// What is wrong with a line, or NULL. Each taker below consumes one key=value pair.
-typedef const char *(*take_fn)(void *into, const char *key, char *value);
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-static bool unescape(char *value)
-{
-	char *out = value;
-
-	for (const char *in = value; *in; in++) {
-		if (*in != '%') {
-			*out++ = *in;
-			continue;
-		}
-		int high = hex_digit(in[1]), low = high < 0 ? -1 : hex_digit(in[2]);
-
-		if (low < 0 || high * 16 + low == 0)
-			return false;
-		*out++ = (char)(high * 16 + low);
-		in += 2;
-	}
-	*out = '\0';
-	return true;
-}
-
-static bool take_number(const char *value, long min, long max, long *ret)
-{
-	char *end;
-
-	errno = 0;
-	*ret = strtol(value, &end, 10);
-	return end != value && !*end && !errno && *ret >= min && *ret <= max;
-}
-
-static bool take_string(char *into, size_t bytes, const char *value)
-{
-	size_t length = strlen(value);
-
-	if (!length || length >= bytes)
-		return false;
-	memcpy(into, value, length + 1);
-	return true;
-}
-
-static bool take_cpus(cpu_set_t *cpus, const char *value)
-{
-	CPU_ZERO(cpus);
-	while (*value) {
-		char *end;
-		unsigned long first = strtoul(value, &end, 10), last = first;
-
-		if (end == value)
-			return false;
-		if (*end == '-') {
-			value = end + 1;
-			last = strtoul(value, &end, 10);
-			if (end == value)
-				return false;
-		}
-		if (last < first || last >= CPU_SETSIZE || (*end && *end != ','))
-			return false;
-		for (; first <= last; first++)
-			CPU_SET(first, cpus);
-		value = *end ? end + 1 : end;
-	}
-	return CPU_COUNT(cpus) > 0;
-}
-
 static const char *take_sched(void *into, const char *key, char *value)
 {
 	struct plan_sched *sched = into;
 	int n = 0;
 
 	if (!strcmp(key, "name"))
-		return take_string(sched->name, sizeof(sched->name), value) ? NULL : "bad name";
+		return plan_take_string(sched->name, sizeof(sched->name), value) ? NULL : "bad name";
 	if (!strcmp(key, "kind")) {
 		sched->is_object = !strcmp(value, "object");
 		return sched->is_object || !strcmp(value, "program") ? NULL : "unknown kind";
@@ -143,9 +70,9 @@ static const char *take_step(void *into, const char *key, char *value)
 	long number;
 
 	if (!strcmp(key, "name"))
-		return take_string(step->name, sizeof(step->name), value) ? NULL : "bad name";
+		return plan_take_string(step->name, sizeof(step->name), value) ? NULL : "bad name";
 	if (!strcmp(key, "duration_ms")) {
-		if (!take_number(value, 1, 86400L * 1000, &number))
+		if (!plan_take_number(value, 1, 86400L * 1000, &number))
 			return "bad duration_ms";
 		step->duration_ms = (uint64_t)number;
 		return NULL;
@@ -155,20 +82,20 @@ static const char *take_step(void *into, const char *key, char *value)
 		return step->until_ejected || !strcmp(value, "duration") ? NULL : "unknown until";
 	}
 	if (!strcmp(key, "sched")) {
-		if (!take_number(value, 0, PLAN_MAX_SCHEDS - 1, &number))
+		if (!plan_take_number(value, 0, PLAN_MAX_SCHEDS - 1, &number))
 			return "bad sched";
 		step->sched = (int)number;
 		return NULL;
 	}
 	if (!strcmp(key, "capture"))
-		return take_string(step->capture, sizeof(step->capture), value) ? NULL : "bad capture";
+		return plan_take_string(step->capture, sizeof(step->capture), value) ? NULL : "bad capture";
 	if (!strcmp(key, "watch"))
-		return take_string(step->watch, sizeof(step->watch), value) ? NULL : "bad watch";
+		return plan_take_string(step->watch, sizeof(step->watch), value) ? NULL : "bad watch";
 	if (strcmp(key, "fail"))
 		return "unknown key";
 	if (strcmp(value, "panic") && strcmp(value, "hang") && strcmp(value, "reboot"))
 		return "unknown fail";
-	return take_string(step->fail, sizeof(step->fail), value) ? NULL : "bad fail";
+	return plan_take_string(step->fail, sizeof(step->fail), value) ? NULL : "bad fail";
 }
 
 static const char *take_worker_kind(struct plan_group *group, const char *value)
@@ -203,50 +130,35 @@ static const char *take_worker(void *into, const char *key, char *value)
 	if (!strcmp(key, "policy"))
 		return take_worker_policy(group, value);
 	if (!strcmp(key, "count")) {
-		if (!take_number(value, 1, PLAN_MAX_PROCESSES, &number))
+		if (!plan_take_number(value, 1, PLAN_MAX_PROCESSES, &number))
 			return "bad count";
 		group->count = (uint32_t)number;
 		return NULL;
 	}
 	if (!strcmp(key, "nice")) {
-		if (!take_number(value, -20, 19, &number))
+		if (!plan_take_number(value, -20, 19, &number))
 			return "bad nice";
 		group->nice = (int)number;
 		return NULL;
 	}
+	if (!strcmp(key, "cgroup")) {
+		if (strchr(value, '/') || value[0] == '.')
+			return "bad cgroup";
+		return plan_take_string(group->cgroup, sizeof(group->cgroup), value) ? NULL : "bad cgroup";
+	}
 	if (strcmp(key, "cpus"))
 		return "unknown key";
 	group->pinned = true;
-	return take_cpus(&group->cpus, value) ? NULL : "bad cpus";
+	return plan_take_cpus(&group->cpus, value) ? NULL : "bad cpus";
 }
 
 static const char *take_end(void *into, const char *key, char *value)
 {
 	long number;
 
-	if (strcmp(key, "steps") || !take_number(value, 1, PLAN_MAX_STEPS, &number))
+	if (strcmp(key, "steps") || !plan_take_number(value, 1, PLAN_MAX_STEPS, &number))
 		return "bad end";
 	*(uint32_t *)into = (uint32_t)number;
-	return NULL;
-}
-
-static const char *take_pairs(char *rest, take_fn take, void *into)
-{
-	char *pair;
-
-	while ((pair = strsep(&rest, " "))) {
-		char *value = strchr(pair, '=');
-		const char *wrong;
-
-		if (!value)
-			return "not a key=value pair";
-		*value++ = '\0';
-		if (!unescape(value))
-			return "bad %XX";
-		wrong = take(into, pair, value);
-		if (wrong)
-			return wrong;
-	}
 	return NULL;
 }
 
@@ -259,7 +171,7 @@ static const char *parse_sched(struct plan *plan, char *rest)
 		return "sched after step";
 	if (plan->nr_scheds == PLAN_MAX_SCHEDS)
 		return "too many schedulers";
-	wrong = take_pairs(rest, take_sched, sched);
+	wrong = plan_take_pairs(rest, take_sched, sched);
 	if (!wrong && (!sched->name[0] || !sched->argv[0]))
 		wrong = "sched lacks a key";
 	plan->nr_scheds++;
@@ -274,7 +186,7 @@ static const char *parse_step(struct plan *plan, char *rest)
 	if (plan->nr_steps == PLAN_MAX_STEPS)
 		return "too many steps";
 	step->sched = -1;
-	wrong = take_pairs(rest, take_step, step);
+	wrong = plan_take_pairs(rest, take_step, step);
 	if (!wrong && (!step->name[0] || !step->duration_ms))
 		wrong = "step lacks a key";
 	if (!wrong && step->sched >= (int)plan->nr_scheds)
@@ -292,12 +204,48 @@ static const char *parse_worker(struct plan *plan, char *rest)
 		return "worker before step";
 	if (step->nr_groups == PLAN_MAX_GROUPS)
 		return "too many worker lines";
-	wrong = take_pairs(rest, take_worker, &step->groups[step->nr_groups]);
+	wrong = plan_take_pairs(rest, take_worker, &step->groups[step->nr_groups]);
 	if (!wrong && !step->groups[step->nr_groups].count)
 		wrong = "worker lacks a key";
 	step->nr_groups++;
 	if (!wrong && plan_step_processes(step) > PLAN_MAX_PROCESSES)
 		wrong = "too many processes in a step";
+	return wrong;
+}
+
+static const char *parse_cgroup(struct plan *plan, char *rest)
+{
+	struct plan_op *op = &plan->cgroups[plan->nr_cgroups];
+	const char *wrong;
+
+	if (plan->nr_steps)
+		return "cgroup after step";
+	if (plan->nr_cgroups == PLAN_MAX_CGROUPS)
+		return "too many cgroups";
+	wrong = plan_take_op(rest, op);
+	plan->nr_cgroups++;
+	return wrong || op->kind == OP_ADD_CGROUP ? wrong : "a cgroup that is not added";
+}
+
+static const char *parse_op(struct plan *plan, char *rest)
+{
+	struct plan_step *step = plan->nr_steps ? &plan->steps[plan->nr_steps - 1] : NULL;
+	struct plan_op *op = &plan->ops[plan->nr_ops];
+	const char *wrong;
+
+	if (!step)
+		return "op before step";
+	if (plan->nr_ops == PLAN_MAX_OPS)
+		return "too many op lines";
+	wrong = plan_take_op(rest, op);
+	if (!wrong && op->sched >= (int)plan->nr_scheds)
+		wrong = "no such sched";
+	if (!wrong && step->nr_ops && op->at_ms < step->ops[step->nr_ops - 1].at_ms)
+		wrong = "op before the one above it";
+	if (!step->nr_ops)
+		step->ops = op;
+	step->nr_ops++;
+	plan->nr_ops++;
 	return wrong;
 }
 
@@ -315,9 +263,13 @@ static const char *parse_line(struct plan *plan, char *line, uint32_t *ended)
 		return parse_step(plan, rest);
 	if (!strcmp(word, "worker"))
 		return parse_worker(plan, rest);
+	if (!strcmp(word, "op"))
+		return parse_op(plan, rest);
+	if (!strcmp(word, "cgroup"))
+		return parse_cgroup(plan, rest);
 	if (strcmp(word, "end"))
 		return "unknown word";
-	return take_pairs(rest, take_end, ended);
+	return plan_take_pairs(rest, take_end, ended);
 }
 
 int plan_parse(char *text, struct plan *plan, char *problem, size_t bytes)
@@ -327,8 +279,8 @@ int plan_parse(char *text, struct plan *plan, char *problem, size_t bytes)
 	char *line = strsep(&text, "\n");
 
 	memset(plan, 0, sizeof(*plan));
-	if (strcmp(line, "ktstr-plan 1")) {
-		snprintf(problem, bytes, "plan: line 1: not a plan of version 1");
+	if (strcmp(line, "ktstr-plan 2")) {
+		snprintf(problem, bytes, "plan: line 1: not a plan of version 2");
 		return -1;
 	}
 	while ((line = strsep(&text, "\n")) && (text || *line)) {

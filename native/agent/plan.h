@@ -6,17 +6,20 @@
  * ASCII lines, each a word and then key=value pairs separated by one space. In values every byte outside
  * A-Z a-z 0-9 . _ : / - , + is written %XX. Order matters:
  *
- *   ktstr-plan 1
+ *   ktstr-plan 2
  *   sched name=NAME kind=object|program arg=GUEST-PATH [arg=ARGUMENT]...      (0 to 16 lines)
+ *   cgroup kind=add-cgroup at_ms=0 cgroup=NAME [cpus=LIST] [weight=N] [max_us=N] [period_us=N]  (0 to 32 lines)
  *   step name=NAME duration_ms=N until=duration|ejected [sched=INDEX] [capture=TAG] [watch=SYMBOL]
  *        [fail=panic|hang|reboot]
- *   worker kind=KIND count=N policy=POLICY nice=N [cpus=LIST]                 (0 to 32 lines after their step)
+ *   worker kind=KIND count=N policy=POLICY nice=N [cpus=LIST] [cgroup=NAME]   (0 to 32 lines after their step)
+ *   op kind=OP at_ms=N [KEY=VALUE]...                   (0 to 256 lines in all, after their step, at_ms ascending)
  *   end steps=N
  *
  * The first arg is absolute; a program finds its libraries in the directory lib beside it. sched=INDEX counts
  * sched lines from 0; a step without it runs on the kernel's own scheduler. KIND and POLICY are those of
  * worker_kinds and worker_policies in plan.c. LIST is 0-2,5. The last line lets the reader notice a plan that was
- * cut. An unknown word, key or value, a missing key or a number out of range refuses the plan.
+ * cut. OP and its keys are those of the table in plan_ops.c; body is the MessagePack part of a KernelOpRequest in
+ * hexadecimal digits, and a cgroup is a name in the root, in which at the begin are those of the cgroup lines. An unknown word, key or value, a missing key or a number out of range refuses the plan.
  */
 #ifndef KTSTR_AGENT_PLAN_H
 #define KTSTR_AGENT_PLAN_H
@@ -26,6 +29,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "plan_ops.h"
+
 #define PLAN_MAX_BYTES 65536
 #define PLAN_MAX_SCHEDS 16
 #define PLAN_MAX_ARGS 32
@@ -33,7 +38,8 @@
 #define PLAN_MAX_GROUPS 32
 #define PLAN_MAX_PROCESSES 256 // per step
 #define PLAN_NAME_BYTES 256 // a file name of the longest fits
-#define PLAN_TAG_BYTES 64
+#define PLAN_MAX_CGROUPS 32
+#define PLAN_MAX_OPS 256
 
 enum worker_kind {
 	WORKER_SPIN,
@@ -62,6 +68,7 @@ struct plan_group {
 	int nice;
 	bool pinned;
 	cpu_set_t cpus;
+	char cgroup[PLAN_CGROUP_BYTES]; // empty for the root
 };
 
 struct plan_step {
@@ -74,13 +81,19 @@ struct plan_step {
 	char fail[8];
 	uint32_t nr_groups;
 	struct plan_group groups[PLAN_MAX_GROUPS];
+	uint32_t nr_ops;
+	const struct plan_op *ops; // in the order of their time
 };
 
 struct plan {
 	uint32_t nr_scheds;
 	struct plan_sched scheds[PLAN_MAX_SCHEDS];
+	uint32_t nr_cgroups;
+	struct plan_op cgroups[PLAN_MAX_CGROUPS]; // each is OP_ADD_CGROUP
 	uint32_t nr_steps;
 	struct plan_step steps[PLAN_MAX_STEPS];
+	uint32_t nr_ops;
+	struct plan_op ops[PLAN_MAX_OPS]; // of all steps, one step's after the other's
 };
 
 uint32_t plan_group_processes(const struct plan_group *group);

@@ -13,13 +13,11 @@
 #include "port.h"
 #include "program.h"
 #include "scheduler.h"
+#include "swap_reply.h"
 #include "upload.h"
 #include "util.h"
 
 #define VERIFY_WITHIN_NS (60 * NSEC_PER_SEC) // under emulation it is slow
-#define SCX_OPS_PATH "/sys/kernel/sched_ext/root/ops"
-#define OPS_BYTES 128
-#define REPLY_REASON_BYTES 768
 
 enum phase {
 	IDLE,
@@ -27,8 +25,6 @@ enum phase {
 	READY, // to be carried out by swap_serve()
 	SWAPPING, // which is doing so
 };
-
-enum status { ATTACHED = 1, STORED, DETACHED, REJECTED, FAILED }; // the wire's, of a SchedReply
 
 static struct {
 	struct plan *plan;
@@ -42,35 +38,9 @@ static struct {
 	uint64_t deadline_ns;
 } swap = { .step_sched = -1 };
 
-static struct reply {
-	uint32_t id, status, refuser, loaded;
-	uint64_t enable_seq;
-	char ops[OPS_BYTES], reason[REPLY_REASON_BYTES];
-	char log[PROGRAM_LOG_BYTES];
-} reply;
-
-// Answer a command; `log` bytes of reply.log go along.
-static void answer(uint32_t id, enum status status, enum refuser who, const char *reason, size_t log)
-{
-	const struct plan_sched *loaded = sched_loaded();
-
-	_Static_assert(offsetof(struct reply, log) == 920, "the wire's size of a SchedReply");
-	reply.id = id;
-	reply.status = status;
-	reply.refuser = who;
-	reply.loaded = loaded != NULL;
-	reply.enable_seq = loaded ? sched_enable_seq() : 0;
-	memset(reply.ops, 0, sizeof(reply.ops));
-	memset(reply.reason, 0, sizeof(reply.reason));
-	if (loaded && read_small_file(SCX_OPS_PATH, reply.ops, sizeof(reply.ops)) < 0)
-		reply.ops[0] = '\0';
-	snprintf(reply.reason, sizeof(reply.reason), "%s", reason);
-	port_send(KTF_SCHED_REPLY, &reply, (uint32_t)(offsetof(struct reply, log) + log));
-}
-
 static size_t keep_log(const struct program *program)
 {
-	return program_log(program, reply.log, sizeof(reply.log));
+	return program_log(program, swap_reply_log, PROGRAM_LOG_BYTES);
 }
 
 static void free_entry(struct plan_sched *sched)
@@ -89,9 +59,9 @@ static void finish(void)
 	swap.phase = IDLE;
 }
 
-static void conclude(enum status status, enum refuser who, const char *reason, size_t log)
+static void conclude(enum swap_status status, enum refuser who, const char *reason, size_t log)
 {
-	answer(swap.command.id, status, who, reason, log);
+	swap_reply(swap.command.id, status, who, reason, log);
 	finish();
 }
 
@@ -213,8 +183,8 @@ static void accept(const struct host_sched_command *command)
 	if (command->op == SCHED_CANCEL)
 		cancel(command->id);
 	else if (swap.phase != IDLE)
-		answer(command->id, FAILED, REFUSER_NOBODY, "another change of the scheduler is in progress",
-		       0);
+		swap_reply(command->id, FAILED, REFUSER_NOBODY,
+			   "another change of the scheduler is in progress", 0);
 	else
 		begin(command);
 }
@@ -277,7 +247,7 @@ static void bring_in(void)
 	const struct plan_sched *before = sched_loaded();
 	struct plan_sched *target = &swap.plan->scheds[swap.target];
 	struct program *program = swap.candidate ? swap.candidate : program_other(sched_spare_program());
-	char reason[REPLY_REASON_BYTES];
+	char reason[SWAP_REASON_BYTES];
 	struct sched_refusal why = { 0 };
 	size_t log;
 
@@ -333,6 +303,53 @@ void swap_serve(void)
 			 keep_log(swap.candidate));
 	else
 		bring_in();
+}
+
+static void begin_own(enum swap_wish wish, int sched)
+{
+	const struct plan_sched *loaded = sched_loaded();
+
+	swap_own.status = FAILED;
+	snprintf(swap_own.reason, sizeof(swap_own.reason), "the scenario ends");
+	memset(&swap.entry, 0, sizeof(swap.entry));
+	swap.candidate = NULL;
+	swap.command = (struct host_sched_command){ .id = SWAP_OWN_ID, .op = SCHED_ATTACH };
+	swap.target = sched < 0 ? find_target("") : sched;
+	if (wish == SWAP_DETACH) {
+		swap.command.op = SCHED_DETACH;
+		swap.phase = READY;
+	} else if (wish == SWAP_ATTACH && loaded) {
+		refuse("a scheduler is attached already");
+	} else if (wish == SWAP_REPLACE && !loaded) {
+		refuse("no scheduler is attached");
+	} else if (swap.target < 0) {
+		refuse("this step runs on the kernel's own scheduler");
+	} else if (loaded && swap.plan->scheds[swap.target].is_object) {
+		verify(&swap.plan->scheds[swap.target]);
+	} else {
+		swap.phase = READY;
+	}
+}
+
+// Wait until nothing is under way, or the scenario ends.
+static void settle(void)
+{
+	while (swap.phase != IDLE && !host.shutdown) {
+		swap_serve();
+		if (swap.phase != IDLE)
+			pump(swap.deadline_ns);
+	}
+}
+
+bool swap_do(enum swap_wish wish, int sched, char *reason, size_t bytes)
+{
+	settle();
+	if (host.shutdown)
+		return false;
+	begin_own(wish, sched);
+	settle();
+	snprintf(reason, bytes, "%s", swap_own.reason);
+	return swap_own.status == ATTACHED || swap_own.status == DETACHED;
 }
 
 void swap_begin_step(int sched)

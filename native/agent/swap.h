@@ -12,12 +12,20 @@
 #ifndef KTSTR_AGENT_SWAP_H
 #define KTSTR_AGENT_SWAP_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "plan.h"
+
+enum swap_wish { SWAP_ATTACH, SWAP_DETACH, SWAP_REPLACE };
 
 // Register with the loop. The schedulers of `plan` are what commands are about; one that is replaced changes there.
 void swap_init(struct plan *plan);
 void swap_begin_step(
 	int sched); // a step begins whose scheduler is this one of the plan; -1 for the kernel's own
+// What the scenario itself wants, with the scheduler of the plan that is meant; -1 for the one that is loaded, or that of the
+// step. Returns when it is over: whether it was done, or why not in `reason`.
+bool swap_do(enum swap_wish wish, int sched, char *reason, size_t bytes);
 void swap_serve(void); // carry out what is ready to be
 void swap_end(void); // the scenario has ended: refuse what is asked for, now and later
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "cgroup.h"
 #include "host.h"
 #include "loop.h"
 #include "port.h"
@@ -55,6 +56,7 @@ static void stderr_ready(int fd)
 static const char *become(const struct plan_group *group, const char *comm)
 {
 	struct sched_param param = { 0 };
+	char where[CGROUP_DETAIL_BYTES];
 	sigset_t none;
 
 	sigemptyset(&none);
@@ -62,6 +64,13 @@ static const char *become(const struct plan_group *group, const char *comm)
 	prctl(PR_SET_NAME, comm);
 	dup2(output_pipes[0][1], STDOUT_FILENO);
 	dup2(output_pipes[1][1], STDERR_FILENO);
+	if (group->cgroup[0]) {
+		int err = cgroup_move(group->cgroup, 0, where);
+
+		errno = err;
+		if (err)
+			return "cgroup";
+	}
 	if (group->pinned && sched_setaffinity(0, sizeof(group->cpus), &group->cpus))
 		return "affinity";
 	if (group->policy == SCHED_FIFO || group->policy == SCHED_RR)
@@ -183,6 +192,16 @@ uint32_t worker_count(void)
 	for (uint32_t i = 0; i < nr_workers; i++)
 		running += workers[i].pid > 0;
 	return running;
+}
+
+uint32_t worker_find(const char *names, pid_t *pids)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t i = 0; i < nr_workers; i++)
+		if (workers[i].pid > 0 && plan_op_means(names, workers[i].comm))
+			pids[nr++] = workers[i].pid;
+	return nr;
 }
 
 uint64_t worker_iterations(void)

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "plan.h"
 
@@ -18,6 +19,8 @@ int worker_init(void); // register with the loop; 0, or -1
 int worker_start(const struct plan_step *step, char *problem, size_t bytes);
 void worker_stop(void); // kill all; they are reaped by the loop as they end
 uint32_t worker_count(void); // running ones
+// The running workers that a name is about, into room for PLAN_MAX_PROCESSES. Returns how many.
+uint32_t worker_find(const char *names, pid_t *pids);
 uint64_t worker_iterations(void); // of all workers since boot
 uint32_t worker_op_kinds(const struct plan_step *step); // bit per kind
 void worker_report(void); // send a WorkerReport frame

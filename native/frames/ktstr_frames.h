@@ -64,7 +64,8 @@ enum ktf_direction {
 	X(SCHED_UPLOAD, SchedUpload, 0x5355504Cu, KTF_HOST_TO_GUEST)            \
 	X(SCHED_CHUNK, SchedChunk, 0x5343484Bu, KTF_HOST_TO_GUEST)              \
 	X(SCHED_COMMAND, SchedCommand, 0x53434D44u, KTF_HOST_TO_GUEST)          \
-	X(SCHED_REPLY, SchedReply, 0x5352504Cu, KTF_GUEST_TO_HOST)
+	X(SCHED_REPLY, SchedReply, 0x5352504Cu, KTF_GUEST_TO_HOST)              \
+	X(STIMULUS_APPLIED, StimulusApplied, 0x53544150u, KTF_GUEST_TO_HOST)
 
 enum ktf_msg {
 #define KTF_ENUM(c_name, name, value, direction) KTF_##c_name = value,

@@ -10,20 +10,34 @@ import msgspec
 import typer.main
 
 from ktstr_tui.cli import main as program
-from ktstr_tui.guest import scenario
+from ktstr_tui.guest import scenario, scenario_ops
 from ktstr_tui.heartbeat.metric_table import all_metrics
 from ktstr_tui.model import errors
 from tests.docs.config_tables import config_blocks
 from tests.docs.gallery import gallery
 from tests.docs.markdown import code, table
 from tests.docs.outcomes import outcomes
-from tests.docs.source import constant_docs, one_line
+from tests.docs.source import class_doc, constant_docs, one_line
 
 SCENARIO_NOTES: Final = {
     ("Scenario", "name"): "Name of the scenario, and of the run unless `--name` gives another.",
     ("Scenario", "description"): "What it shows, in one line.",
     ("Scenario", "steps"): f"`[[steps]]`, one table for each step, at most {scenario.MAX_STEPS}.",
     ("Scenario", "workers"): "`[[workers]]`: the load of every step that has no workers of its own.",
+    (
+        "Scenario",
+        "cgroups",
+    ): f"`[[cgroups]]`: made before the first step, at most {scenario_ops.MAX_CGROUPS}.",
+    ("Cgroup", "name"): "Name of the cgroup, in the root: letters, digits, `_` and `-`.",
+    ("Cgroup", "cpus"): "`cpuset.cpus`: CPUs that its tasks may use; without it all.",
+    ("Cgroup", "weight"): "`cpu.weight`; without it the kernel's own, 100.",
+    ("Cgroup", "max_us"): "`cpu.max`: µs of CPU time that its tasks get in each period; without it no limit.",
+    ("Cgroup", "period_us"): "Length of that period in µs.",
+    (
+        "Step",
+        "ops",
+    ): f"`[[steps.ops]]`: what is done in the middle of the step; at most {scenario_ops.MAX_OPS} in all.",
+    ("Workers", "cgroup"): "The cgroup that they are in from their start; without it the root.",
     ("Step", "name"): "Name of the step.",
     ("Step", "duration_ms"): "From the moment that the scheduler is attached and the workers run.",
     (
@@ -64,6 +78,7 @@ def reference_blocks() -> dict[str, str]:
     return {
         "scenarios": table(("name", "what it shows"), _packaged()),
         "scenario-keys": _scenario(),
+        "scenario-ops": table(("`op`", "keys", "what it does"), _operations()),
         "exit-codes": _exit_codes(),
         "outcomes": outcomes(),
         "gallery": gallery(),
@@ -79,8 +94,13 @@ def _packaged() -> Iterator[tuple[str, str]]:
 
 def _scenario() -> str:
     parts = []
-    titles = {"Scenario": "Top level", "Step": "`[[steps]]`", "Workers": "`[[workers]]`, `[[steps.workers]]`"}
-    for cls in (scenario.Scenario, scenario.Step, scenario.Workers):
+    titles = {
+        "Scenario": "Top level",
+        "Step": "`[[steps]]`",
+        "Workers": "`[[workers]]`, `[[steps.workers]]`",
+        "Cgroup": "`[[cgroups]]`",
+    }
+    for cls in (scenario.Scenario, scenario.Step, scenario.Workers, scenario_ops.Cgroup):
         properties = msgspec.json.schema_components([cls], ref_template="{name}")[1][cls.__name__][
             "properties"
         ]
@@ -95,6 +115,19 @@ def _scenario() -> str:
         ]
         parts.append(f"**{titles[cls.__name__]}**\n\n{table(('key', 'value', 'default', 'meaning'), rows)}")
     return "\n".join(parts)
+
+
+def _operations() -> Iterator[tuple[str, str, str]]:
+    for cls in scenario_ops.OP_CLASSES:
+        properties = msgspec.json.schema_components([cls], ref_template="{name}")[1][cls.__name__][
+            "properties"
+        ]
+        keys = [
+            f"{code(field.name)} ({_kind(properties[field.name])}{', required' if field.required else ''})"
+            for field in msgspec.structs.fields(cls)
+            if field.name != "at_ms"
+        ]
+        yield code(str(cls.__struct_config__.tag)), "; ".join(keys), class_doc(cls)
 
 
 def _kind(schema: dict[str, Any]) -> str:

@@ -10,7 +10,16 @@ from typing import Final
 import msgspec
 
 from ktstr_tui.link import recfile
-from ktstr_tui.wire import codec, frames, kernel_ops, payloads, scheduler_payloads, vlp, vlp_secure
+from ktstr_tui.wire import (
+    codec,
+    frames,
+    kernel_ops,
+    payloads,
+    scheduler_payloads,
+    stimulus_payloads,
+    vlp,
+    vlp_secure,
+)
 from ktstr_tui.wire.messages import Direction, MsgType
 from tests.docs.markdown import code, table
 from tests.docs.source import class_doc, constant_docs, field_docs
@@ -37,6 +46,12 @@ LAYOUTS: Final[dict[type[msgspec.Struct], tuple[Part, ...]]] = {
     scheduler_payloads.SchedCommand: (("<II256s", scheduler_payloads.SchedCommand.__struct_fields__),),
     scheduler_payloads.SchedReply: (
         ("<IIIIQ128s768s", scheduler_payloads.SchedReply.__struct_fields__[:-1]),
+    ),
+    stimulus_payloads.StimulusApplied: (
+        (
+            f"<IIIHHI{stimulus_payloads.STIMULUS_DETAIL_BYTES}s",
+            stimulus_payloads.StimulusApplied.__struct_fields__,
+        ),
     ),
 }
 """Payloads of fixed size and where their fields are; `tests.unit.test_docs` decodes packed ones by it."""

@@ -23,6 +23,7 @@ from ktstr_tui.wire import codec, kernel_ops, payloads, vlp
 from ktstr_tui.wire import scheduler_payloads as sched
 from ktstr_tui.wire.frames import FrameAssembler, encode_frame
 from ktstr_tui.wire.messages import MsgType
+from ktstr_tui.wire.stimulus_payloads import StimulusApplied
 from ktstr_tui.wire.vlp_secure import Keyring, agent_key, seal_agent, seal_shared
 from tests.tui.story import Story
 
@@ -56,6 +57,7 @@ PAYLOADS: tuple[Any, ...] = (
     sched.SchedChunk,
     sched.SchedCommand,
     sched.SchedReply,
+    StimulusApplied,
 )
 
 
@@ -125,6 +127,7 @@ def payload_seeds() -> list[bytes]:
         sched.SchedReply(
             9, sched.SchedStatus.REJECTED, sched.SchedRefuser.VERIFIER, True, 3, "fifo", "no", "log\n"
         ),
+        StimulusApplied(1500, 900, 16, 1, 2, 2, "tasks are in it"),
     )
     return [value.pack() for value in values] + [reply.pack(reason_bytes=64), b""]
 

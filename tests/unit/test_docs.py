@@ -14,7 +14,7 @@ import pytest
 
 from ktstr_tui.link import recfile
 from ktstr_tui.model.events import Logged
-from ktstr_tui.wire import payloads, scheduler_payloads, vlp
+from ktstr_tui.wire import payloads, scheduler_payloads, stimulus_payloads, vlp
 from ktstr_tui.wire.codec import encode_event
 from ktstr_tui.wire.frames import encode_frame
 from ktstr_tui.wire.messages import MsgType
@@ -33,6 +33,7 @@ SAMPLES: dict[type[msgspec.Struct], msgspec.Struct] = {
     scheduler_payloads.SchedCommand: scheduler_payloads.SchedCommand(
         1, scheduler_payloads.SchedOp.DETACH, "x"
     ),
+    stimulus_payloads.StimulusApplied: stimulus_payloads.StimulusApplied(1, 2, 3, 4, 5, 6, "why"),
 }
 
 

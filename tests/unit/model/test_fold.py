@@ -12,7 +12,16 @@ from hypothesis import given
 from ktstr_tui.backend.summary import summarize
 from ktstr_tui.model import events as ev
 from ktstr_tui.model import fold as fold_module
-from ktstr_tui.model import fold_beats, fold_control, fold_edit, fold_kernel, fold_run, fold_stops, fold_swaps
+from ktstr_tui.model import (
+    fold_beats,
+    fold_control,
+    fold_edit,
+    fold_kernel,
+    fold_run,
+    fold_stimuli,
+    fold_stops,
+    fold_swaps,
+)
 from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.kinds import GuestPhase
@@ -70,7 +79,7 @@ def test_every_event_has_an_arm() -> None:
 
 
 def test_no_event_has_two_arms() -> None:
-    files = (fold_run, fold_kernel, fold_stops, fold_beats, fold_control, fold_edit, fold_swaps)
+    files = (fold_run, fold_kernel, fold_stops, fold_beats, fold_control, fold_edit, fold_swaps, fold_stimuli)
     assert sum(len(file.ARMS) for file in files) == len(fold_module._ARMS)
 
 

@@ -8,6 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.snapshots import CaptureUnavailable
+from ktstr_tui.guest.scenario_ops import Op
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import Logged
 from ktstr_tui.port import actions as act
@@ -25,6 +26,7 @@ class Step(msgspec.Struct, frozen=True):
 
     name: str
     scheduler: str
+    ops: tuple[Op, ...] = ()
 
 
 STEPS = (

@@ -31,12 +31,14 @@ from ktstr_tui.wire.messages import (
     WorkerReport,
 )
 from ktstr_tui.wire.scheduler_payloads import SchedReply, SchedStatus
+from ktstr_tui.wire.stimulus_payloads import StimulusApplied
 
 SECOND = 1_000_000_000
 LIMITED: dict[type[act.Action], act.Action] = {
     act.SnapshotRequested: act.SnapshotRequested(SnapshotRequest(5, SnapshotKind.CAPTURE, "x")),
     act.StepChanged: act.StepChanged(Stimulus(0, 1)),
     act.StepEnded: act.StepEnded(Stimulus(0, 1)),
+    act.StimulusTold: act.StimulusTold(StimulusApplied(0, 0, 0, 1, 0, 1)),
     act.ScenarioPaused: act.ScenarioPaused(),
     act.ScenarioEnded: act.ScenarioEnded(ScenarioEnd(1)),
     act.SchedulerExited: act.SchedulerExited(0),

@@ -122,6 +122,7 @@ def test_who_may_send_what() -> None:
         MsgType.WorkerReport,
         MsgType.Beats,
         MsgType.SchedReply,
+        MsgType.StimulusApplied,
     }
 
 
