@@ -1,7 +1,7 @@
 """What is wrong with operations in their place: found before anything boots, and named with file, line and key.
 
 `check_course` follows a scenario as it will go, with the cgroups that exist and the CPUs that are online at each
-moment, as far as that is certain: a step that ends early does not reach its last operations, and then the guest itself
+moment, as far as that is certain: a step that an ejection ends does not reach its last operations, and then the guest itself
 says what could not be done. `check_available` compares with what a run offers.
 """
 

@@ -15,8 +15,9 @@ They are tables of its file::
     cgroup = "batch"
 
 The guest program does the operations of a step one after the other, in their order in the file, each at its time or,
-when the one before takes longer, after that. None of them ends a step; one that fails is told, and the step goes on.
-The time of a step begins when its workers run. An operation whose turn has not come when the step ends is told too.
+when the one before takes longer, after that. The time of a step begins when its workers run, and the step lasts until
+its last operation is over. One that fails is told, and the step goes on; those that an ejection or the end of the run
+leaves undone are told too.
 
 The classes here are what a table may hold, how it is said in words, and how it is written into the plan; what can be
 wrong with an operation in its place is in `ktstr_tui.guest.scenario_checks`.

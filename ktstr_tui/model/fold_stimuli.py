@@ -26,7 +26,7 @@ def stimulus_words(event: ev.StimulusApplied) -> str:
     if event.outcome == "done":
         return event.text
     if event.outcome == "not-reached":
-        return f"{event.text}: not reached, the step ended before"
+        return f"{event.text}: not reached, its step ended before"
     why = ": ".join(filter(None, (event.error, event.detail)))
     return f"{event.text}: failed: {why}"
 

@@ -34,7 +34,7 @@ STIMULUS_KINDS: tuple[StimulusKind, ...] = get_args(StimulusKind)
 """All of them; on the wire a kind is its place here, counted from 1."""
 
 Outcome: TypeAlias = Literal["done", "failed", "not-reached"]
-"""What became of an operation. One is not reached when its step ends before its turn."""
+"""What became of an operation. One is not reached when an ejection or the end of the run comes before."""
 MAX_STIMULI = 256
 """Stimuli that a run's state keeps; as many operations as a scenario may have."""
 

@@ -103,7 +103,8 @@ static void run_until_step_ends(uint16_t index, const struct plan_step *step)
 	char detail[8];
 
 	may_be_ejected = step->sched >= 0;
-	while (!host.shutdown && now_ns() < end_ns) {
+	// What is to be done in the step is done, however long that takes.
+	while (!host.shutdown && (now_ns() < end_ns || done < step->nr_ops)) {
 		uint64_t op_ns;
 
 		swap_serve();

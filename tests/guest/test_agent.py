@@ -281,7 +281,7 @@ async def test_a_worker_that_cannot_be_as_asked_ends_the_scenario(
 
 
 async def test_a_plan_that_is_not_one(machine_spec: MachineSpec, artifacts: GuestArtifacts) -> None:
-    spec = replace(machine_spec, initrd=build_initramfs(artifacts.agent, b"ktstr-plan 1\nstep\n", []))
+    spec = replace(machine_spec, initrd=build_initramfs(artifacts.agent, b"ktstr-plan 2\nstep\n", []))
     outcome = await run(spec)
     assert "plan: line 2" in outcome.text(MsgType.Stderr)
     assert outcome.of(MsgType.Dmesg)

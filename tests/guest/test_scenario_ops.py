@@ -5,6 +5,7 @@ A capture asked for by the guest is the gate: the guest waits for its answer, an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,10 @@ from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.guest.initramfs import build_initramfs, guest_artifacts
 from ktstr_tui.guest.machine import MachineSpec, open_machine
 from ktstr_tui.guest.payload import resolve_scheduler
-from ktstr_tui.guest.scenario import Scenario, encode_plan, parse_scenario
+from ktstr_tui.guest.scenario import Scenario, encode_plan, load_scenario, parse_scenario
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.stimulus import STIMULUS_KINDS
 from ktstr_tui.ops.guest_ops import GuestKernelOps
 from ktstr_tui.port import actions as act
 from ktstr_tui.port.outbox import Outbox
@@ -29,6 +31,7 @@ from ktstr_tui.port.port import GuestPort
 from ktstr_tui.wire.messages import MsgType, SnapshotKind, SnapshotReply, SnapshotStatus, Stimulus
 from ktstr_tui.wire.stimulus_payloads import BEFORE_STEPS, StimulusApplied
 from tests.guest.operating import Operating, operating
+from tests.guest.runs import call, private_environment
 from tests.guest.waiting import BOOT_DEADLINE_S, wait_said
 
 pytestmark = pytest.mark.guest
@@ -280,3 +283,38 @@ def check_seen(guest: Looking) -> None:
     assert seen["offline"] == [0]
     assert seen["online"] == ([0, 1], "fifo")
     assert "late" not in seen
+
+
+def test_the_packaged_scenario_does_all_that_there_is(tmp_path: Path) -> None:
+    """In a whole run: each operation is on the stream, and the ejection at its end names the CPU that went."""
+    env = private_environment(tmp_path)
+    refused = call("run", "--headless", "--json", "--scenario", "verbs", env=env)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "verbs.toml:119: steps.2.ops.7.op: this run does not allow writes" in refused.stderr
+
+    done = call("run", "--headless", "--json", "--scenario", "verbs", "--allow-writes", env=env)
+    assert done.returncode == 1, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["ejections"], summary["restarts"]) == (1, 0)
+    assert "after the scenario took CPU 1 offline" in summary["end_reason"]
+    recording = str(Path(summary["data_dir"]) / "recording.ktstr")
+    lines = call("events", "--json", recording, env=env).stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    stimuli = [event for event in events if event["type"] == "stimulus"]
+    assert {event["outcome"] for event in stimuli} == {"done"}, stimuli
+    assert {event["kind"] for event in stimuli} == set(STIMULUS_KINDS)
+    scenario = load_scenario("verbs")
+    planned = [(None, 0), *((at, n) for at, step in enumerate(scenario.steps) for n in range(len(step.ops)))]
+    assert [(event["step"], event["op"]) for event in stimuli] == planned
+    # The host wrote past the vCPUs, so the next stop finds it.
+    hits = [event for event in events if event["type"] == "watchpoint-hit"]
+    assert [hit["value"] for hit in hits if hit["expression"] == "panic_timeout"] == [41]
+    # While CPU 1 was offline, every sample of it said so.
+    off, on = (
+        next(event["seq"] for event in stimuli if event["kind"] == kind)
+        for kind in ("offline-cpu", "online-cpu")
+    )
+    between = [event for event in events if event["type"] == "sample" and off < event["seq"] < on]
+    said = [event["sample"]["cpus"][1]["unreadable"] for event in between]
+    assert said[:-1], "samples were taken meanwhile"
+    assert set(said[:-1]) == {"offline"}

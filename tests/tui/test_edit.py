@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Failure
 from ktstr_tui.model.scheduler_swap import SwapAttached, SwapRejected
-from ktstr_tui.text.edit_lines import MARK
+from ktstr_tui.text.edit_lines import MARK, STIMULUS_MARK
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.build_page import BuildPage
 from ktstr_tui.tui.leaving import Leaving
@@ -131,6 +131,14 @@ def test_the_moment_is_marked_and_moves_with_the_time() -> None:
     feed(source, *samples)
     assert place() == width - 6
     assert MARK in screen(source, "2")
+
+
+def test_operations_of_the_scenario_are_marked_too() -> None:
+    source = editing(*attached())
+    feed(source, [event for event in Story().until(20) if isinstance(event, ev.Sampled)][-1])
+    feed(source, ev.StimulusApplied(step=0, op=0, kind="watch", text="watch x", outcome="done"))
+    assert MARK in screen(source, "2")
+    assert STIMULUS_MARK in screen(source, "2")
 
 
 def test_the_log_of_a_build_that_failed_begins_with_the_line_that_matters() -> None:

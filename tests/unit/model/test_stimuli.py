@@ -52,7 +52,7 @@ def state_of(*events: ev.Event) -> RunState:
         (
             stimulus(outcome="not-reached", error="ECANCELED"),
             "warning",
-            "thaw cgroup a: not reached, the step ended before",
+            "thaw cgroup a: not reached, its step ended before",
             0,
         ),
     ],
