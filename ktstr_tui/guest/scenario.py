@@ -48,7 +48,14 @@ import msgspec
 from ktstr_tui.guest.guest_files import NO_SCHEDULER, SchedulerPayload
 from ktstr_tui.guest.plan_lines import Pair, cpu_list, plan_line
 from ktstr_tui.guest.scenario_checks import check_course
-from ktstr_tui.guest.scenario_ops import OP_CLASSES, AttachScheduler, Cgroup, Op, ReplaceScheduler, op_pairs
+from ktstr_tui.guest.scenario_ops import (
+    OP_CLASSES,
+    AttachSchedulerOp,
+    Cgroup,
+    Op,
+    ReplaceSchedulerOp,
+    op_pairs,
+)
 from ktstr_tui.guest.scenario_source import ScenarioSource
 from ktstr_tui.guest.scenario_steps import (
     MAX_PROCESSES,
@@ -153,7 +160,7 @@ def _beside(scenario: Scenario, directory: Path) -> Scenario:
         return shlex.join([str(directory / first), *rest]) if (directory / first).exists() else name
 
     def op_anchored(op: Op) -> Op:
-        if isinstance(op, AttachScheduler | ReplaceScheduler):
+        if isinstance(op, AttachSchedulerOp | ReplaceSchedulerOp):
             return msgspec.structs.replace(op, scheduler=anchored(op.scheduler))
         return op
 

@@ -1,8 +1,8 @@
 """What is wrong with operations in their place: found before anything boots, and named with file, line and key.
 
 `check_course` follows a scenario as it will go, with the cgroups that exist and the CPUs that are online at each
-moment, as far as that is certain: a step that an ejection ends does not reach its last operations, and then the guest itself
-says what could not be done. `check_available` compares with what a run offers.
+moment, as far as that is certain: a step that an ejection ends does not reach its last operations, and then the guest
+itself says what could not be done. `check_available` compares with what a run offers.
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ class _Course:
             case ops.SetAffinity():
                 self._some(op.workers, names, (*place, "workers"))
                 self._one_online(op.cpus, (*place, "cpus"))
-            case ops.AttachScheduler() | ops.ReplaceScheduler():
+            case ops.AttachSchedulerOp() | ops.ReplaceSchedulerOp():
                 self._scheduler(op.scheduler, step, place)
-            case ops.Capture():
+            case ops.CaptureOp():
                 self._short(op.tag, (*place, "tag"))
-            case ops.Watch():
+            case ops.WatchOp():
                 self._short(op.expression, (*place, "expression"))
             case ops.OfflineCpu() | ops.OnlineCpu():
                 self._hotplug(op, (*place, "cpu"))

@@ -191,7 +191,7 @@ class SetAffinity(_Op, frozen=True, kw_only=True, tag="set-affinity"):
         return f"set affinity of {self.workers or 'all'} workers to {_of(self.cpus)}"
 
 
-class AttachScheduler(_Op, frozen=True, kw_only=True, tag="attach-scheduler"):
+class AttachSchedulerOp(_Op, frozen=True, kw_only=True, tag="attach-scheduler"):
     """Attach a scheduler where none is."""
 
     scheduler: SchedulerName = ""
@@ -202,7 +202,7 @@ class AttachScheduler(_Op, frozen=True, kw_only=True, tag="attach-scheduler"):
         return f"attach {self.scheduler or 'the scheduler of the step'}"
 
 
-class DetachScheduler(_Op, frozen=True, kw_only=True, tag="detach-scheduler"):
+class DetachSchedulerOp(_Op, frozen=True, kw_only=True, tag="detach-scheduler"):
     """Detach the scheduler, in order."""
 
     @property
@@ -211,7 +211,7 @@ class DetachScheduler(_Op, frozen=True, kw_only=True, tag="detach-scheduler"):
         return "detach the scheduler"
 
 
-class ReplaceScheduler(_Op, frozen=True, kw_only=True, tag="replace-scheduler"):
+class ReplaceSchedulerOp(_Op, frozen=True, kw_only=True, tag="replace-scheduler"):
     """Put another scheduler in the place of the one that is attached, which stays when the new one is refused."""
 
     scheduler: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -222,7 +222,7 @@ class ReplaceScheduler(_Op, frozen=True, kw_only=True, tag="replace-scheduler"):
         return f"replace the scheduler by {self.scheduler}"
 
 
-class RestartScheduler(DetachScheduler, frozen=True, kw_only=True, tag="restart-scheduler"):
+class RestartSchedulerOp(DetachSchedulerOp, frozen=True, kw_only=True, tag="restart-scheduler"):
     """Detach the scheduler and attach it again, with the state of a new one."""
 
     @property
@@ -231,7 +231,7 @@ class RestartScheduler(DetachScheduler, frozen=True, kw_only=True, tag="restart-
         return "restart the scheduler"
 
 
-class Capture(_Op, frozen=True, kw_only=True, tag="capture"):
+class CaptureOp(_Op, frozen=True, kw_only=True, tag="capture"):
     """Have the host take a capture; done when it is there."""
 
     tag: Tag
@@ -242,7 +242,7 @@ class Capture(_Op, frozen=True, kw_only=True, tag="capture"):
         return f"capture {self.tag}"
 
 
-class Watch(_Op, frozen=True, kw_only=True, tag="watch"):
+class WatchOp(_Op, frozen=True, kw_only=True, tag="watch"):
     """Have the host capture at every write to an expression."""
 
     expression: Tag
@@ -294,12 +294,12 @@ Op: TypeAlias = (
     | ThawCgroup
     | MoveWorkers
     | SetAffinity
-    | AttachScheduler
-    | DetachScheduler
-    | ReplaceScheduler
-    | RestartScheduler
-    | Capture
-    | Watch
+    | AttachSchedulerOp
+    | DetachSchedulerOp
+    | ReplaceSchedulerOp
+    | RestartSchedulerOp
+    | CaptureOp
+    | WatchOp
     | WriteKernel
     | OfflineCpu
     | OnlineCpu

@@ -10,12 +10,12 @@ from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.guest.scenario_ops import (
     MAX_CGROUPS,
     MAX_OPS,
-    AttachScheduler,
+    AttachSchedulerOp,
     Cgroup,
     CgroupName,
     Cpu,
     Op,
-    ReplaceScheduler,
+    ReplaceSchedulerOp,
 )
 from ktstr_tui.model.errors import UsageError
 
@@ -129,7 +129,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             op.scheduler
             for step in self.steps
             for op in step.ops
-            if isinstance(op, AttachScheduler | ReplaceScheduler) and op.scheduler
+            if isinstance(op, AttachSchedulerOp | ReplaceSchedulerOp) and op.scheduler
         }
         return {step.scheduler for step in self.steps} | named
 

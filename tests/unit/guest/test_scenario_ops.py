@@ -10,12 +10,12 @@ from ktstr_tui.guest.scenario import load_scenario, parse_scenario, read_scenari
 from ktstr_tui.guest.scenario_checks import Offer, check_available, is_meant
 from ktstr_tui.guest.scenario_ops import (
     OP_CLASSES,
-    AttachScheduler,
-    Capture,
+    AttachSchedulerOp,
+    CaptureOp,
     FreezeCgroup,
     MoveWorkers,
     OfflineCpu,
-    ReplaceScheduler,
+    ReplaceSchedulerOp,
     SetCpuMax,
     SetCpuset,
 )
@@ -87,7 +87,7 @@ def test_what_operations_do_is_said_in_words() -> None:
     assert SetCpuset(cgroup="a", cpus=(3, 1)).text == "set cpuset of cgroup a to CPUs 1,3"
     assert SetCpuMax(cgroup="a").text == "set cpu.max of cgroup a to max in 100000 µs"
     assert MoveWorkers(cgroup="/").text == "move all workers to cgroup /"
-    assert Capture(tag="x").text == "capture x"
+    assert CaptureOp(tag="x").text == "capture x"
     assert FreezeCgroup(cgroup="a").text == "freeze cgroup a"
     assert OfflineCpu(cpu=2).text == "take CPU 2 offline"
 
@@ -97,7 +97,7 @@ def test_what_operations_do_is_said_in_words() -> None:
     [
         (['op = "freze-cgroup"'], "28: steps.1.ops.4.op: there is no op 'freze-cgroup'. Did you mean"),
         (["at_ms = 300"], "27: steps.1.ops.4: the key op is missing"),
-        (['op = "capture"', 'tga = "x"'], '28: steps.1.ops.4.tga: there is no such key. Did you mean "tag"?'),
+        (['op = "capture"', 'tga = "x"'], '29: steps.1.ops.4.tga: there is no such key. Did you mean "tag"?'),
         (['op = "capture"'], "27: steps.1.ops.4: the key tag is missing"),
         (['op = "offline-cpu"', "cpu = 0"], "29: steps.1.ops.4.cpu: Expected `int` >= 1"),
         (['op = "offline-cpu"', "cpu = 1"], "29: steps.1.ops.4.cpu: CPU 1 is offline already"),
@@ -224,10 +224,10 @@ def test_schedulers_of_operations_are_loaded_and_found_beside_the_file(tmp_path:
     path.write_text(with_op(*lines) + '[[steps.ops]]\nop = "attach-scheduler"\n')
     scenario = load_scenario(path)
     assert scenario.schedulers() == {"demo:fifo", f"{tmp_path}/mine.bpf.o"}
-    assert scenario.steps[0].ops[-1] == AttachScheduler()
+    assert scenario.steps[0].ops[-1] == AttachSchedulerOp()
     other = scenario.with_scheduler("demo:stall")
     assert other.schedulers() == {"demo:stall", f"{tmp_path}/mine.bpf.o"}
-    assert other.steps[0].ops[-2] == ReplaceScheduler(scheduler=f"{tmp_path}/mine.bpf.o")
+    assert other.steps[0].ops[-2] == ReplaceSchedulerOp(scheduler=f"{tmp_path}/mine.bpf.o")
 
 
 @pytest.mark.parametrize(
