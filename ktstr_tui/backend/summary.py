@@ -105,6 +105,7 @@ def summarize(state: RunState) -> Summary:
         "total_iterations": state.total_iterations,
         "alerts": alerts_told(state),
         "captures": [capture_summary(entry) for entry in state.captures],
+        "operations": {str(outcome): count for outcome, count in state.operations.items()},
         "edit": _edit(state),
         "conclusion": _conclusion(state),
         "frames": msgspec.to_builtins(state.frames),

@@ -41,6 +41,7 @@ def _applied(state: RunState, event: ev.StimulusApplied) -> None:
         outcome=event.outcome,
         reason=printable(reason),
     )
+    state.operations[event.outcome] = state.operations.get(event.outcome, 0) + 1
     push(state, "stimuli", state.stimuli, entry, MAX_STIMULI)
     if event.outcome != "not-reached":
         state.stimulus_marks.append(state.samples)

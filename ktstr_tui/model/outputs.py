@@ -294,6 +294,8 @@ class Summary(TypedDict):
     total_iterations: int
     alerts: list[SummaryAlert]
     captures: list[SummaryCapture]
+    operations: dict[str, int]
+    """Of the scenario's steps: how many were ``done``, ``failed`` and ``not-reached``; empty without any."""
     edit: SummaryEdit
     conclusion: Conclusion | None
     frames: SummaryFrames

@@ -19,7 +19,7 @@ from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
-from ktstr_tui.model.stimulus import StimulusState
+from ktstr_tui.model.stimulus import Outcome, StimulusState
 
 MAX_HISTORY = 240
 """Samples kept for each sparkline."""
@@ -333,6 +333,8 @@ class RunState(msgspec.Struct, kw_only=True):
     """After how many samples the scheduler was changed, oldest first."""
     stimuli: list[StimulusState] = []
     """Operations of the scenario, with what became of each; at most `MAX_STIMULI`."""
+    operations: dict[Outcome, int] = {}
+    """How many of all of them came to what."""
     stimulus_marks: list[int] = []
     """After how many samples operations were done, oldest first."""
     frames: FrameCounters = FrameCounters()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ktstr_tui.backend.summary import summarize
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.report import EXIT_CODE_RESTART
@@ -65,6 +66,7 @@ def test_each_is_a_line_of_the_log_and_in_the_list(
     assert (line.severity, line.source, line.text) == (severity, "scenario", words)
     (kept,) = state.stimuli
     assert (kept.kind, kept.outcome) == (event.kind, event.outcome)
+    assert summarize(state)["operations"] == {event.outcome: 1}
     assert len(state.stimulus_marks) == marks
 
 
