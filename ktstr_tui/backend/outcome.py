@@ -62,7 +62,9 @@ def being_loaded(state: RunState, steps: Sequence[Step], mono_ns: int) -> str:
         return ""
     if began is not None:
         ran_ms = (mono_ns - began.started_mono_ns) / 1e6 - state.frozen_total_ms
-        if ran_ms < steps[began.index].duration_ms or steps[index].scheduler == began.scheduler:
+        told = sum(it.step == began.index and it.mono_ns >= began.started_mono_ns for it in state.stimuli)
+        goes_on = ran_ms < steps[began.index].duration_ms or told < len(steps[began.index].ops)
+        if goes_on or steps[index].scheduler == began.scheduler:
             return ""
     return "" if steps[index].scheduler == NO_SCHEDULER else steps[index].scheduler
 

@@ -6,6 +6,7 @@ import pytest
 
 from ktstr_tui.backend.outcome import RunEnd, being_loaded
 from ktstr_tui.guest.scenario import Step
+from ktstr_tui.guest.scenario_ops import DetachSchedulerOp
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
@@ -36,6 +37,17 @@ def test_frozen_time_is_no_time_of_the_step() -> None:
     state = began(0)
     fold(state, ev.BackendBeat(frozen_total_ms=1000.0))
     assert being_loaded(state, STEPS, 1500 * MS) == ""
+
+
+def test_a_step_whose_operations_take_longer_goes_on() -> None:
+    state = began(0)
+    steps = (Step("own", 1000, ops=(DetachSchedulerOp(),)), *STEPS[1:])
+    assert being_loaded(state, steps, 1500 * MS) == ""
+    event = ev.StimulusApplied(
+        step=0, op=0, kind="detach-scheduler", text="detach the scheduler", outcome="done", mono_ns=1400 * MS
+    )
+    fold(state, event)
+    assert being_loaded(state, steps, 1500 * MS) == "demo:fifo"
 
 
 def test_nothing_is_waited_for_after_the_end() -> None:
