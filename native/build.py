@@ -31,6 +31,7 @@ SOURCES = [
     "heartbeat/ktstr_vlp.c",
     "memory/ktstr_copy.c",
     "memory/ktstr_memory.c",
+    "trace/ktstr_trace.c",
 ]
 """C files of the module, relative to this directory."""
 HEADERS = [
@@ -43,6 +44,7 @@ HEADERS = [
     "heartbeat/ktstr_send.h",
     "memory/ktstr_copy.h",
     "memory/ktstr_memory.h",
+    "trace/ktstr_trace.h",
 ]
 """What the glue includes, each after those that it needs. Python sees what is between their markers."""
 OTHER_INPUTS = ["frames/ktstr_bytes.h", "frames/ktstr_crc.h", "heartbeat/ktstr_slot.h", "build.py"]

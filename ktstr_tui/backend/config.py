@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ktstr_tui.guest.determinism import Determinism
+from ktstr_tui.guest.recorder import RecorderConfig
 from ktstr_tui.heartbeat.config import BeatsConfig
 from ktstr_tui.model.signing import Operator
 
@@ -73,6 +74,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What to do when that process ends and nobody chose: end the run, or keep it and say that nobody looks."""
     record: str | None = None
     """Recording file; None for one in the run's data directory."""
+    recorder: RecorderConfig = RecorderConfig()
+    """What the guest's kernel records of itself."""
     extra_kernel_args: str = ""
     fresh_boot: bool = False
     """Whether to boot the kernel even where a saved boot of the same machine is there."""

@@ -23,6 +23,7 @@ from ktstr_tui.guest.kernels import resolve_kernel
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.ram import check_space
+from ktstr_tui.guest.recorder import recorder_arguments
 from ktstr_tui.guest.scenario import Scenario, encode_plan, read_scenario
 from ktstr_tui.guest.scenario_checks import Offer, check_available
 from ktstr_tui.guest.topology_args import node_bytes
@@ -131,6 +132,7 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
     memory_bytes = config.memory_mib << 20
     node_bytes(topology, memory_bytes)
     check_space(memory_bytes)
+    recorder_arguments(config.recorder, topology.cpus, config.memory_mib)
     kernel, scenario, files = await trio.to_thread.run_sync(_look_up, config)
     note(f"kernel {kernel.release}, scenario {scenario.name}")
     if config.determinism is None:

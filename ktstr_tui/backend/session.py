@@ -43,6 +43,7 @@ from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
 from ktstr_tui.guest.machine import MachineSpec, open_machine
+from ktstr_tui.guest.recorder import recorder_arguments
 from ktstr_tui.heartbeat.intake import open_host_socket
 from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.recording import Recorder
@@ -60,6 +61,7 @@ from ktstr_tui.model.errors import (
 from ktstr_tui.model.events import RunStarted
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.state import RunState
+from ktstr_tui.model.topology import Topology
 
 LOG_TAIL_LINES = 40
 """Of a rejected scheduler's log, in the run's last event; all of it is in the output."""
@@ -108,10 +110,17 @@ def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs, boot: in
         accelerator=prepared.verdict.accelerator,
         socket_dir=place.socket_dir,
         console_log=place.data_dir / console,
-        append=config.extra_kernel_args,
+        append=_appended(config),
         determinism=config.determinism,
         observed=prepared.observed,
     )
+
+
+def _appended(config: RunConfig) -> str:
+    """What this run adds to the kernel's command line; the user's own words come last, so that they win."""
+    cpus = Topology.parse(config.topology).cpus
+    recorder = recorder_arguments(config.recorder, cpus, config.memory_mib)
+    return " ".join(filter(None, (recorder, config.extra_kernel_args)))
 
 
 class _Audience:

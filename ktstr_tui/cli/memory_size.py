@@ -1,4 +1,4 @@
-"""Read sizes of memory as people write them: ``512M``, ``2G``."""
+"""Read sizes of memory as people write them: ``512K``, ``512M``, ``2G``."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ def parse_memory_mib(text: str) -> int:
             f"memory {text!r} is too small to boot a kernel in", f"give at least {MIN_MEMORY_MIB}M"
         )
     return mib
+
+
+def parse_buffer_kib(text: str) -> int:
+    """``512K`` or ``4M``, as KiB.
+
+    Raises:
+        UsageError: It is not a size, or has no unit.
+    """
+    match = _MEMORY.fullmatch(text.strip())
+    if match is None or not match[2]:
+        raise UsageError(f"buffer size {text!r} is not a size", "write for example 512K or 4M")
+    return int(match[1]) * _UNIT_BYTES[match[2].upper()] >> 10

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +22,7 @@ from ktstr_tui.backend.config import (
     DEFAULT_TOPOLOGY,
     RunConfig,
 )
+from ktstr_tui.cli.run_choices import Accel, OnExitChoice, TraceChoice, ViewersMay
 from ktstr_tui.guest.determinism import (
     DEFAULT_INSTRUCTION_NS,
     MAX_INSTRUCTION_NS,
@@ -30,6 +30,7 @@ from ktstr_tui.guest.determinism import (
     Determinism,
     check_determinism,
 )
+from ktstr_tui.guest.recorder import DEFAULT_BUFFER_KIB, RecorderConfig, TraceMode, check_recorder
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.signing import MAX_SIGNATURES
@@ -38,28 +39,6 @@ from ktstr_tui.model.topology import MAX_CPUS, Topology
 _BEATS = "Heartbeats"
 MAX_S = 1e6
 """The longest time that an option takes, in seconds; infinity is none."""
-
-
-class Accel(StrEnum):
-    """Choices of ``--accel``."""
-
-    auto = "auto"
-    kvm = "kvm"
-    tcg = "tcg"
-
-
-class ViewersMay(StrEnum):
-    """Choices of ``--viewers``."""
-
-    control = "control"
-    observe = "observe"
-
-
-class OnExitChoice(StrEnum):
-    """Choices of ``--on-exit``."""
-
-    end = "end"
-    keep = "keep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +208,31 @@ class RunOptions:
             help="Theme of the screen. [default: the configuration file's, or the last choice]",
         ),
     ] = None
+    trace: Annotated[
+        TraceChoice,
+        typer.Option(
+            "--trace",
+            help="What the guest's kernel records of the last seconds: switches, wakeups and migrations (sched), "
+            "also what goes into and out of DSQs (scx, slower), or nothing (off).",
+        ),
+    ] = TraceChoice.sched
+    trace_events: Annotated[
+        str,
+        typer.Option(
+            "--trace-events",
+            metavar="SYSTEM:NAME,...",
+            help="More of the kernel's trace events to record, such as irq:softirq_raise.",
+        ),
+    ] = ""
+    trace_buffer: Annotated[
+        str | None,
+        typer.Option(
+            "--trace-buffer",
+            metavar="SIZE",
+            help="Guest memory per CPU for what is recorded, such as 512K or 4M. "
+            f"[default: {DEFAULT_BUFFER_KIB}K, less in a small guest with many CPUs]",
+        ),
+    ] = None
     append: Annotated[str, typer.Option("--append", help="Extra kernel command-line arguments.")] = ""
     silent_ms: Annotated[
         float,
@@ -348,10 +352,24 @@ class RunOptions:
             require_operators=self.require_operators,
             on_exit=self.on_exit.value,
             record=str(self.record.absolute()) if self.record else None,
+            recorder=self.recorder(),
             extra_kernel_args=self.append,
             fresh_boot=self.fresh_boot,
             determinism=self.determinism(),
         )
+
+    def recorder(self) -> RecorderConfig:
+        """What the guest's kernel is to record of itself.
+
+        Raises:
+            UsageError: It is nothing that a kernel understands.
+        """
+        from ktstr_tui.cli.memory_size import parse_buffer_kib
+
+        mode: TraceMode = self.trace.value
+        events = tuple(filter(None, (name.strip() for name in self.trace_events.split(","))))
+        size_kib = None if self.trace_buffer is None else parse_buffer_kib(self.trace_buffer)
+        return check_recorder(RecorderConfig(mode=mode, events=events, buffer_kib=size_kib))
 
     def determinism(self) -> Determinism | None:
         """What the run's history is to follow from; None when the host's clock may decide.

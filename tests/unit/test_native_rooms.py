@@ -73,7 +73,7 @@ def test_no_file_of_the_agent_calls_itself_through_others(checkout: Path) -> Non
     assert _circle(graph) == []
 
 
-@pytest.mark.parametrize("room", ["frames", "heartbeat", "memory"])
+@pytest.mark.parametrize("room", ["frames", "heartbeat", "memory", "trace"])
 def test_no_file_of_the_module_calls_itself_through_others(checkout: Path, room: str) -> None:
     files = sorted((checkout / "native" / room).glob("*.[ch]"))
     assert _circle(_calls([path for path in files if path.suffix == ".c"])) == []

@@ -1,0 +1,219 @@
+"""Finds the pages of the ring buffers and copies them, from a kernel that may be writing to them.
+
+Mirrors kernel/trace/ring_buffer.c. ``struct ring_buffer_per_cpu`` has a ring of ``struct buffer_page``, linked
+through ``list.next``, and one page outside of it, ``reader_page``, whose events are older than all in the ring. Each
+leads to a ``struct buffer_data_page``: the time at its begin, ``commit`` (how many bytes are valid, in the low 20
+bits), the events.
+
+The hard thing is which page is the oldest. ``head_page`` lags behind: the writer marks the head by flags in the two
+low bits of the pointer that leads *to* it (``RB_PAGE_HEAD`` 1, ``RB_PAGE_UPDATE`` 2), and moves that mark before it
+takes the page. From there the pages are in order up to ``commit_page``, the one written to.
+
+How exact is this? A page that is not written to any more stays as it is until the writer has gone all round. So pages
+are copied from the newest to the oldest, and the header of each is read before and after: when the writer overtakes the
+reader, it takes away the oldest pages, what has been copied has no gap, and the rest is counted. The page that is being
+written to only grows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from ktstr_tui.kernel.address import MASK64, AddressSpace
+from ktstr_tui.kernel.btf import Btf, BtfError
+from ktstr_tui.kernel.cpus import MAX_CPUS
+from ktstr_tui.kernel.layout import Layout
+from ktstr_tui.kernel.memory import PAGE_BYTES
+from ktstr_tui.kernel.symbols import Symbols
+from ktstr_tui.kernel.torn import Torn
+
+_FLAGS = 3
+_USED_MASK = (1 << 20) - 1
+_MAX_ORDER = 7
+"""Of a page of events: 512 KiB, far more than any kernel takes."""
+
+
+class PageCopy(NamedTuple):
+    """One page of events."""
+
+    time_ns: int
+    """At its begin."""
+    data: bytes
+    """The events, without the page's header."""
+    skip: int = 0
+    """Bytes at the begin that somebody in the guest has read, and so consumed."""
+
+
+class Overrun(NamedTuple):
+    """What a CPU's ring has lost so far, as the kernel counts it."""
+
+    overwritten: int
+    """Events that newer ones took the place of."""
+    dropped: int
+    """Events for which there was no place when they came."""
+
+
+class RingCopy(msgspec.Struct, frozen=True, kw_only=True):
+    """What was copied of one CPU's ring, oldest page first."""
+
+    cpu: int
+    pages: tuple[PageCopy, ...] = ()
+    overrun: Overrun = Overrun(0, 0)
+    overtaken_pages: int = 0
+    """Old pages that the writer took while they were read."""
+
+
+class Rings:
+    """Reads the rings of the kernel's own trace, ``global_trace``.
+
+    Args:
+        btf: The kernel's BTF.
+        symbols: Its kallsyms.
+
+    Raises:
+        BtfError: This kernel has none.
+    """
+
+    def __init__(self, btf: Btf, symbols: Symbols) -> None:
+        found = symbols.find("global_trace")
+        if found is None:
+            raise BtfError("this kernel has no trace buffer (CONFIG_TRACING)")
+        self._trace = found
+        self._array = Layout(
+            btf, "trace_array", {"buffer": "array_buffer.buffer", "disabled": "buffer_disabled"}
+        )
+        self._buffer = Layout(
+            btf,
+            "trace_buffer",
+            {
+                "clock": "clock", "buffers": "buffers", "order": "subbuf_order",
+                "disabled": "record_disabled.counter",
+            },
+        )  # fmt: skip
+        self._ring = Layout(
+            btf,
+            "ring_buffer_per_cpu",
+            {
+                "cpu": "cpu", "nr_pages": "nr_pages", "head": "head_page", "commit": "commit_page",
+                "reader": "reader_page", "overrun": "overrun.a.counter", "dropped": "dropped_events.a.counter",
+                "commit_overrun": "commit_overrun.a.counter", "last": "write_stamp.time.a.a.counter",
+            },
+        )  # fmt: skip
+        self._page = Layout(btf, "buffer_page", {"next": "list.next", "read": "read", "page": "page"})
+        self._link = self._page.offset("list")
+        self._data = Layout(btf, "buffer_data_page", {"time": "time_stamp", "commit": "commit.a.counter"})
+        self._body = self._data.offset("data")
+
+    def clock(self, space: AddressSpace) -> int:
+        """Return the address of the function that is the trace's clock; raises ``MemoryReadError``."""
+        return int(self._buffer_row(space)["clock"])
+
+    def is_recording(self, space: AddressSpace) -> bool:
+        """Whether events are written at all; raises ``MemoryReadError``."""
+        return not self._buffer_row(space)["disabled"]
+
+    def _buffer_row(self, space: AddressSpace) -> dict[str, Any]:
+        return self._buffer.read(space, self._array.read(space, self._trace)["buffer"])
+
+    def last_ns(self, space: AddressSpace, cpu: int) -> int | None:
+        """Return the time of the last event that a CPU began to write; None when it has no ring. Reads a few words.
+
+        Raises:
+            MemoryReadError: A pointer led nowhere.
+        """
+        ring = self._ring_row(space, cpu)
+        return None if ring is None else int(ring["last"] or 0)
+
+    def overrun(self, space: AddressSpace, cpu: int) -> Overrun:
+        """Return what a CPU has lost so far; raises ``MemoryReadError``."""
+        ring = self._ring_row(space, cpu)
+        return Overrun(0, 0) if ring is None else _overrun(ring)
+
+    def _ring_row(self, space: AddressSpace, cpu: int) -> dict[str, Any] | None:
+        assert 0 <= cpu < MAX_CPUS
+        at = space.u64(self._buffer_row(space)["buffers"] + 8 * cpu)
+        return self._ring.read(space, at) if at else None
+
+    def copy(self, space: AddressSpace, cpu: int, newest: int = 0) -> RingCopy:
+        """Copy a CPU's ring.
+
+        Args:
+            space: The memory.
+            cpu: Whose.
+            newest: Copy only so many pages; 0 for all.
+
+        Raises:
+            Torn: The ring makes no sense, or was changed by a reader in the guest meanwhile.
+            MemoryReadError: A pointer led nowhere.
+        """
+        ring = self._ring_row(space, cpu)
+        if ring is None:
+            return RingCopy(cpu=cpu)
+        limit = (PAGE_BYTES << min(self._buffer_row(space)["order"] or 0, _MAX_ORDER)) - self._body
+        order = self._pages(space, ring)[-newest:]
+        copied, oldest_ns, read = list[PageCopy](), MASK64, 0
+        for row in reversed(order):
+            page = self._copy_page(space, row, limit, growing=not read)
+            if page is None or (page.data and page.time_ns > oldest_ns):
+                break
+            read += 1
+            if page.data:
+                # The time of a page that holds nothing yet is that of its life before.
+                oldest_ns = page.time_ns
+                copied.append(page)
+        return RingCopy(
+            cpu=cpu,
+            pages=tuple(reversed(copied)),
+            overrun=_overrun(ring),
+            overtaken_pages=len(order) - read,
+        )
+
+    def _pages(self, space: AddressSpace, ring: dict[str, Any]) -> list[dict[str, Any]]:
+        """The ``struct buffer_page`` that hold events, oldest first."""
+        limit = space.memory.end // PAGE_BYTES
+        if not 0 < ring["nr_pages"] <= limit:
+            raise Torn(f"a trace ring of {ring['nr_pages']} pages")
+        reader = self._page.read(space, ring["reader"])
+        if ring["reader"] == ring["commit"]:
+            return [reader]
+        at, found = self._head(space, ring), [reader]
+        for _ in range(ring["nr_pages"] + 1):
+            page = self._page.read(space, at)
+            found.append(page)
+            if at == ring["commit"]:
+                return found
+            at = (page["next"] & ~_FLAGS) - self._link
+        raise Torn("the page that is written to is not in the trace ring")
+
+    def _head(self, space: AddressSpace, ring: dict[str, Any]) -> int:
+        """The oldest page: the one that a pointer with flags leads to."""
+        at = ring["head"]
+        for _ in range(ring["nr_pages"] + 1):
+            following = self._page.read(space, at)["next"]
+            at = (following & ~_FLAGS) - self._link
+            if following & _FLAGS:
+                return int(at)
+        raise Torn("no page of the trace ring is its head")
+
+    def _copy_page(
+        self, space: AddressSpace, row: dict[str, Any], limit: int, *, growing: bool
+    ) -> PageCopy | None:
+        """Copy one page; None when it was taken for new events meanwhile."""
+        before = self._data.read(space, row["page"])
+        used = before["commit"] & _USED_MASK
+        if used > limit:
+            raise Torn(f"a page of the trace ring with {used} bytes")
+        data = space.read(row["page"] + self._body, used)
+        after = self._data.read(space, row["page"])
+        grown = (after["commit"] & _USED_MASK) - used
+        if after["time"] != before["time"] or grown < 0 or (grown and not growing):
+            if growing:
+                raise Torn("the page of the trace ring that is written to was changed")
+            return None
+        return PageCopy(before["time"], data, min(row["read"], used))
+
+
+def _overrun(ring: dict[str, Any]) -> Overrun:
+    return Overrun(ring["overrun"], ring["commit_overrun"] + ring["dropped"])

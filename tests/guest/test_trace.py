@@ -1,0 +1,118 @@
+"""The trace read out of guest memory, against the text that the kernel itself makes of the same buffer."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+from ktstr_tui.guest.machine import MachineSpec
+from ktstr_tui.guest.recorder import RecorderConfig, recorder_arguments
+from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.kernel.trace import Trace, read_trace
+from ktstr_tui.kernel.trace.events import TraceEvent, state_letters
+from ktstr_tui.kernel.view import KernelView
+from tests.guest.conftest import BootGuest, Guest
+
+TRACING = "/sys/kernel/tracing"
+BUFFER_KIB = 16
+"""Small, so that the boot alone overwrites the oldest events."""
+_LINE = re.compile(
+    r"\s*(?P<comm>.{16})-(?P<by>\d+) .*?\[(?P<cpu>\d+)\] \S+ +(?P<s>\d+)\.(?P<us>\d{6}): (?P<name>\w+): (?P<rest>.*)"
+)
+
+
+def microseconds(event: TraceEvent) -> int:
+    """Its time as the kernel prints it: rounded."""
+    return (event.time_ns + 500) // 1000
+
+
+def words(event: TraceEvent) -> str:
+    """An event in the words of the kernel's print format, as far as it was decoded."""
+    match event.kind:
+        case "switch":
+            return (
+                f"prev_comm={event.prev_comm} prev_pid={event.prev_pid} "
+                f"prev_state={state_letters(event.prev_state or 0)} ==> next_comm={event.comm} next_pid={event.pid} "
+                f"next_prio={event.prio}"
+            )
+        case "migrate":
+            return (
+                f"comm={event.comm} pid={event.pid} prio={event.prio} orig_cpu={event.from_cpu} "
+                f"dest_cpu={event.to_cpu}"
+            )
+        case "exit":
+            return f"comm={event.comm} pid={event.pid} prio={event.prio}"
+        case _:
+            return f"comm={event.comm} pid={event.pid} prio={event.prio} target_cpu={event.to_cpu:03d}"
+
+
+def own_lines(text: str) -> list[tuple[int, int, str, str]]:
+    """What the kernel prints, without what was not decoded."""
+    lines = []
+    for line in text.splitlines():
+        if line.startswith("#") or "LOST" in line or "buffer started" in line or not line.strip():
+            continue
+        found = _LINE.match(line)
+        assert found, line
+        rest = re.sub(r" prev_prio=\d+| group_dead=\w+", "", found["rest"])
+        lines.append((int(found["cpu"]), int(found["s"]) * 1_000_000 + int(found["us"]), found["name"], rest))
+    return lines
+
+
+async def stats(guest: Guest, cpu: int) -> dict[str, int]:
+    """What the kernel counts of a CPU's buffer."""
+    text = await guest.ask(f"cat {TRACING}/per_cpu/cpu{cpu}/stats")
+    return {name: int(value) for name, value in re.findall(r"^([\w ]+): (\d+)$", text, re.MULTILINE)}
+
+
+def compare_losses(trace: Trace, kernel_s: list[dict[str, int]]) -> None:
+    for cpu, counted in zip(trace.cpus, kernel_s, strict=True):
+        assert counted["overrun"] > 0, "the buffer is small enough to be overwritten"
+        assert cpu.overrun.overwritten == counted["overrun"]
+        assert cpu.overrun.dropped == counted["dropped events"] + counted["commit overrun"]
+        assert len(cpu.events) == counted["entries"]
+
+
+async def test_the_trace_is_what_the_kernel_prints_of_it(
+    machine_spec: MachineSpec, boot_guest: BootGuest
+) -> None:
+    recorder = RecorderConfig(mode="scx", buffer_kib=BUFFER_KIB)
+    spec = replace(machine_spec, append=recorder_arguments(recorder, 2, 512))
+    async with boot_guest(spec) as guest:
+        ram = GuestRam.from_fds(guest.machine.ram_parts())
+        try:
+            view = KernelView.open(ram)
+            live = [read_trace(view) for _ in range(5)]
+            for trace in live:
+                assert trace.unavailable is None
+                assert trace.recording
+                assert [cpu.unavailable for cpu in trace.cpus] == [None, None]
+                assert trace.merged(), "events are read while they are written"
+            assert {"ktstr_insert", "ktstr_remove", "ktstr_kick", "ktstr_bypass", "ktstr_move"} <= set(
+                live[0].names
+            ), "the kernel made the probes"
+
+            assert await guest.ask(f"write {TRACING}/tracing_on 0") == "ok"
+            printed = own_lines(await guest.ask(f"cat {TRACING}/trace"))
+            trace = read_trace(view)
+            compare_losses(trace, [await stats(guest, cpu) for cpu in range(2)])
+            assert trace.clock == "trace_clock_local"
+            ours = [(e.cpu, microseconds(e), e.name, words(e)) for e in trace.merged()]
+            assert len(ours) > 100
+            assert Counter(ours) == Counter(printed)
+            for cpu in range(2):
+                assert [it for it in ours if it[0] == cpu] == [it for it in printed if it[0] == cpu]
+        finally:
+            ram.close()
+
+
+async def test_a_guest_that_records_nothing_has_an_empty_trace(
+    machine_spec: MachineSpec, boot_guest: BootGuest
+) -> None:
+    async with boot_guest(machine_spec) as guest:
+        ram = GuestRam.from_fds(guest.machine.ram_parts())
+        trace = read_trace(KernelView.open(ram))
+        ram.close()
+        assert trace.unavailable is None
+        assert trace.merged() == []
