@@ -212,7 +212,7 @@ async def _bench_sample(rounds: int) -> dict[str, Any]:
         view, sampler = guest.view, guest.sampler
         assert view is not None
         assert sampler is not None
-        await _scheduler_attached(stream)
+        await attached(stream)
         reader = SampleReader(view)
         read_us, floor_us = [], []
         for _ in range(300):
@@ -252,7 +252,7 @@ async def _bench_sample(rounds: int) -> dict[str, Any]:
     }
 
 
-async def _next_event(stream: Stream, wanted: Callable[[Event], bool]) -> Event:
+async def next_event(stream: Stream, wanted: Callable[[Event], bool]) -> Event:
     """Wait for the next event on the stream that is wanted."""
     send, receive = trio.open_memory_channel[Event](1)
 
@@ -269,9 +269,10 @@ async def _next_event(stream: Stream, wanted: Callable[[Event], bool]) -> Event:
         stream.remove_sink(sink)
 
 
-async def _scheduler_attached(stream: Stream) -> None:
+async def attached(stream: Stream) -> None:
+    """Wait until the scheduler is attached."""
     if "attached" not in stream.state.last_change:
-        await _next_event(
+        await next_event(
             stream, lambda event: isinstance(event, SchedulerChanged) and event.change == "attached"
         )
 
@@ -286,7 +287,7 @@ async def _work_rate(stream: Stream) -> float:
 
 async def _next_report(stream: Stream) -> tuple[int, int]:
     """Read the iterations of all workers so far, and when the guest's report of them came."""
-    report = await _next_event(stream, lambda event: isinstance(event, WorkersReported))
+    report = await next_event(stream, lambda event: isinstance(event, WorkersReported))
     assert isinstance(report, WorkersReported)
     return sum(worker.iterations for worker in report.workers), report.mono_ns
 
@@ -310,7 +311,7 @@ async def _bench_freeze(rounds: int, topology: str) -> dict[str, Any]:
     prepared = await prepare(config, say)
     captures, bares, tasks, maps = [], [], 0, 0
     async with live_guest(config, prepared) as (guest, stream):
-        await _scheduler_attached(stream)
+        await attached(stream)
         for turn in range(FREEZE_WARMUP + rounds):
             report = await guest.coordinator.capture("on-demand", "bench")
             assert report.pause is not None

@@ -39,6 +39,12 @@ def _beats(rounds: int | None) -> Mapping[str, Any]:
     return bench_beats.run(rounds)
 
 
+def _trace(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.bench.trace import bench_trace
+
+    return bench_trace(rounds or 5)
+
+
 def _loop(rounds: int | None) -> Mapping[str, Any]:
     from ktstr_tui.bench import loop as bench_loop
 
@@ -59,6 +65,7 @@ BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "beats": _beats,
     "loop": _loop,
     "rerun": _rerun,
+    "trace": _trace,
 }
 
 

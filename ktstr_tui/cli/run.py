@@ -117,6 +117,8 @@ def _print_summary(state: RunState) -> None:
         print_line(
             f"capture   {entry['tag']} ({entry['trigger']}, {kind}, pause {pause}): {_in_words(entry)}"
         )
+        if entry["before"]:
+            print_line(f"          before: {entry['before']}")
     # Both captures of a pair name its file.
     for path, outcome in {it["dual_path"]: it["dual_outcome"] for it in summary["captures"]}.items():
         if path:

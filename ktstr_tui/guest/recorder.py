@@ -40,7 +40,7 @@ SCX_EVENTS: Final = ("sched_ext:sched_ext_dump",)
 SCX_PROBES: Final = (
     "ktstr_enqueue,do_enqueue_task,pid=p->pid:s32",
     "ktstr_insert,dispatch_enqueue,pid=p->pid:s32,dsq=dsq->id:u64",
-    "ktstr_remove,dispatch_dequeue,pid=p->pid:s32,dsq=p->scx.dsq->id:u64",
+    "ktstr_remove,task_unlink_from_dsq,pid=p->pid:s32,dsq=dsq->id:u64",
     "ktstr_move,move_remote_task_to_local_dsq,pid=p->pid:s32,cpu=dst_rq->cpu:s32",
     "ktstr_kick,scx_kick_cpu,cpu=cpu:s32",
     "ktstr_bypass,scx_bypass,on=bypass:u8",

@@ -29,6 +29,7 @@ from ktstr_tui.kernel.scx import ExitText, Scx
 from ktstr_tui.kernel.symbols import BpfSymbols, Symbols
 from ktstr_tui.kernel.tasks import Tasks
 from ktstr_tui.kernel.torn import Torn
+from ktstr_tui.kernel.trace.reader import TraceReader
 
 _NONSENSE = (
     *(LookupError, ValueError, ArithmeticError, RecursionError, MemoryError, struct.error),
@@ -96,7 +97,7 @@ class KernelView:
 
     def prepare(self) -> None:
         """Load what the first capture would load while the guest is frozen."""
-        _ = self.unwinder, self.maps
+        _ = self.unwinder, self.maps, self.trace
         if self.scx is not None:
             self.builtin_dsqs(None)
 
@@ -204,6 +205,14 @@ class KernelView:
             return Unwinder(self.space, self.symbols)
         except OrcRefused as refused:
             return refused
+
+    @cached_property
+    def trace(self) -> TraceReader | str:
+        """The reader of the kernel's trace, or why there is none."""
+        try:
+            return TraceReader(self.btf, self.symbols, self.space, self.nr_cpus)
+        except BtfError as problem:
+            return problem.message
 
     @cached_property
     def expressions(self) -> Expressions:

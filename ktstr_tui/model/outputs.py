@@ -125,6 +125,8 @@ class CaptureLine(TypedDict):
     exit_kind_name: str | None
     message: str | None
     headline: str
+    before: str | None
+    """What led to the wait, from the kernel's trace."""
     host_without_cpu_ms: float | None
     pause_us: float | None
     tasks: int

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from ktstr_tui.model.history import History
 from ktstr_tui.model.host import HostWait
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.sample import RunnableTask
@@ -338,6 +339,8 @@ class CaptureReport(msgspec.Struct, frozen=True, kw_only=True):
     """The root scheduler, when the capture is about a sub-scheduler."""
     subs: tuple[SchedulerReport, ...] = ()
     """Sub-schedulers, parents before their children; only of kernels that have them."""
+    history: History | None = None
+    """The seconds before the stop, from the kernel's own trace."""
     stalled: RunnableTask | None = None
     """The task that waited longest, if any waited; also the first of ``tasks``."""
     vcpus: tuple[VcpuReport, ...] = ()

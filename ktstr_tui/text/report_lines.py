@@ -20,6 +20,7 @@ from ktstr_tui.model.report import (
 from ktstr_tui.text import words
 from ktstr_tui.text.cause import headline, subject
 from ktstr_tui.text.cause_lines import cause_lines, dump_brief, hard_wrap, kernel_dump
+from ktstr_tui.text.history_lines import brief
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, wrap
 from ktstr_tui.text.sub_lines import scheduler_name, tree
 
@@ -65,6 +66,7 @@ def overview(report: CaptureReport, width: int) -> list[Line]:
         told = wrap(clean(host_words(report.host)), max(20, width - 2))
         lines += [_title("host"), *([(_INDENT, ""), (text, "warn")] for text in told), []]
     lines += cause_lines(report, width)
+    lines += brief(report, width)
     title, full = subject(report)
     if full is not None:
         lines += [_title(title), *task_detail(full, width), []]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ktstr_tui.model.outputs import CaptureLine, StalledTask
 from ktstr_tui.model.report import CaptureReport, kind_word
 from ktstr_tui.model.state import CaptureState
+from ktstr_tui.text.before import sentence
 from ktstr_tui.text.cause import headline
 
 
@@ -29,6 +30,7 @@ def capture_line(entry: CaptureState) -> CaptureLine:
         "exit_kind_name": kind_word(report) if report.exit_kind else None,
         "message": scheduler.message if scheduler else None,
         "headline": headline(report),
+        "before": sentence(report.history) or None,
         "host_without_cpu_ms": report.host.without_cpu_ms if report.host else None,
         "pause_us": report.pause.total_us if report.pause else None,
         "tasks": len(report.tasks),

@@ -287,6 +287,14 @@ ACTIONS: tuple[Action, ...] = (
         "report",
     ),
     Action(
+        "report.history",
+        "9",
+        "section('history')",
+        "Before",
+        "The last seconds before the stop: who ran, and what happened to the task that waits",
+        "report",
+    ),
+    Action(
         "report.next",
         "tab",
         "next_section(1)",

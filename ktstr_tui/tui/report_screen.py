@@ -14,6 +14,7 @@ from ktstr_tui.model.report import CaptureReport, kind_word, of_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text import report_diff, report_files, report_lines, words
 from ktstr_tui.text.cause import headline
+from ktstr_tui.text.history_lines import history_lines
 from ktstr_tui.text.lines import Line, clean, cut, spread, width_of, wrap
 from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import TabBar, badges
@@ -23,10 +24,13 @@ from ktstr_tui.tui.report_panes import DocumentPane, OverviewPane, ReportPane, T
 from ktstr_tui.tui.run_screen import RunScreen, TooSmall
 from ktstr_tui.tui.view import View
 
-Section: TypeAlias = Literal["overview", "tasks", "vcpus", "runqueues", "dsqs", "maps", "dmesg", "changes"]
+Section: TypeAlias = Literal[
+    "overview", "tasks", "vcpus", "runqueues", "dsqs", "maps", "dmesg", "changes", "history"
+]
 SECTIONS: tuple[tuple[Section, str, str], ...] = (
     ("overview", "1", "overview"), ("tasks", "2", "tasks"), ("vcpus", "3", "vCPUs"), ("runqueues", "4", "runqueues"),
     ("dsqs", "5", "DSQs"), ("maps", "6", "maps"), ("dmesg", "7", "dmesg"), ("changes", "8", "changes"),
+    ("history", "9", "before"),
 )  # fmt: skip
 
 
@@ -103,6 +107,7 @@ class ReportScreen(RunScreen):
         documents = (
             ("vcpus", "vcpus", report_lines.vcpus), ("runqueues", "runqueues", report_lines.runqueues),
             ("dsqs", "dsqs", report_lines.dsqs), ("dmesg", "dmesg_tail", report_lines.dmesg),
+            ("history", "history", history_lines),
         )  # fmt: skip
         with ContentSwitcher(initial="overview", id="report"):
             yield OverviewPane("overview", report=report, section="tasks", compose=self._overview)

@@ -117,14 +117,14 @@ def test_tab_goes_through_the_sections_of_a_report() -> None:
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str | None]:
         await press(app, pilot, "3", "enter")
         found = []
-        for key in (*["tab"] * 9, "shift+tab"):
+        for key in (*["tab"] * 10, "shift+tab"):
             found.append(app.focused.id if app.focused else None)
             await press(app, pilot, key)
         return [*found, app.focused.id if app.focused else None]
 
     assert drive(FakeSource(Story().until(33)), steps, (80, 24))[1] == [
-        "overview", "task-table", "task-detail", "vcpus", "runqueues", "dsqs", "maps", "dmesg", "changes", "overview",
-        "changes",
+        "overview", "task-table", "task-detail", "vcpus", "runqueues", "dsqs", "maps", "dmesg", "changes", "history",
+        "overview", "history",
     ]  # fmt: skip
 
 

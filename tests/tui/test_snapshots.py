@@ -57,7 +57,7 @@ def test_report(size: str) -> None:
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> dict[str, str]:
         await press(app, pilot, "3", "enter")
         found: dict[str, str] = {}
-        for key, (name, _key, _label) in zip("12345678", SECTIONS, strict=True):
+        for key, (name, _key, _label) in zip("123456789", SECTIONS, strict=True):
             await press(app, pilot, key)
             found[name] = "\n".join(rows(app))
         return found

@@ -14,6 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from ktstr_tui.capture.report.past import mark_stop
 from ktstr_tui.capture.report.raw import (
     DMESG_LINES,
     RawCapture,
@@ -128,6 +129,7 @@ class _Collector:
         self._section("dsqs", self._dsqs)
         self._section("maps", self._maps)
         self._section("symbols", self._symbols)
+        self._section("history", self._stop)
         self._raw.copy_stack = self._stack
 
     def _section(self, name: str, fill: Callable[[], None]) -> None:
@@ -137,6 +139,9 @@ class _Collector:
             self._raw.unavailable[name] = problem.message
         except (LookupError, ValueError, TypeError, OverflowError) as problem:
             self._raw.unavailable[name] = f"{type(problem).__name__}: {problem}"
+
+    def _stop(self) -> None:
+        self._raw.stop = mark_stop(self._view, self._space, self._raw)
 
     def _scheduler(self) -> None:
         raw, scx, space = self._raw, self._view.scx, self._space

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ktstr_tui.capture.report.stacks import StackCopy
 from ktstr_tui.capture.stop.rendezvous import collector_off
@@ -17,6 +17,15 @@ from ktstr_tui.kernel.tasks import Runnable
 from ktstr_tui.model.kinds import Trigger
 
 DMESG_LINES = 100
+
+
+class Stop(NamedTuple):
+    """The stop on the clock of the kernel's trace."""
+
+    last_ns: tuple[int | None, ...]
+    """Of each CPU's last event."""
+    now_ns: int
+
 
 Registers: TypeAlias = Mapping[int, Mapping[str, int]] | Sequence[Mapping[str, int]]
 
@@ -111,6 +120,8 @@ class RawCapture:
     bpf_symbols: tuple[BpfSymbol, ...] = ()
     bpf_lines: dict[int, str] = field(default_factory=dict)
     """Source lines of addresses in BPF programs that are on the stacks of CPUs."""
+    stop: Stop | None = None
+    """Where the kernel's trace was; None where there is none."""
     dmesg_lines: int = DMESG_LINES
     unavailable: dict[str, str] = field(default_factory=dict)
     truncated: dict[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ktstr_tui.capture.report.past import read_past, with_history
 from ktstr_tui.capture.report.raw import RawCapture, RawCpu, RawTask
 from ktstr_tui.capture.report.stacks import cpu_stack, task_stack
 from ktstr_tui.kernel.displaced import next_task
@@ -49,6 +50,7 @@ def render_capture(raw: RawCapture, view: KernelView, *, wait: bool = True) -> C
     """
     late: dict[str, str] = {}
     unavailable = dict(raw.unavailable)
+    trace = read_past(raw, view, unavailable)
     running = {one.cpu: _running(view, one) for one in raw.cpus}
     tasks = tuple(_task(raw, view, task, running) for task in raw.tasks)
     clocks = [one.rq["clock"] for one in raw.cpus if one.rq is not None and one.rq["clock"] is not None]
@@ -81,7 +83,8 @@ def render_capture(raw: RawCapture, view: KernelView, *, wait: bool = True) -> C
         truncated=dict(raw.truncated),
         read_late=late,
     )
-    return _with_exit_info(view, report, raw.sched if about is None else raw.about, wait)
+    report = _with_exit_info(view, report, raw.sched if about is None else raw.about, wait)
+    return with_history(report, raw, trace)
 
 
 def _with_exit_info(view: KernelView, report: CaptureReport, sched: int | None, wait: bool) -> CaptureReport:

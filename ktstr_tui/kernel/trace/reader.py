@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from ktstr_tui.kernel.address import MASK64, AddressSpace
-from ktstr_tui.kernel.btf import BtfError
+from ktstr_tui.kernel.btf import Btf
 from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.kernel.symbols import Symbols
 from ktstr_tui.kernel.torn import Attempts, Torn
 from ktstr_tui.kernel.trace.decode import DecodeCounts, Decoder
 from ktstr_tui.kernel.trace.events import SOURCES, TraceEvent
@@ -20,7 +22,6 @@ from ktstr_tui.kernel.trace.rings import Overrun, RingCopy, Rings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ktstr_tui.kernel.view import KernelView
 
 _NANOSECOND_CLOCKS = ("trace_clock_local", "trace_clock_global", "trace_clock", "ktime_get_mono_fast_ns",
                       "ktime_get_raw_fast_ns", "ktime_get_boot_fast_ns", "ktime_get_tai_fast_ns")  # fmt: skip
@@ -35,6 +36,8 @@ class CpuTrace(msgspec.Struct, frozen=True, kw_only=True):
     overrun: Overrun = Overrun(0, 0)
     overtaken_pages: int = 0
     """Old pages that were overwritten while they were read."""
+    known_from_ns: int = 0
+    """From when on no event is missing, apart from dropped ones; 0 is the boot."""
     counts: DecodeCounts = msgspec.field(default_factory=DecodeCounts)
     unavailable: str | None = None
     """Why there are no events."""
@@ -64,16 +67,19 @@ class TraceReader:
     """Reads a kernel's trace, at any time.
 
     Args:
-        view: The kernel.
+        btf: The kernel's BTF.
+        symbols: Its kallsyms.
+        space: Its memory; each look has translations of its own.
+        nr_cpus: How many rings there may be.
 
     Raises:
         BtfError: This kernel has no trace events; the message says what is missing.
     """
 
-    def __init__(self, view: KernelView) -> None:
-        self._view = view
-        self.rings = Rings(view.btf, view.symbols)
-        self._formats = Formats(view.btf, view.symbols)
+    def __init__(self, btf: Btf, symbols: Symbols, space: AddressSpace, nr_cpus: int) -> None:
+        self._symbols, self._space, self._nr_cpus = symbols, space, nr_cpus
+        self.rings = Rings(btf, symbols)
+        self._formats = Formats(btf, symbols)
         self._decoder: Decoder | None = None
         self._known: Mapping[int, EventFormat] = {}
 
@@ -84,7 +90,7 @@ class TraceReader:
             Torn: It does not count nanoseconds, or is none.
             MemoryReadError: A pointer led nowhere.
         """
-        found = self._view.symbols.describe(self.rings.clock(space)) or "no function"
+        found = self._symbols.describe(self.rings.clock(space)) or "no function"
         name = found.partition("+")[0]
         if name not in _NANOSECOND_CLOCKS:
             raise Torn(f"the clock of the trace is {name}, which does not count nanoseconds")
@@ -103,43 +109,38 @@ class TraceReader:
         return self._decoder
 
     def last_ns(self, space: AddressSpace) -> tuple[int | None, ...]:
-        """Return the time of each CPU's last event; a few words per CPU are read, so also while the guest is frozen."""
-        found = list[int | None]()
-        for cpu in range(self._view.nr_cpus):
-            try:
-                found.append(self.rings.last_ns(space, cpu))
-            except MemoryReadError:
-                found.append(None)
-        return tuple(found)
+        """Return the time of each CPU's last event; a word per CPU is read, so also while the guest is frozen."""
+        return self.rings.last_ns(space, self._nr_cpus)
 
-    def read(self, until_ns: tuple[int | None, ...] = ()) -> Trace:
-        """Read all that the rings hold.
+    def read(self, until_ns: tuple[int | None, ...] = (), *, since_ns: int = 0, max_pages: int = 0) -> Trace:
+        """Read what the rings hold.
 
         Never raises for what the guest's memory holds: a ring that cannot be read says why.
 
         Args:
             until_ns: Per CPU, leave out what is later; nothing is left out without.
+            since_ns: Leave out what is older, by pages.
+            max_pages: Read at most so many pages of each CPU, the newest; 0 for all.
         """
-        space, tries = self._view.fresh_space(), Attempts()
+        space, tries = self._space.clone(), Attempts()
         try:
             clock = self.clock(space)
             decoder = tries.run(lambda: self.decoder(space))
             recording = self.rings.is_recording(space)
         except (Torn, MemoryReadError) as problem:
             return Trace(unavailable=problem.message)
-        limits = dict(enumerate(until_ns))
-        cpus = [self._cpu(space, cpu, decoder, tries, limits.get(cpu)) for cpu in range(self._view.nr_cpus)]
+        limits, cpus = dict(enumerate(until_ns)), list[CpuTrace]()
+        for cpu in range(self._nr_cpus):
+            last_ns = limits.get(cpu)
+            look = partial(self.rings.copy, space, cpu, since_ns=since_ns, max_pages=max_pages)
+            try:
+                ring = tries.run(look)
+            except Torn as problem:
+                cpus.append(CpuTrace(cpu=cpu, unavailable=problem.message))
+            else:
+                cpus.append(decode_ring(ring, decoder, MASK64 if last_ns is None else last_ns))
         names = tuple(sorted(it.name for it in self._known.values()))
         return Trace(cpus=tuple(cpus), names=names, clock=clock, recording=recording, retries=tries.retries)
-
-    def _cpu(
-        self, space: AddressSpace, cpu: int, decoder: Decoder, tries: Attempts, until_ns: int | None
-    ) -> CpuTrace:
-        try:
-            ring = tries.run(lambda: self.rings.copy(space, cpu))
-        except Torn as problem:
-            return CpuTrace(cpu=cpu, unavailable=problem.message)
-        return decode_ring(ring, decoder, MASK64 if until_ns is None else until_ns)
 
 
 def decode_ring(ring: RingCopy, decoder: Decoder, until_ns: int = MASK64) -> CpuTrace:
@@ -159,14 +160,20 @@ def decode_ring(ring: RingCopy, decoder: Decoder, until_ns: int = MASK64) -> Cpu
         events=tuple(events),
         overrun=ring.overrun,
         overtaken_pages=ring.overtaken_pages,
+        known_from_ns=ring.known_from_ns,
         counts=counts,
     )
 
 
-def read_trace(view: KernelView, until_ns: tuple[int | None, ...] = ()) -> Trace:
+class Traced(Protocol):
+    """A kernel whose trace can be read: `KernelView`."""
+
+    @property
+    def trace(self) -> TraceReader | str:
+        """The reader, or why there is none."""
+
+
+def read_trace(view: Traced, until_ns: tuple[int | None, ...] = ()) -> Trace:
     """Read a kernel's trace once; see `TraceReader.read`, and `Trace.unavailable` where the kernel has none."""
-    try:
-        reader = TraceReader(view)
-    except BtfError as problem:
-        return Trace(unavailable=problem.message)
-    return reader.read(until_ns)
+    reader = view.trace
+    return Trace(unavailable=reader) if isinstance(reader, str) else reader.read(until_ns)

@@ -17,6 +17,7 @@ written to only grows.
 
 from __future__ import annotations
 
+import struct
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,7 +26,7 @@ from ktstr_tui.kernel.address import MASK64, AddressSpace
 from ktstr_tui.kernel.btf import Btf, BtfError
 from ktstr_tui.kernel.cpus import MAX_CPUS
 from ktstr_tui.kernel.layout import Layout
-from ktstr_tui.kernel.memory import PAGE_BYTES
+from ktstr_tui.kernel.memory import PAGE_BYTES, MemoryReadError
 from ktstr_tui.kernel.symbols import Symbols
 from ktstr_tui.kernel.torn import Torn
 
@@ -63,6 +64,8 @@ class RingCopy(msgspec.Struct, frozen=True, kw_only=True):
     overrun: Overrun = Overrun(0, 0)
     overtaken_pages: int = 0
     """Old pages that the writer took while they were read."""
+    known_from_ns: int = 0
+    """From when on no event is missing, apart from dropped ones."""
 
 
 class Rings:
@@ -98,9 +101,10 @@ class Rings:
             {
                 "cpu": "cpu", "nr_pages": "nr_pages", "head": "head_page", "commit": "commit_page",
                 "reader": "reader_page", "overrun": "overrun.a.counter", "dropped": "dropped_events.a.counter",
-                "commit_overrun": "commit_overrun.a.counter", "last": "write_stamp.time.a.a.counter",
+                "commit_overrun": "commit_overrun.a.counter",
             },
         )  # fmt: skip
+        self._stamp = self._ring.offset("write_stamp")
         self._page = Layout(btf, "buffer_page", {"next": "list.next", "read": "read", "page": "page"})
         self._link = self._page.offset("list")
         self._data = Layout(btf, "buffer_data_page", {"time": "time_stamp", "commit": "commit.a.counter"})
@@ -117,14 +121,22 @@ class Rings:
     def _buffer_row(self, space: AddressSpace) -> dict[str, Any]:
         return self._buffer.read(space, self._array.read(space, self._trace)["buffer"])
 
-    def last_ns(self, space: AddressSpace, cpu: int) -> int | None:
-        """Return the time of the last event that a CPU began to write; None when it has no ring. Reads a few words.
+    def last_ns(self, space: AddressSpace, cpus: int) -> tuple[int | None, ...]:
+        """Return when each CPU began to write its last event, with as few reads as can be: the guest may be frozen.
 
-        Raises:
-            MemoryReadError: A pointer led nowhere.
+        None where a CPU has no ring, or it cannot be read.
         """
-        ring = self._ring_row(space, cpu)
-        return None if ring is None else int(ring["last"] or 0)
+        try:
+            table = space.read(self._buffer_row(space)["buffers"], 8 * cpus)
+        except MemoryReadError:
+            return (None,) * cpus
+        return tuple(self._last(space, at) for at in struct.unpack(f"<{cpus}Q", table))
+
+    def _last(self, space: AddressSpace, ring: int) -> int | None:
+        try:
+            return space.u64(ring + self._stamp) if ring else None
+        except MemoryReadError:
+            return None
 
     def overrun(self, space: AddressSpace, cpu: int) -> Overrun:
         """Return what a CPU has lost so far; raises ``MemoryReadError``."""
@@ -136,13 +148,14 @@ class Rings:
         at = space.u64(self._buffer_row(space)["buffers"] + 8 * cpu)
         return self._ring.read(space, at) if at else None
 
-    def copy(self, space: AddressSpace, cpu: int, newest: int = 0) -> RingCopy:
+    def copy(self, space: AddressSpace, cpu: int, *, since_ns: int = 0, max_pages: int = 0) -> RingCopy:
         """Copy a CPU's ring.
 
         Args:
             space: The memory.
             cpu: Whose.
-            newest: Copy only so many pages; 0 for all.
+            since_ns: Copy no page whose events are all older.
+            max_pages: Copy at most so many pages; 0 for all.
 
         Raises:
             Torn: The ring makes no sense, or was changed by a reader in the guest meanwhile.
@@ -152,22 +165,28 @@ class Rings:
         if ring is None:
             return RingCopy(cpu=cpu)
         limit = (PAGE_BYTES << min(self._buffer_row(space)["order"] or 0, _MAX_ORDER)) - self._body
-        order = self._pages(space, ring)[-newest:]
-        copied, oldest_ns, read = list[PageCopy](), MASK64, 0
+        order = self._pages(space, ring)
+        copied, oldest_ns, read, overtaken = list[PageCopy](), MASK64, 0, 0
         for row in reversed(order):
             page = self._copy_page(space, row, limit, growing=not read)
             if page is None or (page.data and page.time_ns > oldest_ns):
+                overtaken = len(order) - read
                 break
             read += 1
             if page.data:
                 # The time of a page that holds nothing yet is that of its life before.
                 oldest_ns = page.time_ns
                 copied.append(page)
+            if oldest_ns <= since_ns or len(copied) == max_pages > 0:
+                break
+        # Without an event that was overwritten or consumed, the ring holds all since the boot.
+        whole = read == len(order) and not ring["overrun"] and not any(page.skip for page in copied[-1:])
         return RingCopy(
             cpu=cpu,
             pages=tuple(reversed(copied)),
             overrun=_overrun(ring),
-            overtaken_pages=len(order) - read,
+            overtaken_pages=overtaken,
+            known_from_ns=0 if whole else oldest_ns,
         )
 
     def _pages(self, space: AddressSpace, ring: dict[str, Any]) -> list[dict[str, Any]]:

@@ -122,7 +122,7 @@ def test_what_is_later_than_a_stop_is_left_out() -> None:
     trace = TinyTrace(4)
     for number in range(100):
         trace.rings[0].write(switch_body(0, number))
-    stop = trace.reader.last_ns(trace.memory.space(), 0)
+    (stop,) = trace.reader.last_ns(trace.memory.space(), 1)
     for number in range(100, 150):
         trace.rings[0].write(switch_body(0, number))
     assert numbers(read(trace, stop or 0).events) == list(range(100))

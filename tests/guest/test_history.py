@@ -1,0 +1,144 @@
+"""What led to a stop, from real kernels: the sentence on top of five kinds of wait, out of one boot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ktstr_tui.link.recording import read_recording
+from ktstr_tui.model import events as ev
+from ktstr_tui.model.history import History, Wait
+from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.text.before import sentence
+from tests.guest.runs import call, private_environment
+
+pytestmark = pytest.mark.guest
+
+SCENARIO = """
+name = "history"
+[[workers]]
+kind = "spin"
+count = 2
+[[workers]]
+kind = "spin"
+affinity = [1]
+[[workers]]
+kind = "mixed"
+[[workers]]
+kind = "sleep"
+affinity = [1]
+[[steps]]
+name = "stall"
+duration_ms = 60000
+until = "ejected"
+scheduler = "demo:stall"
+[[steps]]
+name = "lost"
+duration_ms = 60000
+until = "ejected"
+scheduler = "{lost}"
+[[steps]]
+name = "wrongcpu"
+duration_ms = 60000
+until = "ejected"
+scheduler = "{wrongcpu}"
+[[steps]]
+name = "starve"
+duration_ms = 8000
+scheduler = "demo:starve"
+capture = "starved"
+[[steps]]
+name = "hog"
+duration_ms = 3000
+scheduler = "demo:fifo"
+capture = "hogged"
+[[steps.workers]]
+kind = "spin"
+policy = "fifo"
+affinity = [1]
+[[steps.workers]]
+kind = "spin"
+affinity = [1]
+"""
+SLACK_MS = 100.0
+"""A wait is counted by the kernel in ticks, and begins a moment before the event that says so."""
+
+
+def captures(directory: Path) -> Iterator[CaptureReport]:
+    """The captures of a recording."""
+    for event in read_recording(next(directory.rglob("recording.ktstr"))):
+        if isinstance(event, ev.CaptureTaken):
+            yield event.report
+
+
+def history_of(report: CaptureReport) -> tuple[History, Wait]:
+    """What led to a capture, which agrees with what the capture itself says."""
+    history = report.history
+    assert history is not None, report.unavailable
+    wait = history.wait
+    assert wait is not None
+    age_ms = next(task.age_ms for task in report.tasks if task.pid == wait.pid)
+    assert age_ms is not None
+    assert abs(-wait.since_ms - age_ms) <= SLACK_MS, "the trace and p->scx.runnable_at agree"
+    for cpu, vcpu in zip(history.cpus, report.vcpus, strict=True):
+        assert cpu.unavailable is None
+        assert vcpu.curr is not None
+        assert cpu.ran[-1].pid == vcpu.curr.pid, "who ran last is who runs at the stop"
+        assert cpu.ran[-1].to_ms == 0
+        assert all(one.to_ms == other.from_ms for one, other in zip(cpu.ran, cpu.ran[1:], strict=False))
+    for taker in wait.takers:
+        total_ms = taker.idle_ms + taker.others_ms + taker.unknown_ms + sum(it.ms for it in taker.ran)
+        assert total_ms == pytest.approx(-wait.since_ms, abs=1)
+    return history, wait
+
+
+def test_five_kinds_of_wait_are_told_right(
+    compile_bpf: Callable[[str, str], str], tmp_path: Path, checkout: Path
+) -> None:
+    objects = {
+        name: compile_bpf(name, (checkout / f"tests/guest/failures/{name}.bpf.c").read_text())
+        for name in ("lost", "wrongcpu")
+    }
+    scenario = tmp_path / "history.toml"
+    scenario.write_text(SCENARIO.format(**objects))
+    env = private_environment(tmp_path)
+    words = ("--scenario", str(scenario), "--trace", "scx", "--trace-buffer", "2M", "--no-early-capture")
+    done = call("run", "--headless", *words, env=env)
+    found = {it.step: it for it in captures(tmp_path / "state")}
+    assert {"stall", "lost", "wrongcpu", "starve", "hog"} <= found.keys(), done.stderr
+    said = {step: sentence(report.history) for step, report in found.items() if step is not None}
+
+    history, wait = history_of(found["stall"])
+    assert history.records_dsqs
+    assert wait.left_seen == "observed"
+    assert wait.inserted_ms is not None
+    assert all(it.idle_ms >= 0.8 * -wait.since_ms for it in wait.takers)
+    ran = r"(last ran on cpu \d until -\d\.\d\d s|did not run in what was recorded)"
+    begin = rf"{re.escape(wait.comm)}\[{wait.pid}\] {ran}"
+    assert re.match(
+        rf"{begin}(, woken at -\S+ s)?, inserted into DSQ 0x7 at -\S+ s; since then cpu ", said["stall"]
+    )
+    assert re.search(r"left DSQ 0x7", said["stall"])
+
+    _, wait = history_of(found["lost"])
+    assert (wait.held, wait.place, wait.comm[:5]) == (True, None, "mixed")
+    assert ", held by the BPF scheduler, in no DSQ; since then cpu " in said["lost"]
+
+    _, wait = history_of(found["wrongcpu"])
+    assert (wait.place, [it.cpu for it in wait.takers]) == ("0x51", [1])
+    assert (wait.left, wait.left_seen) == (0, "observed")
+    assert said["wrongcpu"].endswith("nothing left DSQ 0x51")
+
+    _, wait = history_of(found["starve"])
+    assert wait.place == "0x13"
+    assert wait.inserted_ms is not None
+
+    _, wait = history_of(found["hog"])
+    assert [it.cpu for it in wait.takers] == [1]
+    assert wait.takers[0].ran[0].prio is not None
+    assert wait.takers[0].ran[0].prio < 100
+    assert "cpu 1 ran spin-" in said["hog"]
+    assert "(rt)" in said["hog"]
