@@ -1,8 +1,10 @@
-"""The words that options of ``run`` choose between."""
+"""The words that options of ``run`` choose between, and what those of the recorder mean together."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+from ktstr_tui.guest.recorder import RecorderConfig, TraceMode, check_recorder
 
 
 class Accel(StrEnum):
@@ -33,3 +35,22 @@ class OnExitChoice(StrEnum):
 
     end = "end"
     keep = "keep"
+
+
+def recorder_of(trace: TraceChoice, names: str, buffer: str | None) -> RecorderConfig:
+    """Return what the guest's kernel is to record of itself.
+
+    Args:
+        trace: ``--trace``.
+        names: ``--trace-events``, separated by commas.
+        buffer: ``--trace-buffer``.
+
+    Raises:
+        UsageError: It is nothing that a kernel understands.
+    """
+    from ktstr_tui.cli.memory_size import parse_buffer_kib
+
+    mode: TraceMode = trace.value
+    events = tuple(filter(None, (name.strip() for name in names.split(","))))
+    size_kib = None if buffer is None else parse_buffer_kib(buffer)
+    return check_recorder(RecorderConfig(mode=mode, events=events, buffer_kib=size_kib))

@@ -22,7 +22,7 @@ from ktstr_tui.backend.config import (
     DEFAULT_TOPOLOGY,
     RunConfig,
 )
-from ktstr_tui.cli.run_choices import Accel, OnExitChoice, TraceChoice, ViewersMay
+from ktstr_tui.cli.run_choices import Accel, OnExitChoice, TraceChoice, ViewersMay, recorder_of
 from ktstr_tui.guest.determinism import (
     DEFAULT_INSTRUCTION_NS,
     MAX_INSTRUCTION_NS,
@@ -30,7 +30,7 @@ from ktstr_tui.guest.determinism import (
     Determinism,
     check_determinism,
 )
-from ktstr_tui.guest.recorder import DEFAULT_BUFFER_KIB, RecorderConfig, TraceMode, check_recorder
+from ktstr_tui.guest.recorder import DEFAULT_BUFFER_KIB
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.signing import MAX_SIGNATURES
@@ -352,24 +352,11 @@ class RunOptions:
             require_operators=self.require_operators,
             on_exit=self.on_exit.value,
             record=str(self.record.absolute()) if self.record else None,
-            recorder=self.recorder(),
+            recorder=recorder_of(self.trace, self.trace_events, self.trace_buffer),
             extra_kernel_args=self.append,
             fresh_boot=self.fresh_boot,
             determinism=self.determinism(),
         )
-
-    def recorder(self) -> RecorderConfig:
-        """What the guest's kernel is to record of itself.
-
-        Raises:
-            UsageError: It is nothing that a kernel understands.
-        """
-        from ktstr_tui.cli.memory_size import parse_buffer_kib
-
-        mode: TraceMode = self.trace.value
-        events = tuple(filter(None, (name.strip() for name in self.trace_events.split(","))))
-        size_kib = None if self.trace_buffer is None else parse_buffer_kib(self.trace_buffer)
-        return check_recorder(RecorderConfig(mode=mode, events=events, buffer_kib=size_kib))
 
     def determinism(self) -> Determinism | None:
         """What the run's history is to follow from; None when the host's clock may decide.
