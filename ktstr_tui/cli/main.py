@@ -48,6 +48,7 @@ Version = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+SortBy = Annotated[str, typer.Option("--sort", help="Column to sort by, such as run, wait, p99 or pid.")]
 
 
 @app.callback()
@@ -208,6 +209,14 @@ def restart(run_name: RunName = None, as_json: AsJson = False) -> None:
     from ktstr_tui.cli.control import restart_command
 
     restart_command(run_name, as_json)
+
+
+@app.command()
+def tasks(run_name: RunName = None, sort: SortBy = "run", as_json: AsJson = False) -> None:
+    """List the tasks of the last second: share of a CPU, switches, wakeups, migrations, how long they waited."""
+    from ktstr_tui.cli.tasks import tasks_command
+
+    tasks_command(run_name, sort, as_json)
 
 
 @app.command()

@@ -19,7 +19,7 @@ CAPACITY = 1024
 RESERVE = 1024
 REPLACEABLE = (
     ev.Sampled, ev.OutputText, ev.Logged, ev.WorkersReported, ev.FramesCounted, ev.DropsCounted, ev.BackendBeat,
-    ev.BeatsObserved, ev.BeatRefused, ev.WatchpointHit, ev.ProbeRead, ev.ProbeFailed,
+    ev.TasksMeasured, ev.BeatsObserved, ev.BeatRefused, ev.WatchpointHit, ev.ProbeRead, ev.ProbeFailed,
 )  # fmt: skip
 """The next event of the kind makes up for a lost one, or no decision rests on it."""
 

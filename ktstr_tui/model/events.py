@@ -33,6 +33,7 @@ from ktstr_tui.model.event_base import RunEvent
 from ktstr_tui.model.facts import FrameCounters, KernelOpPlace, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostPressure
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, WatchState
+from ktstr_tui.model.rates import TasksMeasured
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
@@ -353,6 +354,7 @@ Event: TypeAlias = (
     | StepStarted
     | StimulusApplied
     | Sampled
+    | TasksMeasured
     | SchedulerChanged
     | SchedulerSwapped
     | HealthChanged

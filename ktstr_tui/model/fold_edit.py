@@ -191,8 +191,9 @@ def _restarted(state: RunState, event: ev.GuestRestarted) -> None:
 _OF_ONE_BOOT = (
     "guest_ns", "phase", "boot_ms", "typed_ms", "hz", "lifecycle", "lifecycle_reason", "step", "loading",
     "loading_since_mono_ns", "step_frozen_ns", "scenario_elapsed_ms", "workers", "worker_rates",
-    "workers_mono_ns", "cpus", "scheduler", "left_unasked", "restart_due", "ejected_sub", "jiffies", "verdict",
-    "verdict_reasons", "verdict_since_mono_ns", "alerts", "not_attached", "watchpoints", "frozen", "frozen_for",
+    "workers_mono_ns", "cpus", "scheduler", "task_rates", "left_unasked", "restart_due", "ejected_sub", "jiffies",
+    "verdict", "verdict_reasons", "verdict_since_mono_ns", "alerts", "not_attached", "watchpoints", "frozen",
+    "frozen_for",
     "frozen_since_mono_ns", "beats", "frames", "partial", "conclusion",
 )  # fmt: skip
 """What a new boot begins afresh; captures, logs, histories and counts of the run stay."""

@@ -53,6 +53,10 @@ def _looked_busy(before: Sequence[float | None], sample: CpuSample) -> float | N
     return now if last is None else last + (now - last) / LOOKS
 
 
+def _measured(state: RunState, event: ev.TasksMeasured) -> None:
+    state.task_rates = event.rates
+
+
 def _sampled(state: RunState, event: ev.Sampled) -> None:
     sample = event.sample
     state.samples += 1
@@ -221,6 +225,7 @@ def _alert_cleared(state: RunState, event: ev.AlertCleared) -> None:
 
 ARMS: Arms = {
     ev.Sampled: _sampled,
+    ev.TasksMeasured: _measured,
     ev.SchedulerChanged: _scheduler,
     ev.HealthChanged: _health,
     ev.HostStood: _stood,

@@ -15,6 +15,7 @@ from ktstr_tui.model.events import RunConcluded, Severity, Verdict
 from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostStretch
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, RunPhase, WatchState
+from ktstr_tui.model.rates import TaskRates
 from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
@@ -244,6 +245,8 @@ class RunState(msgspec.Struct, kw_only=True):
 
     cpus: dict[int, CpuState] = {}
     scheduler: SchedulerSample | None = None
+    task_rates: TaskRates | None = None
+    """Of the last second or so; None when the kernel's trace is not read."""
     runnable_age_history: list[float | None] = []
     """Age of the oldest runnable task in ms, one entry a sample."""
     last_change: str = ""

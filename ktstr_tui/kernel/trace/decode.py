@@ -6,14 +6,15 @@ seven numbers out of each. Here the numbers get their names back, and the text i
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from ktstr_tui._native import ffi, lib
 from ktstr_tui.kernel.torn import text
-from ktstr_tui.kernel.trace.events import SOURCES, Source, TraceEvent
+from ktstr_tui.kernel.trace.events import SOURCES, Kind, Source, TraceEvent
 from ktstr_tui.kernel.trace.formats import EventFormat, Field
 from ktstr_tui.kernel.trace.rings import PageCopy
 
@@ -28,6 +29,9 @@ _BY: Final = "common_pid"
 _LEAST_EVENT_BYTES: Final = 8
 _COMMON: Final = Field(4, 4, True, False)
 """``struct trace_entry`` begins every event; its last member is the pid."""
+_RECORD: Final = struct.Struct("<QIIHHI7q")
+"""``struct ktt_event``."""
+assert _RECORD.size == ffi.sizeof("struct ktt_event")
 _MAX_NAMES: Final = 65536
 
 
@@ -45,6 +49,22 @@ class DecodeCounts(msgspec.Struct):
     """Events without all of the members that their format has."""
 
 
+class Row(NamedTuple):
+    """An event as numbers, for whoever reads very many."""
+
+    time_ns: int
+    at: int
+    """Of its body in the page."""
+    length: int
+    type: int
+    kind: Kind
+    pid: int
+    prev_pid: int
+    number: int
+    """``prev_state``, or the id of a DSQ."""
+    prio: int
+
+
 class Decoder:
     """Makes events of pages.
 
@@ -55,6 +75,7 @@ class Decoder:
     def __init__(self, formats: Mapping[int, EventFormat]) -> None:
         self._formats = dict(formats)
         self._sources = {it.id: SOURCES.get(it.name, Source("other")) for it in formats.values()}
+        self._kinds = {number: it.kind for number, it in self._sources.items()}
         self._wanted = {number: self._presence(it) for number, it in self._formats.items()}
         self._plans = ffi.new("struct ktt_plan[]", max(1, len(self._formats)))
         for plan, it in enumerate(self._formats.values()):
@@ -99,6 +120,36 @@ class Decoder:
             self._events, self._capacity, counts,
         )  # fmt: skip
         return self._events, found
+
+    def rows(self, page: PageCopy, cpu: int, counts: CData) -> list[Row]:
+        """Decode the events of a page whose format is known and that have all of their numbers."""
+        events, found = self.decode_raw(page, cpu, counts)
+        kinds, rows = self._kinds, list[Row]()
+        raw = ffi.buffer(events, found * _RECORD.size)[:] if found else b""
+        for (
+            time_ns,
+            at,
+            length,
+            number,
+            _,
+            missing,
+            pid,
+            prev_pid,
+            value,
+            _,
+            _,
+            prio,
+            _,
+        ) in _RECORD.iter_unpack(raw):
+            kind = kinds.get(number)
+            if kind is not None and not missing and at >= page.skip:
+                rows.append(Row(time_ns, at, length, number, kind, pid, prev_pid, value, prio))
+        return rows
+
+    def comm(self, row: Row, data: bytes) -> str | None:
+        """Return the comm of the task that an event of a page is about; None when the event has none."""
+        it = self._formats[row.type]
+        return self._text(it, self._sources[row.type].comm, data[row.at : row.at + row.length])
 
     def decode(self, page: PageCopy, cpu: int, counts: DecodeCounts, until_ns: int) -> list[TraceEvent]:
         """Decode a page.

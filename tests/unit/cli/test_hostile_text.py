@@ -158,6 +158,7 @@ ON_A_RUN = {
     "status": [(), ("--json",)],
     "events": [(), ("--json",)],
     "beats": [(), ("--json",)],
+    "tasks": [(), ("--json",)],
     "capture": [(), ("--json",)],
     "freeze": [(), ("--json",)],
     "thaw": [(), ("--json",)],
