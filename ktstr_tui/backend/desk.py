@@ -22,7 +22,7 @@ from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Command, Reply
 from ktstr_tui.model.end_words import ended_by_viewer
-from ktstr_tui.model.errors import HostError, InternalError, KtstrError, UsageError
+from ktstr_tui.model.errors import HostError, InternalError, KtstrError, RefusedError, UsageError
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 
@@ -59,6 +59,10 @@ class Desk:
             return await self._serve(command)
         except KtstrError as error:
             return command.failed(error)
+
+    def refuse(self, command: Command, error: RefusedError) -> None:
+        """Write down a command that was refused before it came here."""
+        self._gatekeeper.refuse(command, error)
 
     async def ask(self, by: str, action: ct.Action) -> Any:  # noqa: ANN401
         """Let a part of the run ask for an action, and wait for what comes of it.

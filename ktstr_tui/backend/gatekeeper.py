@@ -18,7 +18,7 @@ from ktstr_tui.control.signatures import Verifier
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.commands import Command, DangerousRequest
+from ktstr_tui.model.commands import READING_REQUESTS, Command, DangerousRequest
 from ktstr_tui.model.errors import HostError, KtstrError, RefusedError
 from ktstr_tui.model.signing import Affected, Proof
 
@@ -98,6 +98,11 @@ class Gatekeeper:
         command = admitted.command
         who = Identity(operator=command.who, proof=admitted.proof)
         return self._write_down(command, who, "accepted", wanted=wanted, affected=admitted.affected)
+
+    def refuse(self, command: Command, error: RefusedError) -> None:
+        """Write down that a command was refused before anybody looked at it, unless it only reads."""
+        if not isinstance(command.request, READING_REQUESTS):
+            self._write_down(command, _claimed(command, identify(command)), "rejected", error)
 
     def reject(self, admitted: Admitted, error: KtstrError) -> None:
         """Write down that a command cannot be carried out after all."""

@@ -196,6 +196,7 @@ class Session:
                     control.desk.serve,
                     may_control=authority.control,
                     controllers=authority.controllers,
+                    refused=control.desk.refuse,
                 ) as publisher:
                     self._announce()
                     await nursery.start(control.run)

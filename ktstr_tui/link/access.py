@@ -31,12 +31,18 @@ class Access:
         self._may_control, self._controllers = snapshot.may_control, snapshot.controllers
 
     @property
-    def controls(self) -> bool:
-        """Whether the run may be touched."""
-        if self._read_only or not self._may_control:
-            return False
-        wanted, signer = self._controllers, self._signer
-        return wanted is None or (signer is not None and signer.operator in wanted)
+    def why_not(self) -> str:
+        """Why the run may not be touched; empty when it may."""
+        if self._read_only:
+            return "attached read-only"
+        if not self._may_control:
+            return "this run lets viewers only look (run --viewers observe)"
+        if self._controllers is None:
+            return ""
+        if self._signer is None:
+            return "this run wants signed commands, and no key is named (KTSTR_OPERATOR)"
+        known = self._signer.operator in self._controllers
+        return "" if known else f"operator {self._signer.operator} may only look at this run"
 
     async def vouch(self, request: Request, run_id: str | None, requests: Requests) -> Signed | None:
         """Sign a request with this viewer's key; None for one that needs no signature, or without a key.

@@ -23,6 +23,7 @@ import zmq
 
 from ktstr_tui.link import framing
 from ktstr_tui.link.operator import peer_of
+from ktstr_tui.link.publisher_statistics import PublisherStatistics
 from ktstr_tui.link.status import status_of
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.link.zsocket import TrioSocket
@@ -36,7 +37,7 @@ from ktstr_tui.model.commands import (
     Reply,
     failed_reply,
 )
-from ktstr_tui.model.errors import HostError, InternalError, KtstrError, UsageError
+from ktstr_tui.model.errors import HostError, InternalError, KtstrError, RefusedError, UsageError
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.text import shorten
 from ktstr_tui.wire.codec import (
@@ -51,6 +52,7 @@ from ktstr_tui.wire.codec import (
 from ktstr_tui.wire.layout import layout
 
 HandleCommand: TypeAlias = Callable[[Command], Awaitable[Reply]]
+OnRefused: TypeAlias = Callable[[Command, RefusedError], None]
 
 EVENTS_HIGH_WATER = 4000
 """Events that may wait for one viewer before it starts to lose some."""
@@ -64,28 +66,6 @@ MAX_DEFECT_CHARACTERS = 1000
 """Of the text of an error that nobody foresaw; it may quote what was asked."""
 
 
-class PublisherStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What the publisher did."""
-
-    viewers: int
-    """Viewers connected now."""
-    sent: int
-    """Events handed to ZeroMQ."""
-    sent_bytes: int
-    requests: int
-    snapshots: int
-    ranges: int
-    refused: dict[str, int]
-    """Messages that could not be sent, by reason: ``event: full``, ``reply: gone``, ``reply: full``, …"""
-    bad_requests: dict[str, int]
-    """Requests that were refused as malformed, by reason."""
-    failed_commands: int
-    lag_ms: int | None
-    """Of the slowest viewer, as it says itself; None when none says."""
-    reported_missing: int
-    """Events that viewers said they had missed and had to fetch again."""
-
-
 @asynccontextmanager
 async def open_publisher(
     stream: Stream,
@@ -94,6 +74,7 @@ async def open_publisher(
     *,
     may_control: bool = True,
     controllers: tuple[str, ...] | None = None,
+    refused: OnRefused = lambda command, error: None,
 ) -> AsyncIterator[Publisher]:
     """Publish ``stream`` on two unix sockets and answer requests for as long as the context lasts.
 
@@ -104,6 +85,7 @@ async def open_publisher(
             it raises becomes the answer.
         may_control: Whether viewers may send commands at all; each reply says so.
         controllers: The operators whose signature the run wants; None when it wants none.
+        refused: Told of commands that never get to ``handle_command``.
 
     Raises:
         HostError: The sockets cannot be made.
@@ -116,7 +98,13 @@ async def open_publisher(
     )
     control.raw.set(zmq.ROUTER_MANDATORY, 1)
     publisher = Publisher(
-        stream, handle_command, events, control, may_control=may_control, controllers=controllers
+        stream,
+        handle_command,
+        events,
+        control,
+        may_control=may_control,
+        controllers=controllers,
+        refused=refused,
     )
     try:
         _bind(socket_dir, ((events, paths[0]), (control, paths[1])))
@@ -161,6 +149,7 @@ class Publisher:
         control: The bound ROUTER socket.
         may_control: Whether viewers may control the run.
         controllers: The operators whose signature it wants; None for none.
+        refused: Told of commands that never get that far.
     """
 
     def __init__(
@@ -172,12 +161,14 @@ class Publisher:
         *,
         may_control: bool,
         controllers: tuple[str, ...] | None,
+        refused: OnRefused,
     ) -> None:
         self._stream = stream
         self._run_id = stream.run_id.encode()
         self._handle = handle_command
         self._may_control = may_control
         self._controllers = controllers
+        self._refused_command = refused
         self._events = events
         self._control = control
         self._viewers: set[bytes] = set()
@@ -276,7 +267,9 @@ class Publisher:
                 self._answer_safely(peer, command)
             elif self._busy >= MAX_COMMANDS_AT_ONCE:
                 self._bad["too many at once"] += 1
-                busy = UsageError(f"{self._busy} commands are already in progress", "try again later")
+                text = f"{self._busy} commands are already in progress: {command.name} is refused"
+                busy = RefusedError(text, "try again later", "busy")
+                self._refused_command(command, busy)
                 self._reply(peer, command.failed(busy))
             else:
                 self._busy += 1

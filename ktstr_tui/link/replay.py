@@ -58,6 +58,7 @@ class Replay:
     """
 
     controllable = False
+    why_read_only = "this is a replay"
     lag_ms: float | None = None
 
     def __init__(

@@ -40,6 +40,10 @@ class Source(Protocol):
     def controllable(self) -> bool:
         """Whether `command` can do anything."""
 
+    @property
+    def why_read_only(self) -> str:
+        """Why it cannot; empty when it can."""
+
     async def run(self, on_events: OnEvents) -> None:
         """Follow the run until it has ended or this is cancelled."""
 

@@ -120,7 +120,12 @@ class Viewer:
     @property
     def controllable(self) -> bool:
         """Whether the run may be touched from here: it gives viewers control, or the operator of this one."""
-        return self._access.controls
+        return not self._access.why_not
+
+    @property
+    def why_read_only(self) -> str:
+        """Why the run may not be touched from here; empty when it may."""
+        return self._access.why_not
 
     @property
     def connection(self) -> Connection:

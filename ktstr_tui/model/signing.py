@@ -48,6 +48,7 @@ Refusal: TypeAlias = Literal[
     "only-observes",
     "too-few-operators",
     "effect-changed",
+    "busy",
     "invalid",
 ]
 """Why a command was refused."""

@@ -155,5 +155,5 @@ class View:
         if self.connection == "connecting":
             return f"Cannot {what}: not connected yet. Try again in a moment."
         if not self.source.controllable:
-            return f"Cannot {what}: attached read-only."
+            return f"Cannot {what}: {clean(self.source.why_read_only)}."
         return ""

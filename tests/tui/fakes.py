@@ -48,6 +48,7 @@ class FakeSource:
         self.connection_reason = ""
         self.lag_ms: float | None = 3.0
         self.controllable = connection == "live"
+        self.why_read_only = "attached read-only"
         self.commands: list[tuple[str, dict[str, object]]] = []
         self.failure: Failure | None = None
         self._on_events: OnEvents = lambda batch: None

@@ -18,9 +18,9 @@ from ktstr_tui.control.audit_chain import AUDIT_FILE, verify
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.control.queue import CAPACITY
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.commands import Command, Freeze
+from ktstr_tui.model.commands import Command, Freeze, ListWatches
 from ktstr_tui.model.control import FailureRecord
-from ktstr_tui.model.errors import GuestError, HostError, UsageError
+from ktstr_tui.model.errors import GuestError, HostError, RefusedError, UsageError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.wire.codec import VERSION, CodecError, decode_command
 from tests.unit.backend.desk_rig import Run
@@ -211,3 +211,10 @@ async def test_a_hold_expires(run: Run) -> None:
         await trio.sleep(0.1)
     assert run.stream.state.control.hold is None
     assert (await run.ask("watch.add", expression="jiffies")).ok
+
+
+async def test_a_command_that_is_refused_for_too_many_others_is_audited_too(run: Run) -> None:
+    error = RefusedError("8 commands are already in progress", "try again later", "busy")
+    run.control.desk.refuse(Command(id=1, request=Freeze(), viewer="ada"), error)
+    run.control.desk.refuse(Command(id=2, request=ListWatches(), viewer="ada"), error)
+    assert [(it.request, it.outcome, it.refusal) for it in run.audited()] == [("freeze", "rejected", "busy")]

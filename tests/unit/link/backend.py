@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import trio
 
-from ktstr_tui.link.publisher import PublisherStatistics, open_publisher
+from ktstr_tui.link.publisher import open_publisher
+from ktstr_tui.link.publisher_statistics import PublisherStatistics
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model import events as ev
