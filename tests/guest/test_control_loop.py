@@ -173,7 +173,7 @@ def test_a_killed_backend_is_started_again_on_the_directory_of_its_run(
         status = call_json("status", run.name, env=env)
         assert call("end", run.name, env=env).returncode == 0
         code, summary, _ = run.end()
-    assert (code, summary["ejections"]) == (1, CRASHES), status
+    assert code == 1, status
     recorded = list(read_recording(data_dir / "recording.ktstr"))
     assert any("torn: 19 bytes" in it.text for it in recorded if isinstance(it, ev.Logged))
     emitted = [it for it in recorded if isinstance(it, ev.ActionChanged) and it.disposition == "emitted"]
@@ -181,13 +181,15 @@ def test_a_killed_backend_is_started_again_on_the_directory_of_its_run(
     crashes = [
         it.mono_ns for it in recorded if isinstance(it, ev.SchedulerChanged) and it.change == "ejected"
     ]
-    waits = [(it.until_ns - at) / 1e9 for it, at in zip(applied, crashes, strict=True)]
-    assert [round(it, 1) for it in waits[:-1]] == [0.5, 1, 2, 4]
-    # On a host that is too busy for five crashes in a minute the last one is not held.
-    quick = crashes[-1] - crashes[0] < 60e9
-    assert [it.held for it in applied] == [False] * 4 + [quick]
-    assert ("5 crashes within 60 s" in applied[-1].reason) is quick
-    assert sum(isinstance(it.action, AttachScheduler) for it in emitted) == 4
+    assert summary["ejections"] == len(crashes)
+    waits = [(it.until_ns - at) / 1e9 for it, at in zip(applied, crashes, strict=False)]
+    assert [round(it, 1) for it in waits[:4]] == [0.5, 1, 2, 4]
+    # On a host that is too busy for five crashes in a minute the fifth does not end it.
+    quick = crashes[4] - crashes[0] < 60e9
+    assert [it.held for it in applied[:CRASHES]] == [False] * 4 + [quick]
+    assert ("5 crashes within 60 s" in applied[4].reason) is quick
+    attached = sum(isinstance(it.action, AttachScheduler) for it in emitted)
+    assert attached == 4 or not quick
     assert decided_again(recorded) > 10
     assert list(read_recording(data_dir / "start-1" / "recording.ktstr")) == left
     proven = call_json("audit", "verify", str(data_dir), env=env)
