@@ -10,12 +10,14 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
 from ktstr_tui.guest.accel import Verdict, decide_accelerator
+from ktstr_tui.guest.boot import pass_boot
 from ktstr_tui.guest.image import KernelImage
 from ktstr_tui.guest.initramfs import pack_cpio
 from ktstr_tui.guest.kernels import resolve_kernel
@@ -119,12 +121,14 @@ def machine_spec(kernel: KernelImage, probe_initrd: bytes, verdict: Verdict, tmp
 
 
 @pytest.fixture
-def boot_guest() -> BootGuest:
-    """Opens a machine as a context and waits until its program answers."""
+def boot_guest(machine_spec: MachineSpec) -> BootGuest:
+    """Opens a machine as a context and waits until its program answers; the common one starts from a saved boot."""
 
     @asynccontextmanager
     async def boot(spec: MachineSpec) -> AsyncIterator[Guest]:
-        async with open_machine(spec) as machine:
+        is_common = spec == replace(machine_spec, initrd=spec.initrd) and spec.accelerator == "tcg"
+        async with open_machine(replace(spec, run_files=b"") if is_common else spec) as machine:
+            await pass_boot(machine)
             guest = Guest(machine)
             assert await guest.answer() == "ready"
             yield guest

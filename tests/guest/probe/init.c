@@ -19,7 +19,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define BULK_PORT "ktstr-bulk"
+#define SAVED_PORT "ktstr-saved-boot"
+
 static FILE *port;
+static int may_be_saved;
 
 static void answer(const char *data, size_t length)
 {
@@ -92,19 +96,45 @@ static void symbol(const char *name)
 	answer("", 0);
 }
 
-static FILE *open_port(void)
+static FILE *open_port(const char *wanted)
 {
 	for (;;) {
-		FILE *file = fopen("/dev/vport0p1", "r+");
+		for (int number = 1; number <= 3; number++) {
+			char path[64], name[64] = "";
+			FILE *file;
 
-		if (!file)
-			file = fopen("/dev/vport1p1", "r+");
-		if (file) {
+			snprintf(path, sizeof(path), "/sys/class/virtio-ports/vport0p%d/name", number);
+			file = fopen(path, "r");
+			if (!file || !fgets(name, sizeof(name), file))
+				continue;
+			fclose(file);
+			name[strcspn(name, "\n")] = 0;
+			if (!strcmp(name, SAVED_PORT))
+				may_be_saved = 1;
+			snprintf(path, sizeof(path), "/dev/vport0p%d", number);
+			if (strcmp(name, wanted) || !(file = fopen(path, "r+")))
+				continue;
 			setvbuf(file, NULL, _IOLBF, 1 << 16);
 			return file;
 		}
 		usleep(1000);
 	}
+}
+
+// Where the machine has a port for it, wait until the boot is saved, or was: as native/agent/saved.c does.
+static void pass_boot(void)
+{
+	char line[256];
+	FILE *saved;
+
+	if (!may_be_saved)
+		return;
+	saved = open_port(SAVED_PORT);
+	fputs("booted\n", saved);
+	fflush(saved);
+	fseek(saved, 0, SEEK_CUR);
+	fgets(line, sizeof(line), saved);
+	fclose(saved);
 }
 
 static void flood(void)
@@ -154,7 +184,8 @@ int main(void)
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, NULL);
-	port = open_port();
+	port = open_port(BULK_PORT);
+	pass_boot();
 	answer("ready", 5);
 	for (;;) {
 		if (!fgets(line, sizeof(line), port)) {
