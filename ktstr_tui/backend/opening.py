@@ -121,7 +121,8 @@ class Opening:
         """
         await system_ready.wait()
         self.ready_ns, up_ns = self._time.now_ns(), time.monotonic_ns()
-        self._emit(GuestReady(boot_ms=(up_ns - self._started_ns) / 1e6))
+        boot_ms = (up_ns - self._started_ns) / 1e6
+        self._emit(GuestReady(boot_ms=boot_ms, from_saved_boot=self._machine.origin is not None))
         try:
             view = self.view = await self._type_memory(up_ns)
         except Exception as error:

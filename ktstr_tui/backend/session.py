@@ -321,7 +321,7 @@ class Session:
     def _say_goodbye(self, outcome: RunOutcome) -> None:
         state = self.stream.state
         info = state.info
-        if info is not None and state.boot_ms is not None:
+        if info is not None and state.boot_ms is not None and not state.from_saved_boot:
             BootTimes().remember(info.accelerator, info.kernel, info.topology, state.boot_ms)
         self.stream.emit(outcome.told(state, self._last_words(outcome)))
 

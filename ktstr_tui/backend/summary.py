@@ -94,6 +94,7 @@ def summarize(state: RunState) -> Summary:
         "scenario": info.scenario if info else None,
         "topology": info.topology if info else None,
         "boot_ms": state.boot_ms,
+        "from_saved_boot": state.from_saved_boot,
         "typed_ms": state.typed_ms,
         "samples": state.samples,
         "samples_missed": state.samples_missed,

@@ -55,6 +55,8 @@ class GuestReady(RunEvent, frozen=True, tag="guest-ready"):
     """The guest program has set itself up (SysRdy)."""
 
     boot_ms: float
+    from_saved_boot: bool = False
+    """Whether the guest started from a saved boot, so that its kernel did not boot in this run."""
 
 
 class KernelTyped(RunEvent, frozen=True, tag="kernel-typed"):

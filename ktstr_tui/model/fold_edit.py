@@ -189,7 +189,8 @@ def _restarted(state: RunState, event: ev.GuestRestarted) -> None:
 
 
 _OF_ONE_BOOT = (
-    "guest_ns", "phase", "boot_ms", "typed_ms", "hz", "lifecycle", "lifecycle_reason", "step", "loading",
+    "guest_ns", "phase", "boot_ms", "from_saved_boot", "typed_ms", "hz", "lifecycle", "lifecycle_reason",
+    "step", "loading",
     "loading_since_mono_ns", "step_frozen_ns", "scenario_elapsed_ms", "workers", "worker_rates",
     "workers_mono_ns", "cpus", "scheduler", "task_rates", "left_unasked", "restart_due", "ejected_sub", "jiffies",
     "verdict", "verdict_reasons", "verdict_since_mono_ns", "alerts", "not_attached", "watchpoints", "frozen",

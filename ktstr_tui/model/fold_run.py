@@ -40,7 +40,9 @@ def _run_started(state: RunState, event: ev.RunStarted) -> None:
 def _guest_ready(state: RunState, event: ev.GuestReady) -> None:
     state.phase = "up"
     state.boot_ms = event.boot_ms
-    log(state, event, "info", "guest", f"up after {event.boot_ms:.0f} ms")
+    state.from_saved_boot = event.from_saved_boot
+    how = ", from a saved boot" if event.from_saved_boot else ""
+    log(state, event, "info", "guest", f"up after {event.boot_ms:.0f} ms{how}")
 
 
 def _kernel_typed(state: RunState, event: ev.KernelTyped) -> None:

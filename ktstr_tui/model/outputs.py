@@ -285,6 +285,8 @@ class Summary(TypedDict):
     scenario: str | None
     topology: str | None
     boot_ms: float | None
+    from_saved_boot: bool
+    """Whether the guest started from a saved boot, so that its kernel did not boot in this run."""
     typed_ms: float | None
     samples: int
     samples_missed: int

@@ -220,6 +220,8 @@ class RunState(msgspec.Struct, kw_only=True):
     started_mono_ns: int = 0
     phase: RunPhase = "booting"
     boot_ms: float | None = None
+    from_saved_boot: bool = False
+    """Whether the guest started from a saved boot."""
     typed_ms: float | None = None
     hz: int | None = None
     kernel_release: str | None = None

@@ -148,7 +148,10 @@ def info_rows(view: View) -> list[tuple[str, Rows]]:
         ]
         sections.append(("Run", run))
     counts = [
-        ("boot", words.milliseconds(state.boot_ms)),
+        (
+            "boot",
+            words.milliseconds(state.boot_ms) + (", from a saved boot" if state.from_saved_boot else ""),
+        ),
         ("BTF loaded", words.milliseconds(state.typed_ms)),
         (
             "samples",
