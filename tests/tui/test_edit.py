@@ -135,7 +135,8 @@ def test_the_moment_is_marked_and_moves_with_the_time() -> None:
 
 def test_operations_of_the_scenario_are_marked_too() -> None:
     source = editing(*attached())
-    feed(source, [event for event in Story().until(20) if isinstance(event, ev.Sampled)][-1])
+    samples = [event for event in Story().until(20) if isinstance(event, ev.Sampled)][-6:]
+    feed(source, *samples)
     feed(source, ev.StimulusApplied(step=0, op=0, kind="watch", text="watch x", outcome="done"))
     assert MARK in screen(source, "2")
     assert STIMULUS_MARK in screen(source, "2")
