@@ -41,7 +41,8 @@ def stretches(
     for event in events:
         if event.kind != "switch" or event.time_ns < known_from_ns:
             continue
-        now = min(event.time_ns, stop_ns)
+        # No stretch may overlap another, whatever times the guest has written.
+        now = max(at, min(event.time_ns, stop_ns))
         if pid is None and not found:
             pid, comm = event.prev_pid, event.prev_comm or ""
         if now > at:
@@ -50,7 +51,8 @@ def stretches(
         at, pid, comm, prio, cut = now, event.pid, event.comm or "", event.prio, False
     if pid is None and curr is not None:
         pid, comm = curr
-    if stop_ns > at:
+    # Who came at the stop itself, as the task that ejects a scheduler may, had no time yet and is there all the same.
+    if stop_ns > at or pid is not None:
         found.append(Stretch(pid, comm, prio, at, stop_ns, cut))
     return found
 
