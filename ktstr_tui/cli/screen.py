@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from ktstr_tui.tui.look import Look
 
 
+CLOSE_S = 5
+"""Seconds that a screen may take to close after a signal."""
+
+
 def require_terminal() -> None:
     """Refuse to open the screen where nobody could see it; Textual draws on standard error.
 
@@ -123,6 +127,10 @@ def run_with_screen(config: RunConfig, *, explain: bool = True, theme: str | Non
         raise
     from ktstr_tui.tui.leaving import Leaving
 
+    if wish is Leaving.GONE and process.poll() is None:
+        # The backend sees this process end, and does what --on-exit says.
+        say(_left_alone(ready["name"], config))
+        return EXIT_OK
     if wish is Leaving.LEAVE and process.poll() is None:
         process.send_signal(SCREEN_LEFT)
         say(f"run {ready['name']} is still in progress; attach with: ktstr-tui attach {ready['name']}")
@@ -135,6 +143,12 @@ def run_with_screen(config: RunConfig, *, explain: bool = True, theme: str | Non
     recording = Path(config.record) if config.record else Path(ready["data_dir"]) / RECORDING_FILE
     say(farewell(ready["name"], reason, code, str(recording)))
     return code
+
+
+def _left_alone(name: str, config: RunConfig) -> str:
+    if config.on_exit == "end":
+        return f"run {name} ends: its screen is gone (--on-exit end)"
+    return f"run {name} continues unseen; attach with: ktstr-tui attach {name}"
 
 
 def _end_of(reports: IO[str]) -> str:
@@ -195,13 +209,21 @@ def _show(
 
 
 async def until_left(app: KtstrApp, *, headless: bool = False) -> Leaving:
-    """Show the screen until it is left; a signal leaves it as a key does, so the terminal is restored.
+    """Show the screen until it is left; a signal closes it as a key does, so the terminal is restored.
 
-    A run that this screen started is left running: whoever closes a terminal has not said that the run shall end.
+    Without its terminal the screen cannot always be closed: a thread of Textual's that writes to it ends with the first
+    error, and its queue is then waited for. So there is a limit, after which the kernel ends this process.
     """
     from ktstr_tui.tui.leaving import Leaving
 
+    def leave() -> None:
+        signal.signal(signal.SIGCONT, signal.SIG_IGN)  # a hangup sends it too, and Textual would draw again
+        signal.alarm(CLOSE_S)
+        app.exit(Leaving.GONE)
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        loop.add_signal_handler(number, app.exit, Leaving.LEAVE)
-    return await app.run_async(headless=headless) or Leaving.DETACH
+        loop.add_signal_handler(number, leave)
+    wish = await app.run_async(headless=headless) or Leaving.DETACH
+    signal.alarm(0)
+    return wish

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Leaving(StrEnum):
-    """What a person chose when leaving the screen."""
+    """How the screen was left."""
 
     DETACH = "detach"
     """Nothing was asked: the screen did not start the run, or the run is over."""
@@ -14,3 +14,5 @@ class Leaving(StrEnum):
     """End the run."""
     LEAVE = "leave"
     """Leave the run in progress."""
+    GONE = "gone"
+    """The terminal was closed, or a signal ended the screen: no person has chosen."""

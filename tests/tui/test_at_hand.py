@@ -65,7 +65,7 @@ def test_ctrl_q_quits_from_a_window_of_a_viewer() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_leaves_the_screen_as_a_key_does(number: signal.Signals) -> None:
+def test_a_signal_closes_the_screen_and_is_nobodys_choice(number: signal.Signals) -> None:
     async def main() -> str:
         app = KtstrApp(FakeSource(Story().until(20)), owner=True)
 
@@ -79,7 +79,8 @@ def test_a_signal_leaves_the_screen_as_a_key_does(number: signal.Signals) -> Non
             return await until_left(app, headless=True)
         raise AssertionError
 
-    assert asyncio.run(main()) == "leave"
+    assert asyncio.run(main()) == "gone"
+    assert signal.alarm(0) == 0, "the limit for closing is lifted"
 
 
 def test_a_dumb_terminal_has_the_size_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

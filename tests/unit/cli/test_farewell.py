@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.config import OnExit, RunConfig
 from ktstr_tui.cli import screen
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.fold import fold
@@ -72,6 +72,20 @@ def test_a_run_that_is_left_is_not_waited_for(
 ) -> None:
     assert run(monkeypatch, "", RunConfig(), Leaving.LEAVE) == 0
     assert "still in progress; attach with: ktstr-tui attach tour" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("on_exit", "said"),
+    [("keep", "continues unseen; attach with: ktstr-tui attach tour"), ("end", "its screen is gone")],
+)
+def test_a_closed_terminal_is_nobodys_choice(
+    on_exit: OnExit, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(Backend, "send_signal", lambda _self, number: asked.append(number))
+    assert run(monkeypatch, "", RunConfig(on_exit=on_exit), Leaving.GONE) == 0
+    assert said in capsys.readouterr().err
+    assert asked == [], "the backend sees for itself that the screen is gone"
 
 
 @pytest.mark.parametrize("is_over", [True, False])
