@@ -47,7 +47,7 @@ class RunDirs(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_intact(self) -> bool:
         """Whether ``socket_dir`` is still the directory that this run made."""
-        return self.socket_dir_id is not None and _identity(self.socket_dir) == self.socket_dir_id
+        return self.socket_dir_id is not None and identity(self.socket_dir) == self.socket_dir_id
 
     def describe(self, facts: dict[str, Any]) -> None:
         """Write ``run.json``, by which other programs find the run."""
@@ -90,7 +90,7 @@ def take_place(name: str | None, fallback: str, again: Path | None = None) -> It
             name=candidate,
             socket_dir=socket_dir,
             data_dir=_data_dir(candidate) if again is None else again,
-            socket_dir_id=_identity(socket_dir),
+            socket_dir_id=identity(socket_dir),
         )
         held = None
         try:
@@ -150,7 +150,7 @@ def _held(data_dir: Path) -> int:
     return handle
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
     """Device and inode of a path; None when nothing is there."""
     try:
         status = path.stat()
@@ -193,7 +193,7 @@ def _locked(path: Path, name: str) -> int:
                 f"watch it with: ktstr-tui attach {name}; or choose another --name",
             ) from None
         status = os.fstat(lock)
-        if _identity(path) == (status.st_dev, status.st_ino):
+        if identity(path) == (status.st_dev, status.st_ino):
             return lock
         os.close(lock)
 
