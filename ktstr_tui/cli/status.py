@@ -8,6 +8,7 @@ from pathlib import Path
 from ktstr_tui.cli.attach import find_run
 from ktstr_tui.model.fold_run import PHASE_WORDS
 from ktstr_tui.model.outputs import CaptureLine, RunStatus, StatusCpu, StatusScheduler, StatusWorker
+from ktstr_tui.model.sample import OFFLINE
 from ktstr_tui.model.text import runnable_for
 from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.output import print_json, print_line
@@ -105,6 +106,8 @@ def _sub_lines(scheduler: StatusScheduler | None) -> list[str]:
 
 
 def _cpu_line(cpu: StatusCpu) -> str:
+    if cpu["unreadable"] == OFFLINE:
+        return f"CPU {cpu['cpu']:<4}   offline"
     if cpu["unreadable"]:
         return f"CPU {cpu['cpu']:<4}   unreadable: {cpu['unreadable']}"
     curr = cpu["curr"]

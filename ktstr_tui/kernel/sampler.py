@@ -19,7 +19,7 @@ from ktstr_tui.kernel.scx import Scx
 from ktstr_tui.kernel.torn import Attempts, Torn, plausible_depth
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.waiting import Waiting, timeout_ms
-from ktstr_tui.model.sample import CpuSample, DsqSample, Sample, SchedulerSample
+from ktstr_tui.model.sample import OFFLINE, CpuSample, DsqSample, Sample, SchedulerSample
 
 MAX_SAMPLED_DSQS = 256
 
@@ -102,7 +102,7 @@ class SampleReader:
         self, space: AddressSpace, cpu: int, online: int, attempts: Attempts, time_ns: int | None
     ) -> CpuSample:
         if not online >> cpu & 1:
-            return CpuSample(cpu=cpu, vcpu_cpu_time_ns=time_ns, unreadable="offline")
+            return CpuSample(cpu=cpu, vcpu_cpu_time_ns=time_ns, unreadable=OFFLINE)
         try:
             found = attempts.run(lambda: self._view.cpus.sample(space, cpu))
         except Torn as torn:

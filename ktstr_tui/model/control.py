@@ -200,6 +200,11 @@ class RunKernelWrite(_Action, frozen=True, tag="kernel-write"):
     """A `ktstr_tui.wire.kernel_ops.KernelOp` as plain values."""
     who: str
 
+    @property
+    def kind(self) -> str:
+        """What it is called: an operation that reads is no write."""
+        return "kernel-read" if self.op.get("direction") == "read" else "kernel-write"
+
 
 Action: TypeAlias = (
     AttachScheduler

@@ -23,7 +23,7 @@ def note_sample(state: RunState, event: ev.Sampled) -> None:
         return
     oldest = sample.scheduler.oldest_runnable
     ring(state.waits_ms, oldest.age_ms if oldest else 0.0)
-    counts = [cpu.nr_switches for cpu in sample.cpus if cpu.unreadable != "offline"]
+    counts = [cpu.nr_switches for cpu in sample.cpus if not cpu.is_offline]
     known = [count for count in counts if count is not None]
     last = period.last
     if sample.guest_ns is not None and known and len(known) == len(counts):

@@ -76,10 +76,10 @@ def _sampled(state: RunState, event: ev.Sampled) -> None:
         ring(before.nr_running_history, None if cpu.unreadable else cpu.nr_running)
         if sample.shared_cpu_time_ns is not None:
             busy = _looked_busy(before.busy_history, cpu)
-        ring(before.busy_history, busy)
+        ring(before.busy_history, None if cpu.is_offline else busy)
     state.scheduler = sample.scheduler
     note_sample(state, event)
-    if sample.scheduler.unreadable or any(cpu.unreadable for cpu in sample.cpus):
+    if sample.scheduler.unreadable or any(cpu.unreadable and not cpu.is_offline for cpu in sample.cpus):
         state.samples_unreadable += 1
     oldest = sample.scheduler.oldest_runnable
     ring(

@@ -34,8 +34,8 @@ def _watchpoint(state: RunState, event: ev.WatchpointChanged) -> None:
         state.watchpoints.pop(event.slot, None)
     else:
         before = state.watchpoints.get(event.slot)
-        if event.slot and before is not None and before.expression != event.expression:
-            # A slot above 0 that is used again belongs to another watch.
+        if before is not None and before.expression != event.expression:
+            # A slot that is used again belongs to another watch; slot 0 follows the scheduler from word to word.
             del state.watchpoints[event.slot]
         slot = state.watchpoints.setdefault(
             event.slot, WatchpointState(slot=event.slot, expression=event.expression)

@@ -6,12 +6,16 @@ record says why in ``unreadable``; zero always means that the kernel's value was
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 SubState: TypeAlias = Literal["enabling", "enabled", "disabling"]
 """How far a sub-scheduler is, in the words of ``enum scx_enable_state``, which the kernel keeps for the root alone."""
+
+
+OFFLINE: Final = "offline"
+"""Why a CPU that is down has no values: the only reason that is no failure to read."""
 
 
 class CpuSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +43,12 @@ class CpuSample(msgspec.Struct, frozen=True, kw_only=True):
     """Host CPU time that the vCPU's thread has used so far; the proof that the CPU had a chance to run.
     None also when vCPUs share a thread."""
     unreadable: str | None = None
-    """Why this CPU could not be read, or why its values are not to be trusted (``torn: …``)."""
+    """Why this CPU could not be read, or why its values are not to be trusted (``torn: …``); `OFFLINE` when down."""
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether the CPU is down, so that there is nothing to read."""
+        return self.unreadable == OFFLINE
 
 
 class RunnableTask(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.model.sample import CpuSample
+from ktstr_tui.model.sample import OFFLINE, CpuSample
 from ktstr_tui.model.state import CpuState, RunState
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Line, clean, sparkline, wrap
@@ -47,7 +47,9 @@ def _now(state: RunState, cpu: CpuState) -> list[Line]:
         ("rq clock behind", words.milliseconds(words.clock_age_ms(latest, state.guest_ns)), ""),
         ("vCPU busy", ABSENT if busy is None else f"{busy * 100:.0f} % of a host CPU", ""),
     ]
-    if latest.unreadable:
+    if latest.is_offline:
+        rows = [("state", OFFLINE, "dim")]
+    elif latest.unreadable:
         rows.append(("not to be trusted", clean(latest.unreadable), "warn"))
     return [
         [("newest sample", "head")],

@@ -162,6 +162,8 @@ class CpuPane(LinePane):
             return "■ STALL", "bad"
         if latest.cpu == self._waited_on:
             return "▲ queue", "warn"
+        if latest.is_offline:
+            return "offline", "dim"
         if latest.unreadable:
             return ("? torn" if latest.unreadable.startswith("torn") else "? n/a"), "warn"
         if latest.idle is None:

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from ktstr_tui.link.source import OnEvents
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.sample import CpuSample, Sample, SchedulerSample
+from ktstr_tui.model.sample import OFFLINE, CpuSample, Sample, SchedulerSample
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.leaving import Leaving
 from tests.tui.fakes import FakeSource, drive, leave, press, rows, screen, settle
@@ -189,6 +189,26 @@ def test_unreadable_is_not_zero() -> None:
     assert torn.count("–") >= 6
     assert " 0 " in idle
     assert any("unreadable: scx_root changed" in line for line in lines)
+
+
+def test_a_cpu_that_is_offline_is_called_so() -> None:
+    source = FakeSource(Story().until(20))
+    down = CpuSample(cpu=1, unreadable=OFFLINE, vcpu_cpu_time_ns=10**12)
+    sample = Sample(cpus=(CpuSample(cpu=0, nr_running=0, idle=True), down), scheduler=SchedulerSample())
+    source.feed([ev.Sampled(seq=source.state.seq + 1, mono_ns=source.state.mono_ns + 10**8, sample=sample)])
+
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[list[str], list[str]]:
+        await press(app, pilot, "1", "j")
+        table = rows(app)
+        await press(app, pilot, "enter")
+        return table, rows(app)
+
+    table, window = drive(source, steps, (120, 40))[1]
+    row = next(line for line in table if "offline" in line)
+    assert "? n/a" not in row
+    assert "%" not in row
+    assert any("state" in line and "offline" in line for line in window)
+    assert not any("not to be trusted" in line for line in window)
 
 
 def test_a_torn_row_is_copied_with_its_reason() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ktstr_tui.cli.status import status_lines
 from ktstr_tui.link.status import status_of
 from ktstr_tui.model.facts import WorkerProgress
-from ktstr_tui.model.state import RunState, StepState
+from ktstr_tui.model.sample import OFFLINE, CpuSample
+from ktstr_tui.model.state import CpuState, RunState, StepState
 
 
 def test_losses_are_named_for_programs_and_in_words_for_people() -> None:
@@ -38,3 +39,14 @@ def test_a_guest_whose_scenario_runs_is_not_starting() -> None:
     assert "guest      workload starting" in status_lines(status_of(state))
     state.step = StepState(index=0, name="steady", scheduler="none", started_mono_ns=1)
     assert not [line for line in status_lines(status_of(state)) if line.startswith("guest")]
+
+
+def test_a_cpu_that_is_offline_is_not_unreadable() -> None:
+    reasons = {0: "torn: rq->curr changed", 1: OFFLINE}
+    cpus = {
+        it: CpuState(latest=CpuSample(cpu=it, unreadable=why), last_mono_ns=1) for it, why in reasons.items()
+    }
+    assert [line for line in status_lines(status_of(RunState(cpus=cpus))) if line.startswith("CPU")] == [
+        "CPU 0      unreadable: torn: rq->curr changed",
+        "CPU 1      offline",
+    ]

@@ -111,3 +111,11 @@ def test_what_is_kept_of_the_loop_is_bounded(events: list[ev.Event]) -> None:
     assert len(kept.failures) <= MAX_KEPT
     assert len(kept.open) <= MAX_OPEN
     assert max(len(kept.probes), len(kept.broken_probes), len(kept.backoffs)) <= MAX_NAMES
+
+
+@pytest.mark.parametrize("direction", ["read", "write"])
+def test_a_kernel_operation_that_fails_is_called_what_it_is(direction: str) -> None:
+    action = ct.RunKernelWrite(op={"mode": "hot", "direction": direction, "entries": []}, who="ada")
+    state = folded(ev.ActionChanged(id=1, action=action, disposition="failed", reason="no such symbol"))
+    assert f"action 1 (kernel-{direction}) failed: no such symbol" in state.log[-1].text
+    assert state.control.failures[-1].kind == f"kernel-{direction}"

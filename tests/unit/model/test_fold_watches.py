@@ -50,3 +50,20 @@ def test_hits_survive_the_wire_with_addresses_of_the_kernel_half() -> None:
     assert decode_event(encode_event(event)) == event
     state = fold(RunState(), event)
     assert decode_state(encode_state(state)) == state
+
+
+def test_slot_0_forgets_the_hits_of_what_it_watched_before() -> None:
+    state = RunState()
+    fold(state, ev.WatchpointChanged(slot=0, expression="scx_root", address=16, state="armed"))
+    fold(state, ev.WatchpointHit(slot=0, expression="scx_root", vcpu=1, old=0, value=0xFF48, writer=WRITER))
+    assert state.watchpoints[0].hits == 1
+    fold(state, ev.WatchpointChanged(slot=0, expression="scx_root->exit_kind", address=32, state="armed"))
+    slot = state.watchpoints[0]
+    assert (slot.expression, slot.hits, slot.last_old, slot.last_value, slot.last_writer) == (
+        "scx_root->exit_kind",
+        0,
+        None,
+        None,
+        None,
+    )
+    assert [it.expression for it in state.hits] == ["scx_root"]
