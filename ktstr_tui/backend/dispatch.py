@@ -197,6 +197,7 @@ def _captured(capture: SavedCapture) -> cmd.Captured:
         path=capture.path,
         unsaved=capture.unsaved,
         tasks=len(report.tasks),
+        lacks=report.lacks,
         pause_us=report.pause.total_us if report.pause else None,
         step=report.step,
         elapsed_ms=report.elapsed_ms,

@@ -22,7 +22,7 @@ from ktstr_tui.model.commands import (
 )
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.model.text import counted
+from ktstr_tui.model.text import runnable_tasks
 from ktstr_tui.text.output import print_json, print_line, say
 
 _Answer = TypeVar("_Answer")
@@ -75,7 +75,7 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
         _require_saved(captured)
         return
     paused = "unknown" if captured.pause_us is None else f"{captured.pause_us / 1000:.1f} ms"
-    print_line(f"{captured.tag}: {counted(captured.tasks, 'runnable task')}, paused {paused}")
+    print_line(f"{captured.tag}: {runnable_tasks(captured.tasks, captured.lacks)}, paused {paused}")
     _require_saved(captured)
     print_line(captured.path)
 

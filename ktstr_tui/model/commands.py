@@ -232,6 +232,8 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     """Why it was not saved."""
     tasks: int
     """Runnable tasks in it."""
+    lacks: str = ""
+    """What its lists of tasks and queues lack; empty when they are whole."""
     pause_us: float | None
     """How long the guest was stopped; None when that is not known."""
     step: str | None

@@ -116,7 +116,7 @@ class SchedulerChanged(RunEvent, frozen=True, tag="scheduler"):
     exit_code: int | None = None
     """``exit_info->exit_code``, which the kernel keeps after the write of ``exit_kind``: known when it is detached."""
     message: str | None = None
-    """``exit_info->msg``, known at the same time."""
+    """``exit_info->msg``, or ``exit_info->reason`` where that is empty, as with SysRq-S; known at the same time."""
     detail: str = ""
 
 

@@ -23,7 +23,7 @@ from ktstr_tui.model.state import (
     Stretch,
     WatchpointState,
 )
-from ktstr_tui.model.text import counted
+from ktstr_tui.model.text import counted, runnable_tasks
 
 _ENTRIES_TOLD = 4
 """Of a kernel operation, in the log."""
@@ -130,7 +130,7 @@ def _capture(state: RunState, event: ev.CaptureTaken) -> None:
         log(state, event, "error", "capture", f"{report.tag} failed: {reason}")
         return
     pause = f", paused {report.pause.total_us / 1000:.1f} ms" if report.pause else ""
-    text = f"{report.tag} ({report.trigger}): {counted(len(report.tasks), 'runnable task')}{pause}"
+    text = f"{report.tag} ({report.trigger}): {runnable_tasks(len(report.tasks), report.lacks)}{pause}"
     log(state, event, "error" if of_ejection(report) else "info", "capture", text)
     if event.degraded is not None:
         log(state, event, "warning", "capture", f"{report.tag} is incomplete: {event.degraded.reason}")

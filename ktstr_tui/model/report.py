@@ -354,6 +354,14 @@ class CaptureReport(msgspec.Struct, frozen=True, kw_only=True):
     truncated: dict[str, str] = {}
     read_late: dict[str, str] = {}
 
+    @property
+    def lacks(self) -> str:
+        """What the lists of tasks and queues lack, in short; empty when nothing."""
+        tables = (self.unavailable, self.truncated)
+        return "; ".join(
+            f"{name}: {table[name]}" for name in ("tasks", "dsqs") for table in tables if name in table
+        )
+
 
 def placeholder(tag: str, trigger: Trigger, reason: str, *, mono_ns: int = 0) -> CaptureReport:
     """A report that stands for a capture that failed; every section is unavailable for ``reason``."""

@@ -28,6 +28,16 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
+def runnable_tasks(count: int, lacks: str) -> str:
+    """Count the runnable tasks of a capture, and say when there may be more.
+
+    Args:
+        count: Those that were read.
+        lacks: What its lists lack, in words; empty when they are whole.
+    """
+    return counted(count, "runnable task") + (f" (incomplete, {printable(lacks)})" if lacks else "")
+
+
 def task_name(comm: str | None, pid: int | None) -> str:
     """Name a task as the kernel's dump does: ``comm[pid]``, with a mark for what is not known."""
     return f"{'?' if comm is None else printable(comm)}[{'–' if pid is None else pid}]"

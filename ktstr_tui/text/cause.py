@@ -44,9 +44,7 @@ def _about(report: CaptureReport) -> str:
 
 def incomplete(report: CaptureReport) -> str:
     """What the lists of tasks and queues lack, in short; empty when nothing."""
-    tables = (report.unavailable, report.truncated)
-    parts = [f"{name}: {table[name]}" for name in ("tasks", "dsqs") for table in tables if name in table]
-    return f"incomplete, {clean('; '.join(parts))}" if parts else ""
+    return f"incomplete, {clean(report.lacks)}" if report.lacks else ""
 
 
 def longest_waiting(report: CaptureReport) -> str:

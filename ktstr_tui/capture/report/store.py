@@ -33,7 +33,7 @@ from ktstr_tui.model.report_files import (
     DualReport,
     encode_report,
 )
-from ktstr_tui.model.text import counted, printable, runnable_for
+from ktstr_tui.model.text import printable, runnable_for, runnable_tasks
 from ktstr_tui.wire.whole_file import write_whole
 
 MAX_NAME_BYTES = 100
@@ -93,7 +93,7 @@ def _summary_of_capture(report: CaptureReport) -> str:
         return f"{head}: failed: {next(iter(report.unavailable.values()), 'unknown reason')}"
     task = report.stalled
     who = f", first {runnable_for(task.comm, task.pid, task.age_ms)}" if task is not None else ""
-    return f"{head}: {counted(len(report.tasks), 'runnable task')}{who}"
+    return f"{head}: {runnable_tasks(len(report.tasks), report.lacks)}{who}"
 
 
 class CaptureStore:

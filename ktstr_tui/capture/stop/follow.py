@@ -140,7 +140,7 @@ class SchedulerWatch:
                 exit_kind=kind,
                 exit_kind_name="" if kind is None else view.exit_kind_name(kind),
                 exit_code=words.exit_code if words else None,
-                message=words.message if words else None,
+                message=(words.message or words.reason) if words else None,
                 detail=f"capture {capture}" if capture else "",
             )
         )

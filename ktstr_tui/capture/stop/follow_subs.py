@@ -105,7 +105,7 @@ class SubWatch:
                 exit_kind=sub.exit_kind if left else None,
                 exit_kind_name=view.exit_kind_name(sub.exit_kind) if left else "",
                 exit_code=info.exit_code if info else None,
-                message=info.message if info else None,
+                message=(info.message or info.reason) if info else None,
                 detail=detail,
             )
         )

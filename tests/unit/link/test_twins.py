@@ -58,6 +58,14 @@ async def handle(command: Command) -> Reply:
     match command.request:
         case Capture(tag="bad"):
             raise GuestError("capture bad failed: gdbstub is gone")
+        case Capture(tag="broken"):
+            lacks = "tasks: the runnable list of CPU 1 is damaged"
+            path = "/data/broken.json"
+            return command.done(
+                Captured(
+                    tag="broken", path=path, tasks=7, lacks=lacks, pause_us=None, step=None, elapsed_ms=None
+                )
+            )
         case Capture(tag=tag):
             tag = tag or "key-001"
             answer = Captured(
@@ -203,6 +211,16 @@ def test_capture_takes_the_report_from_the_stream(
     assert printed["report"]["stalled"]["pid"] == 42
     capture_command("tour", "mine", False)
     assert capsys.readouterr().out == "mine: 0 runnable tasks, paused 8.2 ms\n/data/mine.json\n"
+
+
+def test_a_capture_whose_lists_are_broken_says_so(
+    backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture_command("tour", "broken", False)
+    assert capsys.readouterr().out.splitlines() == [
+        "broken: 7 runnable tasks (incomplete, tasks: the runnable list of CPU 1 is damaged), paused unknown",
+        "/data/broken.json",
+    ]
 
 
 def test_a_failed_capture_is_an_error(backend: Backend) -> None:
