@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from ktstr_tui.kernel.address import KERNEL_HALF, MASK64, AddressSpace
-from ktstr_tui.kernel.btf import Btf
+from ktstr_tui.kernel.btf import Btf, Kind
 from ktstr_tui.kernel.layout import Layout, Paths
 from ktstr_tui.kernel.symbols import Symbols
 from ktstr_tui.kernel.torn import Torn, plausible_depth, plausible_pid, text
@@ -30,7 +30,6 @@ _RQ: Paths = {
     "cpu_released": "scx.cpu_released",
     "ops_qseq": "scx.ops_qseq",
     "nr_immed": "scx.nr_immed",
-    "nohz_tick_stopped": "nohz_tick_stopped",
     # Since Linux kernel commit 987e00035c0e ("sched_ext: Rename pnt_seq to kick_sync") (in v6.19) it is named
     # "kick_sync". Before that, it is named "pnt_seq".
     "kick_sync": ("scx.kick_sync", "scx.pnt_seq"),
@@ -40,6 +39,9 @@ _RQ: Paths = {
     "curr": "curr",
     "idle": "idle",
 }
+_TICK = {"flags": "flags", "tick_stopped": "tick_stopped"}
+_TS_FLAG_STOPPED = 1 << 1
+"""A macro of kernel/time/tick-sched.h, so BTF does not know it."""
 _SAME = ("curr", "nr_running", "scx_nr_running", "local_dsq_nr")
 _CURR = {"pid": "pid", "comm": "comm", "sched_class": "sched_class", "on_cpu": "on_cpu"}
 
@@ -58,6 +60,9 @@ class Cpus:
         self.curr = Layout(btf, "task_struct", _CURR)
         self._classes = {symbols.find(f"{name}_sched_class"): name for name in _CLASSES}
         self._runqueues = symbols.address("runqueues")
+        self._ticks = symbols.find("tick_cpu_sched")
+        has_ticks = btf.find("tick_sched", Kind.STRUCT) is not None
+        self._tick = Layout(btf, "tick_sched", _TICK) if has_ticks else None
         self._online = symbols.find("__cpu_online_mask")
         self.count = _possible_cpus(symbols, space)
         offsets = symbols.find("__per_cpu_offset")
@@ -82,6 +87,20 @@ class Cpus:
         if self._online is None:
             return (1 << self.count) - 1
         return int.from_bytes(space.read(self._online, (self.count + 63) // 64 * 8), "little")
+
+    def tick_stopped(self, space: AddressSpace, cpu: int) -> bool | None:
+        """Read whether the CPU's tick is stopped; None where this kernel does not say.
+
+        ``tick_cpu_sched`` says it: `TS_FLAG_STOPPED` of ``flags``, on older kernels the bit field ``tick_stopped``
+        (kernel/time/tick-sched.h). ``rq->nohz_tick_stopped`` does not: it belongs to the load balancer, and stays set
+        on a busy CPU while sched_ext has all tasks.
+        """
+        if self._tick is None or self._ticks is None:
+            return None
+        found = self._tick.read(space, self.per_cpu(self._ticks, cpu))
+        if found["flags"] is not None:
+            return bool(found["flags"] & _TS_FLAG_STOPPED)
+        return None if found["tick_stopped"] is None else bool(found["tick_stopped"])
 
     def sample(self, space: AddressSpace, cpu: int) -> CpuSample:
         """Read one CPU as it is now.

@@ -207,7 +207,10 @@ class RunqueueReport(msgspec.Struct, frozen=True, kw_only=True):
     """Those that are set, as ``enum scx_rq_flags`` names them, without the prefix."""
     online: bool | None = None
     tick_stopped: bool | None = None
-    """``rq->nohz_tick_stopped``: the CPU runs without a tick."""
+    """``TS_FLAG_STOPPED`` of ``tick_cpu_sched`` (kernel/time/tick-sched.h): the CPU runs without a tick.
+
+    None where the kernel does not say. Not ``rq->nohz_tick_stopped``, which is the load balancer's and stays set.
+    """
     nr_immed: int | None = None
     cpu_released: bool | None = None
     ops_qseq: int | None = None

@@ -202,6 +202,8 @@ class _Collector:
     def _one_cpu(self, one: RawCpu) -> None:
         view, space = self._view, self._space
         one.rq = view.cpus.rq.read(space, view.cpus.rq_address(one.cpu))
+        with suppress(MemoryReadError):  # absent is not "on"
+            one.tick_stopped = view.cpus.tick_stopped(space, one.cpu)
         view.cpus.running(space, one.rq["curr"])
         one.curr = view.tasks.full.read(space, one.rq["curr"])
         if one.rq["curr"] != one.rq["idle"]:

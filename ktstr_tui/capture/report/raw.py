@@ -37,6 +37,7 @@ class RawCpu:
     cpu: int
     registers: dict[str, int] = field(default_factory=dict)
     rq: dict[str, Any] | None = None
+    tick_stopped: bool | None = None
     curr: dict[str, Any] | None = None
     allowed: int = 0
     """The CPUs that the current task may use."""

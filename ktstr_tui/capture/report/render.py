@@ -199,7 +199,7 @@ def _runqueue(raw: RawCapture, view: KernelView, one: RawCpu, running: RunningTa
     if one.rq is None:
         return RunqueueReport(cpu=one.cpu, online=one.online, unavailable=one.unavailable)
     rq: dict[str, Any] = one.rq
-    released, flags, stopped = rq["cpu_released"], rq["flags"], rq["nohz_tick_stopped"]
+    released, flags = rq["cpu_released"], rq["flags"]
     return RunqueueReport(
         cpu=one.cpu,
         nr_running=rq["nr_running"],
@@ -207,7 +207,7 @@ def _runqueue(raw: RawCapture, view: KernelView, one: RawCpu, running: RunningTa
         flags=flags,
         flag_names=() if flags is None else view.tasks.words.rq_flags(flags),
         online=one.online,
-        tick_stopped=None if stopped is None else bool(stopped),
+        tick_stopped=one.tick_stopped,
         nr_immed=rq["nr_immed"],
         cpu_released=None if released is None else bool(released),
         ops_qseq=rq["ops_qseq"],

@@ -45,6 +45,7 @@ STACKS, MASKS, PIDS = PAGE_OFFSET + 0x80000, PAGE_OFFSET + 0x98000, PAGE_OFFSET 
 MAP_NODE, PID_NODE = PAGE_OFFSET + 0xA0000, PAGE_OFFSET + 0xA1000
 MAPS, MAP_BTF, MAP_BLOB = PAGE_OFFSET + 0xB0000, PAGE_OFFSET + 0xC0000, PAGE_OFFSET + 0xC1000
 RING, LOG = PAGE_OFFSET + 0xD0000, PAGE_OFFSET + 0xD8000
+TICKS = IMAGE + 0x1700
 FINALIZED = 2 << 62
 MAP_BYTES, MAP_VALUE = 0x400, 0x80
 LOG_RECORDS, LOG_BYTES = 8, 1024
@@ -204,6 +205,7 @@ def _more(b: BlobBuilder, of: Basics) -> None:
     _bpf_types(b, of)
     _table_types(b, of)
     _log_types(b, of)
+    b.compound("tick_sched", 16, [("flags", of.u64, 0)])
 
 
 _MORE_SYMBOLS = {
@@ -211,6 +213,7 @@ _MORE_SYMBOLS = {
     "init_pid_ns": PID_NS,
     "bpf_kallsyms": BPF_KALLSYMS,
     "prb": PRB,
+    "tick_cpu_sched": TICKS,
     "_text": TEXT,
     "_etext": TEXT_END,
     "schedule": SCHEDULE,
