@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text.farewell import farewell
 from ktstr_tui.text.output import say
+from ktstr_tui.text.plain import clean
 
 if TYPE_CHECKING:
     from ktstr_tui.tui.app import KtstrApp
@@ -121,7 +123,7 @@ def run_with_screen(config: RunConfig, *, explain: bool = True, theme: str | Non
     run = start_backend(msgspec.structs.replace(config, owner_pid=os.getpid()))
     process, ready = run.process, run.ready
     try:
-        wish, state = _show(Path(ready["socket_dir"]), look, owner=True, explain=explain)
+        wish, state, _ = _show(Path(ready["socket_dir"]), look, owner=True, explain=explain)
     except BaseException:
         process.terminate()
         raise
@@ -166,11 +168,14 @@ def attach_command(run_name: str | None, read_only: bool = False, theme: str | N
     from ktstr_tui.cli.look import look_for
 
     require_terminal()
-    _wish, state = _show(pick_run(run_name), look_for(theme), owner=False, read_only=read_only)
+    _, state, lost = _show(pick_run(run_name), look_for(theme), owner=False, read_only=read_only)
     info, ended = state.info, state.ended
     if info is not None and ended is not None:
         recording = str(Path(info.data_dir) / RECORDING_FILE)
         say(farewell(info.name, ended.reason, ended.exit_code, recording))
+    elif info is not None and lost:
+        path = shlex.quote(str(Path(info.data_dir) / RECORDING_FILE))
+        say(clean(f"run {info.name} is gone: {lost}; what was recorded: ktstr-tui replay {path}"))
     elif info is not None:
         say(f"run {info.name} is still in progress; attach with: ktstr-tui attach {info.name}")
 
@@ -198,14 +203,15 @@ def replay_command(recording: Path, speed: float, theme: str | None = None) -> N
 
 def _show(
     sockets: Path, look: Look, *, owner: bool, read_only: bool = False, explain: bool = False
-) -> tuple[Leaving, RunState]:
+) -> tuple[Leaving, RunState, str]:
+    """Show a run; how it was left, the last state, and why the run was no longer seen, if it was not."""
     from ktstr_tui.cli.attach import own_key
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
 
     source = Viewer(sockets, read_only=read_only, signer=own_key())
     wish = asyncio.run(until_left(KtstrApp(source, owner=owner, explain=explain, look=look)))
-    return wish, source.state
+    return wish, source.state, source.connection_reason if source.connection == "gone" else ""
 
 
 async def until_left(app: KtstrApp, *, headless: bool = False) -> Leaving:

@@ -44,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, reports: str, config: RunConfig, wish: 
     ready = {"name": "tour", "socket_dir": "/run/x", "data_dir": "/state/tour 1"}
     started = screen.StartedRun(backend, io.StringIO(reports), ready)
     monkeypatch.setattr(screen, "start_backend", lambda _config: started)
-    monkeypatch.setattr(screen, "_show", lambda *_args, **_more: (wish, RunState()))
+    monkeypatch.setattr(screen, "_show", lambda *_args, **_more: (wish, RunState(), ""))
     return screen.run_with_screen(config)
 
 
@@ -88,18 +88,22 @@ def test_a_closed_terminal_is_nobodys_choice(
     assert asked == [], "the backend sees for itself that the screen is gone"
 
 
-@pytest.mark.parametrize("is_over", [True, False])
+@pytest.mark.parametrize(
+    ("is_over", "lost"), [(True, ""), (False, ""), (False, "the backend closed the connection")]
+)
 def test_whoever_attached_is_told_too(
-    is_over: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    is_over: bool, lost: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = fold(RunState(), ev.RunStarted(info=INFO))
     if is_over:
         fold(state, ev.RunEnded(exit_code=0, reason="scenario finished"))
     monkeypatch.setattr("ktstr_tui.cli.attach.pick_run", lambda _name: Path("/run/x"))
-    monkeypatch.setattr(screen, "_show", lambda *_args, **_more: (Leaving.DETACH, state))
+    monkeypatch.setattr(screen, "_show", lambda *_args, **_more: (Leaving.DETACH, state, lost))
     screen.attach_command("tour")
     said = capsys.readouterr().err
     if is_over:
         assert said.startswith("run tour: scenario finished (exit code 0); replay it with: ktstr-tui replay ")
+    elif lost:
+        assert said.startswith(f"run tour is gone: {lost}; what was recorded: ktstr-tui replay ")
     else:
         assert said == "run tour is still in progress; attach with: ktstr-tui attach tour\n"
