@@ -79,6 +79,7 @@ async def test_the_answer_to_a_capture_says_where_it_is_and_leaves_the_report_to
         "unsaved": "",
         "path": "/d/001-mine.json",
         "tasks": 0,
+        "lacks": "",
         "pause_us": None,
         "step": "stall",
         "elapsed_ms": 5.0,
