@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,6 +12,8 @@ from drgn.helpers.linux.list import list_for_each_entry
 from drgn.helpers.linux.percpu import per_cpu
 
 from ktstr_tui.capture.report.collect import collect
+from ktstr_tui.guest.machine import MachineSpec
+from ktstr_tui.guest.recorder import RecorderConfig, recorder_arguments
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.report import CaptureReport
@@ -21,6 +24,13 @@ pytestmark = pytest.mark.guest
 
 ERROR_STALL = 1026
 SHARED_DSQ = 7
+
+
+@pytest.fixture
+def machine_spec(machine_spec: MachineSpec) -> MachineSpec:
+    """With the recorder on, as in every run."""
+    mib = machine_spec.memory_bytes >> 20
+    return replace(machine_spec, append=recorder_arguments(RecorderConfig(), machine_spec.topology.cpus, mib))
 
 
 async def captured_ejection(run: Run) -> tuple[CaptureReport, dict[str, Any]]:
