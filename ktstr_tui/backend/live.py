@@ -167,15 +167,8 @@ class LiveGuest:
         """Attaches, detaches and replaces the scheduler of the running guest."""
         self._guest_ops = GuestKernelOps(self.kernel_ops, self.bridge, self._outbox.reply, clock)
         claims = KernelClaims(emit)
-        self._handler = ActionHandler(
-            emit,
-            nursery,
-            self._outbox,
-            now,
-            Servers(self._make_requests(swaps), self._guest_ops, held.scheduler_log, self.replacer),
-            claims,
-            ending.set,
-        )
+        servers = Servers(self._make_requests(swaps), self._guest_ops, held.scheduler_log, self.replacer)
+        self._handler = ActionHandler(emit, nursery, self._outbox, now, servers, claims, ending.set)
         self.beats = self._make_beats(held)
         handlers = (self._outbox.owe, self.beats.handle, self._handler.handle)
         self.port = GuestPort(machine.bulk, self._outbox, handlers, clock)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import time
 from contextlib import suppress
 from functools import partial
@@ -80,6 +81,7 @@ async def _wait_for_guest(port: trio.SocketStream) -> None:
 async def _save(machine: Machine) -> PassedBoot:
     begun_s = time.monotonic()
     boots = SavedBoots()
+    written: Path | None = None
     try:
         written = await trio.to_thread.run_sync(boots.begin)
         key = await trio.to_thread.run_sync(boot_key, machine.spec)
@@ -95,6 +97,9 @@ async def _save(machine: Machine) -> PassedBoot:
         await trio.to_thread.run_sync(boots.finish, written, key, about)
     except (KtstrError, OSError) as error:
         return PassedBoot(False, f"could not save its boot: {error}", problem=True)
+    finally:
+        if written is not None:
+            shutil.rmtree(written, ignore_errors=True)  # what was finished has another name by now
     took_ms = (time.monotonic() - begun_s) * 1e3
     return PassedBoot(
         False, f"saved its boot ({data_bytes // MIB} MiB, {took_ms:.0f} ms); the next run starts from it"
@@ -102,7 +107,7 @@ async def _save(machine: Machine) -> PassedBoot:
 
 
 async def _write(machine: Machine, boots: SavedBoots, written: Path) -> int:
-    """Write the machine's state and RAM while it stands still; return the bytes of RAM."""
+    """Stop the machine, write its state and RAM, and let it run; return the bytes of RAM."""
     data_bytes = sum(stop - start for fd in machine.ram_fds for start, stop in data_ranges(fd))
     if not boots.room_for(data_bytes):
         raise OSError(f"{boots.directory} has no room for {data_bytes // MIB} MiB")

@@ -33,6 +33,9 @@ LIMIT_BYTES = 2 << 30
 SPARE_BYTES = 1 << 30
 """Disk that is left to others: none is saved when there would be less."""
 _ABOUT = "about.json"
+_NEW = ".new-"
+"""How the name of a boot begins that is being written; the id of the process that writes it follows."""
+_PROC = Path("/proc")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -120,13 +123,17 @@ class SavedBoots:
         shutil.rmtree(self.directory / key, ignore_errors=True)
 
     def begin(self) -> Path:
-        """Make a directory to save a boot to, for `finish`.
+        """Make a directory to save a boot to, for `finish`; remove those of processes that were killed meanwhile.
 
         Raises:
             OSError: It cannot be made.
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".new-", dir=self.directory))
+        for left in self.directory.glob(f"{_NEW}*"):
+            pid = left.name.removeprefix(_NEW).partition("-")[0]
+            if not (_PROC / pid).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=f"{_NEW}{os.getpid()}-", dir=self.directory))
 
     def room_for(self, data_bytes: int) -> bool:
         """Return whether the disk has room for one more."""

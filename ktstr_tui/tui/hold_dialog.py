@@ -1,4 +1,4 @@
-"""The window that asks why automation is to be held: everybody who looks at the run is told."""
+"""The window that asks why automation is to be held; every viewer of the run sees the answer."""
 
 from __future__ import annotations
 

@@ -146,6 +146,24 @@ def killed(tmp_path: Path) -> HeadlessRun:
     return run
 
 
+def check_back_off(recorded: list[ev.Event], ejections: int) -> None:
+    """The waits double, and the fifth crash in a minute is held with its reason."""
+    emitted = [it for it in recorded if isinstance(it, ev.ActionChanged) and it.disposition == "emitted"]
+    applied = [it.action for it in emitted if isinstance(it.action, ApplyBackoff)]
+    crashes = [
+        it.mono_ns for it in recorded if isinstance(it, ev.SchedulerChanged) and it.change == "ejected"
+    ]
+    assert ejections == len(crashes)
+    waits = [(it.until_ns - at) / 1e9 for it, at in zip(applied, crashes, strict=False)]
+    assert [round(it, 1) for it in waits[:4]] == [0.5, 1, 2, 4]
+    # On a host that is too busy for five crashes in a minute the fifth does not end it.
+    quick = crashes[4] - crashes[0] < 60e9
+    assert [it.held for it in applied[:CRASHES]] == [False] * 4 + [quick]
+    assert ("5 crashes within 60 s" in applied[4].reason) is quick
+    attached = sum(isinstance(it.action, AttachScheduler) for it in emitted)
+    assert attached == 4 or not quick
+
+
 def test_a_killed_backend_is_started_again_on_the_directory_of_its_run(
     tmp_path: Path, compile_bpf: Callable[[str, str], str], checkout: Path
 ) -> None:
@@ -176,20 +194,7 @@ def test_a_killed_backend_is_started_again_on_the_directory_of_its_run(
     assert code == 1, status
     recorded = list(read_recording(data_dir / "recording.ktstr"))
     assert any("torn: 19 bytes" in it.text for it in recorded if isinstance(it, ev.Logged))
-    emitted = [it for it in recorded if isinstance(it, ev.ActionChanged) and it.disposition == "emitted"]
-    applied = [it.action for it in emitted if isinstance(it.action, ApplyBackoff)]
-    crashes = [
-        it.mono_ns for it in recorded if isinstance(it, ev.SchedulerChanged) and it.change == "ejected"
-    ]
-    assert summary["ejections"] == len(crashes)
-    waits = [(it.until_ns - at) / 1e9 for it, at in zip(applied, crashes, strict=False)]
-    assert [round(it, 1) for it in waits[:4]] == [0.5, 1, 2, 4]
-    # On a host that is too busy for five crashes in a minute the fifth does not end it.
-    quick = crashes[4] - crashes[0] < 60e9
-    assert [it.held for it in applied[:CRASHES]] == [False] * 4 + [quick]
-    assert ("5 crashes within 60 s" in applied[4].reason) is quick
-    attached = sum(isinstance(it.action, AttachScheduler) for it in emitted)
-    assert attached == 4 or not quick
+    check_back_off(recorded, summary["ejections"])
     assert decided_again(recorded) > 10
     assert list(read_recording(data_dir / "start-1" / "recording.ktstr")) == left
     proven = call_json("audit", "verify", str(data_dir), env=env)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,18 @@ def test_of_two_that_were_saved_at_once_the_first_stays(tmp_path: Path) -> None:
     assert found is not None
     assert found.state.read_bytes() == b"1"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    boots = SavedBoots(tmp_path)
+    mine = boots.begin()
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    left = tmp_path / f".new-{gone.pid}-abc"
+    left.mkdir()
+    boots.begin()
+    assert mine.is_dir(), "its writer lives"
+    assert not left.exists()
 
 
 def test_a_boot_of_an_earlier_boot_of_the_host_is_removed(tmp_path: Path) -> None:
