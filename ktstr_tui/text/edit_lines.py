@@ -5,6 +5,7 @@ from __future__ import annotations
 from ktstr_tui.model.edit import Change, Health
 from ktstr_tui.model.events import BuildChanged, BuildLoaded, Event, SchedulerSwapped
 from ktstr_tui.model.fold_edit import after_of, change_words, newest_taken
+from ktstr_tui.model.fold_run import LOADING_MARK
 from ktstr_tui.model.scheduler_swap import SwapFailed, SwapRejected
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
@@ -17,6 +18,8 @@ STIMULUS_MARK = "↓"
 PRINTED_LINES = 40
 """Of the log of a build that failed, without a screen."""
 MAX_HEADLINE_LINES = 3
+SCHEDULER_LOG = "scheduler.log"
+"""All that schedulers and their loaders printed, in the run's directory."""
 
 
 def rows_of(health: Health | None) -> list[str]:
@@ -92,6 +95,8 @@ def comparison(change: Change, after: Health | None) -> str:
 
 def log_page(state: RunState) -> tuple[str, str, tuple[str, ...], str] | None:
     """Title, headline, log and file of the newest build or refused scheduler; None when there was none."""
+    if state.lifecycle == "SchedulerNotAttached":
+        return _refused_at_start(state)
     build, change = state.edit.build, state.edit.changes[-1] if state.edit.changes else None
     of_build = build is not None and build.phase != "started" and build.phase != "built"
     if change is not None and not of_build and (change.log or change.headline):
@@ -99,6 +104,20 @@ def log_page(state: RunState) -> tuple[str, str, tuple[str, ...], str] | None:
     if build is None:
         return None
     return f"Build {build.number} {build.phase}: {build.command}", build.headline, build.log, build.path
+
+
+def _refused_at_start(state: RunState) -> tuple[str, str, tuple[str, ...], str]:
+    """The page of a scheduler that a step was to load: what its loader printed since it was started."""
+    said = [clean(line.text) for line in state.output if line.source == "sched_log"]
+    begins = [
+        at for at, line in enumerate(said) if (mark := LOADING_MARK.fullmatch(line)) and mark[1] == "begin"
+    ]
+    of = LOADING_MARK.fullmatch(said[begins[-1]]) if begins else None
+    log = said[begins[-1] + 1 :] if begins else said
+    kept = tuple(line for line in log if not LOADING_MARK.fullmatch(line))
+    path = f"{state.info.data_dir}/{SCHEDULER_LOG}" if state.info is not None and state.info.data_dir else ""
+    title = f"{of[2] if of else 'The scheduler'} did not attach"
+    return title, state.lifecycle_reason, kept, path if kept else ""
 
 
 def printed(event: Event) -> list[str]:

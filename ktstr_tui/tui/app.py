@@ -184,7 +184,7 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
     def action_build_log(self) -> None:
         page = log_page(self.view.state)
         if page is None:
-            self.say("Nothing has been built yet.")
+            self.say("Nothing was built, and no scheduler was refused.")
         elif isinstance(self.screen, (MainScreen, ReportScreen)):
             self.push_screen(BuildPage(*page))
 
@@ -296,6 +296,9 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
     @on(VerdictBar.Clicked)
     def action_open_alert(self) -> None:
         alert = self.view.alert()
+        if alert is None and self.view.state.lifecycle == "SchedulerNotAttached":
+            self.action_build_log()
+            return
         if alert is None:
             self.say("No active alerts.")
             return

@@ -45,5 +45,5 @@ def edit_offers(state: RunState) -> dict[str, str]:
     if state.info is not None and (state.info.build or state.info.watched_files):
         found["run.rebuild"] = "Build" if state.info.build else "Load"
     if log_page(state) is not None:
-        found["run.build_log"] = "Build log"
+        found["run.build_log"] = "Refusal" if state.lifecycle == "SchedulerNotAttached" else "Build log"
     return found

@@ -192,3 +192,36 @@ def test_a_new_boot_keeps_panel_filter_and_captures() -> None:
     assert "boot 2: me asked for it" in text
     assert "step 2/3" not in text.partition("4 log")[2], "the filter stays"
     assert len(source.state.captures) == 1
+
+
+@pytest.mark.parametrize("way", ["b", "a"])
+def test_after_a_refusal_at_the_start_b_shows_what_the_loader_printed(way: str) -> None:
+    source = FakeSource(Story().until(10))
+    said = (
+        "--- begin mine.bpf.o ---",
+        "libbpf: x",
+        "R1 invalid mem access",
+        "--- end mine.bpf.o: exit code 1 ---",
+    )
+    reason = "verifier: R1 invalid mem access"
+    feed(
+        source,
+        ev.OutputText(stream="sched_log", text="of the step before\n"),
+        *(ev.OutputText(stream="sched_log", text=f"{line}\n") for line in said),
+        ev.LifecycleChanged(phase="SchedulerNotAttached", reason=reason),
+        ev.RunEnded(exit_code=2, reason="refused", fault="user", hint=""),
+    )
+
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, list[str]]:
+        footer = rows(app)[-1]
+        await press(app, pilot, way)
+        assert isinstance(app.screen, BuildPage)
+        return footer, [row.strip(" │█▊▎▁▇▅▔") for row in rows(app)]
+
+    _app, (footer, page) = drive(source, steps)
+    assert "b Refusal" in footer
+    text = "\n".join(page)
+    assert "mine.bpf.o did not attach" in text
+    assert page.index(reason) < page.index("libbpf: x") < page.index("R1 invalid mem access")
+    assert "of the step before" not in text
+    assert "scheduler.log" in text
