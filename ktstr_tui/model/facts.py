@@ -88,11 +88,12 @@ class KernelOpPlace(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None = None
     before: int | str | None = None
     """What was there: a number up to eight bytes, with its sign where the type has one, else hexadecimal digits.
-    None for what was not reached."""
+    Without sign where the type is not known; `before_text` says so. None for what was not reached."""
     after: int | str | None = None
     """What was read back after a write."""
     before_text: str | None = None
-    """``before`` by its type: enumerators by name, pointers hexadecimal, ``char`` arrays as text."""
+    """``before`` by its type: enumerators by name, pointers hexadecimal, ``char`` arrays as text. Without one, a number
+    that may be negative is told both ways."""
     after_text: str | None = None
     start_time_ns: int | None = None
     """Of the task whose member it is."""

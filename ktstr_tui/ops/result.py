@@ -53,8 +53,8 @@ class Located:
             size_bytes=self.size_bytes or None,
             before=_number(self.before, before),
             after=_number(self.after, after),
-            before_text=_text(self.before, before),
-            after_text=_text(self.after, after),
+            before_text=self._text(self.before, before),
+            after_text=self._text(self.after, after),
             start_time_ns=self.where.start_time_ns if self.where else None,
             comm=self.where.comm if self.where else None,
         )
@@ -73,9 +73,18 @@ class Located:
         where = "nowhere" if self.where is None else f"{self.where.address:#x}"
         whose = "" if self.where is None or self.where.start_time_ns is None else f" of {self.where.comm}"
         how = "gets the bits" if isinstance(self.asked, wire.OrU32) else "becomes"
-        return (
-            f"{self.target.text} at {where}{whose}: {self.size_bytes} bytes, {how} {_text(self.data, None)}"
-        )
+        return f"{self.target.text} at {where}{whose}: {self.size_bytes} bytes, {how} {self._text(self.data)}"
+
+    def _text(self, data: bytes | None, typed: TypedValue | None = None) -> str | None:
+        """By its type or, without one, both ways in which a negative number's bytes can be read."""
+        if data is None or typed is not None:
+            return None if typed is None else typed.text
+        if len(data) > 8:
+            return f"hex:{data.hex()}"
+        number, signed = (int.from_bytes(data, "little", signed=signed) for signed in (False, True))
+        if number != signed and isinstance(self.asked, wire.Int | None):
+            return f"{signed} or {number} ({number:#x}, type not known)"
+        return f"{number} ({number:#x})"
 
     def value(self) -> wire.Value:
         """What was read, in the form that was asked for."""
@@ -173,10 +182,3 @@ def _number(data: bytes | None, typed: TypedValue | None) -> int | str | None:
     if typed is not None and typed.number is not None:
         return typed.number
     return int.from_bytes(data, "little") if len(data) <= 8 else data.hex()
-
-
-def _text(data: bytes | None, typed: TypedValue | None) -> str | None:
-    if data is None or typed is not None:
-        return None if typed is None else typed.text
-    number = int.from_bytes(data, "little")
-    return f"{number} ({number:#x})" if len(data) <= 8 else f"hex:{data.hex()}"

@@ -6,21 +6,26 @@ import msgspec
 import pytest
 import trio
 
+from ktstr_tui.kernel.targets import Fixed
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.ops.command import serve_command
 from ktstr_tui.ops.guest_ops import MAX_AT_ONCE, MAX_PER_S, GuestKernelOps
+from ktstr_tui.ops.result import Located
 from ktstr_tui.port.actions import KernelOpRequested, RefuseKernelOp
 from ktstr_tui.port.dispatch import Dispatcher
 from ktstr_tui.wire.frames import Frame
 from ktstr_tui.wire.kernel_ops import (
     U32,
     Entry,
+    Int,
     KernelOp,
     KernelOpReply,
     KernelOpRequest,
     PerCpuField,
+    Span,
     Symbol,
     TaskField,
+    Value,
 )
 from ktstr_tui.wire.messages import MsgType
 from tests.unit.ops.ops_kernel import EXT_CLASS, PID, RUNQUEUES, STRIDE, OpsKernel
@@ -200,3 +205,20 @@ async def test_values_are_told_by_their_type(open_ops: OpenOps, ops_kernel: OpsK
         ]
         assert [told[4].before, told[5].before] == [-1, 0xFFFFFFFF]
         assert told[3].before == b"worker".ljust(16, b"\0").hex()
+
+
+@pytest.mark.parametrize(
+    ("asked", "data", "told"),
+    [
+        (None, b"\xff\xff\xff\xff", "-1 or 4294967295 (0xffffffff, type not known)"),
+        (None, b"\xff\xff\xff\x7f", "2147483647 (0x7fffffff)"),
+        (Int(5), b"\xfe", "-2 or 254 (0xfe, type not known)"),
+        (U32(), b"\xff\xff\xff\xff", "4294967295 (0xffffffff)"),
+        (Span(9), b"\xff" * 9, "hex:" + "ff" * 9),
+    ],
+)
+def test_a_number_of_no_known_type_is_told_both_ways_where_it_may_be_negative(
+    asked: Value | None, data: bytes, told: str
+) -> None:
+    untyped = Fixed("x", 4096)
+    assert Located(untyped, asked, len(data), before=data).told().before_text == told
