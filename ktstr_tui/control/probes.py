@@ -2,8 +2,11 @@
 
 One that raises, or does not answer in time, costs its own values and nothing else: the others are read, the loop
 decides, and the failure is an event. A probe that blocks belongs into a thread (`InThread`). Its answer may come after
-the loop has gone on, as it does on a busy host; then it is taken at a later tick. Only one that has not come back after
-`STUCK_NS` has failed, and while it is out there it is not asked again.
+the loop has gone on, as it does on a busy host; then it is taken at a later tick. Only one that has not come back
+after it was asked `STUCK_AFTER` times has failed, and while it is out there it is not asked again.
+
+A host that gives this process no CPU for a while is no failure of a probe. So what is counted is not time that went by,
+but turns of this process: a wait is made of `_TURNS` short ones, and one that took a second counts as one.
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ Values: TypeAlias = Mapping[str, float | None]
 
 ANSWER_S = 0.05
 """How long the loop waits for one probe."""
-STUCK_NS = 2_000_000_000
-"""How long a thread may keep its answer before that is a failure, on the clock of the ticks."""
+STUCK_AFTER = 20
+"""At how many ticks a thread may owe its answer before that is a failure."""
+_TURNS = 5
+"""Of the loop, in the time that it waits for one probe."""
 MAX_VALUES = 512
 """Of one probe in an event."""
 _REASON_CHARACTERS = 200
@@ -104,7 +109,8 @@ class Probes:
         self._answer_s = answer_s
         self._installed: list[Probe] = []
         self._due_ns: dict[int, int] = {}
-        self._late_since_ns: dict[int, int] = {}
+        self._owed: dict[int, int] = {}
+        """At how many ticks in a row, by probe."""
         self._failed = 0
 
     def install(self, probe: Probe) -> None:
@@ -116,7 +122,7 @@ class Probes:
         self._installed = [it for it in self._installed if name is not None and it.name != name]
         kept = {id(it) for it in self._installed}
         self._due_ns = {key: at for key, at in self._due_ns.items() if key in kept}
-        self._late_since_ns = {key: at for key, at in self._late_since_ns.items() if key in kept}
+        self._owed = {key: ticks for key, ticks in self._owed.items() if key in kept}
 
     def names(self) -> tuple[str, ...]:
         """Names in the order of reading."""
@@ -134,19 +140,20 @@ class Probes:
                 continue
             self._due_ns[id(probe)] = now_ns + round(probe.every_s * 1e9)
             event = await read_one(probe.name, probe.read, tick, self._answer_s)
-            if self._may_still_answer(probe, now_ns):
+            if self._may_still_answer(probe):
                 self._due_ns[id(probe)] = now_ns
                 continue
             found.append(event)
             self._failed += isinstance(event, ev.ProbeFailed)
         return found
 
-    def _may_still_answer(self, probe: Probe, now_ns: int) -> bool:
+    def _may_still_answer(self, probe: Probe) -> bool:
         """Whether a thread has kept its answer for a while, and not yet for too long."""
         if not isinstance(probe, InThread) or not probe.owes:
-            self._late_since_ns.pop(id(probe), None)
+            self._owed.pop(id(probe), None)
             return False
-        return now_ns - self._late_since_ns.setdefault(id(probe), now_ns) < STUCK_NS
+        self._owed[id(probe)] = self._owed.get(id(probe), 0) + 1
+        return self._owed[id(probe)] <= STUCK_AFTER
 
 
 async def read_one(
@@ -161,15 +168,24 @@ async def read_one(
         answer_s: How long it may take.
     """
     reason = f"no answer within {answer_s * 1e3:.0f} ms"
-    try:
-        with trio.move_on_after(answer_s):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_after, answer_s, nursery.cancel_scope)
+        try:
             values: Values = await read()  # type: ignore[misc]
             return ev.ProbeRead(probe=name, tick=tick, values=_checked(values))
-    except trio.Cancelled:
-        raise
-    except Exception as error:  # a probe may raise anything
-        reason = shorten(printable(f"{type(error).__name__}: {error}"), _REASON_CHARACTERS)
+        except trio.Cancelled:
+            raise
+        except Exception as error:  # a probe may raise anything
+            reason = shorten(printable(f"{type(error).__name__}: {error}"), _REASON_CHARACTERS)
+        finally:
+            nursery.cancel_scope.cancel()
     return ev.ProbeFailed(probe=name, tick=tick, reason=reason)
+
+
+async def _cancel_after(seconds: float, scope: trio.CancelScope) -> None:
+    for _ in range(_TURNS):
+        await trio.sleep(seconds / _TURNS)
+    scope.cancel()
 
 
 def _checked(values: Values) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ import pytest
 
 from ktstr_tui.link.recording import read_recording
 from ktstr_tui.model import events as ev
-from ktstr_tui.model.history import History, Wait
+from ktstr_tui.model.history import NORMAL_PRIO, History, Wait
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.text.before import sentence
 from tests.guest.runs import call, private_environment
@@ -95,6 +95,26 @@ def history_of(report: CaptureReport) -> tuple[History, Wait]:
     return history, wait
 
 
+def assert_stalled(wait: Wait) -> None:
+    """Nothing came out of the queue any more, so CPUs idled.
+
+    The kernel lets a task of the load have its CPU until one of a higher class wants it, for a second or so. A host
+    that is busy stretches what those of the higher class do, which is little. What ran besides is next to nothing.
+    """
+    assert wait.left is not None
+    load = [
+        it for taker in wait.takers for it in taker.ran if it.comm.startswith(("spin-", "mixed-", "sleep-"))
+    ]
+    assert len(load) <= len(wait.takers) + wait.left, "one on each CPU at the beginning, and those that left"
+    for taker in wait.takers:
+        expected = [
+            it.ms for it in taker.ran if it in load or (it.prio is not None and it.prio < NORMAL_PRIO)
+        ]
+        assert taker.unknown_ms == 0
+        assert taker.idle_ms > 0
+        assert taker.idle_ms + sum(expected) >= 0.9 * -wait.since_ms
+
+
 def test_five_kinds_of_wait_are_told_right(
     compile_bpf: Callable[[str, str], str], tmp_path: Path, checkout: Path
 ) -> None:
@@ -115,7 +135,7 @@ def test_five_kinds_of_wait_are_told_right(
     assert history.records_dsqs
     assert wait.left_seen == "observed"
     assert wait.inserted_ms is not None
-    assert all(it.idle_ms >= 0.8 * -wait.since_ms for it in wait.takers)
+    assert_stalled(wait)
     ran = r"(last ran on cpu \d until -\d\.\d\d s|did not run in what was recorded)"
     begin = rf"{re.escape(wait.comm)}\[{wait.pid}\] {ran}"
     assert re.match(

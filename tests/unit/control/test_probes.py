@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from ktstr_tui.control.probes import STUCK_NS, InThread, Probes, StuckError
+from ktstr_tui.control.probes import STUCK_AFTER, InThread, Probes, StuckError
 from ktstr_tui.model import events as ev
 from tests.unit.control.rig import Rig
 
@@ -164,10 +165,10 @@ async def test_a_thread_that_hangs_has_failed_after_a_while_and_its_late_answer_
 
     probe, probes = InThread("disk", 0, read), Probes(answer_s=0.01)
     probes.install(probe)
-    assert await probes.poll(1, 0) == []
-    assert await probes.poll(2, STUCK_NS - 1) == [], "a busy host may take as long"
+    for tick in range(STUCK_AFTER):
+        assert await probes.poll(tick, 3600_000_000_000 * tick) == [], "a busy host may take as long"
     assert probes.drops() == {"probes-failed": 0}
-    (stuck,) = await probes.poll(3, STUCK_NS)
+    (stuck,) = await probes.poll(STUCK_AFTER, 3600_000_000_000 * STUCK_AFTER)
     assert isinstance(stuck, ev.ProbeFailed)
     assert StuckError.__name__ in stuck.reason
     assert probes.drops() == {"probes-failed": 1}
@@ -175,9 +176,37 @@ async def test_a_thread_that_hangs_has_failed_after_a_while_and_its_late_answer_
     release.set()
     while probe.busy:
         await trio.lowlevel.checkpoint()
-    (late,) = await probes.poll(4, STUCK_NS + 1)
+    (late,) = await probes.poll(99, 3600_000_000_000 * 99)
     assert isinstance(late, ev.ProbeRead)
     assert (late.values, calls) == ({"x": 1.0}, 1)
+
+
+class Immediate:
+    """A probe of what is known already, which other tasks keep from its turn for longer than a probe may take."""
+
+    name, every_s = "immediate", 0.0
+
+    async def read(self) -> Values:
+        await trio.lowlevel.checkpoint()
+        return {"x": 1.0}
+
+
+async def test_a_process_that_had_no_cpu_is_no_failure_of_a_probe() -> None:
+    probes, over = Probes(answer_s=0.001), trio.Event()
+    probes.install(Immediate())
+
+    async def hold_the_loop() -> None:
+        while not over.is_set():
+            time.sleep(0.002)  # noqa: ASYNC251 -- as a host does that runs something else
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(hold_the_loop)
+        read = [await probes.poll(tick, tick) for tick in range(10)]
+        over.set()
+    assert {type(event) for (event,) in read} == {ev.ProbeRead}
+    assert probes.drops() == {"probes-failed": 0}
 
 
 async def test_what_a_thread_raises_late_is_a_failure_of_its_own() -> None:
