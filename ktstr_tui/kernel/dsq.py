@@ -120,13 +120,16 @@ class Dsqs:
     def identity(
         self, space: AddressSpace, sched: int | None, subs: Mapping[int, str] = NO_SUBS
     ) -> tuple[object, ...]:
-        """Return what differs when other schedulers are loaded at the same addresses."""
+        """Return what differs when other schedulers are loaded, at the same addresses or not.
+
+        A scheduler and its array of nodes often come to lie where the ones before them were, and the queues of the
+        nodes elsewhere, so it is the queues that are compared.
+        """
         if sched is None:
             return ()
-        offsets = [o for o in (self._sched_pcpu, self._sched_pnode, self._sched_globals) if o is not None]
         return (
             tuple(subs.items()),
-            *((one, *(space.u64(one + o) for o in offsets)) for one in (sched, *subs)),
+            *((one, self._pcpu(space, one), *self._nodes_of(space, one)) for one in (sched, *subs)),
         )
 
     def builtin(
@@ -151,23 +154,33 @@ class Dsqs:
         return BuiltinDsqs(tuple(listed), tuple(local), by_address, subs)
 
     def _global(self, space: AddressSpace, sched: int) -> Iterator[DsqRef]:
+        for node, at in enumerate(self._nodes_of(space, sched)):
+            if at:
+                yield DsqRef(at, f"global node {node}", f"global node {node}")
+
+    def _nodes_of(self, space: AddressSpace, sched: int) -> list[int]:
+        """Return the addresses of the global queues by node; 0 for a node without one."""
         per_node, inner = (
             (self._sched_pnode, self._pnode_global)
             if self._sched_pnode is not None
             else (self._sched_globals, 0)
         )
         if per_node is None or inner is None:
-            return
+            return []
         array = space.u64(sched + per_node)
-        for node in range(self._nodes if array >= KERNEL_HALF else 0):
-            at = space.u64(array + 8 * node)
-            if at >= KERNEL_HALF:
-                yield DsqRef(at + inner, f"global node {node}", f"global node {node}")
+        if array < KERNEL_HALF:
+            return []
+        raw = memoryview(space.read(array, 8 * self._nodes)).cast("Q")
+        return [at + inner if at >= KERNEL_HALF else 0 for at in raw]
+
+    def _pcpu(self, space: AddressSpace, sched: int) -> int:
+        """Return the per-CPU pointer of the scheduler's part that has bypass queues; 0 where there is none."""
+        if self._pcpu_bypass is None or self._sched_pcpu is None:
+            return 0
+        return space.u64(sched + self._sched_pcpu)
 
     def _bypass(self, space: AddressSpace, sched: int) -> Iterator[DsqRef]:
-        pcpu = 0
-        if self._pcpu_bypass is not None and self._sched_pcpu is not None:
-            pcpu = space.u64(sched + self._sched_pcpu)
+        pcpu = self._pcpu(space, sched)
         for cpu in range(self._cpus.count):
             if pcpu and self._pcpu_bypass is not None:
                 at = self._cpus.per_cpu(pcpu, cpu) + self._pcpu_bypass

@@ -11,7 +11,7 @@ from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.tasks import cpu_list
 from ktstr_tui.kernel.torn import Torn
 from tests.unit.kernel.blob import IMAGE, PAGE_OFFSET
-from tests.unit.kernel.tiny import DSQ_NODE, SCHED, TABLE, TinyKernel
+from tests.unit.kernel.tiny import DSQ_NODE, GLOBALS, SCHED, TABLE, TinyKernel
 
 
 def loaded(kernel: TinyKernel) -> None:
@@ -172,6 +172,19 @@ def test_queues_are_named_by_place_or_by_id() -> None:
     assert kernel.dsqs.name(kernel.space, local.address, builtin) == ("local cpu 1", 0x8000000000000002)
     assert kernel.dsqs.name(kernel.space, a, builtin) == ("0x7", 7)
     assert kernel.dsqs.name(kernel.space, 0, builtin) == (None, None)
+
+
+def test_another_scheduler_at_the_same_address_has_global_queues_of_its_own() -> None:
+    """The kernel gives a scheduler the memory of the one before, and its array of nodes, but other queues."""
+    kernel = TinyKernel()
+    array, before, after = SCHED + 0x200, PAGE_OFFSET + 0x50000, PAGE_OFFSET + 0x51000
+    kernel.memory.put(SCHED + GLOBALS, array)
+    kernel.memory.put(array, before)
+    identity = kernel.dsqs.identity(kernel.space, SCHED)
+    assert [it.address for it in kernel.dsqs.builtin(kernel.space, SCHED).listed] == [before]
+    kernel.memory.put(array, after)
+    assert kernel.dsqs.identity(kernel.space, SCHED) != identity
+    assert [it.address for it in kernel.dsqs.builtin(kernel.space, SCHED).listed] == [after]
 
 
 @given(st.sets(st.integers(0, 200)))

@@ -26,7 +26,7 @@ EXT_CLASS, IDLE_CLASS, RT_CLASS = IMAGE + 0x2000, IMAGE + 0x2010, IMAGE + 0x2020
 SCHED = PAGE_OFFSET + 0x40000
 SUBS, SUB_BYTES = PAGE_OFFSET + 0x100000, 0x140
 TABLE = PAGE_OFFSET + 0x48000
-LEVEL, ATTACHED, CHILDREN, SIBLING, CGROUP, SCHED_BYTES = 88, 92, 96, 112, 128, 0xA0
+LEVEL, ATTACHED, CHILDREN, SIBLING, CGROUP, GLOBALS, SCHED_BYTES = 88, 92, 96, 112, 128, 0x98, 0xA0
 """Where ``struct scx_sched`` has what links it to other schedulers."""
 
 
@@ -190,6 +190,7 @@ def _scheduler(b: BlobBuilder, of: Basics) -> None:
             ("children", of.node, CHILDREN),
             ("sibling", of.node, SIBLING),
             ("cgrp_path", of.u64, CGROUP),
+            ("global_dsqs", of.u64, GLOBALS),
         ],
     )
     b.compound(
