@@ -35,6 +35,7 @@ from ktstr_tui.kernel.symbols import Symbols
 from ktstr_tui.model.errors import GuestError
 
 MAX_FRAMES = 64
+NEVER_RAN = "has not run yet"
 _MAX_ENTRIES = 8_000_000
 _HASH_BYTES = 20
 _ENTRY = struct.Struct("<hhH")
@@ -108,6 +109,9 @@ class Unwinder:
         self._rows = space.read(rows, _ENTRY.size * count)
         self.header_hash = space.read(self._base - _HASH_BYTES, _HASH_BYTES).hex()
         self.numbers = _KNOWN.get(self.header_hash) or self._calibrated()
+        # Since Linux kernel commit 3aec4ecb3d1f ("x86: Rewrite ret_from_fork() in C") (in v6.5) new tasks begin in
+        # "ret_from_fork_asm". Before that, in "ret_from_fork".
+        self._first = symbols.find("ret_from_fork_asm") or symbols.find("ret_from_fork")
 
     def __len__(self) -> int:
         """Return the number of entries of the tables."""
@@ -154,13 +158,16 @@ class Unwinder:
         """Unwind the stack of a task that does not run, from its ``thread.sp``.
 
         There the context switch saved r15, r14, r13, r12, rbx, rbp and the return address
-        (``struct inactive_task_frame``).
+        (``struct inactive_task_frame``). That of a task which was forked and has not run is where it will begin: no
+        function was called yet.
         """
         get = read or self._space.clone().u64
         try:
             rbp, rip = get(sp + 40), get(sp + 48)
         except MemoryReadError as problem:
             return [], f"unreadable: {problem.message}"
+        if rip == self._first:
+            return [], NEVER_RAN
         return _Walk(self, rip, sp + 56, rbp, {}, False, get).run()
 
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from ktstr_tui.kernel.orc import MAX_FRAMES, OrcRefused, Unwinder, calibrate
+from ktstr_tui.kernel.orc import MAX_FRAMES, NEVER_RAN, OrcRefused, Unwinder, calibrate
 from tests.unit.kernel.blob import IMAGE, PAGE_OFFSET, FakeMemory, symbols
 
 TEXT, TEXT_END = IMAGE + 0x10000, IMAGE + 0x20000
@@ -54,6 +54,7 @@ class Kernel:
             __start_orc_unwind=ROWS,
             _text=TEXT,
             _etext=TEXT_END,
+            ret_from_fork_asm=C,
         )
         return Unwinder(self.memory.space(), named)
 
@@ -189,6 +190,13 @@ def test_a_sleeping_task_starts_where_the_switch_left_it() -> None:
     frames, end = kernel.unwinder().unwind_task(0xFFFFC90000000000)
     assert frames == []
     assert end.startswith("unreadable")
+
+
+def test_a_task_that_never_ran_has_called_no_function() -> None:
+    """The kernel's own dump prints no frame of it; the address before belongs to another function."""
+    kernel = Kernel([row(B, CALL), row(C, END, signal=1), row(D, END)])
+    kernel.stack(STACK, 0, 0, 0, 0, 0, 0, C)
+    assert kernel.unwinder().unwind_task(STACK) == ([], NEVER_RAN)
 
 
 def test_words_come_from_the_reader_that_is_given() -> None:
