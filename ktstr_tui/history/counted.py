@@ -34,6 +34,7 @@ class _Task:
     __slots__ = (
         "cpu",
         "migrations",
+        "preempted",
         "prio",
         "ran_ns",
         "since_ns",
@@ -53,7 +54,7 @@ class _Task:
 
     def begin(self) -> None:
         """Begin a stretch."""
-        self.ran_ns = self.switches = self.migrations = self.wakeups = 0
+        self.ran_ns = self.switches = self.preempted = self.migrations = self.wakeups = 0
         self.waited_ms: list[float] = []
 
 
@@ -77,7 +78,8 @@ class Counts:
         self._busy_ns = [0] * len(self._on_cpu)
         self._idle_ns = [0] * len(self._on_cpu)
         self._switches = [0] * len(self._on_cpu)
-        self._events = 0
+        self._preempted = [0] * len(self._on_cpu)
+        self._events = self._kicks = 0
 
     def forget(self, cpu: int) -> None:
         """Something of a CPU was lost: who runs there is not known until it switches again."""
@@ -101,6 +103,8 @@ class Counts:
                     self._wakeup(event)
                 case "migrate":
                     self._task(event.pid, event.cpu).migrations += 1
+                case "kick":
+                    self._kicks += 1
                 case "exit":
                     self._tasks.pop(event.pid, None)
 
@@ -122,6 +126,8 @@ class Counts:
             prev.cpu = cpu
             prev.sleeps = not is_runnable(event.number)
             prev.since_ns = None if prev.sleeps else now
+            prev.preempted += not prev.sleeps
+            self._preempted[cpu] += not prev.sleeps
         self._on_cpu[cpu], self._on_since_ns[cpu] = event.pid, now
         if not event.pid:
             return
@@ -151,13 +157,16 @@ class Counts:
         if task.since_ns is None and event.pid not in self._on_cpu:
             task.since_ns, task.sleeps = event.time_ns, False
 
-    def finish(self, now_ns: int, comms: Mapping[int, str], lost: Mapping[int, int]) -> TaskRates:
+    def finish(
+        self, now_ns: int, comms: Mapping[int, str], lost: Mapping[int, int], *, kicks: bool = False
+    ) -> TaskRates:
         """End a stretch at a time of the guest, and begin the next.
 
         Args:
             now_ns: The end, on the trace's clock.
             comms: Of the tasks that were seen.
             lost: Events of each CPU that were not seen.
+            kicks: Whether the trace records kicks.
         """
         begin_ns = now_ns if self._begin_ns is None else min(self._begin_ns, now_ns)
         for cpu, pid in enumerate(self._on_cpu):
@@ -178,6 +187,7 @@ class Counts:
             more_tasks=max(0, len(rates) - MAX_TASKS),
             cpus=tuple(self._cpu(cpu, lost.get(cpu, 0)) for cpu in range(len(self._on_cpu))),
             waits=waits_of(waited),
+            kicks=self._kicks if kicks else None,
             buckets=tuple(self._buckets),
         )
         for task in self._touched.values():
@@ -197,6 +207,7 @@ class Counts:
             prio=task.prio,
             run_share=min(1.0, task.ran_ns / span_ns),
             switches=task.switches,
+            preempted=task.preempted,
             migrations=task.migrations,
             wakeups=task.wakeups,
             waits=waits_of(task.waited_ms),
@@ -209,5 +220,6 @@ class Counts:
             cpu=cpu,
             busy_share=self._busy_ns[cpu] / known_ns if known_ns else None,
             switches=self._switches[cpu],
+            preempted=self._preempted[cpu],
             lost=lost,
         )

@@ -82,7 +82,7 @@ class LiveTrace:
             # A kernel that boots switches its events off and on again: a wakeup is seen, the switch is not.
             self._counts.forget_waits()
             self._begun = True
-        rates = self._counts.finish(until_ns, self._comms, lost)
+        rates = self._counts.finish(until_ns, self._comms, lost, kicks=decoder.knows("kick"))
         cpus = tuple(msgspec.structs.replace(it, unreadable=problems.get(it.cpu)) for it in rates.cpus)
         if len(self._comms) > MAX_COMMS:
             self._comms.clear()
@@ -107,9 +107,10 @@ class LiveTrace:
             for row in rows:
                 found.append(Seen(row.time_ns, cpu, row.kind, row.pid, row.prev_pid, row.number, row.prio))
                 if row.pid not in fresh:
-                    fresh.add(row.pid)
                     comm = decoder.comm(row, page.data)
                     if comm is not None:
+                        # Not every event of a task has its name.
+                        fresh.add(row.pid)
                         self._comms[row.pid] = comm
             if rows:
                 place.page_ns, place.at, place.last_ns = page.time_ns, rows[-1].at, rows[-1].time_ns

@@ -57,6 +57,8 @@ class TaskRate(msgspec.Struct, frozen=True, kw_only=True):
     """Of one CPU."""
     switches: int = 0
     """To it."""
+    preempted: int = 0
+    """Switches away from it while it was runnable: what the kernel counts in ``nivcsw``."""
     migrations: int = 0
     wakeups: int = 0
     waits: Waits = Waits()
@@ -72,6 +74,8 @@ class CpuRate(msgspec.Struct, frozen=True, kw_only=True):
     busy_share: float | None = None
     """Without the idle task; None when nothing is known."""
     switches: int = 0
+    preempted: int = 0
+    """Of those, the ones away from a task that was runnable."""
     lost: int = 0
     """Events that were overwritten before they were read, or dropped by the kernel."""
     unreadable: str | None = None
@@ -89,6 +93,8 @@ class TaskRates(msgspec.Struct, frozen=True, kw_only=True):
     cpus: tuple[CpuRate, ...] = ()
     waits: Waits = Waits()
     """Of all tasks."""
+    kicks: int | None = None
+    """Calls of ``scx_kick_cpu()``; None when the trace does not record them."""
     buckets: tuple[int, ...] = ()
     """Waits since the run began, by `BOUNDS_MS`."""
     read_us: float = 0.0

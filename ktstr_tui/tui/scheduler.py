@@ -64,6 +64,7 @@ def _loaded(state: RunState, scheduler: SchedulerSample, width: int) -> list[Lin
         [],
         *live_tree(scheduler, width),
         *_deadline(state, scheduler, width),
+        *_disturbances(state, width),
         *edit_lines(state, width),
         *_queues(scheduler, width),
         *_counters(scheduler, width),
@@ -204,6 +205,23 @@ def _workers(state: RunState, width: int) -> list[Line]:
         ]
         lines.append(spread([(cut(words.task(worker.comm, worker.pid), width - 19), "")], right, width))
     return lines
+
+
+def _disturbances(state: RunState, width: int) -> list[Line]:
+    """How often tasks lose their CPU and CPUs are kicked: much of both is a kick storm. Nothing without rates."""
+    rates = state.task_rates
+    if rates is None or rates.unavailable is not None or not rates.span_ms:
+        return []
+    per_s = 1e3 / rates.span_ms
+    preempted = sum(cpu.preempted for cpu in rates.cpus)
+    kicks: tuple[str, str] = ("needs --trace scx", "dim")
+    if rates.kicks is not None:
+        kicks = (words.number(round(rates.kicks * per_s)), "")
+    return [
+        spread([("preemptions/s", "dim")], [(words.number(round(preempted * per_s)), "")], width),
+        spread([("kicks/s", "dim")], [kicks], width),
+        [],
+    ]
 
 
 def _counters(scheduler: SchedulerSample, width: int) -> list[Line]:

@@ -31,6 +31,11 @@ def switches(run: Run) -> list[int]:
     return [view.cpus.rq.read(space, view.cpus.rq_address(cpu))["nr_switches"] for cpu in range(view.nr_cpus)]
 
 
+def preemptions(run: Run) -> dict[int, int]:
+    """``nivcsw`` of each task, as drgn reads it."""
+    return {int(task.pid): int(task.nivcsw) for task in for_each_task(run.view.prog)}
+
+
 def run_ms(run: Run) -> dict[int, float]:
     """``sum_exec_runtime`` of each task that is on no CPU, as drgn reads it: of the others it is a tick or more old."""
     tasks = for_each_task(run.view.prog)
@@ -44,7 +49,7 @@ async def test_shares_and_switches_are_those_that_the_kernel_counts(running: Run
         following = LiveTrace(run.view.trace, run.view.fresh_space(), run.view.nr_cpus)
         await run.machine.qmp.execute("stop")
         following.look()
-        before, ran_before = switches(run), run_ms(run)
+        before, ran_before, lost_before = switches(run), run_ms(run), preemptions(run)
         parts = []
         for look in range(LOOKS):
             hz, start = run.view.hz, run.view.jiffies()
@@ -53,18 +58,23 @@ async def test_shares_and_switches_are_those_that_the_kernel_counts(running: Run
             if look == LOOKS - 1:
                 await run.machine.qmp.execute("stop")
             parts.append(following.look())
-        after, ran_after = switches(run), run_ms(run)
+        after, ran_after, lost_after = switches(run), run_ms(run), preemptions(run)
     assert not any(cpu.lost or cpu.unreadable for part in parts for cpu in part.cpus)
     counted = [sum(part.cpus[cpu].switches for part in parts) for cpu in range(2)]
     # The machine may stop within a switch, counted and not yet written, or the other way round.
     for seen, early, late in zip(counted, before, after, strict=True):
         assert abs(seen - (late - early)) <= 1
         assert seen > 20
-    shares, times = defaultdict[int, float](float), Counter[int]()
+    shares, times, lost = defaultdict[int, float](float), Counter[int](), Counter[int]()
     for part in parts:
         for task in part.tasks:
             shares[task.pid] += task.run_share * part.span_ms
             times[task.pid] += task.switches
+            lost[task.pid] += task.preempted
+    for pid in lost_before.keys() & lost_after.keys():
+        # As for the CPUs; two of them may stop within a switch.
+        assert abs(lost[pid] - (lost_after[pid] - lost_before[pid])) <= 1
+    assert lost.total() > 20
     both = {pid: ran_after[pid] - ran_before[pid] for pid in ran_before.keys() & ran_after.keys()}
     # Those that ran for long; which of them are on no CPU at both stops is chance.
     busy = {pid: ms for pid, ms in both.items() if ms > 20}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from textual.pilot import Pilot
 
 from ktstr_tui.link.source import OnEvents
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.rates import CpuRate, TaskRates
 from ktstr_tui.model.sample import OFFLINE, CpuSample, Sample, SchedulerSample
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.leaving import Leaving
@@ -296,3 +298,14 @@ def test_a_flood_of_events_is_painted_once() -> None:
 
     drive(source, steps)
     assert painted == [source.state.seq]
+
+
+def test_a_kick_storm_shows_in_preemptions_and_kicks() -> None:
+    source = FakeSource(Story().until(16))
+    cpus = tuple(CpuRate(cpu=cpu, switches=900, preempted=700) for cpu in range(2))
+    for kicks, shown in ((None, "needs --trace scx"), (4321, "2160")):
+        rates = TaskRates(span_ms=2000.0, events=1, cpus=cpus, kicks=kicks)
+        source.feed([ev.TasksMeasured(rates=rates, seq=source.state.seq + 1, mono_ns=source.state.mono_ns)])
+        text = screen(source, "2", size=(120, 40))
+        assert re.search(r"preemptions/s +700 ", text)
+        assert re.search(rf"kicks/s +{shown} ", text)

@@ -84,6 +84,10 @@ class Decoder:
         self._events: CData = ffi.NULL
         self._comms: dict[bytes, str] = {}
 
+    def knows(self, kind: Kind) -> bool:
+        """Whether the kernel has an event of this kind, which it then records."""
+        return kind in self._kinds.values()
+
     def _field(self, it: EventFormat, slot: str) -> Field | None:
         if slot == "by":
             return (it.fields or {}).get(_BY, _COMMON)

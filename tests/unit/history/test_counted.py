@@ -14,7 +14,7 @@ from ktstr_tui.kernel.trace.events import TraceEvent, is_runnable
 from ktstr_tui.kernel.trace.reader import TraceReader
 from ktstr_tui.model.rates import BOUNDS_MS, TaskRates, bucket_of, waits_of
 from tests.unit.history.scripted import BOOT_NS, MS, Machine, comm
-from tests.unit.kernel.tracing import TinyTrace, switch_body, wakeup_body
+from tests.unit.kernel.tracing import TinyTrace, enqueue_body, switch_body, wakeup_body
 
 # Of two CPUs' events at the same nanosecond nobody can say which came first, so time always passes.
 MOVES = st.lists(
@@ -45,7 +45,7 @@ def test_shares_and_waits_are_what_really_happened(
     moves: list[tuple[int, int, int, int]], cuts: list[int]
 ) -> None:
     machine, waits, since = Machine(2), list[float](), dict[int, int]()
-    switches: Counter[int] = Counter()
+    switches, preempted = Counter[int](), Counter[int]()
     for cpu, pid, state, ms in moves:
         if pid and pid in machine.running.values():
             continue
@@ -53,6 +53,7 @@ def test_shares_and_waits_are_what_really_happened(
         if pid != prev:
             if prev and is_runnable(state):
                 since[prev] = machine.now_ns
+                preempted[prev] += 1
             machine.switch(cpu, pid, state)
             switches[pid] += 1
             if pid in since:
@@ -74,6 +75,12 @@ def test_shares_and_waits_are_what_really_happened(
     assert sum(task.switches for part in parts for task in part.tasks) == sum(
         n for pid, n in switches.items() if pid
     )
+    lost = Counter[int]()
+    for part in parts:
+        lost.update({task.pid: task.preempted for task in part.tasks if task.preempted})
+        assert part.kicks is None
+    assert lost == preempted
+    assert sum(cpu.preempted for part in parts for cpu in part.cpus) == preempted.total()
     assert sum(part.waits.count for part in parts) == len(waits)
     assert sum(parts[-1].buckets) == len(waits)
     if events:
@@ -102,6 +109,13 @@ def test_a_task_that_waits_is_listed_while_it_does() -> None:
     rates = counts.finish(machine.now_ns, {7: comm(7)}, {})
     assert [(it.comm, it.waiting_ms) for it in rates.tasks] == [("task-7", 50.0)]
     assert rates.cpus[0].busy_share == 0.0
+
+
+def test_kicks_are_counted_where_the_trace_records_them() -> None:
+    counts = Counts(1)
+    counts.add(Seen(BOOT_NS + at, 0, "kick", 0, 0, 0, 0) for at in range(3))
+    assert counts.finish(BOOT_NS + MS, {}, {}, kicks=True).kicks == 3
+    assert counts.finish(BOOT_NS + 2 * MS, {}, {}, kicks=True).kicks == 0
 
 
 @given(st.lists(st.floats(0, 20000), max_size=200))
@@ -152,3 +166,11 @@ def test_what_was_overwritten_between_two_looks_is_counted_as_lost() -> None:
     assert rates.cpus[0].lost == trace.rings[0].overrun > 0
     assert rates.events == 401 - trace.rings[0].overrun
     assert {it.comm for it in rates.tasks} == {"task-5", "task-6"}
+
+
+def test_a_task_has_its_name_when_the_first_event_of_it_has_none() -> None:
+    trace = TinyTrace()
+    following = live(trace)
+    trace.rings[0].write(enqueue_body(0, 5))
+    trace.rings[0].write(switch_body(0, 5))
+    assert [it.comm for it in following.look().tasks] == ["task-5"]

@@ -19,7 +19,7 @@ MAX_DATA = PAGE_BYTES - BODY
 MAX_PAGES = 16
 """Of one CPU, the reader's included."""
 HEAD, UPDATE = 1, 2
-SWITCH, WAKEUP = 310, 312
+SWITCH, WAKEUP, ENQUEUE = 310, 312, 1400
 SWITCH_BODY, WAKEUP_BODY = struct.Struct("<HBBi16siiq16sii"), struct.Struct("<HBBi16siii")
 FIELDS = {
     "sched_switch": (
@@ -44,6 +44,7 @@ FIELDS = {
             ("target_cpu", "int", 32, 4, 1),
         ],
     ),
+    "ktstr_enqueue": (ENQUEUE, [("common_pid", "int", 4, 4, 1), ("pid", "s32", 8, 4, 1)]),
 }
 TRACE_SYMBOLS = {"global_trace": TRACE, "ftrace_events": EVENTS, "trace_clock_local": CLOCK}
 
@@ -268,6 +269,11 @@ def switch_body(prev: int, following: int, state: int = 0) -> bytes:
         following,
         120,
     )
+
+
+def enqueue_body(by: int, pid: int) -> bytes:
+    """The body of a probe, which has a task's pid and not its name."""
+    return struct.pack("<HBBii", ENQUEUE, 0, 0, by, pid)
 
 
 def wakeup_body(by: int, pid: int, cpu: int) -> bytes:
