@@ -20,7 +20,7 @@ from ktstr_tui.model.commands import (
     RestartGuest,
     Thaw,
 )
-from ktstr_tui.model.errors import HostError
+from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.text import runnable_tasks
 from ktstr_tui.text.output import print_json, print_line, say
@@ -57,9 +57,14 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
     """
     from ktstr_tui.link.viewer import Viewer
 
+    try:
+        request = Capture(tag=tag)
+    except ValueError as problem:
+        raise UsageError(f"--tag: {problem}", "name the capture with letters, digits and the like") from None
+
     async def ask(place: Path) -> tuple[Captured, CaptureReport | None]:
         async with Viewer(place, signer=own_key()) as viewer:
-            captured = (await viewer.command(Capture(tag=tag))).answer(Captured)
+            captured = (await viewer.command(request)).answer(Captured)
             if as_json:
                 await viewer.connect()
             kept = (it.report for it in viewer.state.captures if it.report.tag == captured.tag)

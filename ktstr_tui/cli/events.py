@@ -94,7 +94,12 @@ def events_command(run_name: str | None, follow: bool, as_json: bool) -> None:
         KtstrError: There is no such run or recording, or the backend is gone.
     """
     try:
-        if run_name is not None and Path(run_name).is_file():
+        if run_name is not None and "/" in run_name and not os.path.lexists(run_name):
+            raise UsageError(
+                f"there is no file or directory {run_name}",
+                "name a run, its recording.ktstr, or the directory that holds its sockets",
+            )
+        if run_name is not None and os.path.isfile(run_name):
             _print_recording(Path(run_name), follow, as_json)
         else:
             asyncio.run(_print_run(find_run(run_name), follow, as_json))

@@ -17,7 +17,7 @@ from ktstr_tui.guest import scenario_ops as ops
 from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.guest.scenario_source import ScenarioSource
 from ktstr_tui.guest.scenario_steps import Scenario, Step, Workers
-from ktstr_tui.model.text import did_you_mean
+from ktstr_tui.model.text import did_you_mean, tag_problem
 from ktstr_tui.wire.toml_file import Place
 
 MAX_TAG_BYTES: Final = 64
@@ -103,6 +103,9 @@ class _Course:
                 self._scheduler(op.scheduler, step, place)
             case ops.CaptureOp():
                 self._short(op.tag, (*place, "tag"))
+                problem = tag_problem(op.tag, MAX_TAG_BYTES)
+                if problem:
+                    raise self._source.mistake((*place, "tag"), problem, "choose a name to find it by")
             case ops.WatchOp():
                 self._short(op.expression, (*place, "expression"))
             case ops.OfflineCpu() | ops.OnlineCpu():

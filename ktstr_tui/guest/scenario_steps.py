@@ -18,6 +18,7 @@ from ktstr_tui.guest.scenario_ops import (
     ReplaceSchedulerOp,
 )
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.text import tag_problem
 
 MAX_STEPS = 64
 MAX_ABOUT = 1000
@@ -81,6 +82,9 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("at most one of panic, hang and reboot")
         if len((self.capture or "").encode()) > 64:
             raise ValueError("capture: a tag has at most 64 bytes")
+        problem = "" if self.capture is None else tag_problem(self.capture, 64)
+        if problem:
+            raise ValueError(f"capture: {problem}")
         if len((self.watch or "").encode()) > 64:
             raise ValueError("watch: a symbol has at most 64 bytes here")
 

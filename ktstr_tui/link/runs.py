@@ -147,6 +147,11 @@ def _named_run(wanted: str, runtime_dir: Path) -> Path:
 
 
 def _forwarded(path: Path) -> Path:
+    if not os.path.lexists(path):
+        raise UsageError(
+            f"there is no file or directory {path}",
+            "name a run (ktstr-tui status lists those in progress), or the directory that holds its sockets",
+        )
     sockets = socket_pair(path)
     missing = [one.name for one in sockets if not one.is_socket()]
     if missing:

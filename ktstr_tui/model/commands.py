@@ -18,6 +18,7 @@ import msgspec
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, KtstrError, UsageError
 from ktstr_tui.model.scheduler_swap import MAX_OBJECT_BYTES, ReplaceOutcome
 from ktstr_tui.model.signing import Peer, Signed
+from ktstr_tui.model.text import tag_problem
 
 HITS_PER_S = 20
 """Hits of a watch in a second, past which it is paused, where nobody asks for another number."""
@@ -81,7 +82,12 @@ class ListWatches(_Request, frozen=True, tag="watch.list"):
 class Capture(_Request, frozen=True, tag="capture"):
     """Stop the guest for an instant and capture its state."""
 
-    tag: Name | None = None
+    tag: str | None = None
+
+    def __post_init__(self) -> None:
+        problem = "" if self.tag is None else tag_problem(self.tag, MAX_NAME_CHARACTERS)
+        if problem:
+            raise ValueError(problem)
 
 
 class Freeze(_Request, frozen=True, tag="freeze"):

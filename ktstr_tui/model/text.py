@@ -23,6 +23,17 @@ def printable(text: str) -> str:
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", _ESCAPES.sub("", text.expandtabs(8))))
 
 
+def tag_problem(tag: str, max_characters: int) -> str:
+    """Say what is wrong with the tag of a capture, which has to be seen and told from others; empty for nothing."""
+    if len(tag) > max_characters:
+        return f"a tag of {len(tag)} characters; at most {max_characters} are allowed"
+    if not printable(tag).strip():
+        return "a tag without anything to see"
+    if printable(tag) != tag or "\n" in tag or tag != tag.strip():
+        return "a tag with control characters, or with spaces around it"
+    return ""
+
+
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Write a count with its noun: ``1 hit``, ``2 hits``; ``plural`` where an s does not do."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -65,6 +65,46 @@ def test_a_mistake_of_the_user_is_named_as_one(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "what", "then"),
+    [
+        (
+            ("events", "/no/such"),
+            "there is no file or directory /no/such",
+            "name a run, its recording.ktstr,",
+        ),
+        (("status", "/no/such"), "there is no file or directory /no/such", "name a run (ktstr-tui status"),
+        (("capture", "--tag", "  "), "--tag: a tag without anything to see", "letters"),
+        (("capture", "--tag", ""), "--tag: a tag without anything to see", "letters"),
+        (
+            ("capture", "--tag", "a\x1b[1mb"),
+            "--tag: a tag with control characters, or with spaces",
+            "letters",
+        ),
+        (
+            ("capture", "--tag", "x" * 500),
+            "--tag: a tag of 500 characters; at most 256 are allowed",
+            "letters",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_what_to_do(
+    arguments: tuple[str, ...],
+    what: str,
+    then: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ktstr-tui", *arguments])
+    with pytest.raises(SystemExit) as left:
+        program.main()
+    error, following = capsys.readouterr().err.splitlines()
+    assert left.value.code == EXIT_USAGE
+    assert error.startswith(f"error (usage): {what}")
+    assert following.startswith("next: ")
+    assert then in following
+
+
+@pytest.mark.parametrize(
     ("arguments", "near"),
     [
         (("rnu",), "run"),
