@@ -80,6 +80,17 @@ class SubWatch:
             return False
         return not sub_was_asked_for(view.exit_kind_name(change.sub.exit_kind), view.init_comm())
 
+    def unseen_ejections(self, view: SchedulerMemory) -> list[SubLook]:
+        """Return those that memory of the running guest shows to be ejected, and no stop has shown yet."""
+        try:
+            root = view.scx_root() or None
+            found, _cut = _read(view, root, frozen=False)
+        except Exception:
+            self.read_failures += 1
+            return []
+        unseen = self._table.unseen_exits(found) if root == self._root else []
+        return [it for it in unseen if self.is_ejection(view, SubChange("left", it))]
+
     def tell(
         self,
         view: SchedulerMemory,

@@ -138,16 +138,24 @@ class StopInspector:
         return self._watches.drain()
 
     def missed(self, error: GuestError, since_ns: int) -> bool:
-        """Make a degraded capture of an ejection that no stop reports, once for each scheduler.
+        """Make a degraded capture of each ejection that no stop reports, once for each scheduler.
 
         Args:
             error: Why the guest could not be stopped.
             since_ns: When it was asked to, on the host's monotonic clock.
+
+        Returns:
+            Whether the loaded scheduler was ejected.
         """
-        ejection, view = self._ejection, self._taker.memory.view
-        if view is None or ejection.state is FreezeState.DONE:
+        view = self._taker.memory.view
+        if view is None:
             return False
-        exit_kind = self._scheduler.unseen_ejection(view)
+        self._subs.missed(view, error, since_ns)
+        return self._missed_root(view, error, since_ns)
+
+    def _missed_root(self, view: SchedulerMemory, error: GuestError, since_ns: int) -> bool:
+        ejection = self._ejection
+        exit_kind = None if ejection.state is FreezeState.DONE else self._scheduler.unseen_ejection(view)
         if exit_kind is None:
             return False
         if not ejection.missed_one:

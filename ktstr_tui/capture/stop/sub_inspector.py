@@ -11,15 +11,16 @@ from dataclasses import replace
 
 from ktstr_tui.capture.ejection import Ejection, FreezeState
 from ktstr_tui.capture.finisher import STALL, Finisher, ejected_alert
-from ktstr_tui.capture.job import Job
+from ktstr_tui.capture.job import Job, Label
 from ktstr_tui.capture.stamp import EarlyRecord, EarlyRecords, Stamp
 from ktstr_tui.capture.stop.follow_subs import SubWatch
 from ktstr_tui.capture.stop.outbox import StopEvents
 from ktstr_tui.capture.stop.rendezvous import Stopwatch
 from ktstr_tui.capture.stop.seams import SchedulerMemory
 from ktstr_tui.capture.taker import CaptureTaker
-from ktstr_tui.capture.watch.sub_table import SubChange
+from ktstr_tui.capture.watch.sub_table import SubChange, SubLook
 from ktstr_tui.guest.engine import Stop
+from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import AlertCleared
 
 
@@ -55,12 +56,15 @@ class SubInspector:
         self._early = early
         self._outbox = outbox
         self._shown: set[str] = set()
+        self._missed: set[int] = set()
+        """Addresses of those of whose ejection there is a degraded report."""
 
     async def look(self, view: SchedulerMemory, stop: Stop, timer: Stopwatch) -> list[Job]:
         """Find out what happened to sub-schedulers; returns captures taken on the way."""
         jobs: list[Job] = []
         for change in self.watch.look(view, stop):
             ejected = self.watch.is_ejection(view, change)
+            self._missed.discard(change.sub.address)
             if change.kind == "attached":
                 self._clear({change.sub.cgroup})
             job = await self._take(view, change, stop, timer) if ejected else None
@@ -69,6 +73,24 @@ class SubInspector:
             tag = job.label.tag if job else None
             self.watch.tell(view, change, stop, ejected=ejected, detail=detail, capture=tag)
         return jobs
+
+    def missed(self, view: SchedulerMemory, error: GuestError, since_ns: int) -> bool:
+        """Make a degraded capture of each ejection that no stop reports; whether there is any.
+
+        Args:
+            view: Memory of the guest, which runs or is gone.
+            error: Why the guest could not be stopped.
+            since_ns: When it was asked to, on the host's monotonic clock.
+        """
+        unseen = self.watch.unseen_ejections(view)
+        for sub in unseen:
+            if sub.address in self._missed:
+                continue
+            self._missed.add(sub.address)
+            self._shown.add(sub.cgroup)
+            label = self._label(view, sub, "seen in memory: the guest could not be stopped")
+            self._finisher.submit(self._taker.failed(label, error, since_ns))
+        return bool(unseen)
 
     def root_attached(self) -> None:
         """Clear the alerts of the sub-schedulers of the scheduler that was attached before."""
@@ -93,23 +115,27 @@ class SubInspector:
         if self._finisher.crowded:
             self.captures_skipped += 1
             return None
-        sub, word = change.sub, view.exit_kind_name(change.sub.exit_kind)
+        sub = change.sub
         made = self.watch.lent.find(stop)
         at_write = made is not None and made[1].address == view.exit_kind_address(sub.address)
         when = f"at the write by vCPU {stop.vcpu}" if at_write else "late: noticed after the write"
+        label = self._label(view, sub, when)
+        early = self._early_record() if label.exit_kind_name == STALL else None
+        label = replace(label, stamp=self._taker.stamped(Stamp(early=early)), watchpoint_hit=at_write)
+        self._shown.add(sub.cgroup)
+        return await self._taker.take(label, timer)
+
+    def _label(self, view: SchedulerMemory, sub: SubLook, when: str) -> Label:
+        word = view.exit_kind_name(sub.exit_kind)
         detail = f"exit_kind {sub.exit_kind} ({word}) of {sub.cgroup}, {when}"
-        label = replace(
+        return replace(
             self._taker.label("error", detail, None),
-            stamp=self._taker.stamped(Stamp(early=self._early_record() if word == STALL else None)),
             scheduler=sub.name,
             cgroup=sub.cgroup,
             about=sub.address,
             exit_kind=sub.exit_kind,
             exit_kind_name=word,
-            watchpoint_hit=at_write,
         )
-        self._shown.add(sub.cgroup)
-        return await self._taker.take(label, timer)
 
     def _early_record(self) -> EarlyRecord | None:
         record = self._early.record(self._ejection.early_tag)

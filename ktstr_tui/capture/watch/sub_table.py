@@ -70,6 +70,11 @@ class SubTable:
                 return True
         return not cut and len(seen) < len(self._known)
 
+    def unseen_exits(self, found: Iterable[SubLook]) -> list[SubLook]:
+        """Return those that have an exit kind which no look has seen yet."""
+        known = ((it, self._known.get(it.address)) for it in found if it.exit_kind)
+        return [it for it, of in known if of is not None and not of.exited and of.sub.cgroup == it.cgroup]
+
     def look(
         self, found: Iterable[SubLook], last_kind: Callable[[SubLook], int], *, cut: bool = False
     ) -> list[SubChange]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from ktstr_tui.capture.watch.leaving import NAME_STOPPING
@@ -12,7 +13,14 @@ from ktstr_tui.capture.watch.sub_table import LIST_EXPRESSION, SubChange, SubLoo
 from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.kernel.sched_tree import SubSched
 from ktstr_tui.kernel.scx import ExitText, SchedState
-from ktstr_tui.model.events import AlertCleared, AlertRaised, Event, SchedulerChanged, WatchpointChanged
+from ktstr_tui.model.events import (
+    AlertCleared,
+    AlertRaised,
+    CaptureTaken,
+    Event,
+    SchedulerChanged,
+    WatchpointChanged,
+)
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.verdict import end_reason, exit_code
@@ -332,3 +340,35 @@ async def test_an_ejected_sub_scheduler_fails_the_run() -> None:
             'sub-scheduler "sub1" of /box was ejected: ERROR_STALL: x[1] failed to run for 1.000s, '
             "exit code 0x42 (as asked)"
         )
+
+
+async def test_an_ejection_that_no_stop_shows_is_degraded_once_and_whole_when_one_does(
+    autojump_clock: MockClock,
+) -> None:
+    async with watching() as rig:
+        subs = SubRig(rig)
+        await rig.attach()
+        address = subs.enter(1, "/box")
+        await rig.settle()
+        rig.engine.stop_delay_s = 60.0
+        subs.exit(address, STALL, hit=False)
+        for _ in range(2):
+            await subs.poll()
+            await trio.sleep(3)
+        (taken,) = rig.of(CaptureTaken)
+        assert taken.degraded is not None
+        assert (taken.degraded.cgroup, taken.degraded.scheduler) == ("/box", "sub1")
+        assert taken.degraded.exit_kind_name == "ERROR_STALL"
+        assert taken.degraded.trigger_detail == (
+            f"exit_kind {STALL} (ERROR_STALL) of /box, seen in memory: the guest could not be stopped"
+        )
+        (alert,) = rig.of(AlertRaised)
+        assert alert.key == "ejected /box"
+        # The guest stops after all.
+        rig.engine.stop_delay_s = 0.0
+        await subs.poll()
+        late = rig.of(CaptureTaken)[-1]
+        assert late.degraded is None
+        assert subs.changes() == [("attached", "/box", ""), ("ejected", "/box", "ERROR_STALL")]
+        state = folded(rig.events)
+        assert (state.ejections, exit_code(state, None)) == (1, 1)
