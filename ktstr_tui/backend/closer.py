@@ -36,7 +36,8 @@ async def look_closer(
         try:
             await work()
         except KtstrError as error:
-            emit(Logged(severity="error", source="rerun", text=f"{what}: {error.message}"))
+            hint = f"; {error.hint}" if error.hint else ""
+            emit(Logged(severity="error", source="rerun", text=f"{what}: {error.message}{hint}"))
 
     async def at(instant_ns: int, what: str, work: Callable[[], Awaitable[object]]) -> None:
         await time.sleep((instant_ns - time.now_ns()) / 1e9)

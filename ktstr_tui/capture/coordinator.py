@@ -118,7 +118,7 @@ class Coordinator:
         memory = TypedMemory()
         self._ejection = ejection = Ejection()
         self._requests = requests = RequestQueue()
-        outbox, table = StopEvents(), WatchTable()
+        outbox, table = StopEvents(), WatchTable(engine.watch_limits)
         self._rendezvous = rendezvous = Rendezvous(engine, frozen, DEFAULT_TIMEOUT_S)
         keeping = Keeping() if keeping is None else keeping
         self._finisher = finisher = Finisher(

@@ -19,6 +19,7 @@ from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import LogLine, RunState
 from ktstr_tui.model.text import printable
 from ktstr_tui.text.output import flush, print_json_line, print_line, say
+from ktstr_tui.text.words import call
 
 if TYPE_CHECKING:
     from ktstr_tui.link.viewer import Viewer
@@ -84,6 +85,8 @@ def _hit_in_words(hit: WatchpointHit) -> str:
 
     writer = f" by {printable(hit.writer.comm)}[{hit.writer.pid}]" if hit.writer else ""
     vcpu = "" if hit.vcpu is None else f" on CPU {hit.vcpu}"
+    if hit.arguments is not None:
+        return f"slot {hit.slot}: {hit.expression}{printable(call(hit.arguments))}{writer}{vcpu}"
     return f"slot {hit.slot}: {hit.expression}: {shown(hit.old)} -> {shown(hit.value)}{writer}{vcpu}"
 
 

@@ -18,13 +18,17 @@ from ktstr_tui.model.commands import (
     WatchList,
 )
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.report import Argument
 from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json, print_line
+from ktstr_tui.text.words import call
 
-app = typer.Typer(no_args_is_help=True, help="Watch writes to a kernel variable and show who wrote it.")
+app = typer.Typer(
+    no_args_is_help=True, help="Watch writes to a kernel variable or calls of a function, and show by whom."
+)
 
 RunName = Annotated[str | None, typer.Argument(help="Name of a run, or the directory of its sockets.")]
-Slot = Annotated[int, typer.Argument(help="The slot, 1 to 3.")]
+Slot = Annotated[int, typer.Argument(help="The slot, as watch list shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
 
@@ -32,18 +36,25 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on stan
 def add(
     expression: Annotated[
         str,
-        typer.Argument(help="jiffies, runqueues@1.nr_running, 'scx_root->exit_kind', an address 0x…"),
+        typer.Argument(
+            help="jiffies, runqueues@1.nr_running, 'scx_root->exit_kind', 0x…; call:FUNCTION in a run with a seed."
+        ),
     ],
     run_name: RunName = None,
-    length: Annotated[int, typer.Option("--length", help="Bytes to watch, 4 or 8.")] = 4,
+    length: Annotated[
+        int, typer.Option("--length", help="Bytes to watch, 4 or 8; any number in a run with a seed.")
+    ] = 4,
     once: Annotated[bool, typer.Option("--once", help="Remove the watch after its first hit.")] = False,
     capture: Annotated[bool, typer.Option("--capture", help="Take a capture at every hit.")] = False,
     budget: Annotated[
-        int, typer.Option("--budget", help="Hits per second above which the watch is paused.")
+        int,
+        typer.Option(
+            "--budget", help="Hits per second above which the watch is paused, or calls are only counted."
+        ),
     ] = HITS_PER_S,
     as_json: AsJson = False,
 ) -> None:
-    """Watch writes to the object of a C expression; wait while a pointer in it is NULL."""
+    """Watch writes to the object of a C expression, or calls of a function; wait while a pointer is NULL."""
     from ktstr_tui.cli.control import ask_run
 
     asked = AddWatch(expression=expression, length=length, once=once, capture=capture, budget=budget)
@@ -99,6 +110,8 @@ def print_watch(watch: dict[str, Any]) -> None:
     hits = watch.get("hits", 0)
     unchanged = f", {watch['unchanged']} of them unchanged" if watch.get("unchanged") else ""
     detail = f" ({watch['detail']})" if watch.get("detail") else ""
+    if watch.get("untold"):
+        unchanged += f", {counted(watch['untold'], 'call')} not shown"
     line = f"{watch['slot']}  {watch['state']:<8} {watch['expression']}{address}  {counted(hits, 'hit')}"
     print_line(line + unchanged + detail)
     if hits:
@@ -109,6 +122,8 @@ def last_hit(watch: dict[str, Any]) -> str:
     """What the last hit wrote, and who did it."""
     value, old, writer = watch.get("last_value"), watch.get("last_old"), watch.get("last_writer")
     words = "unreadable" if value is None else f"{value:#x}"
+    if watch.get("last_arguments") is not None:
+        words = call(msgspec.convert(watch["last_arguments"], tuple[Argument, ...]))
     if old is not None:
         words = f"{old:#x} → {words}"
     if writer is not None:

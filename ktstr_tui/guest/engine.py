@@ -15,8 +15,9 @@ The rules that every engine keeps (``tests/contracts/engine.py`` checks them):
 * All vCPUs stop, or none does. A stop says which vCPU stopped first and why.
 * What needs a stopped guest is refused with `InternalError` while it runs, and the other way round; a refused
   call changes nothing.
-* A write to a watched address gives one stop. When `Engine.stop` and such a write meet, there is one stop and not
-  two; its reason is either of them. So after *any* stop, whoever watches an address looks at its value.
+* A write to a watched address gives one stop, as does a call of a watched function. When `Engine.stop` and such a
+  write meet, there is one stop and not two; its reason is either of them. So after *any* stop, whoever watches an
+  address looks at its value.
 * Every wait may be cancelled. A stop that was asked for and not waited for is delivered to the next
   `Engine.wait_stop` or `Engine.stop`.
 * An engine belongs to one task.
@@ -24,7 +25,7 @@ The rules that every engine keeps (``tests/contracts/engine.py`` checks them):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -32,6 +33,7 @@ import msgspec
 from ktstr_tui.model.errors import GuestError
 
 __all__ = [
+    "CALLS_HINT",
     "Engine",
     "EngineLostError",
     "EngineStatistics",
@@ -42,8 +44,10 @@ __all__ = [
     "WatchLimits",
 ]
 
+CALLS_HINT = "they can be in a run with a seed on QEMU 9.2 or newer: run --seed N"
 StopReason: TypeAlias = Literal["watch", "interrupt", "other"]
-"""A write to a watched address; a call of `Engine.stop`; anything else, which nobody here caused."""
+"""A write to a watched address or a call of a watched function; `Engine.stop`; anything else, which nobody here
+caused."""
 
 
 class EngineTimeoutError(GuestError):
@@ -61,7 +65,8 @@ class Stop(msgspec.Struct, frozen=True):
     vcpu: int = 0
     """The vCPU that stopped first, from 0."""
     watch_address: int | None = None
-    """Address of the watch that was hit, as given to `Engine.arm_watch`; None for the other reasons."""
+    """Address of the watch that was hit, as given to `Engine.arm_watch` or `Engine.arm_call`; None for the other
+    reasons."""
 
 
 class WatchLimits(msgspec.Struct, frozen=True):
@@ -71,6 +76,8 @@ class WatchLimits(msgspec.Struct, frozen=True):
     """Watches that may be armed at the same time; None when only the attempt shows it."""
     lengths_bytes: tuple[int, ...] = (1, 2, 4, 8)
     """Lengths that a watch may have; its address is a multiple of its length."""
+    unlimited: bool = False
+    """Watches of any length at any address, thousands of them, and calls of functions."""
 
 
 class EngineStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +220,28 @@ class Engine(Protocol):
 
         Raises:
             HostError: There is no such watch.
+            InternalError: The guest runs.
+        """
+        ...
+
+    async def arm_call(self, address: int, tell: Callable[[], bool]) -> None:
+        """Stop the guest whenever the function at this address is called, before its first instruction.
+
+        Args:
+            address: Guest-virtual address of the function's first instruction.
+            tell: Asked at each call; False lets the guest run on, as if nothing had been.
+
+        Raises:
+            HostError: This engine cannot, see `WatchLimits.unlimited`, or too many are armed.
+            InternalError: The guest runs.
+        """
+        ...
+
+    async def disarm_call(self, address: int) -> None:
+        """Undo `arm_call`.
+
+        Raises:
+            HostError: That function is not watched.
             InternalError: The guest runs.
         """
         ...

@@ -24,12 +24,19 @@ How requests find their answers is in `ktstr_tui.guest.gdb_connection`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
 import trio
 
-from ktstr_tui.guest.engine import EngineLostError, EngineStatistics, Registers, Stop, WatchLimits
+from ktstr_tui.guest.engine import (
+    CALLS_HINT,
+    EngineLostError,
+    EngineStatistics,
+    Registers,
+    Stop,
+    WatchLimits,
+)
 from ktstr_tui.guest.gdb_connection import REPLY_TIMEOUT_S, GdbConnection, deadline
 from ktstr_tui.guest.gdb_stop import parse_stop
 from ktstr_tui.guest.gdb_target import RegisterLayout, includes, parse_features
@@ -230,6 +237,14 @@ class GdbClient:
         self._check_stopped(question)
         self._vcpus_asked.clear()
         return await self._connection.ask(question)
+
+    async def arm_call(self, address: int, tell: Callable[[], bool]) -> None:
+        """Refuse: the stub knows no calls that leave the guest as it is; see `Engine.arm_call`."""
+        raise HostError("calls cannot be watched in this run", CALLS_HINT)
+
+    async def disarm_call(self, address: int) -> None:
+        """Refuse: there is no such watch; see `Engine.disarm_call`."""
+        raise HostError(f"no calls are watched at {address:#x}", "")
 
     def statistics(self) -> GdbStatistics:
         """Return the counts and times since connecting."""

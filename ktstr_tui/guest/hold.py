@@ -27,13 +27,17 @@ from ktstr_tui.guest.engine import (
     WatchLimits,
 )
 from ktstr_tui.guest.monitor_registers import parse_registers
-from ktstr_tui.guest.observer_page import MAX_WATCHES, Held, HoldReason, ObserverPage
+from ktstr_tui.guest.observer_page import MAX_PROBES, MAX_WATCHES, Held, HoldReason, ObserverPage
 from ktstr_tui.model.errors import HostError, InternalError
 
 __all__ = ["HoldEngine"]
 
 STOP_TIMEOUT_S = 10.0
-_REASONS: dict[HoldReason, StopReason] = {HoldReason.STOP: "interrupt", HoldReason.WRITE: "watch"}
+_REASONS: dict[HoldReason, StopReason] = {
+    HoldReason.STOP: "interrupt",
+    HoldReason.WRITE: "watch",
+    HoldReason.CALL: "watch",
+}
 
 
 class HoldEngine:
@@ -61,7 +65,7 @@ class HoldEngine:
         lost: Callable[[], object] = lambda: None,
     ) -> None:
         self.running = True
-        self.watch_limits = WatchLimits(None)
+        self.watch_limits = WatchLimits(None, unlimited=True)
         self.held: Held | None = None
         """Where the machine is held; None while it runs."""
         self.counts: tuple[int, ...] = ()
@@ -72,6 +76,7 @@ class HoldEngine:
         self._news = trio.Event()
         self._asked = self._in_station = self._lost = False
         self._watches: Counter[tuple[int, int]] = Counter()
+        self._calls: dict[int, Callable[[], bool]] = {}
         self._vcpus_asked: deque[int] = deque()
         self._answers: dict[int, Registers] | None = None
         self._stops = self._watch_stops = 0
@@ -147,9 +152,11 @@ class HoldEngine:
         if not self._vcpus_asked:
             raise InternalError("unexpected registers")
         vcpu = self._vcpus_asked.popleft()
+        own, held = self._page.registers(), self.held
+        if self._answers is None and held is not None and own is not None and vcpu == held.vcpu:
+            return own
         if self._answers is None:
             self._answers = parse_registers(await self._read_monitor())
-            own, held = self._page.registers(), self.held
             if held is not None and own is not None:
                 # The emulator keeps some registers of the vCPU that holds where the monitor does not look.
                 self._answers[held.vcpu] = own
@@ -163,7 +170,7 @@ class HoldEngine:
         if len(self._watches) >= MAX_WATCHES and (address, length) not in self._watches:
             raise HostError(f"{MAX_WATCHES} watches are armed already", "disarm some")
         self._watches[address, length] += 1
-        self._page.watch(self._watches)
+        self._page.watch(self._watches, self._calls)
         await trio.lowlevel.checkpoint()
 
     async def disarm_watch(self, address: int, length: int = 4) -> None:
@@ -174,7 +181,24 @@ class HoldEngine:
             raise HostError(f"there is no watch of {length} bytes at {address:#x}", "")
         self._watches[address, length] -= 1
         self._watches += Counter()
-        self._page.watch(self._watches)
+        self._page.watch(self._watches, self._calls)
+        await trio.lowlevel.checkpoint()
+
+    async def arm_call(self, address: int, tell: Callable[[], bool]) -> None:
+        """Hold the machine at calls of a function; see `Engine.arm_call`."""
+        self._check_stopped()
+        if len(self._calls) >= MAX_PROBES and address not in self._calls:
+            raise HostError(f"calls of {MAX_PROBES} functions are watched already", "remove some watches")
+        self._calls[address] = tell
+        self._page.watch(self._watches, self._calls)
+        await trio.lowlevel.checkpoint()
+
+    async def disarm_call(self, address: int) -> None:
+        """Undo `arm_call`; see `Engine.disarm_call`."""
+        self._check_stopped()
+        if self._calls.pop(address, None) is None:
+            raise HostError(f"no calls are watched at {address:#x}", "")
+        self._page.watch(self._watches, self._calls)
         await trio.lowlevel.checkpoint()
 
     def watch_besides(self, ranges: Iterable[tuple[int, int]]) -> None:
@@ -183,7 +207,7 @@ class HoldEngine:
         Args:
             ranges: First address and length in bytes of each. Nobody else must be told of their hits.
         """
-        self._page.watch([*self._watches, *ranges])
+        self._page.watch([*self._watches, *ranges], self._calls)
 
     def hold_at_time(self, address: int, due: int, step: int) -> None:
         """Have a station when the guest's clock comes to an instant, and else at every ``step`` instructions.
@@ -211,6 +235,9 @@ class HoldEngine:
 
     async def _take(self, held: Held) -> None:
         self.held, self.counts = held, held.counts
+        if held.reason is HoldReason.CALL and not self._tells(held.address):
+            self._release()
+            return
         if held.reason is not HoldReason.STEP:
             await self._hear()
             self._arrive(held, _REASONS.get(held.reason, "other"))
@@ -231,7 +258,13 @@ class HoldEngine:
         self._arrived = Stop(reason, held.vcpu, watch)
         self._tell()
 
+    def _tells(self, address: int) -> bool:
+        tell = self._calls.get(address)
+        return tell is not None and tell()
+
     def _watch_at(self, held: Held) -> int | None:
+        if held.reason is HoldReason.CALL:
+            return held.address
         last = held.address + held.width - 1
         hit = (
             address

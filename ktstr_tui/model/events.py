@@ -34,7 +34,7 @@ from ktstr_tui.model.facts import FrameCounters, KernelOpPlace, RunInfo, WorkerP
 from ktstr_tui.model.host import HostPressure
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, WatchState
 from ktstr_tui.model.rates import TasksMeasured
-from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
+from ktstr_tui.model.report import Argument, CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
@@ -188,11 +188,11 @@ class WatchpointChanged(RunEvent, frozen=True, tag="watchpoint"):
     capture: bool = False
     """Every hit makes a capture."""
     budget_per_s: int | None = None
-    """Hits per second above which the watch is paused."""
+    """Hits per second above which the watch is paused; calls above it are counted, and not told."""
 
 
 class WatchpointHit(RunEvent, frozen=True, tag="watchpoint-hit"):
-    """Something was written to what a slot watches; ``value`` may be what ``old`` was."""
+    """Something was written to what a slot watches, maybe what ``old`` was; or the function was called."""
 
     slot: int
     expression: str
@@ -204,7 +204,11 @@ class WatchpointHit(RunEvent, frozen=True, tag="watchpoint-hit"):
     writer: RunningTask | None = None
     """The task of that vCPU, which in an interrupt is the one that was interrupted."""
     stack: Stack | None = None
-    """Its kernel stack, beginning behind the instruction that wrote."""
+    """Its kernel stack, beginning behind the instruction that wrote, or with the function that was called."""
+    arguments: tuple[Argument, ...] | None = None
+    """What the function was called with; None for a write."""
+    untold: int = 0
+    """Calls since the hit before that came too often to be told."""
 
 
 class KernelOpDone(RunEvent, frozen=True, tag="kernel-op"):

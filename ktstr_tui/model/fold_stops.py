@@ -62,6 +62,8 @@ def _hit(state: RunState, event: ev.WatchpointHit) -> None:
     slot.last_old = event.old
     slot.last_vcpu = event.vcpu
     slot.last_writer = event.writer
+    slot.last_arguments = event.arguments
+    slot.untold += event.untold
     hit = Hit(
         mono_ns=event.mono_ns,
         slot=event.slot,
@@ -72,6 +74,7 @@ def _hit(state: RunState, event: ev.WatchpointHit) -> None:
         capture=event.capture,
         writer=event.writer,
         stack=event.stack,
+        arguments=event.arguments,
     )
     push(state, "hits", state.hits, hit, MAX_HITS)
 

@@ -108,6 +108,14 @@ class NextTask(msgspec.Struct, frozen=True, kw_only=True):
     """What is left of its slice; `SLICE_INF` when it never ends."""
 
 
+class Argument(msgspec.Struct, frozen=True, kw_only=True):
+    """What a function of the kernel was called with, in one of its parameters."""
+
+    name: str
+    type: str
+    value: str
+
+
 class RunningTask(msgspec.Struct, frozen=True, kw_only=True):
     """What a CPU runs."""
 

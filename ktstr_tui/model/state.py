@@ -16,7 +16,7 @@ from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostStretch
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, RunPhase, WatchState
 from ktstr_tui.model.rates import TaskRates
-from ktstr_tui.model.report import CaptureReport, Pause, RunningTask, Stack
+from ktstr_tui.model.report import Argument, CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
@@ -73,6 +73,10 @@ class WatchpointState(msgspec.Struct, kw_only=True):
     once: bool = False
     capture: bool = False
     budget_per_s: int | None = None
+    untold: int = 0
+    """Calls that came too often to be told."""
+    last_arguments: tuple[Argument, ...] | None = None
+    """What the watched function was called with the last time; None for writes."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +91,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     capture: str | None = None
     writer: RunningTask | None = None
     stack: Stack | None = None
+    arguments: tuple[Argument, ...] | None = None
 
 
 class AlertState(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,6 +45,7 @@ DROP_WORDS = {
     "coordinator.watches-hits-found-late": "watch hits found at a stop for something else",
     "coordinator.watches-values-unreadable": "values at watch hits that could not be read",
     "coordinator.watches-pauses": "pauses of watches: too many hits",
+    "coordinator.watches-calls-untold": "calls of watched functions that came too often to be shown",
     "coordinator.watches-refused": "watches that could not be set",
     "early.early-failed": "early captures that failed",
     "periodic.periodic-failed": "periodic captures that failed",

@@ -5,7 +5,9 @@ The vocabulary is that of the kernel's own debug dump. None is always ``–``, n
 
 from __future__ import annotations
 
-from ktstr_tui.model.report import SLICE_INF, CaptureReport, Pause, RunningTask, TaskReport
+from collections.abc import Iterable
+
+from ktstr_tui.model.report import SLICE_INF, Argument, CaptureReport, Pause, RunningTask, TaskReport
 from ktstr_tui.model.running import running_words
 from ktstr_tui.model.sample import CpuSample, RunnableTask
 from ktstr_tui.model.text import runnable_for
@@ -176,3 +178,8 @@ def pause_parts(pause: Pause | None) -> str:
     parts = [f"{name} {microseconds(value)}" for name, value in named if value is not None]
     inside = f" ({' · '.join(parts)})" if parts else ""
     return f"paused {microseconds(pause.total_us)}{inside}"
+
+
+def call(arguments: Iterable[Argument]) -> str:
+    """What a function was called with: ``(p=spin-0[105], dsq_id=7 (0x7))``."""
+    return "(" + ", ".join(f"{clean(it.name) or '?'}={clean(it.value)}" for it in arguments) + ")"

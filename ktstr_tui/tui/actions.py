@@ -210,7 +210,7 @@ ACTIONS: tuple[Action, ...] = (
         "w",
         "watch",
         "Watch",
-        "Watch writes to a kernel variable and show who wrote it",
+        "Watch writes to a kernel variable, or calls of a function, and show by whom",
         "app",
         footer=5,
         when="offered",

@@ -71,9 +71,9 @@ class WatchDialog(ModalScreen[AddWatch | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="watch-form") as box:
-            box.border_title = "Watch writes to:"
+            box.border_title = "Watch writes to, or calls of (call:NAME):"
             box.border_subtitle = "enter to watch · ↑↓ for history · escape to close"
-            hint = "jiffies   runqueues@1.nr_running   scx_root->exit_kind   0xffff…"
+            hint = "jiffies   runqueues@1.nr_running   scx_root->exit_kind   0xffff…   call:NAME"
             line = Input(placeholder=hint, id="watch-text", compact=True, max_length=MAX_EXPRESSION)
             line.cursor_blink = False
             yield line

@@ -20,6 +20,7 @@ from ktstr_tui.tui.view import View
 _ROLES = {"armed": "ok", "pending": "dim", "paused": "warn", "polled": "warn", "failed": "bad"}
 _STACK_WIDTH = 100
 _AT_WIDTH = 8
+_WHO_WIDTH = 16
 _WHOLE = 400
 """Cells in which a line is not cut."""
 
@@ -114,7 +115,7 @@ def slot_lines(watch: WatchpointState, width: int, *, past: bool = False) -> lis
     role = _ROLES.get(watch.state, "dim")
     if past and word in ("armed", "pending", "polled"):
         word, role = f"was {word}", "dim"
-    count = counted(watch.hits, "hit")
+    count = counted(watch.hits, "hit") + (f", {watch.untold} not shown" if watch.untold else "")
     left: Line = [(f"{watch.slot} ", "dim"), (f"{mark} {word} ", role)]
     room = width - len(word) - len(count) - 7
     flags = [text for text, wanted in (("once", watch.once), ("capture", watch.capture)) if wanted]
@@ -123,7 +124,12 @@ def slot_lines(watch: WatchpointState, width: int, *, past: bool = False) -> lis
         spread([*left, (cut(name, room), "")], [(count, "strong" if watch.hits else "dim")], width),
     ]
     if watch.hits:
-        text = change(watch.last_old, watch.last_value) + by_whom(watch.last_writer, watch.last_vcpu)
+        what = (
+            change(watch.last_old, watch.last_value)
+            if watch.last_arguments is None
+            else words.call(watch.last_arguments)
+        )
+        text = what + by_whom(watch.last_writer, watch.last_vcpu)
         lines.append([(cut(f"    {text}", width), "dim")])
     if watch.detail:
         lines.append([(cut(f"    {clean(watch.detail)}", width), role)])
@@ -149,6 +155,9 @@ class HitTable:
             max((cell_len(part(hit)) for hit in hits), default=0) for part in (_old, _new, _writer, _cpu)
         )
         if width:
+            if any(hit.arguments is not None for hit in hits):
+                # What a function was called with may be long: who called it stays.
+                self._new = min(self._new, max(8, self._room - self._cpu - min(self._who, _WHO_WIDTH) - 2))
             room = self._room - self._new - self._cpu - (1 if self._cpu else 0)
             if self._old and room < self._old + self._who + 2:
                 self._old = 0
@@ -176,7 +185,7 @@ def _old(hit: Hit) -> str:
 
 
 def _new(hit: Hit) -> str:
-    return change(None, hit.value)
+    return change(None, hit.value) if hit.arguments is None else words.call(hit.arguments)
 
 
 def _writer(hit: Hit) -> str:
@@ -209,10 +218,9 @@ class HitPage(DialogPage):
         start_ns: Host time of the run's begin.
     """
 
-    title_text = "A write"
-
     def __init__(self, hit: Hit, start_ns: int) -> None:
         super().__init__()
+        self.title_text = "A write" if hit.arguments is None else "A call"
         self._hit = hit
         self._start_ns = start_ns
 
@@ -222,7 +230,7 @@ class HitPage(DialogPage):
             parts += [(f"{name:<12}", "$quiet"), f"{value}\n"]
         parts.append(("\nKernel stack\n", "bold $primary"))
         if self._hit.stack is None:
-            parts.append("  no stack: the write was noticed at a stop made for another reason")
+            parts.append("  no stack: it was noticed at a stop made for another reason")
         else:
             parts += [f"{text_of(line)}\n" for line in stack_lines(self._hit.stack, _STACK_WIDTH)]
         return Content.assemble(*parts).rstrip()
@@ -230,14 +238,19 @@ class HitPage(DialogPage):
 
 def hit_rows(hit: Hit, start_ns: int) -> list[tuple[str, str]]:
     """A hit as ``(name, value)`` rows."""
-    rows = [("slot", f"{hit.slot}  {clean(hit.expression)}"), ("wrote", change(hit.old, hit.value))]
+    rows = [("slot", f"{hit.slot}  {clean(hit.expression)}")]
+    if hit.arguments is None:
+        rows.append(("wrote", change(hit.old, hit.value)))
+    for it in hit.arguments or ():
+        rows.append((clean(it.name), f"{clean(it.value)}  {clean(it.type)}"))
+    by = "writer" if hit.arguments is None else "caller"
     if hit.value is not None and hit.old is not None:
         rows.append(("decimal", f"{hit.old} → {hit.value}"))
     if hit.writer is not None:
         task = words.task(hit.writer.comm, hit.writer.pid)
-        rows.append(("writer", f"{task} ({clean(hit.writer.sched_class)}) on CPU {hit.writer.cpu}"))
+        rows.append((by, f"{task} ({clean(hit.writer.sched_class)}) on CPU {hit.writer.cpu}"))
     elif hit.vcpu is not None:
-        rows.append(("writer", f"vCPU {hit.vcpu}"))
+        rows.append((by, f"vCPU {hit.vcpu}"))
     rows.append(("at", f"+{max(0, hit.mono_ns - start_ns) / 1e9:.6f} s"))
     if hit.capture:
         rows.append(("capture", clean(hit.capture)))

@@ -37,6 +37,9 @@ kind = "spin"
 kind = "bursty"
 """
 WORDS = ("--seed", "42")
+CALLS = ("--watch", "call:scx_bpf_dsq_insert___v2", "--watch", "call:scx_bpf_dsq_inser")
+QUEUE, SLICE_NS = "0x7", 5_000_000
+"""What demo:stall inserts into, and for how long."""
 TOUCHES = 10
 LOADS = 2
 OF_THE_HOST = {
@@ -53,6 +56,8 @@ class Runs(NamedTuple):
     second: dict[str, Any]
     said: list[str]
     """What the second said of its comparison."""
+    watched: list[dict[str, Any]]
+    """Events of the second."""
     held_before_s: float
     """Guest time from where the second was held to the ejection of the first."""
 
@@ -83,7 +88,7 @@ def both(
     words = (*WORDS, "--scenario", str(scenario))
     with headless_run(path, *words, "--no-early-capture", name="first") as run:
         _, first, _ = run.end()
-    closer = (str(data_dir(first)), "--before-ejection", "500ms", "--watch", "jiffies")
+    closer = (str(data_dir(first)), "--before-ejection", "500ms", "--watch", "jiffies", *CALLS)
     with headless_run(path, *closer, name="second", command="rerun") as run:
         held = next(it for it in run.events("frozen") if "was to be held" in it["reason"])
         for _ in range(TOUCHES):
@@ -91,9 +96,10 @@ def both(
                 call(command, "second", env=run.env)
         call("thaw", "second", env=run.env)
         _, second, _ = run.end()
-    said = [it["text"] for it in events_of(second, run.env) if is_comparison(it)]
+    watched = events_of(second, run.env)
+    said = [it["text"] for it in watched if is_comparison(it)]
     ejected = next(it for it in events_of(first, run.env) if it.get("change") == "ejected")
-    return Runs(first, second, said, (ejected["mono_ns"] - held["mono_ns"]) / 1e9)
+    return Runs(first, second, said, watched, (ejected["mono_ns"] - held["mono_ns"]) / 1e9)
 
 
 def events_of(summary: dict[str, Any], env: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -162,3 +168,23 @@ def test_the_touched_run_was_touched_and_says_that_it_is_identical(both: Runs) -
     assert len(said) == 1
     assert "identical to first-" in said[0]
     assert "in all" in said[0]
+
+
+def test_calls_of_a_kfunc_are_told_with_what_the_scheduler_gave_it(both: Runs) -> None:
+    hits = [it for it in both.watched if it["type"] == "watchpoint-hit" and it["arguments"] is not None]
+    told = [{one["name"]: one["value"] for one in it["arguments"]} for it in hits]
+    assert len(told) > 10
+    assert {tuple(it) for it in told} == {("p", "dsq_id", "slice", "enq_flags")}
+    assert {it["dsq_id"] for it in told} <= {QUEUE, "SCX_DSQ_LOCAL"}
+    assert QUEUE in {it["dsq_id"] for it in told}
+    assert {it["slice"] for it in told} == {f"{SLICE_NS} ({SLICE_NS:#x})"}
+    assert any(it["p"].startswith("spin-") for it in told)
+    # Called by the BPF program, from the kernel's own call of the scheduler.
+    stacks = [[frame["symbol"] or "" for frame in it["stack"]["frames"]] for it in hits]
+    assert all(it[0].startswith("scx_bpf_dsq_insert___v2") for it in stacks)
+    assert any("stall_enqueue" in frame for frame in stacks[-1])
+
+
+def test_a_function_that_is_not_there_is_answered_with_those_like_it(both: Runs) -> None:
+    (refused,) = [it["text"] for it in both.watched if it.get("source") == "rerun"]
+    assert "Did you mean scx_bpf_dsq_insert" in refused

@@ -172,6 +172,7 @@ PARTS = {
     "Ring": "Executor",
     "GdbConnection": "GdbClient",
     "PacketReader": "GdbClient",
+    "Watch": "UserWatches",
     "Observer": "RunBeats",
     "ObserverStatistics": "RunBeats",
     "Silences": "RunBeats",
@@ -188,6 +189,7 @@ RENAMED = {
     "QmpStatistics.events_dropped": "dropped",
     "QmpStatistics.junk_lines": "junk",
     "SchedulerWatch.pauses": "watch_pauses",
+    "Watch.untold": "calls_untold",
     "SnapshotBridge._kernel_ops_dropped": "kernel_ops_dropped",
 }
 """Counters that the owner's ``drops()`` reads under another name."""

@@ -288,3 +288,18 @@ class Rendezvous:
             del self._watches[address, length]
             with self.bounded("removing a watchpoint"):
                 await self.engine.disarm_watch(address, length)
+
+    async def arm_call(self, address: int, tell: Callable[[], bool]) -> None:
+        """Stop the guest at calls of a function; see `Engine.arm_call`.
+
+        Raises:
+            HostError: The engine cannot.
+            RendezvousTimeoutError: It did not answer in time.
+        """
+        with self.bounded("setting a watchpoint"):
+            await self.engine.arm_call(address, tell)
+
+    async def disarm_call(self, address: int) -> None:
+        """Undo `arm_call`; raises as it does."""
+        with self.bounded("removing a watchpoint"):
+            await self.engine.disarm_call(address)

@@ -11,7 +11,9 @@ import msgspec
 
 from ktstr_tui.capture.bridge import MAX_WATCH_SNAPSHOTS
 from ktstr_tui.capture.stop.requests import Request
+from ktstr_tui.guest.engine import CALLS_HINT, WatchLimits
 from ktstr_tui.kernel.expressions import Location, check_address
+from ktstr_tui.kernel.functions import Function
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.budget import HitBudget
@@ -21,8 +23,16 @@ from ktstr_tui.model.events import WatchpointChanged, WatchpointHit
 from ktstr_tui.model.report import RunningTask, Stack
 
 SLOTS = range(1, 1 + MAX_WATCH_SNAPSHOTS)
+MORE_SLOTS = range(SLOTS.stop + 1, 1001)
+"""Those of an engine without a limit; the one between is the row of what has no slot."""
 MAX_HITS_PER_S = 1000
 LENGTHS_BYTES = (4, 8)
+MAX_LENGTH_BYTES = 4096
+"""Of a watch of an engine without a limit."""
+VALUE_BYTES = 8
+"""What is told of a longer one."""
+CALL = "call:"
+"""What a function's name is preceded by when its calls are watched."""
 NOT_TYPED = "the kernel's BTF is not loaded yet"
 
 State: TypeAlias = Literal["pending", "armed", "paused", "failed", "removed"]
@@ -43,14 +53,29 @@ class WatchSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Name of those captures; made up when None."""
     budget_per_s: int = HITS_PER_S
 
-    def check(self) -> None:
-        """Refuse a length or a budget that no watch can have.
+    @property
+    def function(self) -> str | None:
+        """The function whose calls are to be watched; None for writes to memory."""
+        return self.expression.removeprefix(CALL).strip() if self.expression.startswith(CALL) else None
+
+    def check(self, limits: WatchLimits) -> None:
+        """Refuse what no watch can have.
+
+        Args:
+            limits: Of the engine.
 
         Raises:
-            UsageError: A length or a budget that no watch can have.
+            UsageError: A length or a budget that no watch can have, or calls, which this engine does not see.
         """
-        if self.length_bytes not in LENGTHS_BYTES:
-            raise UsageError(f"a watch covers 4 or 8 bytes, not {self.length_bytes}")
+        if self.function is not None and not limits.unlimited:
+            raise UsageError("calls of functions cannot be watched in this run", CALLS_HINT)
+        if limits.unlimited:
+            if not 1 <= self.length_bytes <= MAX_LENGTH_BYTES:
+                raise UsageError(f"a watch covers 1 to {MAX_LENGTH_BYTES} bytes, not {self.length_bytes}")
+        elif self.length_bytes not in LENGTHS_BYTES:
+            raise UsageError(
+                f"a watch covers 4 or 8 bytes, not {self.length_bytes}", "any in a run with a seed"
+            )
         if not 1 <= self.budget_per_s <= MAX_HITS_PER_S:
             raise UsageError(f"a budget of {self.budget_per_s} hits a second", f"use 1 to {MAX_HITS_PER_S}")
 
@@ -72,6 +97,8 @@ class WatchesStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Watches that could not be set."""
     read_failures: int
     """Values or registers that could not be read at a hit."""
+    calls_untold: int
+    """Calls of watched functions that came too often to be told."""
     captures_skipped: int
     """Captures left out because too many waited to be finished."""
 
@@ -105,6 +132,12 @@ class Watch:
     detail: str = NOT_TYPED
     location: Location | None = None
     """Where the expression points; None until it is compiled."""
+    function: Function | None = None
+    """Whose calls are watched; None until it is found, and for writes."""
+    any_place: bool = False
+    """Whether the address may be any, aligned or not."""
+    untold: int = 0
+    """Calls since the last hit that came too often to be told."""
     address: int | None = None
     """Where the stub has it; None while it is not armed."""
     value: int | None = None
@@ -131,7 +164,9 @@ class Watch:
         """The value now: of the whole object where its type is known, else of the watched bytes."""
         if self.address is None:
             return None
-        size = (self.location.size_bytes if self.location else None) or self.spec.length_bytes
+        if self.function is not None:
+            return None
+        size = min((self.location and self.location.size_bytes) or self.spec.length_bytes, VALUE_BYTES)
         try:
             return int.from_bytes(view.fresh_space().read(self.address, size), "little")
         except MemoryReadError:
@@ -145,11 +180,29 @@ class Watch:
             MemoryReadError: A pointer on the way leads nowhere.
             ExpressionError: What is there cannot be watched.
         """
+        if self.function is not None:
+            return self.function.address
         if self.location is None:
             raise MemoryReadError(NOT_TYPED, 0)
         address = self.location.address(view.fresh_space())
-        check_address(address, self.spec.length_bytes)
+        check_address(address, 1 if self.any_place else self.spec.length_bytes)
         return address
+
+    @property
+    def found(self) -> bool:
+        """Whether it is known what the expression means."""
+        return self.location is not None or self.function is not None
+
+    @property
+    def moves(self) -> bool:
+        """Whether the place depends on pointers in memory."""
+        return self.location is not None and self.location.moves
+
+    def tells(self, now_ns: int) -> bool:
+        """Count a call; whether it is to be told, or came too often."""
+        tell = self.budget.spend(now_ns)
+        self.untold += not tell
+        return tell
 
     def fail(self, error: KtstrError) -> WatchpointChanged:
         """It can never be armed; returns the event that says so."""

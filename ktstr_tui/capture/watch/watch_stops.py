@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.capture.stop.rendezvous import Rendezvous
 from ktstr_tui.capture.watch.lent_slots import LentSlots
-from ktstr_tui.capture.watch.watch_spec import CaptureHit, CopyWriter, RawHit, Watch, Writer
+from ktstr_tui.capture.watch.watch_spec import CaptureHit, CopyWriter, RawHit, Watch
 from ktstr_tui.capture.watch.watch_table import WatchTable
 from ktstr_tui.guest.engine import Stop
 from ktstr_tui.kernel.expressions import ExpressionError, NullPointer
@@ -46,6 +46,7 @@ class Counts:
     refused: int = 0
     read_failures: int = 0
     captures_skipped: int = 0
+    calls_untold: int = 0
 
 
 class WatchStops:
@@ -122,7 +123,7 @@ class WatchStops:
         return [it.render() if isinstance(it, RawHit) else it for it in outbox]
 
     async def _place(self, watch: Watch, view: KernelView) -> None:
-        if watch.location is None or watch.state not in ("armed", "pending"):
+        if not watch.found or watch.state not in ("armed", "pending"):
             return
         try:
             address = watch.locate(view)
@@ -135,14 +136,27 @@ class WatchStops:
         await self.disarm(watch)
         await self._lent.vacate(watch.slot)
         try:
-            await self._rendezvous.arm_watch(address, watch.spec.length_bytes)
+            await self._arm(watch, address)
         except KtstrError as error:
             self.counts.refused += 1
             self._outbox.append(watch.fail(error))
             return
-        watch.address, watch.state, watch.detail = address, "armed", ""
+        watch.address, watch.state = address, "armed"
+        watch.detail = "" if watch.function is None else watch.function.note
         watch.value = watch.read(view)
         self._outbox.append(watch.changed())
+
+    async def _arm(self, watch: Watch, address: int) -> None:
+        if watch.function is None:
+            await self._rendezvous.arm_watch(address, watch.spec.length_bytes)
+            return
+
+        def tell() -> bool:
+            told = watch.tells(self._clock())
+            self.counts.calls_untold += not told
+            return told
+
+        await self._rendezvous.arm_call(address, tell)
 
     async def disarm(self, watch: Watch) -> None:
         """Take a watch out of the stub."""
@@ -151,7 +165,10 @@ class WatchStops:
             self._left.append(address)
             # What the stub does not have, it cannot hit either.
             with suppress(HostError):
-                await self._rendezvous.disarm_watch(address, watch.spec.length_bytes)
+                if watch.function is None:
+                    await self._rendezvous.disarm_watch(address, watch.spec.length_bytes)
+                else:
+                    await self._rendezvous.disarm_call(address)
 
     async def _compare(self, watch: Watch, view: KernelView, stop: Stop, capture: CaptureHit) -> None:
         told = stop.watch_address is not None and stop.watch_address == watch.address
@@ -163,9 +180,11 @@ class WatchStops:
         counts.hits += 1
         counts.swallowed += not told
         counts.unchanged += value is not None and value == old
-        counts.read_failures += value is None
+        counts.read_failures += value is None and watch.function is None
         mono_ns = self._clock()
-        writer = None if vcpu is None else await self._writer(view, vcpu)
+        registers = {} if vcpu is None else await self._registers(vcpu)
+        writer = None if vcpu is None else self._copy_writer(view, vcpu, registers)
+        arguments = None if watch.function is None else watch.function.arguments(view, registers)
         tag = await capture(_words(watch, old, value, vcpu), watch.spec.tag) if watch.spec.capture else None
         counts.captures_skipped += watch.spec.capture and tag is None
         event = WatchpointHit(
@@ -176,17 +195,19 @@ class WatchStops:
             value=value,
             old=old,
             capture=tag,
+            arguments=arguments,
+            untold=watch.untold,
         )
+        watch.untold = 0
         self._outbox.append(RawHit(event, writer, view))
         await self._after_hit(watch)
 
-    async def _writer(self, view: KernelView, vcpu: int) -> Writer:
-        registers: Mapping[str, int] = {}
+    async def _registers(self, vcpu: int) -> Mapping[str, int]:
         try:
-            registers = await self._rendezvous.registers_of(vcpu)
+            return await self._rendezvous.registers_of(vcpu)
         except KtstrError:
             self.counts.read_failures += 1
-        return self._copy_writer(view, vcpu, registers)
+            return {}
 
     async def _after_hit(self, watch: Watch) -> None:
         if watch.spec.once:
@@ -203,6 +224,8 @@ class WatchStops:
 
     def _too_much(self, watch: Watch) -> str | None:
         """Why the watch costs the guest too much, if it does."""
+        if watch.function is not None:
+            return None
         now_ns, log = self._clock(), self._rendezvous.log
         if log.since_ns is not None:
             watch.stops_ns.append(log.since_ns)
@@ -221,9 +244,9 @@ class WatchStops:
 
 
 def _moved(watch: Watch, view: KernelView) -> bool:
-    if watch.location is None or watch.state not in ("armed", "pending"):
+    if not watch.found or watch.state not in ("armed", "pending"):
         return False
-    if watch.address is not None and not watch.location.moves:
+    if watch.address is not None and not watch.moves:
         return False
     try:
         return watch.locate(view) != watch.address
@@ -235,6 +258,8 @@ def _moved(watch: Watch, view: KernelView) -> bool:
 
 def _words(watch: Watch, old: int | None, value: int | None, vcpu: int | None) -> str:
     """The detail of a hit's capture: what was written, and by whom."""
+    if watch.function is not None:
+        return f"{watch.function.name} was called" + ("" if vcpu is None else f", by vCPU {vcpu}")
     now = "unreadable" if value is None else f"{value:#x}"
     was = "" if old is None else f", was {old:#x}"
     who = "" if vcpu is None else f", by vCPU {vcpu}"

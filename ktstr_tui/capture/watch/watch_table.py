@@ -6,15 +6,23 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ktstr_tui.capture.watch.watch_spec import SLOTS, Watch, WatchSpec
+from ktstr_tui.capture.watch.watch_spec import MORE_SLOTS, SLOTS, Watch, WatchSpec
+from ktstr_tui.guest.engine import WatchLimits
+from ktstr_tui.model.budget import HitBudget
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import Event
 
 
 class WatchTable:
-    """Slots 1 to 3."""
+    """Slots 1 to 3, and more where the engine has no limit.
 
-    def __init__(self) -> None:
+    Args:
+        limits: Of the engine.
+    """
+
+    def __init__(self, limits: WatchLimits) -> None:
+        self._limits = limits
+        self._slots = (*SLOTS, *(MORE_SLOTS if limits.unlimited else ()))
         self._watches: dict[int, Watch] = {}
 
     def __iter__(self) -> Iterator[Watch]:
@@ -30,8 +38,10 @@ class WatchTable:
         Raises:
             UsageError: That slot is not the user's.
         """
-        if slot not in SLOTS:
-            raise UsageError(f"slot {slot} is not a user slot", f"user slots are {SLOTS[0]} to {SLOTS[-1]}")
+        if slot not in self._slots:
+            raise UsageError(
+                f"slot {slot} is not a user slot", f"user slots are {SLOTS[0]} to {self._slots[-1]}"
+            )
         return self._watches.get(slot)
 
     def holds(self, watch: Watch) -> bool:
@@ -45,7 +55,7 @@ class WatchTable:
             UsageError: It cannot be watched, or is watched already.
         """
         spec = msgspec.structs.replace(spec, expression=spec.expression.strip())
-        spec.check()
+        spec.check(self._limits)
         for watch in self:
             if watch.spec.expression == spec.expression and watch.state != "failed":
                 raise UsageError(f"slot {watch.slot} watches {spec.expression} already")
@@ -57,16 +67,20 @@ class WatchTable:
         Raises:
             UsageError: All slots are taken.
         """
-        free = next((slot for slot in SLOTS if slot not in self._watches), None)
+        free = next((slot for slot in self._slots if slot not in self._watches), None)
         if free is not None:
             return free, None
         failed = next((it for it in self if it.state == "failed"), None)
         if failed is None:
             raise UsageError(
-                f"all {len(SLOTS)} watch slots are taken (slot 0 is reserved for exit_kind)",
+                f"all {len(self._slots)} watch slots are taken (slot 0 is reserved for exit_kind)",
                 "remove a watch first",
             )
         return failed.slot, failed
+
+    def make(self, slot: int, spec: WatchSpec) -> Watch:
+        """Return a watch for a slot, which does not have it yet."""
+        return Watch(slot, spec, HitBudget(spec.budget_per_s), any_place=self._limits.unlimited)
 
     def enter(self, watch: Watch) -> None:
         """Give a watch its slot."""

@@ -1,4 +1,4 @@
-"""The user's watchpoints: slots 1 to 3 beside slot 0, each on what a C expression points to.
+"""The user's watchpoints: slots beside slot 0, each on what a C expression points to or on calls of a function.
 
 ::
 
@@ -13,6 +13,7 @@
 * pending: memory is not readable by type yet, or a pointer on the way is NULL.
 * armed: every write stops the guest for as long as it takes to read what was written, and by whom.
 * paused: there were more hits in a second than its budget allows, and only its user arms it again.
+* calls of a function are never paused: above their budget they are counted and not told.
 * failed: its detail says why; its slot can be used again.
 
 A slot is taken, and an expression refused, at once and without waiting (`UserWatches.register`), because the
@@ -32,9 +33,9 @@ from ktstr_tui.capture.watch.watch_spec import Watch, WatchesStatistics, WatchSp
 from ktstr_tui.capture.watch.watch_stops import WatchStops
 from ktstr_tui.capture.watch.watch_table import WatchTable
 from ktstr_tui.kernel.expressions import ExpressionError, NullPointer
+from ktstr_tui.kernel.functions import find_function
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.view import KernelView
-from ktstr_tui.model.budget import HitBudget
 from ktstr_tui.model.errors import KtstrError
 
 __all__ = ["UserWatches", "WatchSpec", "WatchesStatistics"]
@@ -175,6 +176,7 @@ class UserWatches:
             "hits-found-late": counts.swallowed,
             "values-unreadable": counts.read_failures,
             "pauses": counts.pauses,
+            "calls-untold": counts.calls_untold,
             "refused": counts.refused,
         }
 
@@ -206,12 +208,12 @@ class UserWatches:
         slot, failed = self._table.free_slot()
         if failed is not None:
             self._guest_stop.say(self._table.drop(failed, "its slot was reused"))
-        return Watch(slot, spec, HitBudget(spec.budget_per_s))
+        return self._table.make(slot, spec)
 
     def _leads_somewhere(self, watch: Watch) -> bool:
         """Whether the expression can be armed at once; notes why not."""
         view = self._memory.view
-        if watch.location is None or view is None:
+        if not watch.found or view is None:
             return False
         try:
             watch.locate(view)
@@ -222,6 +224,9 @@ class UserWatches:
 
 
 def _compile(watch: Watch, view: KernelView, *, suggest: bool) -> None:
+    if watch.spec.function is not None:
+        watch.function = find_function(view.btf, view.symbols, watch.spec.function, suggest=suggest)
+        return
     location = view.expressions.compile(watch.spec.expression, suggest=suggest)
     watch.location = location
     if not location.moves:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +89,7 @@ class FakeEngine:
         self.running = True
         self.watch_limits = WatchLimits(slots=4)
         self.watches: dict[int, int] = {}
+        self.calls: dict[int, Callable[[], bool]] = {}
         self.log: list[str] = []
         self.stops = self.watch_stops = 0
         self.stop_delay_s = 0.0
@@ -190,6 +191,19 @@ class FakeEngine:
         self._check_alive()
         if self.watches.pop(address, None) != length:
             raise HostError(f"nothing is watched at {address:#x}")
+
+    async def arm_call(self, address: int, tell: Callable[[], bool]) -> None:
+        self._must(running=False)
+        await trio.lowlevel.checkpoint()
+        if not self.watch_limits.unlimited:
+            raise HostError("calls cannot be watched")
+        self.calls[address] = tell
+
+    async def disarm_call(self, address: int) -> None:
+        self._must(running=False)
+        await trio.lowlevel.checkpoint()
+        if self.calls.pop(address, None) is None:
+            raise HostError(f"no calls are watched at {address:#x}")
 
     def statistics(self) -> EngineStatistics:
         return EngineStatistics(stops=self.stops, watch_stops=self.watch_stops)
