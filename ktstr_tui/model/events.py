@@ -32,13 +32,14 @@ from ktstr_tui.model.edit_events import BuildChanged, BuildLoaded, GuestRestarte
 from ktstr_tui.model.event_base import RunEvent
 from ktstr_tui.model.facts import FrameCounters, KernelOpPlace, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostPressure
-from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, WatchState
+from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream
 from ktstr_tui.model.rates import TasksMeasured
-from ktstr_tui.model.report import Argument, CaptureReport, Pause, RunningTask, Stack
+from ktstr_tui.model.report import CaptureReport, Pause
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
 from ktstr_tui.model.stimulus_events import StimulusApplied
+from ktstr_tui.model.watch_events import WatchpointChanged, WatchpointHit
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
 SchedulerChange: TypeAlias = Literal["attached", "exiting", "ejected", "detached", "process-exit"]
@@ -171,44 +172,6 @@ class AlertCleared(RunEvent, frozen=True, tag="alert-cleared"):
 
     key: str
     kind: AlertKind
-
-
-class WatchpointChanged(RunEvent, frozen=True, tag="watchpoint"):
-    """A watch slot's arming changed. Slot 0 is reserved by ktstr-tui."""
-
-    slot: int
-    expression: str
-    address: int | None = None
-    state: WatchState = "armed"
-    detail: str = ""
-    length_bytes: int | None = None
-    """How many bytes are watched; None where that is not told."""
-    once: bool = False
-    """The watch goes away after its first hit."""
-    capture: bool = False
-    """Every hit makes a capture."""
-    budget_per_s: int | None = None
-    """Hits per second above which the watch is paused; calls above it are counted, and not told."""
-
-
-class WatchpointHit(RunEvent, frozen=True, tag="watchpoint-hit"):
-    """Something was written to what a slot watches, maybe what ``old`` was; or the function was called."""
-
-    slot: int
-    expression: str
-    vcpu: int | None
-    """Who wrote; None for a write that was found at a stop made for something else."""
-    value: int | None = None
-    old: int | None = None
-    capture: str | None = None
-    writer: RunningTask | None = None
-    """The task of that vCPU, which in an interrupt is the one that was interrupted."""
-    stack: Stack | None = None
-    """Its kernel stack, beginning behind the instruction that wrote, or with the function that was called."""
-    arguments: tuple[Argument, ...] | None = None
-    """What the function was called with; None for a write."""
-    untold: int = 0
-    """Calls since the hit before that came too often to be told."""
 
 
 class KernelOpDone(RunEvent, frozen=True, tag="kernel-op"):
