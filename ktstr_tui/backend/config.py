@@ -10,6 +10,7 @@ from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.recorder import RecorderConfig
 from ktstr_tui.heartbeat.config import BeatsConfig
 from ktstr_tui.model.signing import Operator
+from ktstr_tui.wire.kernel_ops import KernelOp
 
 Viewers: TypeAlias = Literal["control", "observe"]
 Accelerator: TypeAlias = Literal["auto", "kvm", "tcg"]
@@ -55,6 +56,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Captures to take at even distances through the scenario; at most 64."""
     early_capture: bool = True
     """Whether a capture is taken when a task has waited for half of the watchdog timeout."""
+    memory_on_ejection: bool = False
+    """Whether the capture of an ejection keeps the guest's memory."""
     beats: BeatsConfig = BeatsConfig()
     keep_attached: bool = False
     """Whether a scheduler that was ejected is loaded again, after a wait that doubles."""
@@ -87,6 +90,12 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """When to freeze the guest, on the run's clock."""
     captures_at_ns: tuple[int, ...] = ()
     """When to capture it."""
+    restore: str | None = None
+    """File of the snapshot that the guest starts from."""
+    sets: tuple[KernelOp, ...] = ()
+    """What is written to the kernel of a restored guest before it runs."""
+    replace_scheduler: str | None = None
+    """BPF object that takes the place of a restored guest's scheduler as soon as it runs."""
     watches: tuple[str, ...] = ()
     """Expressions to watch from the moment at which memory can be read by type."""
 

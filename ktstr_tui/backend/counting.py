@@ -66,6 +66,7 @@ class Counting:
     kernel_ops: KernelOps
     guest_ops: GuestKernelOps
     bridge: SnapshotBridge
+    snapshots: Drops
     bridge_news: BridgeNews
     seeded: Seeded
     stats: StatsPort
@@ -112,6 +113,7 @@ class Counting:
             "early": self.early,
             "periodic": self.periodic,
             "bridge": self.bridge,
+            "snapshots": self.snapshots,
             "scenario": self.bridge_news,
             "beats": self.beats,
             "kernel-ops": self.kernel_ops,

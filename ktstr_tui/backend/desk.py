@@ -78,13 +78,16 @@ class Desk:
         event = ev.ActionAsked(command_seq=-self._asks, by=by, wanted=action)
         return await self._wait(self._stream.emit(event), -self._asks)
 
-    async def capture(self, trigger: Trigger, detail: str = "", tag: str | None = None) -> CaptureReport:
-        """Ask for a capture of the run's own.
+    async def capture(
+        self, trigger: Trigger, detail: str = "", tag: str | None = None, *, memory: bool = False
+    ) -> CaptureReport:
+        """Ask for a capture of the run's own, with the guest's memory or without.
 
         Raises:
             KtstrError: It failed, or was given up.
         """
-        report = await self.ask(trigger, ct.TakeCapture(trigger=trigger, detail=detail, tag=tag))
+        asked = ct.TakeCapture(trigger=trigger, detail=detail, tag=tag, memory=memory)
+        report = await self.ask(trigger, asked)
         if not isinstance(report, CaptureReport):
             raise InternalError("a capture ended without a report")
         return report
@@ -142,8 +145,8 @@ def wanted(command: Command) -> ct.Action:
         UsageError: It is no command for the guest.
     """
     match command.request:
-        case cmd.Capture(tag=tag):
-            return ct.TakeCapture(trigger="on-demand", detail=command.viewer, tag=tag)
+        case cmd.Capture(tag=tag, memory=memory):
+            return ct.TakeCapture(trigger="on-demand", detail=command.viewer, tag=tag, memory=memory)
         case cmd.Freeze(why=why, while_here=while_here):
             if while_here and not command.topic:
                 raise UsageError("a freeze while the viewer is here needs the viewer's topic")

@@ -28,6 +28,7 @@ from ktstr_tui.model import commands as cmd
 from ktstr_tui.model import control as ct
 from ktstr_tui.model.errors import GuestError, UsageError
 from ktstr_tui.model.events import AlertCleared, AlertRaised
+from ktstr_tui.model.snapshot_events import SnapshotAnswer
 from ktstr_tui.model.state import RunState
 from ktstr_tui.ops.command import serve_command
 from ktstr_tui.ops.kernel_ops import KernelOps
@@ -35,6 +36,16 @@ from ktstr_tui.port.replacing import SchedulerReplacer
 
 GUEST = "guest"
 """Who asks when the guest program does."""
+
+
+class TakesMemory(Protocol):
+    """Takes captures with the guest's memory."""
+
+    async def capture(
+        self, asked: ct.TakeCapture, *, keep: bool = True
+    ) -> tuple[SavedCapture, SnapshotAnswer]:
+        """Take one; returns when both are on disk, or why the memory is not."""
+        ...
 
 
 class ActedOn(Protocol):
@@ -46,6 +57,11 @@ class ActedOn(Protocol):
     kernel_ops: KernelOps
     scenario_watches: ScenarioWatches
     replacer: SchedulerReplacer
+
+    @property
+    def snapshots(self) -> TakesMemory:
+        """Takes captures with the guest's memory."""
+        ...
 
     @property
     def sampler(self) -> Sampler | None:
@@ -145,8 +161,13 @@ async def _capture(asked: ct.TakeCapture, guest: ActedOn) -> Any:  # noqa: ANN40
             return await guest.early.take(asked.detail)
         case "periodic":
             return await guest.periodic.take(asked.index or 0, asked.due_ms or 0.0)
+        case "guest" if asked.memory:
+            return (await guest.snapshots.capture(asked, keep=False))[0].report
         case "guest":
             return await guest.coordinator.capture("guest", asked.detail, asked.tag, keep=False)
+        case "on-demand" if asked.memory:
+            taken, stored = await guest.snapshots.capture(asked)
+            return msgspec.structs.replace(_captured(taken), snapshot=stored)
         case "on-demand":
             taken = await guest.coordinator.capture_and_save("on-demand", asked.detail, asked.tag)
             return _captured(taken)

@@ -20,12 +20,15 @@ from ktstr_tui.backend.closer import look_closer
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.counting import Audience, Counting
+from ktstr_tui.backend.guest_asks import GuestAsks
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.opening import Opening, Watchers
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.probes import Numbers, capture_backlog, host_probes
+from ktstr_tui.backend.restoring import FROZEN, Origin, Restoring
 from ktstr_tui.backend.seeded import open_seeded
 from ktstr_tui.backend.setup import Held, Setup
+from ktstr_tui.backend.snapshots import GuestFacts, MemoryCaptures, MemoryShots
 from ktstr_tui.capture.accessor import AccessorState, WorkerState
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.bridge_news import BridgeNews
@@ -47,11 +50,9 @@ from ktstr_tui.health.standstill import Standstill, Unobservable
 from ktstr_tui.heartbeat.intake import open_intake
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
-from ktstr_tui.model.control import ArmWatch
-from ktstr_tui.model.errors import GuestError, UsageError
+from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import Event, SchedulerChanged
 from ktstr_tui.model.plan import available_ms
-from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.ops.audit import AuditTrail
 from ktstr_tui.ops.guest_ops import GuestKernelOps
 from ktstr_tui.ops.kernel_ops import KernelOps
@@ -149,12 +150,18 @@ class LiveGuest:
         now = Now(self.clock, scenario.steps, [it.making for it in scenario.cgroups])
         self._outbox = Outbox(pulled=machine.stations is not None)
         self._accessor = AccessorState()
-        self._bridge_news = BridgeNews(emit)
-        self.bridge = SnapshotBridge(self._capture_for_guest, on_event=self._bridge_news.tell)
+        self._bridge_news, self._asks = BridgeNews(emit), GuestAsks(stream, setup)
+        self.bridge = SnapshotBridge(self._asks.capture, on_event=self._bridge_news.tell)
         self.bridge.with_accessor_state(self._accessor)
+        swaps = SwapWatch(emit, self.bridge)
+        requests = self._make_requests(swaps)
+        facts = GuestFacts(now=now, frozen=held.frozen, view=lambda: self.view, waiting=requests.waiting)
+        self._shots = MemoryShots(machine, setup, stream, nursery, facts)
         self._store = CaptureStore(setup.place.data_dir / "captures", emit)
         samples = EarlySamples(off=_why_no_early(config))
         self.coordinator = coordinator = self._make_coordinator(held, Beside(now, samples, held.host))
+        self.snapshots = MemoryCaptures(coordinator, self._shots)
+        """Takes captures with the guest's memory."""
         self.scenario_watches = ScenarioWatches(coordinator.watches, self.bridge)
         """Watches that the guest asks for."""
         self._unobservable = Unobservable(coordinator, held.host)
@@ -162,20 +169,23 @@ class LiveGuest:
         self.early = EarlyCapture(coordinator, samples, emit)
         self.kernel_ops = KernelOps(coordinator, emit, held.audit, held.writable, coordinator.memory)
         """Reads and, if the run allows it, writes of the guest's kernel memory."""
-        swaps = SwapWatch(emit, self.bridge)
         self.replacer = SchedulerReplacer(self._outbox, emit, held.frozen.total_ns, clock, swaps, nursery)
         """Attaches, detaches and replaces the scheduler of the running guest."""
         self._guest_ops = GuestKernelOps(self.kernel_ops, self.bridge, self._outbox.reply, clock)
         claims = KernelClaims(emit)
-        servers = Servers(self._make_requests(swaps), self._guest_ops, held.scheduler_log, self.replacer)
+        servers = Servers(requests, self._guest_ops, held.scheduler_log, self.replacer)
         self._handler = ActionHandler(emit, nursery, self._outbox, now, servers, claims, ending.set)
         self.beats = self._make_beats(held)
         handlers = (self._outbox.owe, self.beats.handle, self._handler.handle)
         self.port = GuestPort(machine.bulk, self._outbox, handlers, clock)
         self._seeded = held.seeded
         self._seeded.serve(machine, self._outbox, self.port, lambda: self._opening.view, setup.time)
+        origin, begin = machine.spec.restored, None
+        if isinstance(origin, Origin):
+            restoring = Restoring(setup, stream, now, coordinator, self.kernel_ops, nursery)
+            begin = partial(restoring.run, origin, requests.settle)
         watchers = Watchers(
-            coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims
+            coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims, begin
         )
         self._opening = Opening(
             machine,
@@ -201,7 +211,8 @@ class LiveGuest:
     def _make_copiers(self) -> Copiers:
         time = self._setup.time
         if not isinstance(time, GuestTime):
-            return Copiers(collect, warm_up)
+            at_ejection = self._shots.at_ejection if self._setup.config.memory_on_ejection else None
+            return Copiers(collect, warm_up, at_ejection=at_ejection)
         return Copiers(partial(collect, held=True), exit_info=self._wait_exit_info)
 
     async def _wait_exit_info(self) -> None:
@@ -220,10 +231,11 @@ class LiveGuest:
 
     def _make_requests(self, swaps: SwapWatch) -> GuestRequests:
         busy = partial(self._must_wait, swaps)
-        return GuestRequests(self._outbox.reply, self.bridge, self._watch_for_guest, swaps, busy)
+        return GuestRequests(self._outbox.reply, self.bridge, self._asks.watch, swaps, busy)
 
     def _on_coordinator(self, event: Event) -> None:
         self._stream.emit(event)
+        self._shots.on_event(event)
         if isinstance(event, SchedulerChanged) and event.change == "attached" and event.cgroup is None:
             self._accessor.publish()
 
@@ -279,6 +291,9 @@ class LiveGuest:
         nursery, counting = self._nursery, self._make_counting()
         self._watch_for_the_end(nursery)
         await pass_saved_boot(self._machine, self._ending, self._stream.emit)
+        if self._machine.spec.restored is not None:
+            self.coordinator.begin_frozen(FROZEN)
+            self._handler.system_ready.set()
         await nursery.start(self.coordinator.run)
         await nursery.start(self.beats.run)
         nursery.start_soon(self.port.run)
@@ -325,6 +340,7 @@ class LiveGuest:
             kernel_ops=self.kernel_ops,
             guest_ops=self._guest_ops,
             bridge=self.bridge,
+            snapshots=self._shots,
             bridge_news=self._bridge_news,
             seeded=self._seeded,
             stats=self.stats,
@@ -351,16 +367,6 @@ class LiveGuest:
         # Whether an answer comes at once depends on the host's speed, of which a run with a seed must know nothing.
         busy = self.coordinator.busy or swaps.pending or self._accessor.state is WorkerState.TRYING
         return busy and self._setup.config.determinism is None
-
-    async def _capture_for_guest(self, tag: str) -> CaptureReport:
-        """The bridge's capture callback: not in the place of a report that somebody else asked for."""
-        kept = (entry.report for entry in self._stream.state.captures)
-        if any(report.tag == tag and report.trigger != "guest" for report in kept):
-            raise UsageError(f"a capture {tag} exists already and is not the guest's", "choose another tag")
-        return await self._setup.control.desk.capture("guest", "requested by the scenario", tag)
-
-    async def _watch_for_guest(self, symbol: str) -> None:
-        await self._setup.control.desk.ask("guest", ArmWatch(expression=symbol, capture=True))
 
     async def _watch_silence_after(self, system_ready: trio.Event) -> None:
         await system_ready.wait()
@@ -389,3 +395,5 @@ class LiveGuest:
                     await self.port.ended.wait()
                 nursery.cancel_scope.cancel()
         await self.coordinator.wait_captures_finished()
+        await self._shots.wait_idle()
+        self._shots.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
@@ -57,6 +57,7 @@ class Watchers:
         early: Looks at every sample.
         accessor: Is told when memory is readable by type, and when it never will be.
         claims: What the guest says of its kernel's place.
+        begin: Lets a restored guest run, once slot 0 is armed; None for one that waits for `AccessorReady`.
     """
 
     coordinator: Coordinator
@@ -66,6 +67,7 @@ class Watchers:
     early: EarlyCapture
     accessor: AccessorState
     claims: KernelClaims
+    begin: Callable[[], Awaitable[None]] | None = None
 
 
 class Opening:
@@ -136,6 +138,8 @@ class Opening:
         if late.cancelled_caught:
             text = "slot 0 was not armed in time"
             self._emit(Logged(severity="warning", source="coordinator", text=text))
+        if self._watchers.begin is not None:
+            await self._watchers.begin()
         vcpu_times = await self._vcpu_times()
         self._watchers.beats.explain_with(view, vcpu_times)
         if not isinstance(self._time, GuestTime):

@@ -13,6 +13,7 @@ from ktstr_tui.backend.again import read_kept
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.edit.command import run_build
 from ktstr_tui.backend.limits import require_open_files
+from ktstr_tui.backend.prepare_restore import look_up_restore
 from ktstr_tui.backend.scheduler_ops import require_timeouts
 from ktstr_tui.guest.accel import Verdict, decide_accelerator
 from ktstr_tui.guest.determinism import Determinism, why_no_observer
@@ -46,7 +47,10 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     observed: bool = False
     """Whether the machine is to be held by the observer."""
     saves_boot: bool = False
-    """Whether the guest may go on from a saved boot, and its boot be saved."""
+    """Whether the guest may go on from a saved boot, and its boot be saved; of a restored one, whether its machine has
+    the devices for it."""
+    append: str | None = None
+    """What a snapshot's machine had on its kernel's command line; None for a guest that boots."""
 
     @property
     def step_names(self) -> tuple[str, ...]:
@@ -107,6 +111,8 @@ async def look_up_again(config: RunConfig, prepared: Prepared) -> Prepared:
     Raises:
         UsageError: It is not right any more.
     """
+    if config.restore is not None:
+        return prepared
     kernel, scenario, files = await trio.to_thread.run_sync(_look_up, config)
     return msgspec.structs.replace(prepared, kernel=kernel, scenario=scenario, files=files)
 
@@ -133,6 +139,8 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
     node_bytes(topology, memory_bytes)
     check_space(memory_bytes)
     recorder_arguments(config.recorder, topology.cpus, config.memory_mib)
+    if config.restore is not None:
+        return await trio.to_thread.run_sync(_restored, Path(config.restore), topology, note)
     kernel, scenario, files = await trio.to_thread.run_sync(_look_up, config)
     note(f"kernel {kernel.release}, scenario {scenario.name}")
     if config.determinism is None:
@@ -148,6 +156,19 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
         verdict=verdict,
         observed=observed,
         saves_boot=_saves_boot(config, kernel, verdict),
+    )
+
+
+def _restored(path: Path, topology: Topology, note: Callable[[str], None]) -> Prepared:
+    found = look_up_restore(path, note)
+    return Prepared(
+        kernel=found.kernel,
+        scenario=found.scenario,
+        files=found.files,
+        topology=topology,
+        verdict=found.verdict,
+        saves_boot=found.has_run_files,
+        append=found.machine.append,
     )
 
 

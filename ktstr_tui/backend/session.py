@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.probes import Numbers
+from ktstr_tui.backend.restoring import open_origin
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
@@ -110,7 +112,7 @@ def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs, boot: in
         accelerator=prepared.verdict.accelerator,
         socket_dir=place.socket_dir,
         console_log=place.data_dir / console,
-        append=_appended(config),
+        append=_appended(config) if prepared.append is None else prepared.append,
         determinism=config.determinism,
         observed=prepared.observed,
     )
@@ -244,11 +246,12 @@ class Session:
         try:
             if spec.determinism is not None:
                 await self._identify(spec, spec.determinism)
-            async with (
-                open_machine(spec) as machine,
-                open_live_guest(machine, self.stream, setup, self.ending) as guest,
-            ):
-                await self._run_guest(guest)
+            with open_origin(self._config, self._place.data_dir, self.stream.emit) as origin:
+                async with (
+                    open_machine(replace(spec, restored=origin)) as machine,
+                    open_live_guest(machine, self.stream, setup, self.ending) as guest,
+                ):
+                    await self._run_guest(guest)
         except Exception as error:
             cause = root_cause(error)
             known = cause if isinstance(cause, KtstrError) else host_limit(cause)
@@ -321,7 +324,11 @@ class Session:
     def _say_goodbye(self, outcome: RunOutcome) -> None:
         state = self.stream.state
         info = state.info
-        if info is not None and state.boot_ms is not None and not state.from_saved_boot:
+        if (
+            info is not None
+            and state.boot_ms is not None
+            and not (state.from_saved_boot or state.restored_from)
+        ):
             BootTimes().remember(info.accelerator, info.kernel, info.topology, state.boot_ms)
         self.stream.emit(outcome.told(state, self._last_words(outcome)))
 

@@ -45,7 +45,7 @@ from ktstr_tui.capture.stop.rendezvous import (
     Stopwatch,
 )
 from ktstr_tui.capture.stop.requests import Request, RequestQueue
-from ktstr_tui.capture.stop.seams import Collect, Store
+from ktstr_tui.capture.stop.seams import Also, Collect, Store
 from ktstr_tui.capture.stop.sub_inspector import SubInspector
 from ktstr_tui.capture.taker import CaptureTaker
 from ktstr_tui.capture.used_tags import UsedTags
@@ -77,6 +77,8 @@ class Copiers:
     """Copies who hit a watchpoint of the user's."""
     exit_info: Callable[[], Awaitable[None]] | None = None
     """Waits until the kernel will have written why it ejected a scheduler; None when rendering waits for it."""
+    at_ejection: Also | None = None
+    """Told the tag of the capture of each ejection while the guest is still stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class Coordinator:
         )
         self._names = keeping.names
         self._taker = taker = CaptureTaker(
-            rendezvous, copiers.collect, memory, beside.now, ejection, keeping.names
+            rendezvous, copiers.collect, memory, beside.now, ejection, keeping.names, copiers.at_ejection
         )
         self._scheduler = SchedulerWatch(rendezvous, outbox.add, clock)
         lent = LentSlots(rendezvous, table, outbox.add)
@@ -211,6 +213,7 @@ class Coordinator:
         stamp: Stamp | None = None,
         *,
         keep: bool = True,
+        also: Also | None = None,
     ) -> SavedCapture:
         """Capture the guest, stopped or running, and leave it as it was; returns when the report is saved.
 
@@ -220,6 +223,7 @@ class Coordinator:
             tag: The report's name; made from the trigger when None.
             stamp: What else belongs to the report; step and time are filled in at the stop.
             keep: Whether the report goes onto the bridge; a placeholder does in any case.
+            also: What else to do while the guest is stopped, told the report's tag; must not raise.
 
         Raises:
             CaptureFailedError: No capture could be made; a placeholder says why. `CaptureTimedOutError` when
@@ -230,7 +234,7 @@ class Coordinator:
 
         async def work(request: Request) -> None:
             label = replace(self._taker.label(trigger, detail, tag), keep=keep)
-            await self._do_capture(answer, label, stamp or Stamp())
+            await self._do_capture(answer, label, stamp or Stamp(), also)
 
         await self._requests.call(work)
         await answer.done.wait()
@@ -260,6 +264,10 @@ class Coordinator:
             await self._guest_stop.release(request, "the freeze was cancelled")
 
         return await self._requests.call(work, undo)
+
+    def begin_frozen(self, reason: str) -> None:
+        """Take a machine that was started stopped as frozen until `thaw`; before `run`."""
+        self._guest_stop.begin_held(reason)
 
     async def bare_pause(self) -> Pause:
         """Stop the guest and let it go at once: the floor under the pause of every capture.
@@ -355,7 +363,7 @@ class Coordinator:
             finisher=self._finisher.statistics(),
         )
 
-    async def _do_capture(self, answer: Answer, label: Label, stamp: Stamp) -> None:
+    async def _do_capture(self, answer: Answer, label: Label, stamp: Stamp, also: Also | None) -> None:
         taker, view = self._taker, self.memory.view
         if view is not None and not self._rendezvous.stopped:
             self._copiers.warm_up(view)
@@ -369,7 +377,7 @@ class Coordinator:
                 label = replace(
                     label, mono_ns=self._clock(), stamp=taker.stamped(stamp), life=self._ejection.life
                 )
-                job = await taker.take(label, timer)
+                job = await taker.take(label, timer, also)
                 job.answer = answer
                 jobs.append(job)
         except GuestError as error:

@@ -20,7 +20,7 @@ from ktstr_tui.capture.job import Job, Label
 from ktstr_tui.capture.memory import TypedMemory
 from ktstr_tui.capture.stamp import Moment, Stamp
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, RendezvousTimeoutError, Stopwatch, Unheard
-from ktstr_tui.capture.stop.seams import Collect
+from ktstr_tui.capture.stop.seams import Also, Collect
 from ktstr_tui.capture.used_tags import UsedTags
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.kinds import Trigger
@@ -37,6 +37,7 @@ class CaptureTaker:
         now: Where the scenario is.
         ejection: Which scheduler is loaded.
         names: The names of captures that were given out.
+        at_ejection: Told the tag of the capture of each ejection while the guest is still stopped.
     """
 
     def __init__(
@@ -47,7 +48,9 @@ class CaptureTaker:
         now: Moment,
         ejection: Ejection,
         names: UsedTags,
+        at_ejection: Also | None = None,
     ) -> None:
+        self._at_ejection = at_ejection
         self.memory = memory
         self._rendezvous = rendezvous
         self._clock = rendezvous.log.now_ns
@@ -77,8 +80,22 @@ class CaptureTaker:
         now = self._now
         return msgspec.structs.replace(stamp, step_index=now.step_index, elapsed_ms=now.elapsed_ms())
 
-    async def take(self, label: Label, timer: Stopwatch) -> Job:
-        """Capture the stopped guest, as far as it can be read."""
+    async def take(self, label: Label, timer: Stopwatch, also: Also | None = None) -> Job:
+        """Capture the stopped guest, as far as it can be read.
+
+        Args:
+            label: What the capture is called.
+            timer: Measures the parts of the pause.
+            also: What else to do while the guest is stopped, told the capture's tag; must not raise.
+        """
+        job = await self._take(label, timer)
+        also = also or (None if label.exit_kind is None else self._at_ejection)
+        if also is not None:
+            with timer.part("snapshot"):
+                await also(label.tag)
+        return job
+
+    async def _take(self, label: Label, timer: Stopwatch) -> Job:
         view = self.memory.view
         if view is None:
             return Job(label=label, registers=[], failure="the kernel's BTF is not loaded yet")

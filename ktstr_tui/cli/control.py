@@ -48,8 +48,8 @@ def ask_run(run_name: str | None, request: Request, kind: type[_Answer]) -> _Ans
     return asyncio.run(ask(find_run(run_name)))
 
 
-def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> None:
-    """Stop the guest for an instant and print its state.
+def capture_command(run_name: str | None, tag: str | None, as_json: bool, *, memory: bool = False) -> None:
+    """Stop the guest for an instant and print its state; keep its memory too if that is asked for.
 
     Raises:
         KtstrError: The command failed, the guest was stopped but could not be read, or the capture could not be
@@ -58,7 +58,7 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
     from ktstr_tui.link.viewer import Viewer
 
     try:
-        request = Capture(tag=tag)
+        request = Capture(tag=tag, memory=memory)
     except ValueError as problem:
         raise UsageError(f"--tag: {problem}", "name the capture with letters, digits and the like") from None
 
@@ -75,7 +75,12 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
         say(f"the tag {tag} was used before: this capture is {captured.tag}")
     if as_json:
         print_json(
-            {"report": msgspec.to_builtins(report), "path": captured.path or None, "tag": captured.tag}
+            {
+                "report": msgspec.to_builtins(report),
+                "path": captured.path or None,
+                "tag": captured.tag,
+                "snapshot": msgspec.to_builtins(captured.snapshot),
+            }
         )
         _require_saved(captured)
         return
@@ -83,14 +88,25 @@ def capture_command(run_name: str | None, tag: str | None, as_json: bool) -> Non
     print_line(f"{captured.tag}: {runnable_tasks(captured.tasks, captured.lacks)}, paused {paused}")
     _require_saved(captured)
     print_line(captured.path)
+    kept = captured.snapshot
+    if kept is not None and kept.name:
+        print_line(f"snapshot {kept.name}: {kept.new_bytes / (1 << 20):.1f} MiB of disk")
+        for name in kept.evicted:
+            say(f"removed snapshot {name}: together they were over the limit")
 
 
 def _require_saved(captured: Captured) -> None:
-    """Return when there is a file of the capture.
+    """Return when there is a file of the capture, and a snapshot if there was to be one.
 
     Raises:
-        HostError: There is none.
+        HostError: One of them is missing.
     """
+    kept = captured.snapshot
+    if kept is not None and not kept.name:
+        raise HostError(
+            f"capture {captured.tag} was taken without the guest's memory: {kept.problem}",
+            "its report is there; ktstr-tui snapshot list shows what takes the space",
+        )
     if not captured.path:
         why = captured.unsaved or "the run does not say why"
         raise HostError(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ktstr_tui.cli.capture_commands import declare_capture_commands
 from ktstr_tui.cli.options import from_options
 from ktstr_tui.cli.run_options import RunOptions
 from ktstr_tui.cli.seed_commands import declare_seed_commands
@@ -79,6 +80,7 @@ def run(options: RunOptions) -> None:
 
 
 declare_seed_commands(app)
+declare_capture_commands(app)
 
 
 @app.command()
@@ -140,39 +142,6 @@ def events(
     from ktstr_tui.cli.events import events_command
 
     events_command(run_name, follow, as_json)
-
-
-@app.command()
-def capture(
-    run_name: RunName = None,
-    tag: Annotated[str | None, typer.Option("--tag", help="Name of the capture.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Stop the guest for an instant and capture its scheduler state."""
-    from ktstr_tui.cli.control import capture_command
-
-    capture_command(run_name, tag, as_json)
-
-
-@app.command("capture-diff")
-def capture_diff(
-    before: Annotated[str, typer.Argument(help="The earlier capture: a tag, or a JSON file.")],
-    after: Annotated[
-        str | None,
-        typer.Argument(
-            help="The later capture. Leave it out for a dual report, or to compare with the early capture."
-        ),
-    ] = None,
-    run_name: Annotated[
-        str | None,
-        typer.Option("--run", help="Run that owns the tags: a run name or a finished run's data directory."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print what changed between two captures, or between the two of a dual report."""
-    from ktstr_tui.cli.capture_diff import capture_diff_command
-
-    capture_diff_command(before, after, run_name, as_json)
 
 
 @app.command()
@@ -365,6 +334,12 @@ def _add_op() -> None:
     app.add_typer(op_app, name="op")
 
 
+def _add_snapshot() -> None:
+    from ktstr_tui.cli.snapshot import app as snapshot_app
+
+    app.add_typer(snapshot_app, name="snapshot")
+
+
 def _add_config() -> None:
     from ktstr_tui.cli.config import app as config_app
 
@@ -382,6 +357,7 @@ def main() -> None:
         "op": _add_op,
         "operator": _add_operator,
         "scheduler": _add_scheduler,
+        "snapshot": _add_snapshot,
         "watch": _add_watch,
     }
     commands = {it.name or getattr(it.callback, "__name__", "") for it in app.registered_commands}

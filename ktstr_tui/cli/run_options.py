@@ -7,7 +7,6 @@ parameters, and hands the function the record; so an option is declared once, be
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +26,6 @@ from ktstr_tui.guest.determinism import (
     DEFAULT_INSTRUCTION_NS,
     MAX_INSTRUCTION_NS,
     MAX_SEED,
-    Determinism,
-    check_determinism,
 )
 from ktstr_tui.guest.recorder import DEFAULT_BUFFER_KIB
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
@@ -146,6 +143,13 @@ class RunOptions:
         bool,
         typer.Option(help="Also capture when a task has waited for half of the watchdog timeout."),
     ] = True
+    memory_on_ejection: Annotated[
+        bool,
+        typer.Option(
+            "--memory-on-ejection/--no-memory-on-ejection",
+            help="Keep the guest's memory with the capture of an ejection, as a snapshot.",
+        ),
+    ] = False
     boot_deadline: Annotated[
         float,
         typer.Option("--boot-deadline", min=1, max=MAX_S, help="Seconds within which the guest must be up."),
@@ -318,7 +322,7 @@ class RunOptions:
             UsageError: An argument is wrong.
         """
         from ktstr_tui.cli.memory_size import parse_memory_mib
-        from ktstr_tui.cli.run_checks import check_edit, operators_in
+        from ktstr_tui.cli.run_checks import check_edit, determinism_of, operators_in
 
         if self.scheduler_args and self.scheduler is None:
             raise UsageError(
@@ -343,6 +347,7 @@ class RunOptions:
             freeze_limit_s=self.freeze_limit,
             captures=self.captures,
             early_capture=self.early_capture,
+            memory_on_ejection=self.memory_on_ejection,
             beats=self.beats(),
             keep_attached=self.keep_attached,
             run_dir=str(self.run_dir.absolute()) if self.run_dir else None,
@@ -355,26 +360,14 @@ class RunOptions:
             recorder=recorder_of(self.trace, self.trace_events, self.trace_buffer),
             extra_kernel_args=self.append,
             fresh_boot=self.fresh_boot,
-            determinism=self.determinism(),
+            determinism=determinism_of(
+                self.seed,
+                self.deterministic,
+                self.instruction_ns,
+                kvm=self.accel is Accel.kvm,
+                memory=self.memory_on_ejection,
+            ),
         )
-
-    def determinism(self) -> Determinism | None:
-        """What the run's history is to follow from; None when the host's clock may decide.
-
-        Raises:
-            UsageError: The time of an instruction is no power of two, or KVM is asked for too.
-        """
-        if self.seed is None and not self.deterministic:
-            if self.instruction_ns != DEFAULT_INSTRUCTION_NS:
-                raise UsageError("--instruction-ns needs a run with a seed", "add --seed or --deterministic")
-            return None
-        if self.accel is Accel.kvm:
-            raise UsageError(
-                "a run with a seed is emulated: under KVM the host's CPUs and clock decide what happens when",
-                "leave out --accel kvm, or --seed and --deterministic",
-            )
-        seed = secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
-        return check_determinism(seed, self.instruction_ns)
 
     def beats(self) -> BeatsConfig:
         """What its heartbeat observers are asked for.

@@ -48,13 +48,13 @@ async def pass_boot(machine: Machine) -> PassedBoot | None:
     """Wait until the guest has booted, save its boot, and let it go on. Nobody else may use the engine meanwhile.
 
     Returns:
-        What happened; None for a machine whose guest does not wait.
+        What happened; None for a machine whose guest does not wait, or was restored past that point.
 
     Raises:
         GuestError: The guest is gone.
     """
     port = machine.saved_boot
-    if port is None:
+    if port is None or machine.spec.restored is not None:
         return None
     if machine.origin is not None:
         about = machine.origin.about

@@ -284,12 +284,15 @@ class GdbClient:
             )
 
 
-async def connect_gdb(stream: trio.abc.Stream, watch_slots: int | None = None) -> GdbClient:
+async def connect_gdb(
+    stream: trio.abc.Stream, watch_slots: int | None = None, *, resume: bool = True
+) -> GdbClient:
     """Shake hands with a stub, learn its registers, and let the guest run on.
 
     Args:
         stream: Connected to QEMU's gdb chardev.
         watch_slots: Watchpoints that the accelerator has; None when only the attempt shows it.
+        resume: Whether the guest is to run afterwards.
 
     Raises:
         EngineTimeoutError: No answer in time.
@@ -310,7 +313,8 @@ async def connect_gdb(stream: trio.abc.Stream, watch_slots: int | None = None) -
         main = await _document(connection, "target.xml")
         others = [await _document(connection, name) for name in includes(main)]
         client = GdbClient(connection, parse_features([main, *others]), watch_slots)
-    await client.resume()
+    if resume:
+        await client.resume()
     return client
 
 

@@ -24,6 +24,7 @@ from ktstr_tui.guest.machine_exit import MachineExit, QemuEnd, account, said
 from ktstr_tui.guest.machine_state import load_state
 from ktstr_tui.guest.observed import Observed, open_page
 from ktstr_tui.guest.observer_page import ObserverPage
+from ktstr_tui.guest.origin import Origin
 from ktstr_tui.guest.paths import check_socket_path
 from ktstr_tui.guest.qemu import MachineSpec
 from ktstr_tui.guest.qmp import QmpClient, QmpEvent
@@ -84,7 +85,7 @@ class Machine:
     started_s: float
     """Host monotonic time at which QEMU was started, in seconds."""
     origin: SavedBoot | None
-    """The boot that this guest goes on from; None when it boots itself."""
+    """The saved boot that this guest started from; None when it boots itself, or was restored from another instant."""
     console: Console
 
     def __init__(
@@ -94,7 +95,7 @@ class Machine:
         process: qemu.Process,
         console: Console,
         page: ObserverPage | None = None,
-        origin: SavedBoot | None = None,
+        origin: Origin | None = None,
     ) -> None:
         nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
         self.spec = spec
@@ -103,7 +104,8 @@ class Machine:
         self.pid = process.popen.pid
         self.console = console
         self.started_s = time.monotonic()
-        self.origin = origin
+        self.origin = origin if isinstance(origin, SavedBoot) else None
+        self._started_from = origin
         self.saved_boot = None if process.saved_boot is None else stream_of(process.saved_boot)
         self.qmp = QmpClient(stream_of(process.qmp))
         self._process = process
@@ -270,11 +272,11 @@ class Machine:
         await self.qmp.wait_ready()
         if self._observed is not None:
             return
-        if self.origin is not None:
+        if self._started_from is not None:
             # Before the stub's handshake, which lets the guest run.
-            await load_state(self.qmp, self.origin.state)
+            await load_state(self.qmp, self._started_from.state)
         slots = KVM_WATCH_SLOTS if self.spec.accelerator == "kvm" else None
-        self.engine = await connect_gdb(self._gdb_stream, slots)
+        self.engine = await connect_gdb(self._gdb_stream, slots, resume=self.spec.restored is None)
 
 
 @asynccontextmanager
@@ -282,10 +284,10 @@ async def open_machine(spec: MachineSpec) -> AsyncIterator[Machine]:
     """Start a machine; on leaving the context QEMU is gone.
 
     A machine with ``run_files`` goes on from its saved boot where there is one (`Machine.origin`). Either way its guest
-    waits until `ktstr_tui.guest.boot.pass_boot` lets it go on.
+    waits until `ktstr_tui.guest.boot.pass_boot` lets it go on. One that is ``restored`` is stopped.
 
     Yields:
-        The machine with its guest running and all channels connected.
+        The machine with its guest running, unless it is restored, and all channels connected.
 
     Raises:
         HostError: No space, no QEMU, or QEMU refused to start (with what it said).
@@ -294,9 +296,9 @@ async def open_machine(spec: MachineSpec) -> AsyncIterator[Machine]:
     ram.check_space(spec.memory_bytes)
     check_socket_path(qemu.user_qmp_path(spec))
     async with AsyncExitStack() as stack:
-        machine = await _go_on(stack, spec)
+        machine = None if spec.restored else await _go_on(stack, spec)
         if machine is None:
-            machine = await stack.enter_async_context(_run_machine(spec))
+            machine = await stack.enter_async_context(_run_machine(spec, spec.restored))
         yield machine
 
 
@@ -316,7 +318,7 @@ async def _go_on(stack: AsyncExitStack, spec: MachineSpec) -> Machine | None:
 
 
 @asynccontextmanager
-async def _run_machine(spec: MachineSpec, origin: SavedBoot | None = None) -> AsyncIterator[Machine]:
+async def _run_machine(spec: MachineSpec, origin: Origin | None = None) -> AsyncIterator[Machine]:
     nodes = topology_args.node_bytes(spec.topology, spec.memory_bytes)
     with ExitStack() as stack:
         ram_fds = stack.enter_context(ram.open_ram(nodes))

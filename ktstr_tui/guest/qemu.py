@@ -24,6 +24,7 @@ from typing import Literal
 
 from ktstr_tui.guest import topology_args
 from ktstr_tui.guest.determinism import Determinism, machine_arguments, observer_file
+from ktstr_tui.guest.origin import Origin
 from ktstr_tui.guest.qemu_program import PROGRAM, Qemu, choose_qemu, find_qemu, qemu_version, threads_for
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.topology import Topology
@@ -90,6 +91,8 @@ class MachineSpec:
     run_files: bytes | None = None
     """A cpio archive of the files of the run, given to the guest after its boot, so that the boot can be saved and used
     again (`ktstr_tui.guest.boot`); None for a guest that boots with all its files in the initramfs."""
+    restored: Origin | None = None
+    """The instant that the machine starts from, stopped; None for one that boots."""
 
 
 @dataclass(frozen=True, slots=True)

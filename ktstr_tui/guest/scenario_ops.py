@@ -235,11 +235,13 @@ class CaptureOp(_Op, frozen=True, kw_only=True, tag="capture"):
     """Have the host take a capture; done when it is there."""
 
     tag: Tag
+    memory: bool = False
+    """Whether the guest's memory is kept too, as a snapshot."""
 
     @property
     def text(self) -> str:
         """In words."""
-        return f"capture {self.tag}"
+        return f"capture {self.tag}{' with memory' if self.memory else ''}"
 
 
 class WatchOp(_Op, frozen=True, kw_only=True, tag="watch"):
@@ -304,6 +306,8 @@ Op: TypeAlias = (
     | OfflineCpu
     | OnlineCpu
 )
+_OF_THE_HOST = ("at_ms", "memory")
+"""Keys of which the plan says nothing, or says it by itself."""
 OP_CLASSES: tuple[type[Op], ...] = get_args(Op)
 """One for each kind of stimulus, in their order."""
 
@@ -340,7 +344,7 @@ def op_pairs(op: Op, at_ms: int, find: FindScheduler) -> Iterator[Pair]:
         return
     for name in op.__struct_fields__:
         value = getattr(op, name)
-        if name == "at_ms" or value in (None, "", ()):
+        if name in _OF_THE_HOST or value in (None, "", ()):
             continue
         if name == "scheduler":
             yield "sched", find(value)

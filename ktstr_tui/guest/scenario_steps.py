@@ -11,6 +11,7 @@ from ktstr_tui.guest.scenario_ops import (
     MAX_CGROUPS,
     MAX_OPS,
     AttachSchedulerOp,
+    CaptureOp,
     Cgroup,
     CgroupName,
     Cpu,
@@ -141,6 +142,11 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def has_ops(self) -> bool:
         """Whether it asks more of the guest than schedulers and workers."""
         return bool(self.cgroups) or any(step.ops for step in self.steps)
+
+    def keeps_memory(self, tag: str) -> bool:
+        """Whether the capture of that tag is to keep the guest's memory."""
+        ops = (op for step in self.steps for op in step.ops)
+        return any(isinstance(op, CaptureOp) and op.memory and op.tag == tag for op in ops)
 
     def with_scheduler(self, name: str) -> Scenario:
         """This scenario with every step under scheduler ``name``, except steps marked ``fixed``.

@@ -16,7 +16,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,7 @@ MAGIC = b"KTPAGES1"
 _HEADER = struct.Struct("<16sHHI")
 """Digest, stored length in bytes, kind, CRC-32 of the fields before it."""
 _RAW, _ZSTD = 0, 1
+_SIZE = struct.Struct("=Q")
 _ZEROS = bytes(PAGE_BYTES)
 _LEVEL = 1
 """Of zstd: memory of a kernel shrinks to a third, and the next level costs twice the time for a twentieth less."""
@@ -136,6 +137,42 @@ class PageFile:
         if len(page) != PAGE_BYTES or digest_of(page) != digest:
             raise DamagedError(f"page {digest.hex()} of {self._path} is not what was stored", _LOST)
         return page
+
+    def get_many(self, digests: Sequence[bytes]) -> list[bytes]:
+        """The pages of several digests, none of them `ZERO`, unpacked together without the interpreter's lock.
+
+        Raises:
+            DamagedError: One of them is not there, or is not what it was.
+        """
+        frames: dict[bytes, bytes] = {}
+        pages: dict[bytes, bytes] = {}
+        for digest in dict.fromkeys(digests):
+            offset = self._offsets.get(digest)
+            record = b"" if offset is None else os.pread(self._fd, _HEADER.size + PAGE_BYTES, offset)
+            if len(record) < _HEADER.size:
+                pages[digest] = self.get(digest)
+                continue
+            _, length, kind, _ = _HEADER.unpack_from(record)
+            if kind == _ZSTD:
+                frames[digest] = record[_HEADER.size : _HEADER.size + length]
+            else:
+                pages[digest] = self.get(digest)
+        pages.update(self._unpacked(frames))
+        return [pages[digest] for digest in digests]
+
+    def _unpacked(self, frames: dict[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
+        if not frames:
+            return
+        try:
+            unpacked = self._unpack.multi_decompress_to_buffer(
+                list(frames.values()), decompressed_sizes=_SIZE.pack(PAGE_BYTES) * len(frames), threads=-1
+            )
+        except (zstandard.ZstdError, ValueError, TypeError):
+            yield from ((digest, self.get(digest)) for digest in frames)  # which names the damaged one
+            return
+        for index, digest in enumerate(frames):
+            page = unpacked[index].tobytes()
+            yield digest, page if digest_of(page) == digest else self.get(digest)
 
     def __contains__(self, digest: bytes) -> bool:
         """Whether a page is kept."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import struct
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import zstandard
 
-from ktstr_tui.memory.pages import DIGEST_BYTES, PAGE_BYTES, DamagedError
+from ktstr_tui.memory.pages import DIGEST_BYTES, PAGE_BYTES, ZERO, DamagedError
 from ktstr_tui.wire.user_file import read_user_file
 
 MAGIC = b"KTSNAP01"
@@ -46,6 +46,11 @@ class Blob(msgspec.Struct, frozen=True, kw_only=True):
         """How many there are, those of zeros included."""
         return len(self.digests) // DIGEST_BYTES
 
+    @property
+    def zero_pages(self) -> int:
+        """How many of them are all zeros."""
+        return sum(self.digest(page) == ZERO for page in range(self.pages))
+
     def digest(self, page: int) -> bytes:
         """The digest of a page, counted from 0."""
         return self.digests[page * DIGEST_BYTES : (page + 1) * DIGEST_BYTES]
@@ -60,7 +65,7 @@ class SnapshotMachine(msgspec.Struct, frozen=True, kw_only=True):
     """Its release."""
     topology: str
     memory_bytes: int
-    accelerator: str
+    accelerator: Literal["kvm", "tcg"]
     append: str
     qemu: str
     """Its version."""
@@ -101,12 +106,23 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The capture, as JSON."""
     plan: Blob
     """The scenario, as JSON."""
+    config: Blob
+    """What the run had been asked to be, as JSON."""
+    run_files: Blob | None = None
+    """The archive that QEMU offers to a guest whose boot may be saved; None for another machine."""
+    elapsed_ns: int | None = None
+    """The scenario's time; None before it began."""
+    step: int | None = None
+    """Index of the scenario's step; None before the first."""
+    waiting: tuple[Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)], ...] = ()
+    """Requests of the guest that had no answer yet, by number: a scenario's own capture is one."""
     vmcoreinfo: Annotated[bytes, msgspec.Meta(max_length=1 << 16)] = b""
     """The kernel's note for crash dumps, which spares the search for it; empty when the kernel was not typed."""
 
     def blobs(self) -> tuple[Blob, ...]:
         """Everything that is kept as pages."""
-        return (*self.memory, self.state, self.initrd, self.report, self.plan)
+        files = () if self.run_files is None else (self.run_files,)
+        return (*self.memory, self.state, self.initrd, self.report, self.plan, self.config, *files)
 
     def wanted(self) -> set[bytes]:
         """The digests of all of its pages."""

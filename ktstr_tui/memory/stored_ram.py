@@ -92,11 +92,19 @@ class SnapshotRam:
             yield at, self._page(at)[:1]
 
     def _page(self, phys: int) -> bytes:
+        digest = self.digest(phys)
+        page = self._loaded.get(digest)
+        if page is None:
+            page = self._loaded[digest] = self._pages.get(digest)
+        return page
+
+    def digest(self, phys: int) -> bytes:
+        """What names the page at ``phys``.
+
+        Raises:
+            OutOfRange: It lies outside RAM.
+        """
         for segment in self._segments:
             if segment.guest_phys <= phys < segment.guest_phys + segment.length:
-                digest = segment.blob.digest(segment.first_page + (phys - segment.guest_phys) // PAGE_BYTES)
-                page = self._loaded.get(digest)
-                if page is None:
-                    page = self._loaded[digest] = self._pages.get(digest)
-                return page
+                return segment.blob.digest(segment.first_page + (phys - segment.guest_phys) // PAGE_BYTES)
         raise OutOfRange(f"guest-physical {phys:#x} is outside RAM", phys)

@@ -18,6 +18,7 @@ import msgspec
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, KtstrError, UsageError
 from ktstr_tui.model.scheduler_swap import MAX_OBJECT_BYTES, ReplaceOutcome
 from ktstr_tui.model.signing import Peer, Signed
+from ktstr_tui.model.snapshot_events import SnapshotAnswer
 from ktstr_tui.model.text import tag_problem
 
 HITS_PER_S = 20
@@ -83,6 +84,8 @@ class Capture(_Request, frozen=True, tag="capture"):
     """Stop the guest for an instant and capture its state."""
 
     tag: str | None = None
+    memory: bool = False
+    """Keep the guest's memory and the machine's state too, as a snapshot."""
 
     def __post_init__(self) -> None:
         problem = "" if self.tag is None else tag_problem(self.tag, MAX_NAME_CHARACTERS)
@@ -244,6 +247,8 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     """How long the guest was stopped; None when that is not known."""
     step: str | None
     elapsed_ms: float | None
+    snapshot: SnapshotAnswer | None = None
+    """What became of the memory, where it was to be kept."""
 
 
 class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -117,6 +117,8 @@ class TakeCapture(_Action, frozen=True, tag="capture"):
     """Which of the periodic captures, from 0."""
     due_ms: float | None = None
     """When it was due on the scenario's clock."""
+    memory: bool = False
+    """Whether the guest's memory is kept too."""
 
 
 class FreezeGuest(_Action, frozen=True, tag="freeze"):

@@ -9,13 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from ktstr_tui.model.beat_events import (
-    BeatRecovered,
-    BeatRefused,
-    BeatsEnded,
-    BeatsObserved,
-    BeatStalled,
-)
+from ktstr_tui.model.beat_events import BeatRecovered, BeatRefused, BeatsEnded, BeatsObserved, BeatStalled
 from ktstr_tui.model.control_events import (
     ActionAsked,
     ActionChanged,
@@ -38,6 +32,7 @@ from ktstr_tui.model.report import CaptureReport, Pause
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
+from ktstr_tui.model.snapshot_events import GuestRestored, SnapshotStored
 from ktstr_tui.model.stimulus_events import StimulusApplied
 from ktstr_tui.model.watch_events import WatchpointChanged, WatchpointHit
 
@@ -336,6 +331,8 @@ Event: TypeAlias = (
     | Frozen
     | Thawed
     | CaptureTaken
+    | SnapshotStored
+    | GuestRestored
     | DualSaved
     | FramesCounted
     | DropsCounted

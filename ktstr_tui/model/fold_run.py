@@ -45,6 +45,17 @@ def _guest_ready(state: RunState, event: ev.GuestReady) -> None:
     log(state, event, "info", "guest", f"up after {event.boot_ms:.0f} ms{how}")
 
 
+def _restored(state: RunState, event: ev.GuestRestored) -> None:
+    state.restored_from = event.snapshot
+    words = {
+        "filling": f"restoring {event.snapshot}: {event.pages_left} pages of memory to fill",
+        "filled": f"{event.pages} pages of memory filled",
+        "typed": "its state is loaded and its memory readable by type",
+        "running": "it runs; it does not repeat history exactly, as a rerun of a run with a seed does",
+    }
+    log(state, event, "info", "restore", f"{words[event.phase]} ({event.took_ms:.0f} ms)")
+
+
 def _kernel_typed(state: RunState, event: ev.KernelTyped) -> None:
     state.kernel_release = event.release
     state.hz = event.hz
@@ -192,6 +203,7 @@ ARMS: Arms = {
     ev.RunStarted: _run_started,
     ev.GuestReady: _guest_ready,
     ev.KernelTyped: _kernel_typed,
+    ev.GuestRestored: _restored,
     ev.LifecycleChanged: _lifecycle,
     ev.ScenarioChanged: _scenario,
     ev.StepStarted: _step,

@@ -139,6 +139,22 @@ def _capture(state: RunState, event: ev.CaptureTaken) -> None:
         log(state, event, "warning", "capture", f"{report.tag} is incomplete: {event.degraded.reason}")
 
 
+def _snapshot(state: RunState, event: ev.SnapshotStored) -> None:
+    if event.problem:
+        what = event.name or f"{event.tag}: no snapshot"
+        log(state, event, "error", "snapshot", f"{what}: {event.problem}")
+    if not event.name:
+        return
+    for index, entry in enumerate(state.captures):
+        if entry.report.tag == event.tag:
+            state.captures[index] = msgspec.structs.replace(entry, snapshot=event.name)
+    pages = f"{event.pages} pages, {event.new_pages} new ({event.new_bytes / (1 << 20):.1f} MiB of disk)"
+    log(state, event, "info", "snapshot", f"{event.name}: {pages}, written in {event.took_ms:.0f} ms")
+    if event.evicted:
+        gone = ", ".join(event.evicted)
+        log(state, event, "warning", "snapshot", f"over the limit of disk: removed {gone}")
+
+
 def _dual(state: RunState, event: ev.DualSaved) -> None:
     mine = (event.early_tag, event.late_tag)
     for index, entry in enumerate(state.captures):
@@ -156,5 +172,6 @@ ARMS: Arms = {
     ev.Frozen: _frozen,
     ev.Thawed: _thawed,
     ev.CaptureTaken: _capture,
+    ev.SnapshotStored: _snapshot,
     ev.DualSaved: _dual,
 }

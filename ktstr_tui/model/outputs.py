@@ -358,6 +358,7 @@ class PauseTimes(TypedDict):
     stop_us: float | None
     registers_us: float | None
     memory_us: float | None
+    snapshot_us: float | None
     resume_us: float | None
 
 

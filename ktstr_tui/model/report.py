@@ -76,6 +76,8 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     """From asking for the stop to all vCPUs standing; None for a watchpoint, which stops by itself."""
     registers_us: float | None = None
     memory_us: float | None = None
+    snapshot_us: float | None = None
+    """To save the machine's state and what changed of its RAM; None for a capture without memory."""
     resume_us: float | None = None
 
 

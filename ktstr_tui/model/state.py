@@ -142,6 +142,8 @@ class CaptureState(msgspec.Struct, frozen=True, kw_only=True):
     dual_path: str = ""
     """The file that holds this capture together with its early or its late one."""
     dual_outcome: DualOutcome | None = None
+    snapshot: str = ""
+    """Name of the snapshot that holds the guest's memory at this stop; empty when there is none."""
 
 
 class StepState(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +229,8 @@ class RunState(msgspec.Struct, kw_only=True):
     boot_ms: float | None = None
     from_saved_boot: bool = False
     """Whether the guest started from a saved boot."""
+    restored_from: str = ""
+    """The snapshot that the guest started from, ``RUN/NAME``; empty when it booted."""
     typed_ms: float | None = None
     hz: int | None = None
     kernel_release: str | None = None

@@ -65,6 +65,7 @@ class GuestRequests:
         self._swaps = swaps
         self._busy = busy
         self._unnamed = 0
+        self._waiting: set[int] = set()
 
     def accept(self, request: SnapshotRequest, step_index: int | None, nursery: trio.Nursery) -> None:
         """Begin to serve a request; does not wait."""
@@ -85,7 +86,22 @@ class GuestRequests:
     def _answer(self, request_id: int, status: SnapshotStatus, reason: str = "") -> None:
         self._reply(MsgType.SnapshotReply, SnapshotReply(request_id, status, reason).pack())
 
+    def waiting(self) -> tuple[int, ...]:
+        """The numbers of the requests that the guest waits for."""
+        return tuple(sorted(self._waiting))
+
+    def settle(self, request_id: int) -> None:
+        """Answer a request that was made before the guest was restored, and done then."""
+        self._answer(request_id, SnapshotStatus.OK)
+
     async def _serve(self, request: SnapshotRequest, step_index: int | None) -> None:
+        self._waiting.add(request.request_id)
+        try:
+            await self._answered(request, step_index)
+        finally:
+            self._waiting.discard(request.request_id)
+
+    async def _answered(self, request: SnapshotRequest, step_index: int | None) -> None:
         if self._busy():
             self._answer(request.request_id, SnapshotStatus.QUEUED)
         try:

@@ -60,9 +60,10 @@ class ScenarioClock:
         elapsed_ns = self.elapsed_ns()
         return None if elapsed_ns is None else elapsed_ns / 1e6
 
-    def start(self) -> None:
-        """The scenario begins; a second time does nothing."""
+    def start(self, elapsed_ns: int = 0) -> None:
+        """The scenario begins, in a restored guest at ``elapsed_ns``; a second time does nothing."""
         if not self.started.is_set():
+            self._before_ns = elapsed_ns
             self.started.set()
             self.resume()
 

@@ -54,6 +54,7 @@ DROP_WORDS = {
     "captures": "captures that could not be saved",
     "bridge.events-lost": "events of the bridge: log full",
     "bridge.replies-lost": "replies of the guest's kernel operations: store full",
+    "snapshots.snapshots-not-taken": "snapshots of ejections not taken: too many waited to be written",
     "scenario.captures-evicted": "captures no longer kept in memory, their files stay",
     "scenario.captures-replaced": "captures replaced under the same tag, their files stay",
     "scenario.scenario-captures-failed": "captures of the scenario that failed",

@@ -67,6 +67,8 @@ def saved_lines(capture: CaptureState, width: int) -> list[Line]:
     rows = []
     if capture.path and capture.degraded is not None:
         rows.append(("saved as", clean(capture.path)))
+    if capture.snapshot:
+        rows.append(("snapshot", clean(capture.snapshot)))
     if capture.dual_path:
         rows.append(("dual report", f"{clean(capture.dual_path)} ({capture.dual_outcome})"))
     lines: list[Line] = []

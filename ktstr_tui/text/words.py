@@ -173,6 +173,7 @@ def pause_parts(pause: Pause | None) -> str:
         ("stop", pause.stop_us),
         ("registers", pause.registers_us),
         ("memory", pause.memory_us),
+        ("snapshot", pause.snapshot_us),
         ("resume", pause.resume_us),
     )
     parts = [f"{name} {microseconds(value)}" for name, value in named if value is not None]

@@ -63,6 +63,7 @@ ACTIONS: tuple[Action, ...] = (
         footer=4,
         asks=True,
     ),
+    Action("run.snapshot", "M", "snapshot", "Snapshot", "Capture with the guest's memory", "app", asks=True),
     Action("run.freeze", "f", "freeze", "Freeze", "Freeze or thaw the guest", "app", footer=5, asks=True),
     Action(
         "run.rebuild",

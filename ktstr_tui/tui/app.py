@@ -158,6 +158,9 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
     def action_capture(self) -> None:
         self._ask("capture", Capture())
 
+    def action_snapshot(self) -> None:
+        self._ask("capture with memory", Capture(memory=True))
+
     def action_freeze(self) -> None:
         frozen = self.view.source.state.frozen is not None
         self._ask("thaw" if frozen else "freeze", Thaw() if frozen else Freeze())

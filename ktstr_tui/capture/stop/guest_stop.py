@@ -132,6 +132,13 @@ class GuestStop:
         if request.abandoned:
             await self.release(request, "the freeze was cancelled")
 
+    def begin_held(self, reason: str) -> None:
+        """Take a machine that was started stopped as frozen, until `release`."""
+        self._rendezvous.stopped_itself()
+        self._held_timer = Stopwatch()
+        self.held = reason
+        self._emit(Frozen(reason=reason, viewer=""))
+
     async def release(self, request: Request, reason: str) -> None:
         """Thaw a frozen guest."""
         if self.held is None:

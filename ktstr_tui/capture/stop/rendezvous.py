@@ -121,7 +121,7 @@ class Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Add the time of a block to part ``name`` (``stop``, ``registers``, ``memory``, ``resume``)."""
+        """Add the time of a block to part ``name`` (``stop``, ``registers``, ``memory``, ``snapshot``, ``resume``)."""
         before_ns = time.perf_counter_ns()
         try:
             yield
@@ -136,6 +136,7 @@ class Stopwatch:
             stop_us=self.parts.get("stop"),
             registers_us=self.parts.get("registers"),
             memory_us=self.parts.get("memory"),
+            snapshot_us=self.parts.get("snapshot"),
             resume_us=self.parts.get("resume"),
         )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -13,6 +13,9 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.report_files import AnyReport
+
+Also: TypeAlias = Callable[[str], Awaitable[None]]
+"""What else is done while the guest is stopped for a capture, told the capture's tag; must not raise."""
 
 
 class SchedulerMemory(Protocol):

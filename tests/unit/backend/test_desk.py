@@ -83,6 +83,7 @@ async def test_the_answer_to_a_capture_says_where_it_is_and_leaves_the_report_to
         "pause_us": None,
         "step": "stall",
         "elapsed_ms": 5.0,
+        "snapshot": None,
     }
 
 

@@ -26,6 +26,8 @@ from ktstr_tui.cli.run import _print_summary
 from ktstr_tui.link.recfile import RecordedEvent, header, pack_chunk
 from ktstr_tui.link.runs import RunRecord
 from ktstr_tui.link.stream import Stream
+from ktstr_tui.memory.snapshot import SnapshotInfo
+from ktstr_tui.memory.store import SnapshotStore
 from ktstr_tui.model import commands as cmd
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.errors import GuestError
@@ -36,6 +38,7 @@ from ktstr_tui.model.state import RunState, WatchpointState
 from ktstr_tui.text.output import guarded, print_json
 from ktstr_tui.wire.codec import encode_event
 from tests.unit.link.backend import Backend
+from tests.unit.memory.made_up import store_one
 
 HOSTILE = "A\x1b]0;owned\x07\x1b[31m\x9b2J\x85\x7f\x00\x08\r\u202e\u2066\u200f\u061c\u2028Z"
 LEFT = "A2JZ"
@@ -146,6 +149,12 @@ def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     dead = place.with_name("dead")
     dead.mkdir()
     (dead / "run.json").write_bytes(msgspec.json.encode({**words, "pid": 0}))
+    store_one(
+        SnapshotStore(tmp_path / "state/ktstr-tui/runs/live/snapshots"),
+        "hostile",
+        bytes(4096),
+        hostile(SnapshotInfo),
+    )
     stream = Stream(run_id=HOSTILE)
     for event in hostile_events():
         if not isinstance(event, ev.RunEnded):
@@ -159,7 +168,7 @@ ON_A_RUN = {
     "events": [(), ("--json",)],
     "beats": [(), ("--json",)],
     "tasks": [(), ("--json",)],
-    "capture": [(), ("--json",)],
+    "capture": [(), ("--json",), ("--memory", "--json")],
     "freeze": [(), ("--json",)],
     "thaw": [(), ("--json",)],
     "end": [(), ("--json",)],
@@ -206,6 +215,16 @@ OTHERS = [
     ("compare", HOSTILE.replace(chr(0), ""), "nobody"),
     ("bundle", HOSTILE.replace(chr(0), "")),
     ("config", "check", "--json"),
+    ("snapshot", "list"),
+    ("snapshot", "list", "--json"),
+    ("snapshot", "show", "hostile"),
+    ("snapshot", "show", "hostile", "--json"),
+    ("snapshot", "verify"),
+    ("snapshot", "diff", "hostile", HOSTILE),
+    ("snapshot", "keep", HOSTILE),
+    ("snapshot", "export", HOSTILE, HOSTILE),
+    ("snapshot", "rm", HOSTILE),
+    ("snapshot", "gc"),
 ]
 THE_GATE_AND_BUILD_TOOLS = ("text/output.py", "guest/libbpf.py", "guest/qemu_fetch.py")
 SILENT = {
@@ -250,6 +269,7 @@ def test_every_command_that_prints_is_in_the_list() -> None:
     program._add_audit()
     program._add_automation()
     program._add_scheduler()
+    program._add_snapshot()
     program._add_operator()
     root = typer.main.get_command(program.app)
     names: set[str] = set()

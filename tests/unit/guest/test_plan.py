@@ -94,6 +94,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "symbol": st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_.]{0,63}\Z"),
     "value": st.integers(-(1 << 63), (1 << 63) - 1),
     "cold": st.booleans(),
+    "memory": st.booleans(),
     "cpu": st.integers(1, 254),
 }
 

@@ -143,7 +143,7 @@ def test_a_mistake_is_named_with_file_line_and_key(lines: list[str], expected: s
 
 def test_the_hint_lists_what_is_possible() -> None:
     error = refusal(with_op('op = "capture"', "x = 1"))
-    assert error.hint == "keys here are op, at_ms, tag"
+    assert error.hint == "keys here are op, at_ms, tag, memory"
     assert "op is one of add-cgroup, remove-cgroup," in refusal(with_op('op = "x"')).hint
     error = refusal(with_op('op = "set-affinity"', "cpus = [0]", 'workers = "spin"'))
     assert error.hint == "workers of this step are pipe-0, pipe-1"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import msgspec
+
 from ktstr_tui.memory.pages import PAGE_BYTES
 from ktstr_tui.memory.snapshot import Snapshot, SnapshotInfo, SnapshotMachine
 from ktstr_tui.memory.store import SnapshotStore
@@ -53,16 +55,28 @@ def info(name: str, new_pages: int = 0) -> SnapshotInfo:
     )
 
 
-def store_one(store: SnapshotStore, name: str, memory: bytes) -> Snapshot:
-    """Store a snapshot of that memory."""
+def store_one(
+    store: SnapshotStore,
+    name: str,
+    memory: bytes,
+    about: SnapshotInfo | None = None,
+    report: bytes = b"{}",
+) -> Snapshot:
+    """Store a snapshot of that memory, with another description or capture if given."""
     with store.writing() as writer:
         memory_blob, new = writer.blob(memory)
         state, _ = writer.blob(b"state of " + name.encode())
         initrd, _ = writer.blob(b"initrd" * 1000)
-        report, _ = writer.blob(b"{}")
+        report_blob, _ = writer.blob(report)
         plan, _ = writer.blob(b"")
         snapshot = Snapshot(
-            info=info(name, new), memory=(memory_blob,), state=state, initrd=initrd, report=report, plan=plan
+            info=msgspec.structs.replace(about or info(name), name=name, new_pages=new),
+            memory=(memory_blob,),
+            state=state,
+            initrd=initrd,
+            report=report_blob,
+            plan=plan,
+            config=plan,
         )
         writer.commit(snapshot)
     return snapshot

@@ -1,0 +1,116 @@
+"""What must be known before a guest is restored: the snapshot, its kernel, and that this host can load its state."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.guest.accel import Verdict
+from ktstr_tui.guest.image import KernelImage, require_sched_ext
+from ktstr_tui.guest.initramfs import GuestFiles
+from ktstr_tui.guest.kernels import resolve_kernel
+from ktstr_tui.guest.qemu_program import choose_qemu
+from ktstr_tui.guest.scenario import Scenario
+from ktstr_tui.memory.explore import blob_bytes
+from ktstr_tui.memory.pages import DamagedError, PageFile
+from ktstr_tui.memory.snapshot import Snapshot, SnapshotMachine, read_snapshot
+from ktstr_tui.memory.store import PAGES
+from ktstr_tui.model.errors import HostError, UsageError
+
+_T = TypeVar("_T")
+NOT_THE_SAME = "a restored guest does not repeat history exactly: what the host does decides, too"
+
+
+class Restorable(NamedTuple):
+    """A snapshot with everything looked up."""
+
+    kernel: KernelImage
+    scenario: Scenario
+    files: GuestFiles
+    verdict: Verdict
+    machine: SnapshotMachine
+    has_run_files: bool
+    """Whether its machine has the devices of one whose boot may be saved."""
+
+
+def config_of(path: Path) -> RunConfig:
+    """What the run of a snapshot had been asked to be, for a run that starts from it.
+
+    Raises:
+        KtstrError: The snapshot is damaged, or of another version.
+    """
+    snapshot = read_snapshot(path)
+    with _pages(path) as pages:
+        config = _decoded(blob_bytes(pages, snapshot.config), RunConfig, path)
+    return msgspec.structs.replace(
+        config,
+        kernel=snapshot.info.machine.kernel_path,
+        accelerator=snapshot.info.machine.accelerator,
+        restore=str(path.absolute()),
+        sets=(),
+        replace_scheduler=None,
+        name=None,
+        record=None,
+        run_dir=None,
+        build="",
+        watch_files=(),
+        owner_pid=0,
+        captures=0,
+    )
+
+
+def look_up_restore(path: Path, note: Callable[[str], None]) -> Restorable:
+    """Look up what is needed to restore a snapshot. Blocks.
+
+    Raises:
+        UsageError: Its kernel is gone, or is another one now.
+        HostError: This host's QEMU or CPUs cannot load its state.
+        DamagedError: It is not what was stored.
+    """
+    snapshot = read_snapshot(path)
+    machine = snapshot.info.machine
+    kernel = require_sched_ext(resolve_kernel(machine.kernel_path))
+    if hashlib.sha256(kernel.path_to_boot.read_bytes()).hexdigest() != machine.kernel_sha256:
+        raise UsageError(
+            f"{machine.kernel_path} is not the kernel of the snapshot any more",
+            f"put kernel {machine.kernel} back; ktstr-tui snapshot open and drgn need no kernel file",
+        )
+    qemu = choose_qemu().version
+    if qemu != machine.qemu:
+        raise HostError(
+            f"the snapshot was taken with QEMU {machine.qemu}, and this host has {qemu}, which cannot load its state",
+            "set KTSTR_QEMU to that version; ktstr-tui snapshot open and drgn need no QEMU",
+        )
+    with _pages(path) as pages:
+        scenario = _decoded(blob_bytes(pages, snapshot.plan), Scenario, path)
+        files = _files(pages, snapshot)
+    note(
+        f"snapshot {snapshot.info.run}/{snapshot.info.name}, taken {snapshot.info.taken_wall}; {NOT_THE_SAME}"
+    )
+    verdict = Verdict(machine.accelerator, f"{machine.accelerator.upper()} (the snapshot's)", None, False, "")
+    return Restorable(kernel, scenario, files, verdict, machine, snapshot.run_files is not None)
+
+
+def _pages(path: Path) -> closing[PageFile]:
+    return closing(PageFile(path.parent / PAGES))
+
+
+def _files(pages: PageFile, snapshot: Snapshot) -> GuestFiles:
+    initrd = blob_bytes(pages, snapshot.initrd)
+    run = b"" if snapshot.run_files is None else blob_bytes(pages, snapshot.run_files)
+    return GuestFiles(whole=initrd, base=initrd, run=run)
+
+
+def _decoded(data: bytes, kind: type[_T], path: Path) -> _T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise DamagedError(
+            f"{path} is not understood: {error}", "use the version of ktstr-tui that wrote it"
+        ) from error

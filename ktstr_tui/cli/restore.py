@@ -1,0 +1,86 @@
+"""``restore``: a guest from the instant of a snapshot, as often as one likes, on the screen or without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.model.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions:
+    """The command line of ``restore`` as typer read it."""
+
+    snapshot: Annotated[
+        str, typer.Argument(metavar="SNAPSHOT", help="Name of a snapshot, RUN/NAME, or a .snap file.")
+    ] = ""
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="TARGET=VALUE",
+            help="Write to the kernel before the guest runs, as op write does; may be repeated.",
+        ),
+    ] = None
+    scheduler: Annotated[
+        Path | None,
+        typer.Option(
+            "--scheduler", "-s", help="BPF object to replace the scheduler with, once the guest runs."
+        ),
+    ] = None
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
+        None
+    )
+    duration: Annotated[
+        float | None,
+        typer.Option(
+            "--duration", min=0.1, max=1e6, help="End the run this many seconds after the guest is up."
+        ),
+    ] = None
+    headless: Annotated[
+        bool, typer.Option("--headless/--no-headless", help="Run without a screen; print how to attach.")
+    ] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")] = False
+
+    def to_config(self) -> RunConfig:
+        """What is asked of the backend.
+
+        Raises:
+            UsageError: There is no such snapshot, or a write or the object cannot be read.
+            DamagedError: It is not what was stored.
+        """
+        from ktstr_tui.backend.prepare_restore import config_of
+        from ktstr_tui.cli.kernel_op import parse_write
+        from ktstr_tui.memory.find import find_snapshot
+        from ktstr_tui.wire.kernel_ops import KernelOp
+
+        found = find_snapshot(self.snapshot)
+        writes = tuple(KernelOp("cold", "write", (parse_write(text),)) for text in self.set_ or ())
+        config = config_of(found.path)
+        return msgspec.structs.replace(
+            config,
+            name=self.name,
+            sets=writes,
+            allow_writes=config.allow_writes or bool(writes),
+            replace_scheduler=None if self.scheduler is None else str(_object(self.scheduler)),
+            duration_s=self.duration,
+        )
+
+
+def _object(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", "name a BPF object, such as my_sched.bpf.o")
+    return path.absolute()
+
+
+def restore_command(options: RestoreOptions) -> None:
+    """Restore a guest, on the screen or without."""
+    from ktstr_tui.cli.run import run_command
+
+    run_command(options.to_config(), headless=options.headless, as_json=options.as_json, explain=False)

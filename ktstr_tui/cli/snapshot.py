@@ -1,0 +1,186 @@
+"""``ktstr-tui snapshot``: list, check, compare, keep and remove the snapshots of guests on this host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from ktstr_tui.text.lines import clean
+from ktstr_tui.text.output import print_json, print_line, say
+
+app = typer.Typer(no_args_is_help=True, help="List, check, compare, keep and remove snapshots.")
+AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+Name = Annotated[
+    str, typer.Argument(metavar="SNAPSHOT", help="Name of a snapshot, RUN/NAME, or a .snap file.")
+]
+MIB = 1 << 20
+
+
+@app.command("list")
+def list_snapshots(as_json: AsJson = False) -> None:
+    """List the snapshots of all runs on this host, those of a run together, oldest first."""
+    from ktstr_tui.memory.find import all_snapshots
+    from ktstr_tui.model.errors import KtstrError
+
+    rows: list[dict[str, Any]] = []
+    for found in all_snapshots():
+        row: dict[str, Any] = {"name": found.name, "run": found.run, "kept": found.store.is_kept(found.name)}
+        try:
+            row["info"] = msgspec.to_builtins(found.store.read(found.name).info)
+        except KtstrError as error:
+            row["problem"] = error.message
+        rows.append(row)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print_line(
+            f"{clean(row['run'])}/{clean(row['name'])}{'  kept' if row['kept'] else ''}  {_about(row)}"
+        )
+    if not rows:
+        say("no snapshot on this host; ktstr-tui capture --memory takes one")
+
+
+def _about(row: dict[str, Any]) -> str:
+    info = row.get("info")
+    if info is None:
+        return f"damaged: {clean(row['problem'])}"
+    machine = info["machine"]
+    size = f"{machine['memory_bytes'] // MIB} MiB"
+    return clean(
+        f"{info['reason']}, {info['scheduler'] or 'no scheduler'}, {machine['kernel']}, {machine['topology']}, "
+        f"{size}, paused {info['pause_us'] / 1000:.1f} ms, {info['taken_wall']}"
+    )
+
+
+@app.command()
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show what a snapshot is of, and what it takes."""
+    from ktstr_tui.memory.find import find_snapshot
+
+    found = find_snapshot(name)
+    snapshot = found.store.read(found.name)
+    pages = sum(blob.pages - blob.zero_pages for blob in snapshot.memory)
+    data = {
+        **msgspec.to_builtins(snapshot.info),
+        "path": str(found.path),
+        "kept": found.store.is_kept(found.name),
+        "pages": pages,
+        "state_bytes": snapshot.state.size_bytes,
+        "elapsed_ms": None if snapshot.elapsed_ns is None else snapshot.elapsed_ns / 1e6,
+        "store_bytes": found.store.size_bytes(),
+    }
+    if as_json:
+        print_json(data)
+        return
+    machine = data.pop("machine")
+    for key, value in {**data, **machine}.items():
+        print_line(f"{key:<15} {clean(str(value))}")
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[SNAPSHOT]...", help="Which; all if left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read every byte of snapshots and say which are damaged."""
+    from ktstr_tui.memory.find import all_snapshots, find_snapshot
+    from ktstr_tui.model.errors import HostError
+
+    found = [find_snapshot(it) for it in names] if names else all_snapshots()
+    verdicts = [(it.run, it.store.verify([it.name])[0]) for it in found]
+    if as_json:
+        print_json([{"run": run, **msgspec.to_builtins(verdict)} for run, verdict in verdicts])
+    else:
+        for run, verdict in verdicts:
+            what = f"damaged: {clean('; '.join(verdict.damage[:3]))}" if verdict.damage else "whole"
+            print_line(f"{clean(run)}/{clean(verdict.name)}  {verdict.pages} pages  {what}")
+    damaged = [verdict.name for _, verdict in verdicts if verdict.damage]
+    if damaged:
+        raise HostError(f"damaged: {', '.join(damaged)}", "ktstr-tui snapshot rm removes them")
+
+
+@app.command()
+def diff(before: Name, after: Name, as_json: AsJson = False) -> None:
+    """Compare two snapshots: how much of the memory differs, and what changed between their captures."""
+    from ktstr_tui.memory.explore import difference
+    from ktstr_tui.memory.find import find_snapshot
+    from ktstr_tui.text.lines import text_of
+    from ktstr_tui.text.report_diff import diff_lines
+
+    found = difference(find_snapshot(before), find_snapshot(after))
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    print_line(f"{found.changed_pages} of {found.pages} pages differ")
+    for line in diff_lines(found.captures, 100):
+        print_line(text_of(line))
+
+
+@app.command()
+def keep(
+    name: Name,
+    undo: Annotated[bool, typer.Option("--undo", help="Keep it no longer.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Protect a snapshot from being removed when the disk limit is reached."""
+    from ktstr_tui.memory.find import find_snapshot
+
+    found = find_snapshot(name)
+    found.store.keep(found.name, kept=not undo)
+    if as_json:
+        print_json({"run": found.run, "name": found.name, "kept": not undo})
+    else:
+        print_line(f"{clean(found.run)}/{clean(found.name)} {'may be removed' if undo else 'is kept'}")
+
+
+@app.command("rm")
+def remove(
+    names: Annotated[list[str], typer.Argument(metavar="SNAPSHOT...", help="Which.")], as_json: AsJson = False
+) -> None:
+    """Remove snapshots, kept ones too, and give back the disk space that only they took."""
+    from ktstr_tui.memory.find import find_snapshot
+
+    found = [find_snapshot(it) for it in names]
+    for it in found:
+        it.store.remove(it.name)
+    stores = {it.store.directory: it.store for it in found}
+    freed = sum(store.collect() for store in stores.values())
+    if as_json:
+        print_json({"removed": [f"{it.run}/{it.name}" for it in found], "freed_bytes": freed})
+    else:
+        print_line(f"removed {', '.join(clean(it.name) for it in found)}; freed {freed / MIB:.1f} MiB")
+
+
+@app.command()
+def gc(as_json: AsJson = False) -> None:
+    """Give back the disk space of pages that no snapshot names."""
+    from ktstr_tui.memory.find import stores
+
+    freed = sum(store.collect() for store in stores())
+    if as_json:
+        print_json({"freed_bytes": freed})
+    else:
+        print_line(f"freed {freed / MIB:.1f} MiB")
+
+
+@app.command()
+def export(
+    name: Name,
+    out: Annotated[Path, typer.Argument(help="File to write; must not be there yet.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write the memory of a snapshot as a raw image of the guest's physical memory, zeros as holes."""
+    from ktstr_tui.memory.explore import export_raw
+    from ktstr_tui.memory.find import find_snapshot
+
+    written = export_raw(find_snapshot(name), out)
+    if as_json:
+        print_json({"path": str(out.absolute()), "data_bytes": written})
+    else:
+        print_line(f"{out}: {written / MIB:.1f} MiB of data")

@@ -1,0 +1,123 @@
+"""What can be asked of a snapshot: its blobs, its typed view, its difference from another one, its raw memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.memory.find import Found
+from ktstr_tui.memory.pages import PAGE_BYTES, DamagedError, PageFile
+from ktstr_tui.memory.snapshot import Blob, Snapshot
+from ktstr_tui.memory.stored_ram import SnapshotRam
+from ktstr_tui.model.diff import ReportDiff, diff_reports
+from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.report import CaptureReport
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between two snapshots."""
+
+    pages: int
+    """Of the larger one."""
+    changed_pages: int
+    captures: ReportDiff
+    """Between the captures that were taken at the same stops."""
+
+
+def blob_bytes(pages: PageFile, blob: Blob) -> bytes:
+    """The bytes of a blob.
+
+    Raises:
+        DamagedError: A page is not what was stored.
+    """
+    return b"".join(pages.get(blob.digest(at)) for at in range(blob.pages))[: blob.size_bytes]
+
+
+def report_of(found: Found) -> CaptureReport:
+    """The capture that was taken at the same stop as a snapshot.
+
+    Raises:
+        DamagedError: It is not what was stored.
+    """
+    snapshot = found.store.read(found.name)
+    with found.store.pages() as pages:
+        try:
+            return msgspec.json.decode(blob_bytes(pages, snapshot.report), type=CaptureReport)
+        except msgspec.MsgspecError as error:
+            raise DamagedError(
+                f"the capture of snapshot {found.name} is not understood: {error}",
+                "use the version of ktstr-tui that wrote it",
+            ) from error
+
+
+@contextmanager
+def open_view(found: Found) -> Iterator[tuple[KernelView, SnapshotRam]]:
+    """Open the kernel in a snapshot by type; pages are read when they are first asked for.
+
+    Raises:
+        KtstrError: The snapshot is damaged, or there is no kernel in it.
+    """
+    snapshot = found.store.read(found.name)
+    with found.store.pages() as pages:
+        ram = SnapshotRam(snapshot, pages)
+        yield KernelView.open(ram, snapshot.vmcoreinfo or None), ram
+
+
+def difference(before: Found, after: Found) -> Difference:
+    """Compare two snapshots page by page, and their captures.
+
+    Raises:
+        KtstrError: One of them is damaged.
+    """
+    old, new = before.store.read(before.name), after.store.read(after.name)
+    changed = sum(
+        _changed(first, second) for first, second in zip(old.memory, new.memory, strict=False)
+    ) + abs(_pages(old) - _pages(new))
+    return Difference(
+        pages=max(_pages(old), _pages(new)),
+        changed_pages=changed,
+        captures=diff_reports(report_of(before), report_of(after)),
+    )
+
+
+def export_raw(found: Found, out: Path) -> int:
+    """Write guest-physical memory as one file, zeros as holes; returns the bytes of data.
+
+    Raises:
+        UsageError: The file is there already.
+        HostError: It cannot be written; nothing is left then.
+    """
+    snapshot = found.store.read(found.name)
+    written = 0
+    try:
+        with found.store.pages() as pages, out.open("xb") as file:
+            ram = SnapshotRam(snapshot, pages)
+            for start, length in ram.data_ranges():
+                file.seek(start)
+                for at in range(start, start + length, PAGE_BYTES):
+                    written += file.write(pages.get(ram.digest(at)))
+            file.truncate(ram.end)
+    except FileExistsError:
+        raise UsageError(f"{out} is there already", "name another file") from None
+    except OSError as error:
+        out.unlink(missing_ok=True)
+        raise HostError(
+            f"{out} cannot be written: {os.strerror(error.errno or 0)}", "choose another place"
+        ) from error
+    except DamagedError:
+        out.unlink(missing_ok=True)
+        raise
+    return written
+
+
+def _pages(snapshot: Snapshot) -> int:
+    return sum(blob.pages for blob in snapshot.memory)
+
+
+def _changed(first: Blob, second: Blob) -> int:
+    return sum(first.digest(at) != second.digest(at) for at in range(min(first.pages, second.pages)))

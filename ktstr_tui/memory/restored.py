@@ -1,0 +1,97 @@
+"""A snapshot as what a machine starts from: its RAM is filled from the store, its state written for QEMU to load.
+
+Filling is eager: every page is unpacked and checked against its digest before the guest runs, so what is damaged is
+found then and never by the guest. What can be had without copying first is a source of pages of its own, which offers
+the same as this (`ktstr_tui.guest.origin.Origin`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ktstr_tui.memory.explore import blob_bytes
+from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, PageFile
+from ktstr_tui.memory.snapshot import Blob, Snapshot, read_snapshot
+from ktstr_tui.memory.store import PAGES
+
+_CHUNK_PAGES = 2048
+
+
+class RestoredOrigin:
+    """The instant of a snapshot, for one machine.
+
+    Args:
+        path: The snapshot's file.
+        directory: Where the state is written for QEMU; the file is removed with `close`.
+
+    Raises:
+        KtstrError: The snapshot is damaged, or cannot be read.
+        OSError: The state cannot be written.
+    """
+
+    def __init__(self, path: Path, directory: Path) -> None:
+        self.snapshot: Snapshot = read_snapshot(path)
+        self.filled_pages = 0
+        """Of RAM, by `copy_ram`."""
+        self.fill_ms = 0.0
+        """How long that took."""
+        self._stack = ExitStack()
+        self._pages = PageFile(path.parent / PAGES)
+        self._stack.callback(self._pages.close)
+        self._state = directory / f".restore-{os.getpid()}-{id(self):x}"
+        self._stack.callback(self._state.unlink, missing_ok=True)
+        try:
+            self._state.write_bytes(blob_bytes(self._pages, self.snapshot.state))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def state(self) -> Path:
+        """State of vCPUs and devices."""
+        return self._state
+
+    @property
+    def console(self) -> bytes:
+        """Nothing: the console of before belongs to the run of before."""
+        return b""
+
+    def copy_ram(self, ram_fds: Sequence[int]) -> None:
+        """Fill the RAM files; zeros stay holes.
+
+        Raises:
+            DamagedError: A page is not what was stored.
+            OSError: There is no memory.
+        """
+        began_s = time.monotonic()
+        for blob, fd in zip(self.snapshot.memory, ram_fds, strict=True):
+            self.filled_pages += _fill(self._pages, blob, fd)
+        self.fill_ms = (time.monotonic() - began_s) * 1e3
+
+    def close(self) -> None:
+        """Remove the state's file and close the store."""
+        self._stack.close()
+
+
+def _fill(pages: PageFile, blob: Blob, fd: int) -> int:
+    filled = 0
+    for first in range(0, blob.pages, _CHUNK_PAGES):
+        wanted = [
+            (page, digest)
+            for page in range(first, min(first + _CHUNK_PAGES, blob.pages))
+            if (digest := blob.digest(page)) != ZERO
+        ]
+        found = pages.get_many([digest for _, digest in wanted])
+        at = 0
+        while at < len(wanted):
+            stop = at + 1
+            while stop < len(wanted) and wanted[stop][0] == wanted[stop - 1][0] + 1:
+                stop += 1
+            os.pwrite(fd, b"".join(found[at:stop]), wanted[at][0] * PAGE_BYTES)
+            at = stop
+        filled += len(wanted)
+    return filled

@@ -1,0 +1,94 @@
+"""``ktstr-tui snapshot``: what it prints of stores on disk, and what it changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from ktstr_tui.cli.snapshot import app
+from ktstr_tui.memory.find import find_snapshot
+from ktstr_tui.memory.pages import PAGE_BYTES
+from ktstr_tui.memory.store import PAGES, SnapshotStore
+from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.report import CaptureReport
+from tests.unit.memory.made_up import page, ram, store_one
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SnapshotStore:
+    """Two snapshots of a run; of the second, one page of four differs."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    made = SnapshotStore(tmp_path / "ktstr-tui/runs/tour-1/snapshots")
+    for name, last in (("before", 3), ("after", 4)):
+        report = msgspec.json.encode(CaptureReport(tag=name, trigger="on-demand"))
+        store_one(made, name, ram(1, 0, 2, last), report=report)
+    return made
+
+
+def call(*arguments: str) -> str:
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def data(*arguments: str) -> Any:  # noqa: ANN401
+    return json.loads(call(*arguments, "--json"))
+
+
+def test_list_show_and_keep(store: SnapshotStore) -> None:
+    assert [(it["run"], it["name"], it["kept"]) for it in data("list")] == [
+        ("tour-1", "before", False),
+        ("tour-1", "after", False),
+    ]
+    assert "tour-1/after  kept" not in call("list")
+    assert call("keep", "after") == "tour-1/after is kept\n"
+    assert "tour-1/after  kept  made up, demo:stall, 7.2.12" in call("list")
+    assert data("show", "tour-1/after")["pages"] == 3
+    assert data("keep", "after", "--undo") == {"run": "tour-1", "name": "after", "kept": False}
+
+
+def test_diff_counts_pages_and_compares_the_captures(store: SnapshotStore) -> None:
+    found = data("diff", "before", "after")
+    assert (found["changed_pages"], found["pages"]) == (1, 4)
+    assert (found["captures"]["before"], found["captures"]["after"]) == ("before", "after")
+    assert call("diff", "before", "after").startswith("1 of 4 pages differ\n")
+
+
+def test_damage_is_named_and_the_other_snapshot_is_whole(store: SnapshotStore) -> None:
+    assert [it["damage"] for it in data("verify")] == [[], []]
+    pages = bytearray((store.directory / PAGES).read_bytes())
+    pages[-10] ^= 1  # in the page that only the second one has
+    (store.directory / PAGES).write_bytes(pages)
+    with pytest.raises(HostError, match="damaged: after"):
+        call("verify")
+    assert "whole" in call("verify", "before")
+
+
+def test_export_writes_the_memory_and_no_file_of_a_damaged_one(store: SnapshotStore, tmp_path: Path) -> None:
+    out = tmp_path / "raw"
+    assert data("export", "after", str(out))["data_bytes"] == 3 * PAGE_BYTES
+    assert out.read_bytes() == ram(1, 0, 2, 4)
+    with pytest.raises(UsageError, match="is there already"):
+        call("export", "after", str(out))
+    pages = bytearray((store.directory / PAGES).read_bytes())
+    pages[60] ^= 1  # in the first page
+    (store.directory / PAGES).write_bytes(pages)
+    with pytest.raises(HostError, match=r"not what was stored|cannot be read"):
+        call("export", "after", str(tmp_path / "other"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_rm_gives_back_what_only_the_removed_one_had(store: SnapshotStore) -> None:
+    store_one(store, "large", b"".join(page(it) for it in range(10, 200)))
+    freed = data("rm", "large")
+    assert freed["removed"] == ["tour-1/large"]
+    assert freed["freed_bytes"] > 0
+    assert store.names() == ["before", "after"]
+    assert [it["damage"] for it in data("verify")] == [[], []]
+    with pytest.raises(UsageError, match="no snapshot large"):
+        find_snapshot("large")
