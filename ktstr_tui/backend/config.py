@@ -94,6 +94,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """File of the snapshot that the guest starts from."""
     sets: tuple[KernelOp, ...] = ()
     """What is written to the kernel of a restored guest before it runs."""
+    stay_frozen: bool = False
+    """Whether a restored guest stays frozen until somebody thaws it."""
     replace_scheduler: str | None = None
     """BPF object that takes the place of a restored guest's scheduler as soon as it runs."""
     watches: tuple[str, ...] = ()

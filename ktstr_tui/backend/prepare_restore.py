@@ -54,6 +54,7 @@ def config_of(path: Path) -> RunConfig:
         accelerator=snapshot.info.machine.accelerator,
         restore=str(path.absolute()),
         sets=(),
+        stay_frozen=False,
         replace_scheduler=None,
         name=None,
         record=None,

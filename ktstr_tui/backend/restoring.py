@@ -33,7 +33,7 @@ from ktstr_tui.port.now import Now
 
 WHO = "restore"
 """Who asks for what is changed before the guest runs, in the audit."""
-FROZEN = "the restore, until it is complete"
+FROZEN = "the restore"
 """For what a restored guest counts as frozen at first."""
 
 
@@ -125,8 +125,11 @@ class Restoring:
         self._go_on_from(origin.snapshot)
         for request_id in origin.snapshot.waiting:
             settle(request_id)
-        await self._coordinator.thaw("the restore is complete")
-        origin.tell("running")
+        if self._setup.config.stay_frozen:
+            origin.tell("frozen")
+        else:
+            await self._coordinator.thaw("the restore is complete")
+            origin.tell("running")
         if self._setup.config.replace_scheduler is not None:
             self._nursery.start_soon(self._replace, Path(self._setup.config.replace_scheduler))
 

@@ -34,6 +34,9 @@ class RestoreOptions:
             "--scheduler", "-s", help="BPF object to replace the scheduler with, once the guest runs."
         ),
     ] = None
+    frozen: Annotated[
+        bool, typer.Option("--frozen/--running", help="Leave the guest frozen until it is thawed.")
+    ] = False
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
         None
     )
@@ -68,6 +71,7 @@ class RestoreOptions:
             name=self.name,
             sets=writes,
             allow_writes=config.allow_writes or bool(writes),
+            stay_frozen=self.frozen,
             replace_scheduler=None if self.scheduler is None else str(_object(self.scheduler)),
             duration_s=self.duration,
         )

@@ -51,6 +51,7 @@ def _restored(state: RunState, event: ev.GuestRestored) -> None:
         "filling": f"restoring {event.snapshot}: {event.pages_left} pages of memory to fill",
         "filled": f"{event.pages} pages of memory filled",
         "typed": "its state is loaded and its memory readable by type",
+        "frozen": "the guest is restored and stays frozen until it is thawed",
         "running": "it runs; it does not repeat history exactly, as a rerun of a run with a seed does",
     }
     log(state, event, "info", "restore", f"{words[event.phase]} ({event.took_ms:.0f} ms)")

@@ -8,8 +8,9 @@ import msgspec
 
 from ktstr_tui.model.event_base import RunEvent
 
-RestorePhase: TypeAlias = Literal["filling", "filled", "typed", "running"]
-"""Memory is being filled; is filled; is readable by type, with the machine's state loaded; the guest runs."""
+RestorePhase: TypeAlias = Literal["filling", "filled", "typed", "frozen", "running"]
+"""Memory is being filled; is filled; is readable by type, with the machine's state loaded; the guest stays frozen, or
+runs."""
 
 
 class SnapshotAnswer(msgspec.Struct, frozen=True, kw_only=True):

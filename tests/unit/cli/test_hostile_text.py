@@ -225,6 +225,7 @@ OTHERS = [
     ("snapshot", "export", HOSTILE, HOSTILE),
     ("snapshot", "rm", HOSTILE),
     ("snapshot", "gc"),
+    ("restore", HOSTILE),
 ]
 THE_GATE_AND_BUILD_TOOLS = ("text/output.py", "guest/libbpf.py", "guest/qemu_fetch.py")
 SILENT = {
