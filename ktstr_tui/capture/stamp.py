@@ -33,11 +33,18 @@ class EarlyRecords(Protocol):
             tag: The capture; None if none was taken.
         """
 
+    def cgroup_of(self, tag: str | None) -> str | None:
+        """Return the sub-scheduler for whose task an early capture was taken; None for the loaded scheduler's."""
+
 
 class NoEarly:
     """For a guest of which no early captures are taken, and no reason is recorded."""
 
     def record(self, tag: str | None) -> EarlyRecord | None:
+        """Return nothing."""
+        return None
+
+    def cgroup_of(self, tag: str | None) -> str | None:
         """Return nothing."""
         return None
 

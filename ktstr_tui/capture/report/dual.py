@@ -49,6 +49,9 @@ class EarlySamples:
         self._threshold_ms: float | None = None
         self._failure = ""
         self._asked: RunnableTask | None = None
+        self._asked_cgroup: str | None = None
+        self._cgroup: str | None = None
+        """Of ``_tag``."""
 
     @property
     def scheduler(self) -> tuple[str | None, int | None] | None:
@@ -81,12 +84,12 @@ class EarlySamples:
 
     def ask(self, task: RunnableTask) -> None:
         """Note that a capture is asked for because of a task."""
-        self._asked = task
+        self._asked, self._asked_cgroup = task, task.sub
 
     def took(self, scheduler: tuple[str | None, int | None] | None, tag: str) -> None:
         """Note the early capture of a scheduler."""
         if scheduler == self._scheduler:
-            self._tag = tag
+            self._tag, self._cgroup = tag, self._asked_cgroup
 
     def failed(self, scheduler: tuple[str | None, int | None] | None, message: str) -> None:
         """Note that the early capture of a scheduler failed."""
@@ -109,6 +112,10 @@ class EarlySamples:
             threshold_ms=self._threshold_ms,
             skipped_reason=None if tag is not None else self._skipped_reason(),
         )
+
+    def cgroup_of(self, tag: str | None) -> str | None:
+        """Return the sub-scheduler for whose task an early capture was taken; None for the loaded scheduler's."""
+        return self._cgroup if tag is not None and tag == self._tag else None
 
     def _follow(self, scheduler: SchedulerSample) -> None:
         identity = (scheduler.name, scheduler.enable_seq)

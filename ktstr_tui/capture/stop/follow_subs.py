@@ -80,6 +80,10 @@ class SubWatch:
             return False
         return not sub_was_asked_for(view.exit_kind_name(change.sub.exit_kind), view.init_comm())
 
+    def lives(self, cgroup: str) -> bool:
+        """Whether the sub-scheduler of a cgroup has not left yet."""
+        return self._table.lives(cgroup)
+
     def unseen_ejections(self, view: SchedulerMemory) -> list[SubLook]:
         """Return those that memory of the running guest shows to be ejected, and no stop has shown yet."""
         try:

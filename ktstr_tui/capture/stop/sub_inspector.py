@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec.structs import replace as replace_fields
+
 from ktstr_tui.capture.ejection import Ejection, FreezeState
 from ktstr_tui.capture.finisher import STALL, Finisher, ejected_alert
 from ktstr_tui.capture.job import Job, Label
+from ktstr_tui.capture.report.pairs import Departure
 from ktstr_tui.capture.stamp import EarlyRecord, EarlyRecords, Stamp
 from ktstr_tui.capture.stop.follow_subs import SubWatch
 from ktstr_tui.capture.stop.outbox import StopEvents
@@ -72,6 +75,7 @@ class SubInspector:
             detail = f"capture {job.label.tag}" if job else "no capture: too many wait" if ejected else ""
             tag = job.label.tag if job else None
             self.watch.tell(view, change, stop, ejected=ejected, detail=detail, capture=tag)
+        self._release()
         return jobs
 
     def missed(self, view: SchedulerMemory, error: GuestError, since_ns: int) -> bool:
@@ -120,7 +124,7 @@ class SubInspector:
         at_write = made is not None and made[1].address == view.exit_kind_address(sub.address)
         when = f"at the write by vCPU {stop.vcpu}" if at_write else "late: noticed after the write"
         label = self._label(view, sub, when)
-        early = self._early_record() if label.exit_kind_name == STALL else None
+        early = self._early_record(sub.cgroup) if label.exit_kind_name == STALL else None
         label = replace(label, stamp=self._taker.stamped(Stamp(early=early)), watchpoint_hit=at_write)
         self._shown.add(sub.cgroup)
         return await self._taker.take(label, timer)
@@ -137,8 +141,26 @@ class SubInspector:
             exit_kind_name=word,
         )
 
-    def _early_record(self) -> EarlyRecord | None:
-        record = self._early.record(self._ejection.early_tag)
+    def _early_record(self, cgroup: str) -> EarlyRecord | None:
+        """The early capture of a stall: that of a task of this sub-scheduler, and of no other."""
+        tag = self._ejection.early_tag
+        of = self._early.cgroup_of(tag)
+        if tag is not None and of != cgroup:
+            record = self._early.record(None)
+            why = f"{tag} was taken early for a task of {of or 'the loaded scheduler'}"
+            return None if record is None else replace_fields(record, skipped_reason=why)
+        record = self._early.record(tag)
         if self._ejection.take_early() is not None:
             self._ejection.state = FreezeState.IDLE
         return record
+
+    def _release(self) -> None:
+        """Make way for the next early capture when the sub-scheduler that there is one of left without a stall."""
+        tag = self._ejection.early_tag
+        cgroup = self._early.cgroup_of(tag)
+        if cgroup is None or self._ejection.state is not FreezeState.TOOK_EARLY or self.watch.lives(cgroup):
+            return
+        if self._ejection.take_early() is not None and tag is not None:
+            self._ejection.state = FreezeState.IDLE
+            why = f"the sub-scheduler of {cgroup} left, and not for a stall"
+            self._finisher.departed(Departure(tag, why, self._early.record(tag)))

@@ -106,6 +106,10 @@ class SubTable:
                 changes.append(SubChange("left", now))
         return changes
 
+    def lives(self, cgroup: str) -> bool:
+        """Whether a sub-scheduler of a cgroup is known that has not left."""
+        return any(it.sub.cgroup == cgroup and not it.exited for it in self._known.values())
+
     def targets(self, list_slot: int | None, exit_kind_address: Callable[[int], int]) -> list[WatchTarget]:
         """Return what is to be watched, the most important first.
 

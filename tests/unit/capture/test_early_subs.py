@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from trio.testing import MockClock
 
 from ktstr_tui.capture.report.dual import EarlySamples
 from ktstr_tui.control.fold import fold
@@ -10,8 +11,12 @@ from ktstr_tui.control.fold_actions import note_emitted
 from ktstr_tui.control.reconcile import decide
 from ktstr_tui.control.state import LoopState
 from ktstr_tui.model.control import ControlPlan, TakeCapture
-from ktstr_tui.model.events import Sampled
+from ktstr_tui.model.events import DualSaved, Sampled
 from ktstr_tui.model.sample import RunnableTask, Sample, SchedulerSample, SubSample
+from tests.unit.capture.early_rig import watched
+from tests.unit.capture.sub_rig import STALL, SubRig
+
+ERROR_BPF = 1025
 
 
 def sample(age_ms: float, sub: str | None, *subs: tuple[str, int], unreadable: str | None = None) -> Sample:
@@ -79,3 +84,53 @@ def test_a_task_of_the_loaded_scheduler_has_one_in_all() -> None:
     both = Both()
     assert both.see(sample(600, None, ("/a", 0)))
     assert not both.see(sample(900, None))
+
+
+@pytest.mark.usefixtures("no_threads")
+@pytest.mark.parametrize("kind", [ERROR_BPF, STALL])
+async def test_one_that_left_otherwise_makes_way_for_the_next_ones_early_capture(
+    kind: int, autojump_clock: MockClock
+) -> None:
+    """The first is captured early, and leaves with an error of its own or a stall; then the second stalls."""
+    async with watched() as run:
+        subs = SubRig(run.rig)
+        a, b = subs.enter(1, "/a"), subs.enter(2, "/b")
+        await subs.poll()
+        run.look(sample(600, "/a", ("/a", 0), ("/b", 0)))
+        await run.rig.settle()
+        subs.exit(a, kind)
+        await run.rig.settle()
+        run.look(sample(600, "/b", ("/a", kind), ("/b", 0)))
+        await run.rig.settle()
+        subs.exit(b, STALL)
+        await run.rig.settle()
+        early, errors = run.reports(), run.reports("error")
+        assert len(early) == len(errors) == 2
+        paired = [(it.outcome, it.early_tag, it.late_tag) for it in run.rig.of(DualSaved)]
+    first = (
+        ("both", early[0].tag, errors[0].tag)
+        if kind == STALL
+        else ("early-only-late-never-fired", early[0].tag, None)
+    )
+    assert paired == [first, ("both", early[1].tag, errors[1].tag)]
+
+
+@pytest.mark.usefixtures("no_threads")
+async def test_an_early_capture_of_another_ones_task_goes_with_no_stall_but_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    async with watched() as run:
+        subs = SubRig(run.rig)
+        subs.enter(1, "/a")
+        b = subs.enter(2, "/b")
+        await subs.poll()
+        run.look(sample(600, "/a", ("/a", 0), ("/b", 0)))
+        await run.rig.settle()
+        subs.exit(b, STALL)
+        await run.rig.settle()
+        (early,), (late,) = run.reports(), run.reports("error")
+        assert run.rig.of(DualSaved) == []
+    assert (late.early_tag, late.early_skipped_reason) == (
+        None,
+        f"{early.tag} was taken early for a task of /a",
+    )

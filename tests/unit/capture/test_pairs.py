@@ -345,6 +345,9 @@ async def test_a_defect_at_the_end_of_the_run_does_not_hang_it(
                 return None
             raise ZeroDivisionError("a defect")
 
+        def cgroup_of(self, tag: str | None) -> str | None:
+            return None
+
     rig = Rig(Broken())
 
     async def run() -> None:
