@@ -6,11 +6,14 @@ state replaces it.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from ktstr_tui.link.follower import Follower, Offer
 from ktstr_tui.link.requests import Requests
 from ktstr_tui.model.commands import GetRange, GetSnapshot, RangeSent
+from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
 from ktstr_tui.wire.codec import CodecError, decode_event, decode_state
@@ -64,14 +67,27 @@ class CatchUp:
     async def snapshot(self, requests: Requests) -> Snapshot | None:
         """Ask for the whole state; None when no usable answer came."""
         reply, frames = await requests.ask(GetSnapshot(), ANSWER_TIMEOUT_S)
-        if not reply.ok or len(frames) != 1:
+        if not reply.ok:
             return None
         try:
-            state = decode_state(frames[0])
-        except CodecError:
+            (frame,) = frames
+            state = decode_state(frame)
+        except (CodecError, ValueError):
             self.bad_answers += 1
             return None
         return Snapshot(reply.run_id, state, reply.may_control, reply.controllers)
+
+    def no_snapshot(self, place: Path) -> HostError:
+        """Say why no snapshot came: nothing answered, or what did is no run that can be read."""
+        if self.bad_answers:
+            return HostError(
+                f"what responds at {place} sends nothing that can be read as the state of a run",
+                "use the same version of ktstr-tui on both sides; is it the run's socket?",
+            )
+        return HostError(
+            f"no run responds at {place}",
+            "is it still in progress? (ktstr-tui status) A forwarded socket needs its ssh -L to be running",
+        )
 
     def _fold_range(self, run_id: str, frames: list[bytes]) -> list[Event]:
         folded: list[Event] = []

@@ -176,10 +176,7 @@ class Viewer:
                         raise wires.requests.skew
                     await asyncio.sleep(_RETRY_S)
         except TimeoutError:
-            raise HostError(
-                f"no run responds at {self.place}",
-                "is it still in progress? (ktstr-tui status) A forwarded socket needs its ssh -L to be running",
-            ) from None
+            raise self._catch_up.no_snapshot(self.place) from None
 
     async def run(self, on_events: OnEvents) -> None:
         """Follow the run until it has ended; a backend that is gone is waited for.

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from ktstr_tui import __version__
-from ktstr_tui.link import publisher, requests
+from ktstr_tui.link import catch_up, publisher, requests
 from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model.commands import Command, Freeze, Reply
-from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.state import RunState
 from ktstr_tui.wire import codec, layout
 from tests.unit.link.backend import Backend, Looking
 from tests.unit.link.test_viewer import play
@@ -153,3 +154,23 @@ def test_a_layout_is_made_of_fields_and_not_of_words() -> None:
     assert layout.digest(First) == one
     assert layout.layout() == layout.layout()
     assert layout.layout().startswith(__version__)
+
+
+def test_what_answers_and_is_no_run_is_not_called_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nonsense(frame: bytes) -> RunState:
+        raise codec.CodecError("a state cannot be decoded")
+
+    monkeypatch.setattr(catch_up, "decode_state", nonsense)
+
+    async def scenario() -> None:
+        with Backend(tmp_path / "run"):
+            async with Viewer(tmp_path / "run") as viewer:
+                # The first answer may take long on a busy host; none that can be read ever comes.
+                while not viewer.statistics().undecodable:
+                    with pytest.raises(HostError) as error:
+                        await viewer.connect(timeout_s=0.3)
+                assert "sends nothing that can be read as the state of a run" in error.value.message
+
+    play(scenario())
