@@ -43,7 +43,7 @@ def find_clang() -> str:
 
 
 def build_guest(clang: str, out: Path) -> list[Path]:
-    """Build the guest program, the observer and the demo schedulers in ``out`` and return them."""
+    """Build the guest program, the observer, the pager and the demo schedulers in ``out`` and return them."""
     # As a process of its own: the package is not importable here, and its messages go to stderr.
     found = subprocess.run(
         [sys.executable, "-m", "ktstr_tui.guest.libbpf"], stdout=subprocess.PIPE, text=True, check=False
@@ -52,7 +52,8 @@ def build_guest(clang: str, out: Path) -> list[Path]:
         raise SystemExit("ktstr-tui cannot be built without a static libbpf of 1.4 or newer, see above")
     variables = [f"LIBBPF={found.stdout.strip()}", f"CLANG={clang}", f"OUT={out.resolve()}"]
     subprocess.run(["make", "-C", "native", *variables], check=True)
-    return [out / "ktstr-agent", out / "ktstr-observer.so", *sorted(out.glob("*.bpf.o"))]
+    programs = ("ktstr-agent", "ktstr-observer.so", "ktstr-pager", "ktstr-pager-shim.so")
+    return [*(out / name for name in programs), *sorted(out.glob("*.bpf.o"))]
 
 
 class BuildPackage(build_py):

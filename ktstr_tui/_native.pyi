@@ -6,6 +6,7 @@ from typing import Any, Final
 class CData:
     """A C value or pointer."""
 
+    def __int__(self) -> int: ...
     def __add__(self, other: int) -> CData: ...
     def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401
     def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401
@@ -41,6 +42,9 @@ class FFI:
     def typeof(self, cdecl: str) -> CType: ...
     def sizeof(self, cdecl: str | CType) -> int: ...
     def string(self, cdata: CData, maxlen: int = ...) -> bytes: ...
+    def cast(self, cdecl: str, value: object) -> CData: ...
+    @property
+    def errno(self) -> int: ...
 
 class Lib:
     """The C functions and constants."""
@@ -58,6 +62,20 @@ class Lib:
     KTV_OK: int
     KTV_DEGRADED: int
     KTV_CRITICAL: int
+    KTP_BUCKETS: int
+    KTP_REGISTER: int
+    KTP_FILL: int
+    KTP_SHUT_DOWN: int
+    KTP_DONE: int
+    KTP_REFUSED: int
+    KTP_RESIDENT: int
+    KTP_BAD_PAGE: int
+    KTP_LINK_LOST: int
+    KTP_LINK_BACK: int
+    KTP_REINSTALLED: int
+    KTP_REGION_LOST: int
+    KTP_TRACED: int
+    KTP_TARGET_GONE: int
     KTV_STALL: int
     KTV_ERRORS: int
     KTB_MAX_PROBE: int
@@ -181,6 +199,11 @@ class Lib:
     def ktr_send_beats(
         self, fd: int, pid: int, period_ns: int, burst: int, duration_ns: int, wait: bool, ret: CData
     ) -> None: ...
+    def ktp_open(self) -> int: ...
+    def ktp_watch(self, uffd: int, base: int, size: int) -> int: ...
+    def ktp_touch(self, base: CData, pages: CData, count: int, ns: CData) -> int: ...
+    def ktp_serve_bare(self, uffd: int, base: int, image: int, stop: int) -> int: ...
+    def ktp_blake2b(self, digest: CData, digest_bytes: int, data: CData, size: int) -> None: ...
 
 ffi: FFI
 lib: Lib

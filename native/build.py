@@ -31,6 +31,8 @@ SOURCES = [
     "heartbeat/ktstr_vlp.c",
     "memory/ktstr_copy.c",
     "memory/ktstr_memory.c",
+    "pager/ktstr_blake2b.c",
+    "pager/ktstr_uffd.c",
     "trace/ktstr_trace.c",
 ]
 """C files of the module, relative to this directory."""
@@ -44,6 +46,9 @@ HEADERS = [
     "heartbeat/ktstr_send.h",
     "memory/ktstr_copy.h",
     "memory/ktstr_memory.h",
+    "pager/ktstr_blake2b.h",
+    "pager/ktstr_page.h",
+    "pager/ktstr_uffd.h",
     "trace/ktstr_trace.h",
 ]
 """What the glue includes, each after those that it needs. Python sees what is between their markers."""

@@ -70,6 +70,8 @@ missing_packages() {
     [[ -x .venv/bin/python ]] || find_python || printf '%s\n' python3-venv python3-dev
     (($1 == 0)) || command -v tmux >/dev/null || echo tmux
     (($1 == 0)) || command -v bpftool >/dev/null || any /usr/sbin/bpftool || echo bpftool
+    (($1 == 0)) || command -v gdb >/dev/null || echo gdb
+    (($1 == 0)) || command -v lldb >/dev/null || echo lldb
     (($1 == 0)) || { find_clang && has_sanitizers; } || sanitizers_package
 }
 

@@ -21,7 +21,7 @@ setup_guest() {
     local files want prefix
     mapfile -t files < <(sources native)
     want=$(fingerprint guest -- "${files[@]}")
-    if stamped build/stamp-guest "$want" && [[ -x build/guest/ktstr-agent && -f build/guest/ktstr-observer.so ]]; then
+    if stamped build/stamp-guest "$want" && [[ -x build/guest/ktstr-agent && -f build/guest/ktstr-observer.so && -x build/guest/ktstr-pager ]]; then
         return 0
     fi
     step "building the guest program and the demo schedulers"

@@ -142,6 +142,8 @@ def test_wheel_holds_what_a_checkout_has(wheel: Path, checkout: Path) -> None:
         "ktstr_tui/_native.pyi",
         "ktstr_tui/guest/data/ktstr-agent",
         "ktstr_tui/guest/data/ktstr-observer.so",
+        "ktstr_tui/guest/data/ktstr-pager",
+        "ktstr_tui/guest/data/ktstr-pager-shim.so",
         "ktstr_tui/py.typed",
         "ktstr_tui/tui/ktstr.tcss",
     }
