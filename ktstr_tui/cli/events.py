@@ -102,13 +102,18 @@ def events_command(run_name: str | None, follow: bool, as_json: bool) -> None:
                 f"there is no file or directory {run_name}",
                 "name a run, its recording.ktstr, or the directory that holds its sockets",
             )
-        if run_name is not None and os.path.isfile(run_name):
+        if run_name is not None and _is_no_run(run_name):
             _print_recording(Path(run_name), follow, as_json)
         else:
             asyncio.run(_print_run(find_run(run_name), follow, as_json))
     except BrokenPipeError:
         # Whoever read has seen enough. Python must not try to flush into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_no_run(name: str) -> bool:
+    """Whether a name is that of something which can only be meant as a recording, if it is one."""
+    return os.path.exists(name) and not os.path.isdir(name) and not Path(name).is_socket()
 
 
 def _print_recording(path: Path, follow: bool, as_json: bool) -> None:

@@ -72,6 +72,11 @@ def test_a_mistake_of_the_user_is_named_as_one(
             "there is no file or directory /no/such",
             "name a run, its recording.ktstr,",
         ),
+        (
+            ("events", "/dev/zero"),
+            "cannot read the recording /dev/zero: it is a device",
+            "name a regular file",
+        ),
         (("status", "/no/such"), "there is no file or directory /no/such", "name a run (ktstr-tui status"),
         (("capture", "--tag", "  "), "--tag: a tag without anything to see", "letters"),
         (("capture", "--tag", ""), "--tag: a tag without anything to see", "letters"),
