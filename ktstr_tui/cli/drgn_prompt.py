@@ -1,4 +1,4 @@
-"""``drgn``: drgn's own prompt, or a script, over the live memory of a run on this host.
+"""``drgn``: drgn's own prompt, or a script, over the live memory of a run on this host, or over a snapshot.
 
 The run is not asked for anything but its process id: the memory is opened past it (`guest.run_ram`), so this works
 while the guest is frozen, hangs, or has a scheduler that lets nothing else run. It is opened for reading only.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +25,33 @@ from drgn import cli as drgn_cli
 from drgn.helpers.linux.sched import task_cpu
 
 from ktstr_tui.cli.attach import find_run
+from ktstr_tui.guest.paths import runtime_dir
 from ktstr_tui.guest.run_ram import open_ram_of
+from ktstr_tui.kernel import scx_helpers
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.orc import OrcRefused
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.framing import EVENTS_SOCKET, socket_pair
 from ktstr_tui.link.runs import RUN_FILE, RunRecord, look_at_run
+from ktstr_tui.memory.explore import open_view as open_snapshot
+from ktstr_tui.memory.find import Found, all_snapshots, find_snapshot
+from ktstr_tui.memory.snapshot import SUFFIX
 from ktstr_tui.model.errors import EXIT_EJECTED, HostError, UsageError
 from ktstr_tui.wire.user_file import read_user_text
 
 MAX_SCRIPT_BYTES = 16 << 20
+_OF_RUN = (
+    "Run {name}: prog is kernel {release}, in live memory, for reading only.\n"
+    "The guest runs on between two reads; ktstr-tui freeze {name} stops it."
+)
+_OF_SNAPSHOT = "Snapshot {run}/{name}: prog is kernel {release}, all of it at one moment."
 
 
 def drgn_command(run_name: str | None, code: str | None, script: Path | None) -> None:
-    """Open drgn's prompt on a run, or run code in its place.
+    """Open drgn's prompt on a run or a snapshot, or run code in its place.
 
     Args:
-        run_name: The run; None for the only one.
+        run_name: The run, or a snapshot where no run has that name; None for the only run.
         code: Python statements to run instead of opening the prompt.
         script: A file of them.
 
@@ -51,12 +61,31 @@ def drgn_command(run_name: str | None, code: str | None, script: Path | None) ->
     if code is not None and script is not None:
         raise UsageError("-c and --script exclude each other", "put both into one file")
     source = _source(code, script)
-    record = find_record(run_name)
-    with open_view(record.pid) as view:
+    snapshot = None if run_name is None else find_stored(run_name)
+    with ExitStack() as stack:
+        if snapshot is not None:
+            view, _ = stack.enter_context(open_snapshot(snapshot))
+            banner = _OF_SNAPSHOT.format(run=snapshot.run, name=snapshot.name, release=view.release)
+        else:
+            record = find_record(run_name)
+            view = stack.enter_context(open_view(record.pid))
+            banner = _OF_RUN.format(name=record.name, release=view.release)
         if source is None:
-            _prompt(view, record.name)
+            _prompt(view, banner)
         else:
             run_code(view, *source)
+
+
+def find_stored(name: str) -> Found | None:
+    """Return the snapshot of that name; None when there is none, or a run in progress has the name.
+
+    Raises:
+        UsageError: The name may be several snapshots.
+    """
+    if runtime_dir().joinpath(name).is_dir():
+        return None
+    known = any(name in (it.name, f"{it.run}/{it.name}") for it in all_snapshots())
+    return find_snapshot(name) if known or name.endswith(SUFFIX) else None
 
 
 def find_record(run_name: str | None) -> RunRecord:
@@ -104,7 +133,8 @@ def open_view(pid: int) -> Iterator[KernelView]:
 
 
 def names(view: KernelView) -> dict[str, Any]:
-    """Return the names that code and the prompt begin with: those of drgn's prompt, and exact stacks."""
+    """Return the names that code and the prompt begin with: those of drgn's prompt, helpers for sched_ext, and exact
+    stacks."""
 
     def stack_trace(task: drgn.Object) -> KernelStack:
         """Return the kernel stack of a task that is on no CPU, from the unwind tables in the guest's memory.
@@ -117,7 +147,8 @@ def names(view: KernelView) -> dict[str, Any]:
         """
         return _stack(view, task)
 
-    return {**drgn_cli.default_globals(view.prog), "stack_trace": stack_trace, "view": view}
+    own = {name: getattr(scx_helpers, name) for name in scx_helpers.__all__}
+    return {**drgn_cli.default_globals(view.prog), **own, "stack_trace": stack_trace, "view": view}
 
 
 class KernelStack(list[str]):
@@ -187,12 +218,10 @@ def _source(code: str | None, script: Path | None) -> tuple[str, str] | None:
     return read_user_text(script, "script", max_bytes=MAX_SCRIPT_BYTES), str(script)
 
 
-def _prompt(view: KernelView, name: str) -> None:
+def _prompt(view: KernelView, about: str) -> None:
     def banner(usual: str) -> str:
         return (
-            f"{drgn_cli.version_header()}\n{usual}\n"
-            f"Run {name}: prog is kernel {view.release}, in live memory, for reading only.\n"
-            f"The guest runs on between two reads; ktstr-tui freeze {name} stops it.\n"
+            f"{drgn_cli.version_header()}\n{usual}\n{about}\n"
             "stack_trace(task) uses the kernel's own unwind tables; prog.stack_trace() has none and is wrong here."
         )
 

@@ -250,7 +250,12 @@ def doctor(as_json: AsJson = False) -> None:
 
 @app.command("drgn")
 def drgn_prompt(
-    run_name: RunName = None,
+    run_name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN|SNAPSHOT]", help="Name of a run on this host, or a snapshot. [default: the only run]"
+        ),
+    ] = None,
     code: Annotated[
         str | None, typer.Option("-c", help="Run this code instead of opening the prompt.")
     ] = None,
@@ -258,7 +263,7 @@ def drgn_prompt(
         Path | None, typer.Option("--script", help="Run this file instead of opening the prompt.")
     ] = None,
 ) -> None:
-    """Open drgn's prompt on the live memory of a run on this host."""
+    """Open drgn's prompt on the live memory of a run on this host, or on a snapshot."""
     from ktstr_tui.cli.drgn_prompt import drgn_command
 
     drgn_command(run_name, code, script)

@@ -43,6 +43,8 @@ class SnapshotRam:
         ]
         self._pages = pages
         self._loaded: dict[bytes, bytes] = {}
+        self._placed: dict[int, bytes] = {}
+        """Pages that were read, by their number in guest-physical memory."""
         self.end = self._segments[-1].guest_phys + self._segments[-1].length
 
     @property
@@ -57,6 +59,9 @@ class SnapshotRam:
             OutOfRange: Any of them lies outside RAM.
             DamagedError: A page is not what was stored.
         """
+        known, offset = self._placed.get(phys // PAGE_BYTES), phys % PAGE_BYTES
+        if known is not None and 0 <= n <= PAGE_BYTES - offset:
+            return known[offset : offset + n]
         if n < 0:
             raise ValueError(f"negative length {n}")
         parts: list[bytes] = []
@@ -96,6 +101,7 @@ class SnapshotRam:
         page = self._loaded.get(digest)
         if page is None:
             page = self._loaded[digest] = self._pages.get(digest)
+        self._placed[phys // PAGE_BYTES] = page
         return page
 
     def digest(self, phys: int) -> bytes:
