@@ -133,8 +133,7 @@ def open_view(pid: int) -> Iterator[KernelView]:
 
 
 def names(view: KernelView) -> dict[str, Any]:
-    """Return the names that code and the prompt begin with: those of drgn's prompt, helpers for sched_ext, and exact
-    stacks."""
+    """Return the names that code begins with: those of drgn's prompt, helpers for sched_ext, and exact stacks."""
 
     def stack_trace(task: drgn.Object) -> KernelStack:
         """Return the kernel stack of a task that is on no CPU, from the unwind tables in the guest's memory.

@@ -253,7 +253,8 @@ def drgn_prompt(
     run_name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN|SNAPSHOT]", help="Name of a run on this host, or a snapshot. [default: the only run]"
+            metavar="[RUN|SNAPSHOT]",
+            help="Name of a run on this host, or a snapshot. [default: the only run]",
         ),
     ] = None,
     code: Annotated[

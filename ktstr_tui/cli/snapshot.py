@@ -56,6 +56,20 @@ def _about(row: dict[str, Any]) -> str:
     )
 
 
+@app.command("open")
+def open_snapshot(
+    name: Name,
+    theme: Annotated[
+        str | None,
+        typer.Option("--theme", metavar="NAME", help="Theme of the screen. [default: the last choice]"),
+    ] = None,
+) -> None:
+    """Open the screen on a snapshot: its CPUs, tasks, queues and stacks, as of a frozen guest."""
+    from ktstr_tui.cli.snapshot_open import open_command
+
+    open_command(name, theme)
+
+
 @app.command()
 def show(name: Name, as_json: AsJson = False) -> None:
     """Show what a snapshot is of, and what it takes."""
@@ -173,13 +187,18 @@ def gc(as_json: AsJson = False) -> None:
 def export(
     name: Name,
     out: Annotated[Path, typer.Argument(help="File to write; must not be there yet.")],
+    raw: Annotated[
+        bool,
+        typer.Option("--raw/--vmcore", help="Write memory alone, in place of a dump for drgn and crash."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the memory of a snapshot as a raw image of the guest's physical memory, zeros as holes."""
+    """Write a snapshot as a crash dump that drgn and crash open, or its memory as a raw image; zeros are holes."""
     from ktstr_tui.memory.explore import export_raw
     from ktstr_tui.memory.find import find_snapshot
+    from ktstr_tui.memory.vmcore import export_vmcore
 
-    written = export_raw(find_snapshot(name), out)
+    written = (export_raw if raw else export_vmcore)(find_snapshot(name), out)
     if as_json:
         print_json({"path": str(out.absolute()), "data_bytes": written})
     else:

@@ -30,6 +30,8 @@ from ktstr_tui.kernel.vmcoreinfo import START_KERNEL_MAP, Vmcoreinfo, find_vmcor
 from ktstr_tui.model.errors import GuestError
 
 _PLATFORM = Platform(Architecture.X86_64, PlatformFlags.IS_LITTLE_ENDIAN | PlatformFlags.IS_64_BIT)
+DIRECT_MAP = 0xFFFF888000000000
+"""Where the direct map begins without CONFIG_RANDOMIZE_MEMORY (Documentation/arch/x86/x86_64/mm.rst)."""
 
 
 class KernelNotFound(GuestError):
@@ -87,6 +89,15 @@ def open_parts(memory: RamImage, vmcoreinfo: bytes | None = None) -> KernelParts
     return KernelParts(prog, info, space, symbols, btf)
 
 
+def direct_map_of(memory: RamImage, vmcoreinfo: bytes) -> int:
+    """Return where the direct map of all memory begins, as a virtual address.
+
+    Raises:
+        KernelNotFound: If there is no kernel in this memory.
+    """
+    return _page_offset(open_parts(memory, vmcoreinfo).prog, AddressSpace(memory, Vmcoreinfo(vmcoreinfo)))
+
+
 def _reader(memory: PhysicalMemory, shift: int = 0) -> Callable[[int, int, int, bool], bytes]:
     """A callback for drgn that reads the addresses of a segment ``shift`` bytes away."""
 
@@ -103,7 +114,7 @@ def _page_offset(prog: Program, early: AddressSpace) -> int:
     try:
         return early.u64(prog.symbol("page_offset_base").address)
     except LookupError:
-        return 0xFFFF888000000000  # Documentation/arch/x86/x86_64/mm.rst, without CONFIG_RANDOMIZE_MEMORY
+        return DIRECT_MAP
 
 
 def _kernel_btf(prog: Program, space: AddressSpace, info: Vmcoreinfo) -> bytes:

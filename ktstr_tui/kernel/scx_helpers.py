@@ -1,7 +1,7 @@
 """sched_ext in drgn's style: schedulers, dispatch queues, runnable tasks, and why a task does not run.
 
-drgn has no helpers for sched_ext. These need drgn alone, nothing else of this program: copy the file, or import it in any
-drgn session over a kernel whose types drgn knows, live or in a core dump::
+drgn has no helpers for sched_ext. These need drgn alone, nothing else of this program: copy the file, or import it in
+any drgn session over a kernel whose types drgn knows, live or in a core dump::
 
     >>> from ktstr_tui.kernel.scx_helpers import *
     >>> for dsq in for_each_scx_dsq(prog):
@@ -173,7 +173,7 @@ def scx_runnable_tasks(prog: Program, cpu: IntegerLike | None = None) -> Iterato
 
 
 def task_scx_state(task: Object) -> str:
-    """Return how far a task has come with sched_ext: ``none``, ``init``, ``ready``, ``enabled``, as the kernel names it.
+    """Return how far a task has come with sched_ext, in the kernel's word: ``none``, ``init``, ``ready``, ``enabled``.
 
     Args:
         task: ``struct task_struct *``
@@ -217,7 +217,8 @@ def _hz(prog: Program) -> int:
     try:
         # A clocksource of one cycle a tick: mult >> shift is the tick in nanoseconds (kernel/time/jiffies.c).
         clock = prog["clocksource_jiffies"]
-        return round(1_000_000_000 / (clock.mult.value_() >> clock.shift.value_()))
+        tick_ns: int = clock.mult.value_() >> clock.shift.value_()
+        return round(1_000_000_000 / tick_ns)
     except (LookupError, ZeroDivisionError):
         return 250
 
@@ -252,5 +253,3 @@ def _allowed(prog: Program, task: Object) -> str:
             except FaultError:
                 words.append(f"CPU {cpu}")
     return "it may run on " + ", ".join(words) if words else "it may run on no CPU that is online"
-
-

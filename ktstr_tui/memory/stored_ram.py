@@ -78,6 +78,10 @@ class SnapshotRam:
         (value,) = _U64.unpack(self.read(phys, 8))
         return int(value)
 
+    def segments(self) -> list[tuple[int, int]]:
+        """Where RAM is, as ``(guest_phys, length)``, ascending."""
+        return [(it.guest_phys, it.length) for it in self._segments]
+
     def data_ranges(self) -> Iterator[tuple[int, int]]:
         """Runs of pages that are not all zeros, as ``(guest_phys, length)``."""
         for segment in self._segments:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -88,3 +91,60 @@ def test_snapshots_are_whole_and_guests_that_start_from_one_end_as_the_first_did
             assert "does not repeat history exactly" in told
             assert "step 1/2 good" in told
             assert "step 2/2 bad" in told
+
+
+ASK = """
+import json
+from tests.guest.questions import answers
+print(json.dumps(answers(prog)))
+"""
+STOCK = """
+import sys, drgn
+from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
+from ktstr_tui.kernel.finders import load_btf
+prog = drgn.Program()
+prog.set_core_dump(sys.argv[1])
+assert prog.flags & drgn.ProgramFlags.IS_LINUX_KERNEL
+prog.register_symbol_finder("kallsyms", load_vmlinux_kallsyms(prog), enable_index=0)
+start, stop = (prog.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
+load_btf(prog, data=prog.read(start, stop - start))
+"""
+
+
+@pytest.mark.guest
+def test_questions_have_one_answer_wherever_the_memory_is(tmp_path: Path) -> None:
+    script = tmp_path / "ask.py"
+    script.write_text(ASK)
+    with headless_run(tmp_path, "--scenario", "steady", "--scheduler", "demo:fifo") as run:
+        env = run.env
+
+        def asked(name: str) -> dict[str, Any]:
+            done = call("drgn", name, "--script", str(script), env=env)
+            assert done.returncode == 0, done.stderr
+            answers: dict[str, Any] = json.loads(done.stdout)
+            return answers
+
+        run.wait_for("step")
+        assert call("freeze", "test", env=env).returncode == 0
+        for tag in ("kept", "again"):
+            # QEMU saves its state once a stop; the second snapshot has the same one.
+            assert call_json("capture", "test", "--memory", "--tag", tag, env=env)["snapshot"]["name"] == tag
+        live = asked("test")
+        with restored(tmp_path, "frozen", "--frozen") as frozen:
+            assert next(it for it in frozen.events("guest-restored") if it["phase"] == "frozen")
+            from_restored = asked("frozen")
+            assert call("end", "frozen", env=env).returncode == 0
+        assert call("end", "test", env=env).returncode == 0
+    assert len(live) > 50
+    assert live["scheduler"] == "fifo"
+    assert live["runnable"]
+    assert asked("kept") == live
+    assert asked("again") == live
+    assert from_restored == live
+    core = tmp_path / "core"
+    assert call("snapshot", "export", "kept", str(core), env=env).returncode == 0
+    stock = subprocess.run(
+        [sys.executable, "-c", STOCK + ASK, str(core)], env=env, capture_output=True, text=True, check=False
+    )
+    assert stock.returncode == 0, stock.stderr
+    assert json.loads(stock.stdout) == live

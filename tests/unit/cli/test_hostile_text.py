@@ -230,6 +230,7 @@ OTHERS = [
 THE_GATE_AND_BUILD_TOOLS = ("text/output.py", "guest/libbpf.py", "guest/qemu_fetch.py")
 SILENT = {
     "run": "its summary is tested below",
+    "snapshot open": "opens the screen",
     "attach": "opens the screen",
     "replay": "opens the screen",
     "drgn": "prints what its user asks for, in Python",

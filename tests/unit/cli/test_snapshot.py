@@ -71,15 +71,15 @@ def test_damage_is_named_and_the_other_snapshot_is_whole(store: SnapshotStore) -
 
 def test_export_writes_the_memory_and_no_file_of_a_damaged_one(store: SnapshotStore, tmp_path: Path) -> None:
     out = tmp_path / "raw"
-    assert data("export", "after", str(out))["data_bytes"] == 3 * PAGE_BYTES
+    assert data("export", "after", str(out), "--raw")["data_bytes"] == 3 * PAGE_BYTES
     assert out.read_bytes() == ram(1, 0, 2, 4)
     with pytest.raises(UsageError, match="is there already"):
-        call("export", "after", str(out))
+        call("export", "after", str(out), "--raw")
     pages = bytearray((store.directory / PAGES).read_bytes())
     pages[60] ^= 1  # in the first page
     (store.directory / PAGES).write_bytes(pages)
     with pytest.raises(HostError, match=r"not what was stored|cannot be read"):
-        call("export", "after", str(tmp_path / "other"))
+        call("export", "after", str(tmp_path / "other"), "--raw")
     assert not (tmp_path / "other").exists()
 
 
