@@ -252,9 +252,9 @@ class LiveGuest:
         )
 
     @property
-    def machine_pid(self) -> int:
-        """QEMU's process."""
-        return self._machine.pid
+    def machine(self) -> Machine:
+        """The machine."""
+        return self._machine
 
     @property
     def engine(self) -> Engine:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest import qemu
 from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
 from ktstr_tui.guest.machine import open_machine
+from ktstr_tui.guest.origin import Origin
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.drops import Drops
@@ -67,7 +69,9 @@ class _NoAudience:
 
 
 @asynccontextmanager
-async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tuple[LiveGuest, Stream]]:
+async def live_guest(
+    config: RunConfig, prepared: Prepared, restored: Origin | None = None
+) -> AsyncIterator[tuple[LiveGuest, Stream]]:
     """Start a guest as a run has it, without viewers and recording; typed and armed when the context begins."""
     with take_place(None, "bench") as place:
         clock: RunTime = GuestTime() if prepared.observed else HostTime()
@@ -90,7 +94,7 @@ async def live_guest(config: RunConfig, prepared: Prepared) -> AsyncIterator[tup
             time=clock,
         )
         async with (
-            open_machine(machine_spec(config, prepared, place)) as machine,
+            open_machine(replace(machine_spec(config, prepared, place), restored=restored)) as machine,
             open_live_guest(machine, stream, setup, ending) as guest,
             trio.open_nursery() as nursery,
         ):

@@ -50,7 +50,7 @@ async def _bench(rounds: int) -> dict[str, Any]:
         raise GuestError(f"this host has no observer: {prepared.verdict.reason}", "run ktstr-tui doctor")
     bare_s = await trio.to_thread.run_sync(_boot_bare, config, prepared)
     async with live_guest(config, prepared) as (guest, _):
-        ours_s, boot = _cpu_s(guest.machine_pid), "from the start to readable memory"
+        ours_s, boot = _cpu_s(guest.machine.pid), "from the start to readable memory"
         with_watches, without = await _watched(guest)
     say(f"boot: {ours_s:.2f} s of CPU, bare {bare_s:.2f} s")
     machines = [await _holds(rounds, topology) for topology in TOPOLOGIES]
@@ -108,7 +108,7 @@ async def _watched(guest: LiveGuest) -> tuple[float, float]:
             (first + 2 * WATCHED_BYTES * it, WATCHED_BYTES) for it in range(NR_WATCHES if watched else 0)
         ]
         await guest.coordinator.while_stopped(lambda ranges=ranges: engine.watch_besides(ranges))  # type: ignore[misc]
-        spent[watched] += await _window_s(guest.machine_pid, engine)
+        spent[watched] += await _window_s(guest.machine.pid, engine)
     await guest.coordinator.while_stopped(lambda: engine.watch_besides([]))
     return spent[True], spent[False]
 

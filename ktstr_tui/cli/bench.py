@@ -57,6 +57,18 @@ def _rerun(rounds: int | None) -> Mapping[str, Any]:
     return bench_rerun(rounds or 100)
 
 
+def _store(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.bench.snapshots import bench_store
+
+    return bench_store(rounds or 5)
+
+
+def _restore(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.bench.snapshots import bench_restore
+
+    return bench_restore(rounds or 5)
+
+
 BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "boot": _boot,
     "sample": _sample,
@@ -65,6 +77,8 @@ BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "beats": _beats,
     "loop": _loop,
     "rerun": _rerun,
+    "restore": _restore,
+    "store": _store,
     "trace": _trace,
 }
 

@@ -111,6 +111,7 @@ def _run(found: Found, info: SnapshotInfo) -> RunInfo:
         scenario=info.scenario,
         scheduler=info.scheduler,
         started_wall=info.taken_wall,
+        data_dir=str(found.store.directory.parent),
     )
 
 

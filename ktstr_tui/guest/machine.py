@@ -129,11 +129,6 @@ class Machine:
         self._scopes: list[trio.CancelScope] = []
         self._streams_ended = [trio.Event(), trio.Event()]
 
-    @property
-    def ram_fd(self) -> int:
-        """The RAM file of a machine with one NUMA node, or of its first node."""
-        return self.ram_fds[0]
-
     def ram_parts(self) -> list[tuple[int, int, int, int]]:
         """The RAM as (file descriptor, file offset, guest-physical address, length) runs."""
         return [(self.ram_fds[s.fd_index], s.offset, s.guest_phys, s.length) for s in self.segments]
@@ -269,12 +264,18 @@ class Machine:
         return account(end, self.console.tail())
 
     async def _connect(self) -> None:
-        await self.qmp.wait_ready()
+        origin = self._started_from
+        with sole_error():
+            async with trio.open_nursery() as nursery:
+                if origin is not None:
+                    # QEMU takes as long to start, and leaves the RAM alone of a machine whose state is to be loaded.
+                    nursery.start_soon(trio.to_thread.run_sync, origin.copy_ram, self.ram_fds)
+                await self.qmp.wait_ready()
         if self._observed is not None:
             return
-        if self._started_from is not None:
+        if origin is not None:
             # Before the stub's handshake, which lets the guest run.
-            await load_state(self.qmp, self._started_from.state)
+            await load_state(self.qmp, origin.state)
         slots = KVM_WATCH_SLOTS if self.spec.accelerator == "kvm" else None
         self.engine = await connect_gdb(self._gdb_stream, slots, resume=self.spec.restored is None)
 
@@ -325,7 +326,6 @@ async def _run_machine(spec: MachineSpec, origin: Origin | None = None) -> Async
         console = stack.enter_context(open_console(spec.console_log))
         page = stack.enter_context(open_page(spec.determinism)) if spec.observed else None
         if origin is not None:
-            await trio.to_thread.run_sync(origin.copy_ram, ram_fds)
             console.feed(origin.console)
         process = qemu.spawn(spec, ram_fds, None if page is None else page.fd, incoming=origin is not None)
         stack.callback(qemu.user_qmp_path(spec).unlink, missing_ok=True)
