@@ -1,7 +1,7 @@
 """``snapshot open``: a snapshot on the screen, as the run at that moment would be seen if it were frozen.
 
 The screen reads events and nothing else. So the snapshot becomes a short recording: what the run was, one sample of its
-CPUs and the capture of its scheduler, both read anew from the stored memory.
+CPUs and the capture of its scheduler, both read from the stored memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.wire.codec import encode_event
 
-READ_ANEW = "read anew from the memory of the snapshot"
+FROM_MEMORY = "read from the memory of the snapshot"
 
 
 def open_command(name: str, theme: str | None) -> None:
@@ -133,5 +133,5 @@ def _capture(view: KernelView, stored: CaptureReport, info: SnapshotInfo) -> Cap
         report,
         pause=stored.pause,
         elapsed_ms=stored.elapsed_ms,
-        trigger_detail=f"{stored.trigger_detail}; {READ_ANEW}",
+        trigger_detail=f"{stored.trigger_detail}; {FROM_MEMORY}",
     )
