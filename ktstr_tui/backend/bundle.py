@@ -7,6 +7,7 @@ its identity. It is unpacked into a directory that is named by its content, so t
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,13 +15,17 @@ from typing import Final
 
 from ktstr_tui.backend.again import KEPT_FILES, MAX_KEPT_BYTES, read_kept
 from ktstr_tui.backend.checkpoints import CHECKPOINTS_FILE
+from ktstr_tui.backend.interventions import INTERVENTIONS_FILE
+from ktstr_tui.backend.scheduler_change import OBJECTS_DIR
 from ktstr_tui.backend.seeded import GIVEN_FILE
 from ktstr_tui.guest.paths import private_dir, state_dir
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.errors import UsageError
 
+MAX_OBJECTS: Final = 256
 SUFFIX: Final = ".ktstr-run"
-_ALSO: Final = (RECORDING_FILE, CHECKPOINTS_FILE, GIVEN_FILE)
+_ALSO: Final = (RECORDING_FILE, CHECKPOINTS_FILE, GIVEN_FILE, INTERVENTIONS_FILE)
+_OBJECT: Final = re.compile(rf"{OBJECTS_DIR}/[0-9a-f]{{64}}\\.bpf\\.o")
 
 
 def bundle(directory: Path, path: Path) -> None:
@@ -37,7 +42,8 @@ def bundle(directory: Path, path: Path) -> None:
     read_kept(directory)
     try:
         with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as archive:
-            for name in (*KEPT_FILES, *_ALSO):
+            objects = sorted(f"{OBJECTS_DIR}/{it.name}" for it in (directory / OBJECTS_DIR).glob("*.bpf.o"))
+            for name in (*KEPT_FILES, *_ALSO, *objects):
                 if (directory / name).is_file():
                     archive.write(directory / name, name)
     except FileExistsError:
@@ -56,7 +62,9 @@ def unbundle(path: Path) -> Path:
         place = private_dir(private_dir(private_dir(state_dir()) / "bundles") / digest[:16])
         with zipfile.ZipFile(path) as archive:
             sizes = {it.filename: it.file_size for it in archive.infolist()}
-            for name in (*KEPT_FILES, *_ALSO):
+            objects = [name for name in sizes if _OBJECT.fullmatch(name)][:MAX_OBJECTS]
+            private_dir(place / OBJECTS_DIR)
+            for name in (*KEPT_FILES, *_ALSO, *objects):
                 if name in sizes and sizes[name] <= MAX_KEPT_BYTES:
                     (place / name).write_bytes(archive.read(name))
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:

@@ -86,6 +86,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Given for a run whose history follows from a seed."""
     again: str | None = None
     """Directory of the run that this one is to be again."""
+    without: tuple[int, ...] = ()
+    """Interventions of that run, by number, that are left out."""
     freeze_at_ns: int | None = None
     """When to freeze the guest, on the run's clock."""
     captures_at_ns: tuple[int, ...] = ()

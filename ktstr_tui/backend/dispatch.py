@@ -13,6 +13,7 @@ import msgspec
 
 from ktstr_tui.backend.edit.acts import EditActs
 from ktstr_tui.backend.effects import Effects
+from ktstr_tui.backend.interventions import Interventions
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.scheduler_change import change_scheduler
 from ktstr_tui.capture.coordinator import Coordinator, FreezeState
@@ -57,6 +58,7 @@ class ActedOn(Protocol):
     kernel_ops: KernelOps
     scenario_watches: ScenarioWatches
     replacer: SchedulerReplacer
+    interventions: Interventions
 
     @property
     def snapshots(self) -> TakesMemory:
@@ -127,6 +129,7 @@ class RunDispatcher:
 
     async def _on_guest(self, pending: ct.PendingAction, guest: ActedOn) -> Any:  # noqa: ANN401
         coordinator, state = guest.coordinator, self._stream.state
+        guest.interventions.note(pending.action, pending.by, self._stream.now_ns())
         match pending.action:
             case ct.TakeCapture() as asked:
                 return await _capture(asked, guest)

@@ -6,7 +6,7 @@ What the host gave the guest is a line for each piece of it, with the number of 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -16,6 +16,7 @@ import trio
 
 from ktstr_tui.backend.checkpoints import Checkpoint, Checkpoints, find_reference, scheduler_hash
 from ktstr_tui.backend.guest_clock import GuestClock
+from ktstr_tui.backend.interventions import Apply, Interventions, read_interventions
 from ktstr_tui.guest.determinism import STATION_NS
 from ktstr_tui.guest.guest_time import GuestTime, RunTime
 from ktstr_tui.guest.hold import HoldEngine
@@ -27,12 +28,12 @@ from ktstr_tui.model.events import Event
 from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.port import GuestPort
 
-GIVEN_FILE: Final = "interventions.jsonl"
+GIVEN_FILE: Final = "given.jsonl"
 HUNG_STATIONS: Final = 4
 """Stations that a guest misses whose clock stands."""
 
 
-class Interventions:
+class GivenBytes:
     """Writes down what a guest was given; closed by its owner.
 
     Args:
@@ -68,18 +69,22 @@ class Interventions:
 
     def drops(self) -> dict[str, int]:
         """Return what was not written down."""
-        return {"interventions-unwritten": self.lost}
+        return {"given-unwritten": self.lost}
 
 
 class Seeded:
     """The files of a run with a seed; made by `open_seeded`.
 
     Args:
-        interventions: Keeps what the guest was given.
+        given: Keeps what the guest was given.
+        interventions: Keeps what people changed, and does it again.
         checkpoints: Keeps what it was like; None for a run that is not observed.
     """
 
-    def __init__(self, interventions: Interventions, checkpoints: Checkpoints | None) -> None:
+    def __init__(
+        self, given: GivenBytes, interventions: Interventions, checkpoints: Checkpoints | None
+    ) -> None:
+        self._given = given
         self.interventions = interventions
         self.checkpoints = checkpoints
         self._reader: SampleReader | None = None
@@ -91,6 +96,7 @@ class Seeded:
         port: GuestPort,
         view: Callable[[], KernelView | None],
         time: RunTime,
+        apply: Apply,
     ) -> None:
         """Let the host speak to the guest of an observed machine at its stations only; nothing for others.
 
@@ -100,11 +106,13 @@ class Seeded:
             port: Takes what the guest sends.
             view: Returns its memory by type, once it can be read.
             time: Goes on at its stations.
+            apply: Carries out an intervention of the run that this one is again.
         """
         stations, bulk, engine = machine.stations, machine.bulk, machine.engine
         if stations is None or not isinstance(bulk, StationedStream) or not isinstance(engine, HoldEngine):
             return
 
+        self.interventions.serve(engine, stations, apply)
         clock = GuestClock(machine.spec.determinism, time.now_ns())
 
         def note() -> None:
@@ -123,6 +131,7 @@ class Seeded:
                 await trio.lowlevel.checkpoint()
 
         async def tell() -> None:
+            await self.interventions.at_station(stations.last)
             if isinstance(time, GuestTime):
                 await time.advance(time.now_ns(), stations.rest)
             if (known := view()) is not None and machine.spec.determinism is not None:
@@ -135,18 +144,19 @@ class Seeded:
             if self.checkpoints is not None and self.checkpoints.due():
                 self.checkpoints.keep(self._checkpoint(engine, bulk, view()))
 
-        stations.settle, stations.pull, stations.on_given = settle, outbox.pull, self.interventions.keep
+        stations.settle, stations.pull, stations.on_given = settle, outbox.pull, self._given.keep
         stations.at_station, stations.note_time, stations.tell_time = look, note, tell
 
     def finish(self) -> None:
-        """Say what the comparison came to."""
+        """Say what the comparison came to, and what was not done again."""
+        self.interventions.finish()
         if self.checkpoints is not None:
             self.checkpoints.finish()
 
     def drops(self) -> dict[str, int]:
         """Return what was not written down."""
         lost = {} if self.checkpoints is None else self.checkpoints.drops()
-        return {**self.interventions.drops(), **lost}
+        return {**self._given.drops(), **self.interventions.drops(), **lost}
 
     def _checkpoint(self, engine: HoldEngine, bulk: StationedStream, view: KernelView | None) -> Checkpoint:
         held = engine.held
@@ -165,12 +175,33 @@ class Seeded:
 
 @contextmanager
 def open_seeded(
-    directory: Path, emit: Callable[[Event], object], again: Path | None = None, *, observed: bool
+    directory: Path,
+    emit: Callable[[Event], object],
+    again: Path | None = None,
+    without: Sequence[int] = (),
+    *,
+    observed: bool,
 ) -> Iterator[Seeded]:
-    """The files of a run with a seed, or of one without, which then stay away."""
-    with closing(Interventions(directory)) as interventions:
+    """The files of a run with a seed, or of one without, which then stay away.
+
+    Args:
+        directory: Where they are kept.
+        emit: Takes events.
+        again: Directory of the run that this one is again.
+        without: Numbers of its interventions that are left out.
+        observed: Whether the machine can be held.
+
+    Raises:
+        UsageError: What the earlier run kept cannot be read.
+    """
+    before = () if again is None else read_interventions(again)
+    wanted = [it for it in enumerate(before, 1) if it[0] not in without]
+    with (
+        closing(GivenBytes(directory)) as given,
+        closing(Interventions(directory, wanted, emit)) as interventions,
+    ):
         if not observed:
-            yield Seeded(interventions, None)
+            yield Seeded(given, interventions, None)
             return
         with closing(Checkpoints(directory, find_reference(directory, again), emit)) as checkpoints:
-            yield Seeded(interventions, checkpoints)
+            yield Seeded(given, interventions, checkpoints)

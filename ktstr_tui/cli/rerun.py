@@ -11,7 +11,8 @@ import typer
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.text.output import print_line
+from ktstr_tui.model.text import printable
+from ktstr_tui.text.output import print_json, print_line
 
 _TIME = "TIME"
 
@@ -49,6 +50,13 @@ class RerunOptions:
         list[str] | None,
         typer.Option("--capture-at", metavar=_TIME, help="Capture at this time of the run; may be repeated."),
     ] = None
+    without: Annotated[
+        list[int] | None,
+        typer.Option("--without", metavar="N", min=1, help="Leave out intervention N; may be repeated."),
+    ] = None
+    list_only: Annotated[
+        bool, typer.Option("--list/--no-list", help="List the interventions of the run, and run nothing.")
+    ] = False
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
         None
     )
@@ -64,15 +72,18 @@ class RerunOptions:
             UsageError: There is no such run, or no such instant in it, or two are asked for.
         """
         from ktstr_tui.backend.again import config_again, read_kept, seconds
+        from ktstr_tui.backend.interventions import check_numbers, read_interventions
         from ktstr_tui.cli.kept_runs import find_kept
 
         directory = find_kept(self.run)
+        check_numbers(self.without or (), read_interventions(directory))
         config, freeze_at_ns = config_again(read_kept(directory)), self._freeze_at(directory)
         return msgspec.structs.replace(
             config,
             # Whoever asks to be brought to an instant comes at any time.
             freeze_limit_s=config.freeze_limit_s if freeze_at_ns is None else 0.0,
             again=str(directory),
+            without=tuple(self.without or ()),
             name=self.name,
             freeze_at_ns=freeze_at_ns,
             watches=tuple(self.watch or ()),
@@ -112,10 +123,29 @@ def _begin_ns() -> int:
 
 
 def rerun_command(options: RerunOptions) -> None:
-    """Run again, on the screen or without."""
+    """Run again, on the screen or without; or list what was done to the run."""
+    if options.list_only:
+        _list(options.run, options.as_json)
+        return
     from ktstr_tui.cli.run import run_command
 
     run_command(options.to_config(), headless=options.headless, as_json=options.as_json, explain=False)
+
+
+def _list(run: str, as_json: bool) -> None:
+    from ktstr_tui.backend.interventions import read_interventions
+    from ktstr_tui.cli.kept_runs import find_kept
+
+    found = read_interventions(find_kept(run))
+    if as_json:
+        rows = [{"number": n, "words": it.words, **msgspec.to_builtins(it)} for n, it in enumerate(found, 1)]
+        print_json({"interventions": rows})
+        return
+    for number, it in enumerate(found, 1):
+        at = f"{(it.mono_ns - _begin_ns()) / 1e9:.3f} s"
+        print_line(f"{number:3}  {at:>10}  {printable(it.words)}  by {printable(it.by)}")
+    if not found:
+        print_line("no interventions: neither the scheduler nor memory of the kernel was changed")
 
 
 def bundle_command(run: str, file: Path | None) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from ktstr_tui.cli.options import from_options
 from ktstr_tui.cli.rerun import RerunOptions
+from ktstr_tui.model.errors import UsageError
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
@@ -32,7 +33,9 @@ def search(
     until: Annotated[
         str,
         typer.Option(
-            "--until", help="Stop at the first seed that is ejected, or has an alert; none for all seeds."
+            "--until",
+            metavar="CONDITION",
+            help="Stop at the first seed that is ejected, has an alert, or meets 'elapsed_ms < 3000'; none for all.",
         ),
     ] = "ejected",
     jobs: Annotated[
@@ -47,17 +50,47 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Run many seeds until one of them ejects the scheduler."""
-    from ktstr_tui.cli.search import parse_seeds, search_command
+    from ktstr_tui.cli.cells import parse_seeds
+    from ktstr_tui.cli.search import search_command
 
     search_command(parse_seeds(seeds), words or (), until=until, jobs=jobs, results=results, as_json=as_json)
 
 
 def compare(
-    one: Annotated[str, typer.Argument(help="Name or directory of a run with a seed, or a bundle of one.")],
-    other: Annotated[str, typer.Argument(help="Another one.")],
+    one: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A run with a seed (name, directory, bundle); with --seeds a scheduler or kernel.",
+        ),
+    ],
+    other: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[OPTIONS OF RUN]", help="With --seeds: options of run, the same for both."),
+    ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option("--seeds", metavar="A..B", help="Run both with these seeds and compare their figures."),
+    ] = None,
+    by: Annotated[
+        str, typer.Option("--by", help="What A and B are with --seeds: scheduler or kernel.")
+    ] = "scheduler",
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, max=256, help="Runs at once; each takes a CPU.")
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Print where two runs with a seed begin to differ; host clocks aside."""
+    """Print where two runs with a seed begin to differ; or, with --seeds, how two schedulers do over many seeds."""
+    if seeds is not None:
+        from ktstr_tui.cli.cells import parse_seeds
+        from ktstr_tui.cli.compare_seeds import compare_seeds_command
+
+        sides = (one, other)
+        compare_seeds_command(sides, parse_seeds(seeds), words or (), by=by, jobs=jobs, as_json=as_json)
+        return
+    if words:
+        raise UsageError(f"{words[0]!r} is one argument too many", "give --seeds A..B to run two schedulers")
     from ktstr_tui.cli.compare_runs import compare_command
 
     compare_command(one, other, as_json)
@@ -77,7 +110,8 @@ def bundle(
 
 def declare_seed_commands(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    for command in (rerun, compare, bundle):
+    for command in (rerun, bundle):
         app.command()(command)
-    # What it does not know are options of run.
-    app.command(context_settings={"ignore_unknown_options": True})(search)
+    # What they do not know are options of run.
+    for command in (search, compare):
+        app.command(context_settings={"ignore_unknown_options": True})(command)

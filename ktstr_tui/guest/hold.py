@@ -70,6 +70,8 @@ class HoldEngine:
         """Where the machine is held; None while it runs."""
         self.counts: tuple[int, ...] = ()
         """Instructions that each vCPU has executed, at the hold that lasts or was the last."""
+        self.at_count: Callable[[int], Awaitable[None]] | None = None
+        """Called like ``visit`` when the instructions that `hold_at` was given have been executed."""
         self._page, self._link, self._read_monitor, self._visit = page, link, read_monitor, visit
         self._hear, self._on_lost = hear, lost
         self._arrived: Stop | None = None
@@ -209,6 +211,10 @@ class HoldEngine:
         """
         self._page.watch([*self._watches, *ranges], self._calls)
 
+    def hold_at(self, instructions: int) -> None:
+        """Have `at_count` called once, when so many instructions were executed, in place of those of the last call."""
+        self._page.hold_at(instructions)
+
     def hold_at_time(self, address: int, due: int, step: int) -> None:
         """Have a station when the guest's clock comes to an instant, and else at every ``step`` instructions.
 
@@ -238,7 +244,8 @@ class HoldEngine:
         if held.reason is HoldReason.CALL and not self._tells(held.address):
             self._release()
             return
-        if held.reason is not HoldReason.STEP:
+        visit = {HoldReason.STEP: self._visit, HoldReason.COUNT: self.at_count}.get(held.reason)
+        if visit is None:
             await self._hear()
             self._arrive(held, _REASONS.get(held.reason, "other"))
             return
@@ -246,7 +253,7 @@ class HoldEngine:
         if self._asked and self._arrived is None:
             self._arrive(held, "interrupt")
         try:
-            await self._visit(held.total)
+            await visit(held.total)
         finally:
             self._in_station = False
         self._release()

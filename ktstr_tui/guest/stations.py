@@ -27,6 +27,10 @@ PATIENCE_S = 20.0
 """Longest wait for an answer that the guest waits for; then the machine goes on without it."""
 SWALLOW_ROUNDS = 5
 """Questions to QEMU's monitor until its main loop has surely taken what was written before them."""
+BUFFER_BYTES = 4096
+"""QEMU takes at most so much at a time, and so much fits into a buffer of the guest's port, which has 128."""
+MOST_GIVEN_BYTES = 16 * BUFFER_BYTES
+"""Of one stream at one station. The rest waits for the next one, or it would reach the guest whenever it has room."""
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -65,6 +69,10 @@ class Stations:
         self.late = 0
         """Stations at which an answer was not there in time, so that the guest's future depends on the host."""
         self.visited = 0
+        self.last = 0
+        """Instructions executed before the newest one."""
+        self.visiting = False
+        """Whether the machine is held at one."""
         self.bulk: trio.SocketStream | None = None
         """Where `pull` goes."""
         self._ask_monitor = ask_monitor
@@ -84,9 +92,11 @@ class Stations:
             instructions: Executed by all vCPUs so far.
         """
         self.visited += 1
+        self.last, self.visiting = instructions, True
         try:
             await self._visit(instructions)
         finally:
+            self.visiting = False
             self._part()
 
     async def rest(self) -> None:
@@ -135,23 +145,34 @@ class Stations:
             scope.cancel()
 
     async def _visit(self, instructions: int) -> None:
-        gave = False
+        given: dict[trio.SocketStream, int] = {}
         self.note_time()
         await self._settled()
         self.at_station()
         if self.tell_time is not None:
             await self.tell_time()
-        while True:
+        while self.bulk is None or given.get(self.bulk, 0) < MOST_GIVEN_BYTES:
             data = self.pull()
             if data and self.bulk is not None:
                 self._waiting.append(("bulk", self.bulk, data, trio.Event()))
             if not self._waiting:
                 break
-            gave = True
             while self._waiting:
-                await self._write(instructions, *self._waiting.popleft())
+                entry = self._waiting.popleft()
+                await self._write(instructions, *entry)
+                given[entry[1]] = given.get(entry[1], 0) + len(entry[2])
             await self._settled()
-        for _ in range(SWALLOW_ROUNDS if gave else 0):
+        for stream, size in given.items():
+            await self._swallowed(stream, size)
+
+    async def _swallowed(self, stream: trio.SocketStream, size: int) -> None:
+        """Wait until QEMU has taken what was written to a stream; what the guest has no room for is late."""
+        for _ in range(2 * size // BUFFER_BYTES + SWALLOW_ROUNDS):
+            if not unread_bytes(stream):
+                break
+            await self._ask_monitor()
+        self.late += unread_bytes(stream) > 0
+        for _ in range(SWALLOW_ROUNDS):
             await self._ask_monitor()
 
     async def _settled(self) -> None:
@@ -180,6 +201,16 @@ class Stations:
         finally:
             if entry in self._waiting:
                 self._waiting.remove(entry)
+
+
+def unread_bytes(stream: trio.SocketStream) -> int:
+    """How much the other end of a socket has not taken yet; 0 when it is all taken or the socket is gone."""
+    try:
+        left = fcntl.ioctl(stream.socket.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+    except OSError:
+        return 0
+    size: int = struct.unpack("i", left)[0]
+    return size
 
 
 def stream_of(end: socket.socket) -> trio.SocketStream:

@@ -15,6 +15,7 @@ import pytest
 from ktstr_tui.backend.checkpoints import CHECKPOINTS_FILE
 from ktstr_tui.backend.identity import IDENTITY_FILE
 from ktstr_tui.backend.instants import difference, of_the_guest
+from ktstr_tui.backend.measured import measure
 from ktstr_tui.backend.seeded import GIVEN_FILE
 from ktstr_tui.link.recfile import read_recording
 from tests.guest.runs import call, headless_run
@@ -136,6 +137,10 @@ def test_the_stream_of_events_is_the_same_one_by_one(both: Runs) -> None:
     ]
     assert difference(*streams) is None
     assert len(streams[0]) > 100
+    figures, same = (measure(read_recording(place / "recording.ktstr")) for place in (one, other))
+    assert figures == same
+    assert figures.ejections == 1
+    assert min(figures.work_per_s.values()) > 0
     compared = call("compare", str(one), str(other), env=run.env)
     assert (compared.returncode, compared.stdout) == (0, f"events    all {len(streams[0])} are the same\n")
 

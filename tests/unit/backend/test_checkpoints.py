@@ -16,7 +16,7 @@ from ktstr_tui.backend.checkpoints import (
     find_reference,
 )
 from ktstr_tui.backend.identity import IDENTITY_FILE, Identity, write_identity
-from ktstr_tui.backend.seeded import GIVEN_FILE, Interventions
+from ktstr_tui.backend.seeded import GIVEN_FILE, GivenBytes
 from ktstr_tui.guest.stations import Given
 from ktstr_tui.model.events import Event, Logged
 
@@ -107,7 +107,7 @@ def test_one_of_so_many_stations_is_due(tmp_path: Path) -> None:
 
 
 def test_what_the_guest_was_given_is_written_down(tmp_path: Path) -> None:
-    with closing(Interventions(tmp_path)) as kept:
+    with closing(GivenBytes(tmp_path)) as kept:
         kept.keep(Given(100, "bulk", b"\x01\x02"))
         kept.keep(Given(200, "stats", b""))
     lines = (tmp_path / GIVEN_FILE).read_bytes().splitlines()
@@ -120,8 +120,8 @@ def test_what_the_guest_was_given_is_written_down(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_counted(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    kept, points = Interventions(missing), Checkpoints(missing, None, lambda _: None)
+    kept, points = GivenBytes(missing), Checkpoints(missing, None, lambda _: None)
     kept.keep(Given(1, "bulk", b"x"))
     points.keep(made(1))
-    assert (kept.drops(), points.drops()) == ({"interventions-unwritten": 1}, {"checkpoints-unwritten": 1})
+    assert (kept.drops(), points.drops()) == ({"given-unwritten": 1}, {"checkpoints-unwritten": 1})
     assert (missing / IDENTITY_FILE).exists() is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,15 @@ from trio.testing import MockClock
 from ktstr_tui.guest import determinism, qemu
 from ktstr_tui.guest.determinism import Determinism, check_determinism, why_no_observer
 from ktstr_tui.guest.machine import MachineSpec
-from ktstr_tui.guest.stations import PATIENCE_S, SWALLOW_ROUNDS, Given, StationedStream, Stations
+from ktstr_tui.guest.stations import (
+    BUFFER_BYTES,
+    MOST_GIVEN_BYTES,
+    PATIENCE_S,
+    SWALLOW_ROUNDS,
+    Given,
+    StationedStream,
+    Stations,
+)
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.topology import Topology
 from tests.unit.guest.test_qemu import fake_qemu, option
@@ -95,12 +104,12 @@ def test_an_old_qemu_has_no_observer(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 class Port:
-    """A port with both ends in this process."""
+    """A port with both ends in this process; like QEMU's main loop it takes a buffer at each question."""
 
     def __init__(self) -> None:
         ours, self.theirs = socket.socketpair()
         self.theirs.setblocking(False)
-        self.asked = 0
+        self.asked, self.room, self.taken = 0, 1 << 30, b""
         self.given: list[Given] = []
         self.stations = Stations(self._ask)
         self.stations.on_given = self.given.append
@@ -110,13 +119,15 @@ class Port:
     async def _ask(self) -> object:
         await trio.lowlevel.checkpoint()
         self.asked += 1
+        with suppress(BlockingIOError):
+            if size := min(BUFFER_BYTES, self.room):
+                self.taken += self.theirs.recv(size)
+                self.room -= size
         return None
 
     def arrived(self) -> bytes:
-        try:
-            return self.theirs.recv(100)
-        except BlockingIOError:
-            return b""
+        taken, self.taken = self.taken, b""
+        return taken
 
 
 @pytest.fixture
@@ -136,7 +147,28 @@ async def test_bytes_wait_for_a_station_and_are_written_down(port: Port, autojum
         await port.stations.visit(200)
     assert port.arrived() == b"one"
     assert port.given == [Given(200, "bulk", b"one")]
-    assert port.asked == SWALLOW_ROUNDS
+    assert port.asked == 1 + SWALLOW_ROUNDS
+    await port.stream.aclose()
+
+
+async def test_all_of_a_large_object_is_taken_before_the_machine_runs(
+    port: Port, autojump_clock: MockClock
+) -> None:
+    pieces = [bytes(BUFFER_BYTES * 8)] * 4
+    port.stations.pull = lambda: pieces.pop() if pieces else b""
+    await port.stations.visit(100)
+    assert (len(port.arrived()), len(pieces)) == (MOST_GIVEN_BYTES, 2), "the rest waits for the next station"
+    await port.stations.visit(200)
+    assert (len(port.arrived()), pieces, port.stations.late) == (MOST_GIVEN_BYTES, [], 0)
+    assert [it.instructions for it in port.given] == [100, 100, 200, 200]
+    await port.stream.aclose()
+
+
+async def test_what_the_guest_has_no_room_for_is_counted(port: Port, autojump_clock: MockClock) -> None:
+    answers = [bytes(BUFFER_BYTES * 3)]
+    port.stations.pull, port.room = lambda: answers.pop() if answers else b"", BUFFER_BYTES
+    await port.stations.visit(100)
+    assert (len(port.arrived()), port.stations.late) == (BUFFER_BYTES, 1)
     await port.stream.aclose()
 
 
