@@ -238,7 +238,7 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
         "GuestRequests": ("SwapWatch",),
         "KernelOps": ("AuditTrail",),
         "Sampler": ("Monitor",),
-        "Seeded": ("Interventions", "Checkpoints"),
+        "Seeded": ("GivenBytes", "Interventions", "Checkpoints"),
         "ControlLoop": ("Probes", "Recovery"),
         "Executor": ("Ledger",),
     }
