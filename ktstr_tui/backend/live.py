@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from functools import partial
-from pathlib import Path
 
 import trio
 
@@ -113,12 +112,10 @@ async def open_live_guest(
             )
         )
         log = stack.enter_context(closing(SchedulerLog(setup.place.data_dir / "scheduler.log")))
-        observed = machine.stations is not None
-        again = None if setup.config.again is None else Path(setup.config.again)
-        seeded = stack.enter_context(
-            open_seeded(setup.place.data_dir, stream.emit, again, setup.config.without, observed=observed)
+        kept = open_seeded(
+            setup.place.data_dir, stream.emit, setup.config, observed=machine.stations is not None
         )
-        held = Held(audit, writable, intake, frozen, log, host, seeded)
+        held = Held(audit, writable, intake, frozen, log, host, stack.enter_context(kept))
         async with trio.open_nursery() as nursery:
             yield LiveGuest(machine, stream, setup, ending, nursery, held)
             nursery.cancel_scope.cancel()
@@ -171,7 +168,6 @@ class LiveGuest:
         self.stats = StatsPort(machine.stats, lambda: coordinator.frozen)
         self.early = EarlyCapture(coordinator, samples, emit)
         self.kernel_ops = KernelOps(coordinator, emit, held.audit, held.writable, coordinator.memory, clock)
-        """Reads and, if the run allows it, writes of the guest's kernel memory."""
         self.replacer = SchedulerReplacer(self._outbox, emit, held.frozen.total_ns, clock, swaps, nursery)
         """Attaches, detaches and replaces the scheduler of the running guest."""
         self._guest_ops = GuestKernelOps(self.kernel_ops, self.bridge, self._outbox.reply, clock)
@@ -182,18 +178,13 @@ class LiveGuest:
         handlers = (self._outbox.owe, self.beats.handle, self._handler.handle)
         self.port = GuestPort(machine.bulk, self._outbox, handlers, clock)
         self._seeded = held.seeded
-<<<<<<< HEAD
-        self._seeded.serve(machine, self._outbox, self.port, lambda: self._opening.view, setup.time)
         origin, begin = machine.spec.restored, None
         if isinstance(origin, Origin):
             restoring = Restoring(setup, stream, now, coordinator, self.kernel_ops, nursery)
             begin = partial(restoring.run, origin, requests.settle)
-=======
         self.interventions = self._seeded.interventions
-        """Changes that are part of the run's history."""
         apply = partial(apply_change, self.kernel_ops, self.replacer, nursery, emit)
         self._seeded.serve(machine, self._outbox, self.port, lambda: self._opening.view, setup.time, apply)
->>>>>>> 8e941fb (Do interventions again in a rerun, or leave them out; compare schedulers over seeds; group what a search finds by kind, message and writer)
         watchers = Watchers(
             coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims, begin
         )

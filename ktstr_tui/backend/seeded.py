@@ -6,7 +6,7 @@ What the host gave the guest is a line for each piece of it, with the number of 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.checkpoints import Checkpoint, Checkpoints, find_reference, scheduler_hash
+from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.guest_clock import GuestClock
 from ktstr_tui.backend.interventions import Apply, Interventions, read_interventions
 from ktstr_tui.guest.determinism import STATION_NS
@@ -175,27 +176,22 @@ class Seeded:
 
 @contextmanager
 def open_seeded(
-    directory: Path,
-    emit: Callable[[Event], object],
-    again: Path | None = None,
-    without: Sequence[int] = (),
-    *,
-    observed: bool,
+    directory: Path, emit: Callable[[Event], object], config: RunConfig, *, observed: bool
 ) -> Iterator[Seeded]:
     """The files of a run with a seed, or of one without, which then stay away.
 
     Args:
         directory: Where they are kept.
         emit: Takes events.
-        again: Directory of the run that this one is again.
-        without: Numbers of its interventions that are left out.
+        config: Says which run this one is again, and which of its interventions are left out.
         observed: Whether the machine can be held.
 
     Raises:
         UsageError: What the earlier run kept cannot be read.
     """
+    again = None if config.again is None else Path(config.again)
     before = () if again is None else read_interventions(again)
-    wanted = [it for it in enumerate(before, 1) if it[0] not in without]
+    wanted = [it for it in enumerate(before, 1) if it[0] not in config.without]
     with (
         closing(GivenBytes(directory)) as given,
         closing(Interventions(directory, wanted, emit)) as interventions,
