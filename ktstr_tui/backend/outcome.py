@@ -22,6 +22,8 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     error: KtstrError | None = None
     not_attached: str = ""
     """The scheduler that was still being loaded when the duration of the run was over; empty for none."""
+    out_of_time: bool = False
+    """Whether the duration of the run was over."""
     restart: bool = False
     """Only this boot has ended; the guest is booted again."""
 
@@ -38,9 +40,12 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
             console_tail: The last lines of what is to blame.
         """
         error = self.error
+        wanted = state.info is not None and state.info.sample_hz > 0
+        unseen = self.out_of_time and wanted and not state.samples
+        code = error.exit_code if error else None
         return RunEnded(
-            exit_code=exit_code(state, error.exit_code if error else None, self.not_attached),
-            reason=end_reason(state, self.reason, self.not_attached),
+            exit_code=exit_code(state, code, self.not_attached, unseen=unseen),
+            reason=end_reason(state, self.reason, self.not_attached, unseen=unseen),
             not_attached=self.not_attached,
             fault=error.fault if error else "",
             hint=error.hint if error else "",
@@ -88,7 +93,9 @@ class RunEnd:
         """End the run; only the first call counts."""
         if self.outcome is None:
             not_attached = self._waits_for() if out_of_time else ""
-            self.outcome = RunOutcome(reason=reason, error=error, not_attached=not_attached)
+            self.outcome = RunOutcome(
+                reason=reason, error=error, not_attached=not_attached, out_of_time=out_of_time
+            )
             self._event.set()
 
     def stop(self, reason: str, *, out_of_time: bool = False) -> None:

@@ -3,7 +3,8 @@
 The health of the guest changes all the time, and its last word may come from a guest that is just going away. So what
 counts of it is for how long it was what. An ejection outweighs it, and a failure of anybody outweighs both. Nothing is
 said of the scheduler where the host is to blame: an ejection whose task waited while the host gave the guest no CPU,
-or a scheduler that was still being loaded when the time was over, is inconclusive, with an exit code of its own.
+or a time that was over while a scheduler was still being loaded or before the first sample, is inconclusive, with
+an exit code of its own.
 """
 
 from __future__ import annotations
@@ -15,22 +16,25 @@ from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import counted
 
 
-def exit_code(state: RunState, error_code: int | None, not_attached: str = "") -> int:
+def exit_code(
+    state: RunState, error_code: int | None, not_attached: str = "", *, unseen: bool = False
+) -> int:
     """The exit code of a run that ends now.
 
     Args:
         state: All that happened.
         error_code: Exit code of the error that ended the run; None when it ended as asked.
         not_attached: The scheduler that was still being loaded when the time was over; empty for none.
+        unseen: Whether the time was over before the first sample.
     """
     if error_code is not None:
         return error_code
     if failed_ejections(state):
         return EXIT_INCONCLUSIVE if not clear_ejections(state) else EXIT_EJECTED
-    return EXIT_INCONCLUSIVE if not_attached else EXIT_OK
+    return EXIT_INCONCLUSIVE if not_attached or unseen else EXIT_OK
 
 
-def end_reason(state: RunState, reason: str, not_attached: str = "") -> str:
+def end_reason(state: RunState, reason: str, not_attached: str = "", *, unseen: bool = False) -> str:
     """How a run ended in one line, what matters most first; the reason itself last, when there is more to say."""
     said = doubts(state)
     if failed_ejections(state):
@@ -38,6 +42,8 @@ def end_reason(state: RunState, reason: str, not_attached: str = "") -> str:
         said.append(many + state.last_ejection)
     if not_attached:
         said.append(f"inconclusive: {not_attached} was still being loaded and had not attached")
+    if unseen:
+        said.append("inconclusive: no sample was taken, so nothing is known of the scheduler")
     if state.restarts:
         said.append(f"{counted(state.restarts, 'restart')} that the kernel had asked for")
     return f"{'; '.join(said)} ({reason})" if said else reason

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.model import end_words, errors
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.host import HostPressure
 from ktstr_tui.model.kinds import RunVerdict
@@ -78,6 +79,19 @@ def _capture() -> ev.Event:
     return ev.CaptureTaken(report=report)
 
 
+_INFO = RunInfo(
+    name="run",
+    run_id="0",
+    kernel="7.2",
+    kernel_path="vmlinuz",
+    accelerator="kvm",
+    accelerator_reason="",
+    topology="1n1l2c1t",
+    memory_bytes=1 << 29,
+    scenario="steady",
+    scheduler="mine",
+)
+_STARTED = ev.RunStarted(info=_INFO)
 _OK = ev.HealthChanged(verdict="ok", mono_ns=_S)
 _BAD = ev.HealthChanged(verdict="degraded", mono_ns=2 * _S)
 _QUIET = HostPressure(steal=0.0, cpu=0.02, memory=0.0)
@@ -154,6 +168,14 @@ OUTCOMES = (
         "inconclusive",
         "mine was still being loaded and had not attached",
         not_attached="mine",
+        asked=_TIME,
+    ),
+    Case(
+        "`--duration` was over before the first sample",
+        5,
+        "inconclusive",
+        "inconclusive: no sample was taken",
+        (_STARTED,),
         asked=_TIME,
     ),
     Case("the scheduler was not accepted", 2, "failed", "", (), errors.SchedulerRejectedError("refused")),
