@@ -33,6 +33,7 @@ SOURCES = [
     "memory/ktstr_memory.c",
     "pager/ktstr_blake2b.c",
     "pager/ktstr_uffd.c",
+    "trace/ktstr_block.c",
     "trace/ktstr_trace.c",
 ]
 """C files of the module, relative to this directory."""
@@ -50,6 +51,7 @@ HEADERS = [
     "pager/ktstr_page.h",
     "pager/ktstr_uffd.h",
     "trace/ktstr_trace.h",
+    "trace/ktstr_block.h",
 ]
 """What the glue includes, each after those that it needs. Python sees what is between their markers."""
 OTHER_INPUTS = ["frames/ktstr_bytes.h", "frames/ktstr_crc.h", "heartbeat/ktstr_slot.h", "build.py"]

@@ -77,6 +77,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What to do when that process ends and nobody chose: end the run, or keep it and say that nobody looks."""
     record: str | None = None
     """Recording file; None for one in the run's data directory."""
+    record_trace: bool = True
+    """Whether the recording keeps what the guest's kernel records."""
     recorder: RecorderConfig = RecorderConfig()
     """What the guest's kernel records of itself."""
     extra_kernel_args: str = ""

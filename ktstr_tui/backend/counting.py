@@ -123,4 +123,6 @@ class Counting:
         }
         if self.opening.sampler is not None:
             sources["sampler"] = self.opening.sampler
+        if self.opening.following is not None:
+            sources["trace"] = self.opening.following
         return sources

@@ -30,8 +30,10 @@ from ktstr_tui.health.standstill import Standstill, Unobservable
 from ktstr_tui.health.task_rates import TaskRatesLoop
 from ktstr_tui.health.vcpu_times import VcpuTimes, WithSharedTime
 from ktstr_tui.history.live import LiveTrace
+from ktstr_tui.kernel.btf import BtfError
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
+from ktstr_tui.kernel.task_list import TaskListReader
 from ktstr_tui.kernel.trace.reader import TraceReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.errors import GuestError
@@ -78,7 +80,7 @@ class Opening:
         emit: Takes events.
         watchers: Who waits for the guest's memory.
         outbox: Takes the frame that lets the scenario begin.
-        sample_hz: Samples a second; 0 for none, and then the trace is not followed either.
+        sample_hz: Samples a second; 0 for none, and then tasks are not followed either.
         started_ns: Host monotonic time at which the machine was started.
         time: The run's.
     """
@@ -100,7 +102,8 @@ class Opening:
         self.view: KernelView | None = None
         """The guest's memory by type, once it can be read."""
         self.sampler: Sampler | None = None
-        self._following: TaskRatesLoop | None = None
+        self.following: TaskRatesLoop | None = None
+        """Who follows the kernel's trace and its tasks, once that has begun."""
         self.typed = trio.Event()
         """Set when `view` is there, slot 0 is armed and the sampler, if asked for, is about to start."""
         self._machine = machine
@@ -148,16 +151,30 @@ class Opening:
         if self._sample_hz > 0:
             self.sampler = self._make_sampler(view, vcpu_times)
             nursery.start_soon(self.sampler.run)
-        by_host = not isinstance(self._time, GuestTime)
-        if self._sample_hz > 0 and by_host and isinstance(view.trace, TraceReader):
-            following = LiveTrace(view.trace, view.fresh_space(), view.nr_cpus)
-            self._following = TaskRatesLoop(
-                following.look, self._emit, lambda: self._watchers.coordinator.frozen
-            )
-            nursery.start_soon(self._following.run)
+        if self._sample_hz > 0 and not isinstance(self._time, GuestTime):
+            self.following = self._follow_tasks(view)
+            nursery.start_soon(self.following.run)
         self.typed.set()
         await self._machine.wait_exit()
         self.stop_watching()
+
+    def _follow_tasks(self, view: KernelView) -> TaskRatesLoop:
+        trace, reader = None, view.trace
+        if isinstance(reader, TraceReader):
+            trace = LiveTrace(reader, view.fresh_space(), view.nr_cpus, view.trace_now_ns)
+        try:
+            tasks = TaskListReader(view).look
+        except BtfError as problem:
+            text = f"tasks are not listed: {problem.message}"
+            self._emit(Logged(severity="warning", source="sampler", text=text))
+            tasks = None
+        return TaskRatesLoop(
+            None if trace is None else trace.look,
+            self._emit,
+            lambda: self._watchers.coordinator.frozen,
+            tasks,
+            None if trace is None else lambda: trace.block,
+        )
 
     async def _vcpu_times(self) -> VcpuTimes | Executed:
         engine, determinism = self._machine.engine, self._machine.spec.determinism
@@ -170,8 +187,8 @@ class Opening:
         """Take no more samples: from here on the guest is ended, or its memory is all that is left of it."""
         if self.sampler is not None:
             self.sampler.set_hz(0)
-        if self._following is not None:
-            self._following.stop()
+        if self.following is not None:
+            self.following.stop()
         self._watchers.host.finish()
 
     async def _type_memory(self, ready_ns: int) -> KernelView:

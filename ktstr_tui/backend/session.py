@@ -51,6 +51,7 @@ from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.link.stream import Sink, Stream
+from ktstr_tui.link.trace_keeper import TraceKeeper
 from ktstr_tui.model.drops import Drops
 from ktstr_tui.model.errors import (
     InternalError,
@@ -188,7 +189,8 @@ class Session:
         """Run to the end."""
         authority, control = self._authority, self._control
         path = Path(self._config.record) if self._config.record else self._place.data_dir / RECORDING_FILE
-        recorder = Recorder(self.stream, path)
+        trace = TraceKeeper() if self._config.record_trace else TraceKeeper(0)
+        recorder = Recorder(self.stream, path, trace=trace)
         with sole_error(), tasks_in_order(isinstance(self.time, GuestTime)):
             async with trio.open_nursery() as nursery:
                 await nursery.start(recorder.run)

@@ -10,9 +10,11 @@ import typer
 
 from ktstr_tui.cli.capture_commands import declare_capture_commands
 from ktstr_tui.cli.options import from_options
+from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.cli.run_options import RunOptions
 from ktstr_tui.cli.seed_commands import declare_seed_commands
 from ktstr_tui.cli.suggesting import SuggestingGroup
+from ktstr_tui.cli.task_commands import tasks
 from ktstr_tui.text.output import guarded, print_line
 
 app = typer.Typer(
@@ -24,12 +26,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-RunName = Annotated[
-    str | None,
-    typer.Argument(
-        help="Name of a run, or the directory of its (forwarded) sockets. [default: the only run]"
-    ),
-]
 Theme = Annotated[
     str | None,
     typer.Option(
@@ -48,8 +44,6 @@ Version = Annotated[
         help="Print the version, and where the compiled parts are.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
-SortBy = Annotated[str, typer.Option("--sort", help="Column to sort by, such as run, wait, p99 or pid.")]
 
 
 @app.callback()
@@ -180,12 +174,7 @@ def restart(run_name: RunName = None, as_json: AsJson = False) -> None:
     restart_command(run_name, as_json)
 
 
-@app.command()
-def tasks(run_name: RunName = None, sort: SortBy = "run", as_json: AsJson = False) -> None:
-    """List the tasks of the last second: share of a CPU, switches, wakeups, migrations, how long they waited."""
-    from ktstr_tui.cli.tasks import tasks_command
-
-    tasks_command(run_name, sort, as_json)
+app.command()(tasks)
 
 
 @app.command()

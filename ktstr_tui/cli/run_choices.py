@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
+
+import typer
 
 from ktstr_tui.guest.recorder import RecorderConfig, TraceMode, check_recorder
 
@@ -35,6 +38,15 @@ class OnExitChoice(StrEnum):
 
     end = "end"
     keep = "keep"
+
+
+RecordTrace = Annotated[
+    bool,
+    typer.Option(
+        "--record-trace/--no-record-trace",
+        help="Keep what the guest's kernel records in the recording too, so that a replay has its timeline.",
+    ),
+]
 
 
 def recorder_of(trace: TraceChoice, names: str, buffer: str | None) -> RecorderConfig:

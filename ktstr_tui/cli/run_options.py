@@ -21,7 +21,7 @@ from ktstr_tui.backend.config import (
     DEFAULT_TOPOLOGY,
     RunConfig,
 )
-from ktstr_tui.cli.run_choices import Accel, OnExitChoice, TraceChoice, ViewersMay, recorder_of
+from ktstr_tui.cli.run_choices import Accel, OnExitChoice, RecordTrace, TraceChoice, ViewersMay, recorder_of
 from ktstr_tui.guest.determinism import (
     DEFAULT_INSTRUCTION_NS,
     MAX_INSTRUCTION_NS,
@@ -237,6 +237,7 @@ class RunOptions:
             f"[default: {DEFAULT_BUFFER_KIB}K, less in a small guest with many CPUs]",
         ),
     ] = None
+    record_trace: RecordTrace = True
     append: Annotated[str, typer.Option("--append", help="Extra kernel command-line arguments.")] = ""
     silent_ms: Annotated[
         float,
@@ -357,6 +358,7 @@ class RunOptions:
             require_operators=self.require_operators,
             on_exit=self.on_exit.value,
             record=str(self.record.absolute()) if self.record else None,
+            record_trace=self.record_trace,
             recorder=recorder_of(self.trace, self.trace_events, self.trace_buffer),
             extra_kernel_args=self.append,
             fresh_boot=self.fresh_boot,

@@ -19,7 +19,8 @@ CAPACITY = 1024
 RESERVE = 1024
 REPLACEABLE = (
     ev.Sampled, ev.OutputText, ev.Logged, ev.WorkersReported, ev.FramesCounted, ev.DropsCounted, ev.BackendBeat,
-    ev.TasksMeasured, ev.BeatsObserved, ev.BeatRefused, ev.WatchpointHit, ev.ProbeRead, ev.ProbeFailed,
+    ev.TasksMeasured, ev.TasksListed, ev.TraceRead, ev.BeatsObserved, ev.BeatRefused, ev.WatchpointHit, ev.ProbeRead,
+    ev.ProbeFailed,
 )  # fmt: skip
 """The next event of the kind makes up for a lost one, or no decision rests on it."""
 

@@ -1,7 +1,8 @@
-"""Follows the kernel's trace while the guest runs, once a second.
+"""Follows the kernel's trace and its list of tasks while the guest runs, once a second.
 
 Reading and counting take their time in a thread of their own, as much as there are events. A frozen guest writes none,
-so it is not looked at. When a look takes longer than its period, the next one simply comes later and covers more.
+so its trace is not looked at; its list of tasks is, once, so that what is shown is the moment at which it was frozen.
+When a look takes longer than its period, the next one simply comes later and covers more.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from typing import Final
 
 import trio
 
-from ktstr_tui.model.events import Event, TasksMeasured
+from ktstr_tui.model.events import Event, TasksMeasured, TraceRead
 from ktstr_tui.model.rates import TaskRates
+from ktstr_tui.model.tasks import TasksListed
+from ktstr_tui.model.trace_block import TraceBlock
 
 PERIOD_S: Final = 1.0
 
@@ -21,17 +24,25 @@ class TaskRatesLoop:
     """Looks until it is stopped or cancelled.
 
     Args:
-        look: Reads what is new; called in a thread.
+        look: Reads what is new of the trace; called in a thread. None where there is no trace.
         emit: Takes events, on the trio thread.
         frozen: Whether the guest is frozen.
+        tasks: Reads what has changed in the list of tasks; called in a thread.
+        block: Returns what the newest look has read.
     """
 
     def __init__(
-        self, look: Callable[[], TaskRates], emit: Callable[[Event], object], frozen: Callable[[], object]
+        self,
+        look: Callable[[], TaskRates] | None,
+        emit: Callable[[Event], object],
+        frozen: Callable[[], object],
+        tasks: Callable[[], TasksListed | None] | None = None,
+        block: Callable[[], TraceBlock | None] | None = None,
     ) -> None:
-        self._look, self._emit, self._frozen = look, emit, frozen
+        self._look, self._emit, self._frozen, self._tasks, self._block = look, emit, frozen, tasks, block
         self._stopped = trio.Event()
-        self._quiet = False
+        self._quiet = self._seen_frozen = False
+        self._left_out = 0
 
     def stop(self) -> None:
         """Look no more: the guest is ended."""
@@ -42,11 +53,29 @@ class TaskRatesLoop:
         while not self._stopped.is_set():
             with trio.move_on_after(PERIOD_S):
                 await self._stopped.wait()
-            if self._stopped.is_set() or self._frozen():
-                continue
-            rates = await trio.to_thread.run_sync(self._look)
-            # Nothing is said once, not again and again.
-            empty = rates.unavailable is not None or not (rates.events or rates.tasks)
-            if not (empty and self._quiet) and not self._stopped.is_set():
-                self._emit(TasksMeasured(rates=rates))
-            self._quiet = empty
+            if self._stopped.is_set():
+                return
+            frozen = bool(self._frozen())
+            if not frozen and self._look is not None:
+                await self._measure(self._look)
+            if self._tasks is not None and not (frozen and self._seen_frozen):
+                listed = await trio.to_thread.run_sync(self._tasks)
+                if listed is not None and not self._stopped.is_set():
+                    self._emit(listed)
+            self._seen_frozen = frozen
+
+    async def _measure(self, look: Callable[[], TaskRates]) -> None:
+        rates = await trio.to_thread.run_sync(look)
+        # Nothing is said once, not again and again.
+        empty = rates.unavailable is not None or not (rates.events or rates.tasks)
+        if not (empty and self._quiet) and not self._stopped.is_set():
+            self._emit(TasksMeasured(rates=rates))
+        self._quiet = empty
+        block = None if self._block is None else self._block()
+        if block is not None and (block.events or block.lost) and not self._stopped.is_set():
+            self._left_out += block.left_out
+            self._emit(TraceRead(block=block))
+
+    def drops(self) -> dict[str, int]:
+        """Return the events of the trace that were read and were too many for a block."""
+        return {"events-left-out": self._left_out}

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from ktstr_tui.kernel.trace.events import Kind, is_runnable
 from ktstr_tui.model.rates import BOUNDS_MS, CpuRate, TaskRate, TaskRates, bucket_of, waits_of
 
-MAX_TASKS: Final = 32
+MAX_TASKS: Final = 256
 """In one stretch's list."""
 MAX_KNOWN: Final = 65536
 """Tasks that are remembered; pids are few, but a guest may write any."""

@@ -11,23 +11,33 @@ runs on that CPU, and who waits.
 from __future__ import annotations
 
 import time
-from operator import itemgetter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ktstr_tui._native import ffi
+from ktstr_tui._native import ffi, lib
+from ktstr_tui.history.blocks import block_of
 from ktstr_tui.history.counted import Counts, Seen
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.torn import Attempts, Torn
-from ktstr_tui.kernel.trace.decode import Decoder
+from ktstr_tui.kernel.trace.decode import KINDS, RECORD, RECORD_BYTES, Decoder
 from ktstr_tui.kernel.trace.reader import TraceReader
 from ktstr_tui.kernel.trace.rings import Overrun, RingCopy
 from ktstr_tui.model.rates import TaskRates
+from ktstr_tui.model.trace_block import TraceBlock
+from ktstr_tui.wire.trace_block import merge
+
+if TYPE_CHECKING:
+    from ktstr_tui._native import CData
 
 MAX_PAGES = 4096
 """Of all CPUs at one look."""
 MAX_COMMS = 65536
+_PIDS = 1 << 22
+"""Linux gives no pid from here on."""
 
 
 class _Place:
@@ -41,6 +51,18 @@ class _Place:
         self.overrun = Overrun(0, 0)
 
 
+@dataclass(slots=True)
+class _New:
+    """What one look has found."""
+
+    seen: CData
+    """A bit for each pid whose comm has been read."""
+    comms: dict[int, str] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+    known_from_ns: int = 0
+
+
 class LiveTrace:
     """Follows a kernel's trace. One thread at a time.
 
@@ -48,73 +70,99 @@ class LiveTrace:
         reader: Of that kernel.
         space: Its memory.
         nr_cpus: How many CPUs it has.
+        now: Reads the trace's clock, as near as it is known; without it the last event is now.
     """
 
-    def __init__(self, reader: TraceReader, space: AddressSpace, nr_cpus: int) -> None:
-        self._reader, self._space, self._nr_cpus = reader, space, nr_cpus
+    def __init__(
+        self,
+        reader: TraceReader,
+        space: AddressSpace,
+        nr_cpus: int,
+        now: Callable[[AddressSpace], int] | None = None,
+    ) -> None:
+        self._reader, self._space, self._nr_cpus, self._now = reader, space, nr_cpus, now
         self._places = [_Place() for _ in range(nr_cpus)]
         self._counts = Counts(nr_cpus)
         self._comms: dict[int, str] = {}
-        self._later: list[Seen] = []
+        self._later = b""
         self._begun = False
+        self._end_ns: int | None = None
+        self._block: TraceBlock | None = None
+
+    @property
+    def block(self) -> TraceBlock | None:
+        """What the newest look has read; None when it could not be read."""
+        return self._block
 
     def look(self) -> TaskRates:
         """Read and count what is new; never raises for what the guest's memory holds."""
-        start_ns, space = time.perf_counter_ns(), self._space.clone()
+        start_ns, space, mono_ns = time.perf_counter_ns(), self._space.clone(), time.monotonic_ns()
+        self._block = None
         try:
             self._reader.clock(space)
             decoder = Attempts().run(lambda: self._reader.decoder(space))
         except (Torn, MemoryReadError) as problem:
             return TaskRates(unavailable=problem.message)
-        until_ns = max((it for it in self._reader.last_ns(space) if it is not None), default=0)
-        lost, problems, fresh = dict[int, int](), dict[int, str](), set[int]()
-        events = self._later
-        for cpu in range(self._nr_cpus):
-            try:
-                events += self._new_of(space, cpu, decoder, lost, fresh)
-            except Torn as problem:
-                problems[cpu] = problem.message
-                self._counts.forget(cpu)
-        events.sort(key=itemgetter(0))
-        self._later = [event for event in events if event.time_ns > until_ns]
-        self._counts.add(events[: len(events) - len(self._later)])
+        last = [it for it in self._reader.last_ns(space) if it is not None]
+        until_ns = max(last, default=0)
+        new = _New(ffi.new("uint8_t[]", _PIDS // 8))
+        runs = [self._later, *(self._new_of(space, cpu, decoder, new) for cpu in range(self._nr_cpus))]
+        events = merge(runs)
+        count = len(events) // RECORD_BYTES
+        taken = lib.ktt_until(ffi.from_buffer("struct ktt_event[]", events), count, until_ns) * RECORD_BYTES
+        self._later, events = events[taken:], events[:taken]
+        self._counts.add(seen_of(events))
         if not self._begun:
             # A kernel that boots switches its events off and on again: a wakeup is seen, the switch is not.
             self._counts.forget_waits()
             self._begun = True
-        rates = self._counts.finish(until_ns, self._comms, lost, kicks=decoder.knows("kick"))
-        cpus = tuple(msgspec.structs.replace(it, unreadable=problems.get(it.cpu)) for it in rates.cpus)
+        rates = self._counts.finish(until_ns, self._comms, new.lost, kicks=decoder.knows("kick"))
+        cpus = tuple(msgspec.structs.replace(it, unreadable=new.problems.get(it.cpu)) for it in rates.cpus)
         if len(self._comms) > MAX_COMMS:
             self._comms.clear()
+        now_ns = max(until_ns, self._now(space) if self._now is not None else 0)
+        self._block = self._pack(events, new, until_ns, now_ns, mono_ns)
         return msgspec.structs.replace(rates, cpus=cpus, read_us=(time.perf_counter_ns() - start_ns) / 1e3)
 
-    def _new_of(
-        self, space: AddressSpace, cpu: int, decoder: Decoder, lost: dict[int, int], fresh: set[int]
-    ) -> list[Seen]:
+    def _pack(self, events: bytes, new: _New, until_ns: int, now_ns: int, mono_ns: int) -> TraceBlock:
+        begin_ns = self._end_ns if self._end_ns is not None else min(new.known_from_ns, until_ns)
+        self._end_ns = until_ns
+        return block_of(
+            events,
+            begin_ns=begin_ns,
+            end_ns=until_ns,
+            now_ns=now_ns,
+            mono_ns=mono_ns,
+            comms=new.comms,
+            lost=new.lost,
+        )
+
+    def _new_of(self, space: AddressSpace, cpu: int, decoder: Decoder, new: _New) -> bytes:
         """The events of a CPU that have not been read yet."""
         place, pages = self._places[cpu], max(4, MAX_PAGES // self._nr_cpus)
-        ring = Attempts().run(
-            lambda: self._reader.rings.copy(space, cpu, since_ns=place.last_ns, max_pages=pages)
-        )
-        self._count_lost(ring, place, lost)
-        counts, found = ffi.new("struct ktt_counts *"), list[Seen]()
+        try:
+            ring = Attempts().run(
+                lambda: self._reader.rings.copy(space, cpu, since_ns=place.last_ns, max_pages=pages)
+            )
+        except Torn as problem:
+            new.problems[cpu] = problem.message
+            self._counts.forget(cpu)
+            return b""
+        self._count_lost(ring, place, new.lost)
+        new.known_from_ns = max(new.known_from_ns, ring.known_from_ns)
+        counts, found = ffi.new("struct ktt_counts *"), list[bytes]()
         for page in ring.pages:
-            rows = decoder.rows(page, cpu, counts)
-            if page.time_ns == place.page_ns:
-                rows = [row for row in rows if row.at > place.at]
-            elif page.time_ns < place.page_ns:
+            if page.time_ns < place.page_ns:
                 continue
-            for row in rows:
-                found.append(Seen(row.time_ns, cpu, row.kind, row.pid, row.prev_pid, row.number, row.prio))
-                if row.pid not in fresh:
-                    comm = decoder.comm(row, page.data)
-                    if comm is not None:
-                        # Not every event of a task has its name.
-                        fresh.add(row.pid)
-                        self._comms[row.pid] = comm
-            if rows:
-                place.page_ns, place.at, place.last_ns = page.time_ns, rows[-1].at, rows[-1].time_ns
-        return found
+            after = place.at if page.time_ns == place.page_ns else -1
+            records = decoder.records(page, cpu, counts, after)
+            if records.data:
+                found.append(records.data)
+                comms = decoder.comms(records.data, page, new.seen, _PIDS)
+                new.comms.update(comms)
+                self._comms.update(comms)
+                place.page_ns, place.at, place.last_ns = page.time_ns, records.at, records.time_ns
+        return b"".join(found)
 
     def _count_lost(self, ring: RingCopy, place: _Place, lost: dict[int, int]) -> None:
         gone = 0
@@ -127,3 +175,12 @@ class LiveTrace:
             self._counts.forget(ring.cpu)
             self._counts.forget_waits()
         place.overrun = ring.overrun
+
+
+def seen_of(events: bytes) -> Iterator[Seen]:
+    """Make values of an array of ``struct ktt_event``; those that lack a value are left out."""
+    for time_ns, _, _, _, cpu, missing, kind, pid, prev_pid, number, _, _, prio, _ in RECORD.iter_unpack(
+        events
+    ):
+        if kind and not missing:
+            yield Seen(time_ns, cpu, KINDS[kind - 1], pid, prev_pid, number, prio)

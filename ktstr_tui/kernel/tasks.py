@@ -73,7 +73,8 @@ _FULL: Paths = {
 _POLICIES = {0: "NORMAL", 1: "FIFO", 2: "RR", 3: "BATCH", 5: "IDLE", 6: "DEADLINE", 7: "EXT"}
 _STATES = ((1, "S"), (2, "D"), (4, "T"), (8, "t"), (0x10, "X"), (0x20, "Z"), (0x40, "P"))
 _TASK_IDLE = 0x402
-_DEFAULT_PRIO = 120
+DEFAULT_PRIO = 120
+"""``static_prio`` of a task with nice 0."""
 _DEFAULT_STACK_BYTES = 16384
 _RESET_ON_FORK = 0x40000000
 
@@ -196,10 +197,10 @@ class Tasks:
             pid=row["pid"],
             tgid=row["tgid"],
             comm=text(row["comm"]),
-            state=_state_letter(row["state"], row["exit_state"]),
+            state=state_letter(row["state"], row["exit_state"]),
             sched_class=self._class(row),
-            policy=_policy(row),
-            nice=row["static_prio"] - _DEFAULT_PRIO,
+            policy=policy_word(row),
+            nice=row["static_prio"] - DEFAULT_PRIO,
             weight=row["weight"],
             cpu=cpu,
             cpus_allowed=cpu_list(mask),
@@ -231,7 +232,7 @@ class Tasks:
             pid=row["pid"],
             comm=text(row["comm"]),
             sched_class=self._class(row),
-            policy=_policy(row),
+            policy=policy_word(row),
             weight=row["weight"],
             slice_ns=row["slice_ns"],
             offline=not online,
@@ -242,7 +243,8 @@ class Tasks:
         return self._cpus.class_name(row["sched_class"]) or f"{row['sched_class']:#x}"
 
 
-def _policy(row: dict[str, Any]) -> str:
+def policy_word(row: dict[str, Any]) -> str:
+    """Return the policy of a task without ``SCHED_``, from a look that has ``policy``."""
     return _POLICIES.get(row["policy"] & ~_RESET_ON_FORK, str(row["policy"]))
 
 
@@ -261,7 +263,8 @@ def cpu_list(mask: int) -> str:
     return ",".join(parts)
 
 
-def _state_letter(state: int, exit_state: int) -> str:
+def state_letter(state: int, exit_state: int) -> str:
+    """Return the state of a task as ``/proc`` has it."""
     both = state | exit_state
     if state & _TASK_IDLE == _TASK_IDLE:
         return "I"

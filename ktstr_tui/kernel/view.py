@@ -29,6 +29,7 @@ from ktstr_tui.kernel.scx import ExitText, Scx
 from ktstr_tui.kernel.symbols import BpfSymbols, Symbols
 from ktstr_tui.kernel.tasks import Tasks
 from ktstr_tui.kernel.torn import Torn
+from ktstr_tui.kernel.trace.clock import trace_now_ns
 from ktstr_tui.kernel.trace.reader import TraceReader
 
 _NONSENSE = (
@@ -113,6 +114,18 @@ class KernelView:
     def jiffies(self) -> int:
         """Read the kernel's tick counter."""
         return self.space.u64(self._jiffies)
+
+    def trace_now_ns(self, space: AddressSpace) -> int:
+        """Read the clock of the trace, as near as it is known; 0 when it is not."""
+        if isinstance(self.trace, str):
+            return 0
+        try:
+            clocks = [
+                self.cpus.rq.read(space, self.cpus.rq_address(cpu))["clock"] for cpu in range(self.nr_cpus)
+            ]
+        except MemoryReadError:
+            clocks = []
+        return trace_now_ns(self.symbols, space, self.trace.last_ns(space), clocks)
 
     def age_ms(self, runnable_at: int, jiffies: int) -> float:
         """Return the milliseconds between two tick counts, 0 when a tick came in between.

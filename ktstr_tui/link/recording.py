@@ -28,6 +28,7 @@ from ktstr_tui.link.recfile import (
     split_chunks,
 )
 from ktstr_tui.link.stream import Stream
+from ktstr_tui.link.trace_keeper import TraceKeeper
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event
 
@@ -74,6 +75,7 @@ class Recorder:
         interval_s: How often to write.
         max_queue_bytes: How much may wait to be written.
         max_file_bytes: How large the file may become; how the run ended is written in any case.
+        trace: Decides what is kept of the kernel's trace; up to its usual limit when not given.
 
     Raises:
         UsageError: The file exists already, or cannot be made.
@@ -88,12 +90,14 @@ class Recorder:
         interval_s: float = FLUSH_INTERVAL_S,
         max_queue_bytes: int = MAX_QUEUE_BYTES,
         max_file_bytes: int = MAX_FILE_BYTES,
+        trace: TraceKeeper | None = None,
     ) -> None:
         self._stream = stream
         self._path = path
         self._interval_s = interval_s
         self._max_queue_bytes = max_queue_bytes
         self._max_file_bytes = max_file_bytes
+        self._trace = trace or TraceKeeper()
         self._queue: list[RecordedEvent] = []
         self._queued_bytes = 0
         self._dropped: Counter[str] = Counter()
@@ -120,6 +124,7 @@ class Recorder:
 
     def put(self, event: Event, data: bytes) -> None:
         """Take an event (the stream calls this); dropped and counted when too much waits already."""
+        data = self._trace.kept(event, data)
         if self._queued_bytes + len(data) > self._max_queue_bytes:
             self._dropped["queue full"] += 1
             return
@@ -164,7 +169,7 @@ class Recorder:
 
     def drops(self) -> dict[str, int]:
         """Return the events that are missing from the file, by reason."""
-        return dict(self._dropped)
+        return {**self._dropped, **self._trace.drops()}
 
     def statistics(self) -> RecorderStatistics:
         """Counts so far."""

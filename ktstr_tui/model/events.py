@@ -1,8 +1,7 @@
 """The events of a run: one tagged union, the only thing that is published, recorded and folded.
 
-Every event has ``seq`` (from 1, without gaps, given by the stream), ``mono_ns`` (host monotonic clock; the guest's in a
-run with a seed) and ``guest_ns`` (the guest's clock where it is known). Text inside events may come from the guest:
-whoever shows it must not treat it as markup.
+Every event has ``seq`` (from 1, without gaps), ``mono_ns`` (host monotonic clock; the guest's in a run with a seed) and
+``guest_ns`` (the guest's clock, or None). Text may come from the guest: whoever shows it must not treat it as markup.
 """
 
 from __future__ import annotations
@@ -26,14 +25,18 @@ from ktstr_tui.model.edit_events import BuildChanged, BuildLoaded, GuestRestarte
 from ktstr_tui.model.event_base import RunEvent
 from ktstr_tui.model.facts import FrameCounters, KernelOpPlace, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostPressure
-from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream
-from ktstr_tui.model.rates import TasksMeasured
+from ktstr_tui.model.kinds import AlertKind, OutputStream
+from ktstr_tui.model.rates import TasksMeasured as TasksMeasured  # noqa: PLC0414
 from ktstr_tui.model.report import CaptureReport, Pause
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
 from ktstr_tui.model.snapshot_events import GuestRestored, SnapshotStored
+from ktstr_tui.model.step_events import LifecycleChanged, ScenarioChanged, StepStarted
 from ktstr_tui.model.stimulus_events import StimulusApplied
+from ktstr_tui.model.tasks import TaskEvent
+from ktstr_tui.model.tasks import TasksListed as TasksListed  # noqa: PLC0414 - is an event too
+from ktstr_tui.model.trace_block import TraceRead as TraceRead  # noqa: PLC0414
 from ktstr_tui.model.watch_events import WatchpointChanged, WatchpointHit
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
@@ -64,32 +67,6 @@ class KernelTyped(RunEvent, frozen=True, tag="kernel-typed"):
     btf_types: int
     typed_ms: float
     """From SysRdy to the first typed answer."""
-
-
-class LifecycleChanged(RunEvent, frozen=True, tag="lifecycle"):
-    """The guest program reached another phase."""
-
-    phase: GuestPhase
-    reason: str = ""
-
-
-class ScenarioChanged(RunEvent, frozen=True, tag="scenario"):
-    """The scenario started, paused, resumed or ended."""
-
-    state: Literal["started", "paused", "resumed", "ended"]
-    elapsed_ms: int = 0
-    total_iterations: int = 0
-
-
-class StepStarted(RunEvent, frozen=True, tag="step"):
-    """A step of the scenario began."""
-
-    index: int
-    name: str
-    scheduler: str
-    elapsed_ms: int = 0
-    worker_count: int = 0
-    total_iterations: int = 0
 
 
 class Sampled(RunEvent, frozen=True, tag="sample"):
@@ -318,7 +295,7 @@ Event: TypeAlias = (
     | StepStarted
     | StimulusApplied
     | Sampled
-    | TasksMeasured
+    | TaskEvent
     | SchedulerChanged
     | SchedulerSwapped
     | HealthChanged

@@ -24,7 +24,9 @@ from ktstr_tui.model.state import (
     CpuState,
     RunState,
 )
+from ktstr_tui.model.tasks import MAX_LISTED, TaskList
 from ktstr_tui.model.text import printable
+from ktstr_tui.model.trace_block import MAX_KEPT_BLOCKS, MAX_KEPT_BYTES
 
 LOOKS = 10
 """A new look at a vCPU without a thread of its own weighs one of so many: a second of them by default."""
@@ -85,6 +87,32 @@ def _sampled(state: RunState, event: ev.Sampled) -> None:
     ring(
         state.runnable_age_history, None if sample.scheduler.unreadable else oldest.age_ms if oldest else 0.0
     )
+
+
+def _listed(state: RunState, event: ev.TasksListed) -> None:
+    known = state.task_list
+    tasks = {} if known is None or event.fresh else dict(known.tasks)
+    for pid in event.gone:
+        tasks.pop(pid, None)
+    for task in event.tasks:
+        if task.pid in tasks or len(tasks) < MAX_LISTED:
+            tasks[task.pid] = task
+    state.task_list = TaskList(
+        tasks=tasks,
+        mono_ns=event.mono_ns,
+        more=event.more if event.unreadable is None or known is None else known.more,
+        read_us=event.read_us,
+        unreadable=event.unreadable,
+    )
+
+
+def _traced(state: RunState, event: ev.TraceRead) -> None:
+    trace = state.trace
+    trace.append(event.block)
+    size = sum(len(it.data) for it in trace)
+    while len(trace) > 1 and (size > MAX_KEPT_BYTES or len(trace) > MAX_KEPT_BLOCKS):
+        size -= len(trace.pop(0).data)
+        state.forgotten["trace"] = state.forgotten.get("trace", 0) + 1
 
 
 def _scheduler(state: RunState, event: ev.SchedulerChanged) -> None:
@@ -226,6 +254,8 @@ def _alert_cleared(state: RunState, event: ev.AlertCleared) -> None:
 ARMS: Arms = {
     ev.Sampled: _sampled,
     ev.TasksMeasured: _measured,
+    ev.TasksListed: _listed,
+    ev.TraceRead: _traced,
     ev.SchedulerChanged: _scheduler,
     ev.HealthChanged: _health,
     ev.HostStood: _stood,

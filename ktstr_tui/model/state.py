@@ -21,6 +21,8 @@ from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
 from ktstr_tui.model.stimulus import Outcome, StimulusState
+from ktstr_tui.model.tasks import TaskList
+from ktstr_tui.model.trace_block import TraceBlock
 
 MAX_HISTORY = 240
 """Samples kept for each sparkline."""
@@ -258,6 +260,10 @@ class RunState(msgspec.Struct, kw_only=True):
     scheduler: SchedulerSample | None = None
     task_rates: TaskRates | None = None
     """Of the last second or so; None when the kernel's trace is not read."""
+    task_list: TaskList | None = None
+    """The kernel's own list of tasks; None when it is not followed, or not yet."""
+    trace: list[TraceBlock] = []
+    """The newest blocks of the kernel's trace, oldest first; at most `MAX_KEPT_BYTES`."""
     runnable_age_history: list[float | None] = []
     """Age of the oldest runnable task in ms, one entry a sample."""
     last_change: str = ""

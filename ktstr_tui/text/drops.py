@@ -48,6 +48,8 @@ DROP_WORDS = {
     "coordinator.watches-pauses": "pauses of watches: too many hits",
     "coordinator.watches-calls-untold": "calls of watched functions that came too often to be shown",
     "coordinator.watches-refused": "watches that could not be set",
+    "trace.events-left-out": "events of the kernel's trace that were too many for viewers and recording",
+    "recorder.trace-beyond-limit": "events of the kernel's trace not in the recording: its share is full",
     "early.early-failed": "early captures that failed",
     "periodic.periodic-failed": "periodic captures that failed",
     "periodic.periodic-timed-out": "periodic captures that timed out",

@@ -1,46 +1,61 @@
-"""How tasks fare at the moment, as lines."""
+"""The list of tasks as lines, and as the object that programs read."""
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Any
+
+import msgspec
 
 from ktstr_tui.model.rates import CpuRate, TaskRate, TaskRates
+from ktstr_tui.model.tasks import ListedTask, TaskLine, TaskList, task_table
 from ktstr_tui.model.text import counted
-from ktstr_tui.text import words
+from ktstr_tui.text.filters import keeps
+from ktstr_tui.text.lines import text_of
 from ktstr_tui.text.plain import ABSENT, clean
+from ktstr_tui.text.table import fitting, heading, ordered, row_line
+from ktstr_tui.text.task_table import COLUMNS, column, searchable
 
-TaskColumn: TypeAlias = Literal[
-    "run", "wait", "p99", "max", "switches", "preempted", "wakeups", "migrations", "pid", "task", "cpu"
-]
-COLUMNS: Final[tuple[TaskColumn, ...]] = get_args(TaskColumn)
-
-
-def sorted_tasks(rates: TaskRates, column: TaskColumn) -> list[TaskRate]:
-    """Return the tasks in the order of a column: numbers from the largest, names and places from the first."""
-
-    def key(it: TaskRate) -> tuple[float, str]:
-        number: dict[TaskColumn, float] = {
-            "run": -it.run_share, "wait": -(it.waiting_ms or 0.0), "p99": -(it.waits.p99_ms or 0.0),
-            "max": -(it.waits.max_ms or 0.0), "switches": -it.switches, "preempted": -it.preempted,
-            "wakeups": -it.wakeups, "migrations": -it.migrations, "pid": it.pid, "cpu": it.cpu, "task": 0,
-        }  # fmt: skip
-        return number[column], it.comm if column == "task" else ""
-
-    return sorted(rates.tasks, key=key)
+NOT_READ = "the kernel's trace is not read, or not yet"
 
 
-def task_lines(rates: TaskRates | None, column: TaskColumn = "run") -> list[str]:
-    """The tasks of the last second or so, a line for each, and the CPUs."""
-    if rates is None:
-        return ["no rates: the kernel's trace is not read, or not yet"]
-    if rates.unavailable is not None:
-        return [f"no rates: {clean(rates.unavailable)}"]
-    per_s = 1e3 / rates.span_ms if rates.span_ms else 0.0
-    head = f"{'task':24} {'cpu':>3} {'':6} {'run':>6} {'switch/s':>8} {'preempt/s':>9} {'wake/s':>7} {'migr/s':>6}"
-    lines = [f"{head} {'wait p50':>9} {'p99':>9} {'max':>9} {'waits now':>10}"]
-    lines += [_task(it, per_s) for it in sorted_tasks(rates, column)]
+def chosen_tasks(
+    listed: TaskList | None, rates: TaskRates | None, sort: str, *, wanted: str = "", reverse: bool = False
+) -> list[TaskLine]:
+    """Return the tasks that a filter lets through, in the order of a column.
+
+    Raises:
+        KeyError: There is no such column.
+    """
+    table = task_table(listed or TaskList(), rates)
+    return ordered((it for it in table if keeps(wanted, searchable(it))), column(sort), reverse=reverse)
+
+
+def task_lines(
+    listed: TaskList | None,
+    rates: TaskRates | None,
+    sort: str = "run",
+    *,
+    wanted: str = "",
+    reverse: bool = False,
+) -> list[str]:
+    """The tasks, a line for each, and the CPUs."""
+    lines: list[str] = []
+    tasks = chosen_tasks(listed, rates, sort, wanted=wanted, reverse=reverse)
+    shown = fitting(COLUMNS, 0)
+    if tasks:
+        lines.append(text_of(heading(shown, sort, reverse=reverse)))
+        lines += [text_of(row_line(shown, it)) for it in tasks]
+    if listed is None:
+        lines.append("no list: the kernel's list of tasks is not read, or not yet")
+    elif listed.unreadable is not None:
+        lines.append(f"the list is of an earlier time: {clean(listed.unreadable)}")
+    if listed is not None and listed.more:
+        lines.append(f"… {counted(listed.more, 'other task')}")
+    if rates is None or rates.unavailable is not None:
+        return [*lines, f"no rates: {NOT_READ if rates is None else clean(rates.unavailable or '')}"]
     if rates.more_tasks:
-        lines.append(f"… {counted(rates.more_tasks, 'other task')}")
+        lines.append(f"… no rates of {counted(rates.more_tasks, 'other task')}")
+    per_s = 1e3 / rates.span_ms if rates.span_ms else 0.0
     lines += [_cpu(it, per_s) for it in rates.cpus]
     lines.append(_kicks(rates, per_s))
     lines.append(
@@ -55,14 +70,24 @@ def _kicks(rates: TaskRates, per_s: float) -> str:
     return f"{rates.kicks * per_s:.0f} kicks of CPUs a second"
 
 
-def _task(it: TaskRate, per_s: float) -> str:
-    rank = " rt" if it.prio is not None and it.prio < 100 else ""
-    return (
-        f"{clean(words.task(it.comm, it.pid)):24} {it.cpu:3} {it.doing:6} {it.run_share:6.1%} "
-        f"{it.switches * per_s:8.0f} {it.preempted * per_s:9.0f} "
-        f"{it.wakeups * per_s:7.0f} {it.migrations * per_s:6.0f} {_ms(it.waits.p50_ms):>9} {_ms(it.waits.p99_ms):>9} "
-        f"{_ms(it.waits.max_ms):>9} {_ms(it.waiting_ms):>10}{rank}"
-    )
+def task_json(listed: TaskList | None, rates: TaskRates | None, tasks: list[TaskLine]) -> dict[str, Any]:
+    """The same as an object: that of the rates, each task with what the kernel's list says of it."""
+    found: dict[str, Any] = msgspec.to_builtins(rates or TaskRates(unavailable=NOT_READ))
+    found["tasks"] = [_task(it) for it in tasks]
+    found["more_listed"] = None if listed is None else listed.more
+    found["list_unreadable"] = "the kernel's list of tasks is not read, or not yet"
+    if listed is not None:
+        found["list_unreadable"] = listed.unreadable
+    return found
+
+
+def _task(it: TaskLine) -> dict[str, Any]:
+    """What is unknown is None; a name that both know, such as the CPU, is from the list."""
+    both: dict[str, Any] = dict.fromkeys((*ListedTask.__struct_fields__, *TaskRate.__struct_fields__))
+    for one in (it.rate, it.listed):
+        if one is not None:
+            both.update({name: msgspec.to_builtins(getattr(one, name)) for name in one.__struct_fields__})
+    return both
 
 
 def _cpu(it: CpuRate, per_s: float) -> str:
@@ -72,7 +97,3 @@ def _cpu(it: CpuRate, per_s: float) -> str:
     lost = f", {counted(it.lost, 'event')} lost" if it.lost else ""
     switches = f"{it.switches * per_s:.0f} switches/s, {it.preempted * per_s:.0f} of them preemptions"
     return f"cpu {it.cpu:<3} busy {busy}, {switches}{lost}"
-
-
-def _ms(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.2f} ms" if value < 100 else f"{value:.0f} ms"

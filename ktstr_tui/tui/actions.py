@@ -6,42 +6,10 @@ that is not here does not exist. Ids are stable: they are what a user's key map 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
-
 from textual.binding import Binding, BindingType
 
-Place: TypeAlias = Literal["app", "main", "report", "pane"]
-"""Where a key is heard: anywhere, on the main screen, on a report, in a focused pane."""
-When: TypeAlias = Literal["always", "offered"]
-"""When a key is in the footer: always, or while the focused pane offers it for the row under the cursor."""
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing the user can do."""
-
-    id: str
-    keys: str
-    """Comma-separated keys in Textual's names."""
-    run: str
-    """The Textual action, with its arguments."""
-    label: str
-    """Two words at most, for the footer."""
-    about: str
-    """A sentence, for help, palette and tooltip."""
-    place: Place
-    footer: int = 0
-    """Rank in the footer, where the highest go first when there is no room; 0 is never there."""
-    when: When = "always"
-    asks: bool = False
-    """The run is asked to do it, and refuses it to a viewer without control."""
-
-    @property
-    def group(self) -> str:
-        """The part of the id before the dot; heads a section of the help page."""
-        return self.id.partition(".")[0]
-
+from ktstr_tui.tui.action import Action, Place
+from ktstr_tui.tui.report_actions import REPORT_ACTIONS
 
 ACTIONS: tuple[Action, ...] = (
     Action(
@@ -111,7 +79,7 @@ ACTIONS: tuple[Action, ...] = (
         "slash",
         "filter",
         "Filter",
-        "Show only lines that contain a text",
+        "Show only lines that match a regular expression; with ! before it, those that do not",
         "app",
         footer=7,
         when="offered",
@@ -247,103 +215,32 @@ ACTIONS: tuple[Action, ...] = (
     Action("panel.wire", "6", "panel('wire')", "Wire", "Go to frame counters and drops", "main"),
     Action("panel.watch", "7", "panel('watch')", "Watch", "Go to the watchpoints", "main"),
     Action("panel.beats", "8", "panel('beats')", "Beats", "Go to the heartbeats", "main"),
-    Action("panel.next", "tab", "next_panel(1)", "Next panel", "Go to the next panel", "main"),
+    Action("panel.tasks", "9", "panel('tasks')", "Tasks", "Go to the list of tasks", "main"),
     Action(
-        "panel.previous", "shift+tab", "next_panel(-1)", "Previous panel", "Go to the previous panel", "main"
-    ),
-    Action("report.close", "escape,q", "close", "Back", "Back to the live screen", "report", footer=2),
-    Action(
-        "report.overview",
-        "1",
-        "section('overview')",
-        "Overview",
-        "The stalled task, scheduler, exit info and pause",
-        "report",
-    ),
-    Action(
-        "report.tasks",
-        "2",
-        "section('tasks')",
-        "Tasks",
-        "The runnable tasks, longest wait first",
-        "report",
-    ),
-    Action(
-        "report.vcpus", "3", "section('vcpus')", "vCPUs", "Registers and kernel stack of every vCPU", "report"
-    ),
-    Action(
-        "report.runqueues", "4", "section('runqueues')", "Runqueues", "The runqueue of every CPU", "report"
-    ),
-    Action(
-        "report.dsqs", "5", "section('dsqs')", "DSQs", "The dispatch queues and the tasks in them", "report"
-    ),
-    Action("report.maps", "6", "section('maps')", "Maps", "The BPF maps as a tree", "report"),
-    Action("report.dmesg", "7", "section('dmesg')", "dmesg", "The end of the kernel's log", "report"),
-    Action(
-        "report.changes",
-        "8",
-        "section('changes')",
-        "Changes",
-        "What changed since the early capture, or the capture before",
-        "report",
-    ),
-    Action(
-        "report.history",
-        "9",
-        "section('history')",
-        "Before",
-        "The last seconds before the stop: who ran, and what happened to the task that waits",
-        "report",
-    ),
-    Action(
-        "report.next",
-        "tab",
-        "next_section(1)",
-        "Next section",
-        "Go to the next section of the report",
-        "report",
-    ),
-    Action(
-        "report.previous",
-        "shift+tab",
-        "next_section(-1)",
-        "Previous section",
-        "Go to the previous section of the report",
-        "report",
-    ),
-    Action(
-        "report.sort",
+        "tasks.sort",
         "s",
         "sort",
         "Sort",
-        "Sort the tasks by the next column",
-        "report",
+        "Sort the list of tasks by the next column",
+        "main",
         footer=6,
         when="offered",
     ),
     Action(
-        "report.reverse",
+        "tasks.reverse",
         "S",
         "reverse",
         "Reverse",
-        "Reverse the order of the tasks",
-        "report",
+        "Reverse the order of the list of tasks",
+        "main",
         footer=9,
         when="offered",
     ),
-    Action("move.down", "down,j", "cursor(1)", "Down", "Down a row", "pane"),
-    Action("move.up", "up,k", "cursor(-1)", "Up", "Up a row", "pane"),
-    Action("move.page_down", "pagedown,ctrl+f", "page(1)", "Page down", "Down a page", "pane"),
-    Action("move.page_up", "pageup,ctrl+b", "page(-1)", "Page up", "Up a page", "pane"),
-    Action("move.top", "home,g", "edge('top')", "Top", "To the first row", "pane"),
+    Action("panel.next", "tab", "next_panel(1)", "Next panel", "Go to the next panel", "main"),
     Action(
-        "move.end", "end,G", "edge('end')", "End", "To the last row; logs then follow what is new", "pane"
+        "panel.previous", "shift+tab", "next_panel(-1)", "Previous panel", "Go to the previous panel", "main"
     ),
-    Action("move.left", "left,h", "sideways(-8)", "Left", "Scroll left", "pane"),
-    Action("move.right", "right,l", "sideways(8)", "Right", "Scroll right", "pane"),
-    Action(
-        "row.open", "enter", "open", "Open", "Open the row under the cursor", "pane", footer=3, when="offered"
-    ),
+    *REPORT_ACTIONS,
 )
 
 GROUP_TITLES = {
@@ -352,6 +249,7 @@ GROUP_TITLES = {
     "alert": "Alerts",
     "capture": "Captures",
     "watch": "Watchpoints",
+    "tasks": "Tasks",
     "panel": "Panels",
     "report": "The report",
     "row": "Rows",

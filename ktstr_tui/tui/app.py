@@ -40,9 +40,8 @@ from ktstr_tui.tui.acts import Act, Acts
 from ktstr_tui.tui.bars import VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.build_page import BuildPage
-from ktstr_tui.tui.cpu_window import CpuWindow
-from ktstr_tui.tui.cpus import CpuPane
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
+from ktstr_tui.tui.drill_window import DrillWindow
 from ktstr_tui.tui.hold_dialog import HoldDialog
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.lists import CapturesPane
@@ -138,7 +137,7 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
         if screen is not None:
             with self.batch_update():
                 screen.sync()
-        if isinstance(self.screen, CpuWindow):
+        if isinstance(self.screen, DrillWindow):
             self.screen.sync()
         self._announce()
         if self._acts is not None and (act := self._acts.take()) is not None:
@@ -323,17 +322,6 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
             self.say("This sender is healthy.")
         else:
             self._open_what_it_is_about(alert)
-
-    @on(LinePane.RowOpened, "#cpus")
-    def _cpu_opened(self, event: LinePane.RowOpened) -> None:
-        number = event.pane.chosen() if isinstance(event.pane, CpuPane) else None
-        if number is not None:
-            self.push_screen(CpuWindow(self.view, number), self._open_vcpus)
-
-    def _open_vcpus(self, tag: str | None) -> None:
-        capture = next((it for it in self.view.captures() if it.report.tag == tag), None)
-        if capture is not None:
-            self.push_screen(ReportScreen(self.view, capture, section="vcpus"))
 
     # Captures and rows.
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from textual.app import App
 from textual.binding import ActiveBinding
 
-from ktstr_tui.tui.actions import ACTIONS, Action
+from ktstr_tui.tui.action import Action
+from ktstr_tui.tui.actions import ACTIONS
 from ktstr_tui.tui.view import View
 
 _BY_ID = {it.id: it for it in ACTIONS}

@@ -15,7 +15,8 @@ from textual.binding import Binding
 from textual.keys import Keys
 
 from ktstr_tui.model.text import did_you_mean
-from ktstr_tui.tui.actions import ACTIONS, Action
+from ktstr_tui.tui.action import Action
+from ktstr_tui.tui.actions import ACTIONS
 
 TAKEN = {
     "ctrl+p": "opens the command palette",

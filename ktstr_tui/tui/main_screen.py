@@ -1,8 +1,8 @@
 """The main screen: all panes, arranged by the size of the terminal.
 
 Three arrangements share one set of widgets. *Compact* (below 100x30) shows header, verdict, vCPUs, the
-scheduler's deadline and one pane at a time behind tabs. *Normal* shows everything, log and output sharing a
-place. *Wide* (from 170x45) shows both of them.
+scheduler's deadline and one pane at a time behind tabs. *Normal* shows everything, log, output and tasks sharing
+a place. *Wide* (from 170x45) shows log and output side by side, or the tasks.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.widgets import Footer
 
+from ktstr_tui.text.drill import Place
 from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import BriefBar, HeaderBar, TabBar, VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.cpus import CpuPane
+from ktstr_tui.tui.drill_window import DrillWindow
 from ktstr_tui.tui.lists import CapturesPane, WirePane
 from ktstr_tui.tui.logs import LogPane, OutputPane
 from ktstr_tui.tui.pane import LineBar, LinePane
+from ktstr_tui.tui.report_screen import ReportScreen
 from ktstr_tui.tui.run_screen import COMPACT_WIDTH, RunScreen, TooSmall
 from ktstr_tui.tui.scheduler import SchedulerPane
+from ktstr_tui.tui.tasks_pane import TasksPane
 from ktstr_tui.tui.view import View
 from ktstr_tui.tui.watch_pane import WatchPane
 
@@ -31,7 +35,9 @@ COMPACT_HEIGHT = 30
 """Terminals that are lower than this, or narrower than `COMPACT_WIDTH`, get tabs."""
 WIDE_WIDTH, WIDE_HEIGHT = 170, 45
 """Terminals from this size on show log and output side by side."""
-_LEFT = ("captures", "log", "output", "wire", "beats")
+_LEFT = ("captures", "log", "output", "tasks", "wire", "beats")
+_LOGS = ("log", "output", "tasks")
+"""Those that share a place unless the terminal is wide."""
 _RIGHT = ("scheduler", "watch")
 
 
@@ -59,6 +65,7 @@ class MainScreen(RunScreen):
                 with Container(id="logs"):
                     yield LogPane("log")
                     yield OutputPane("output")
+                    yield TasksPane("tasks")
                 with Container(id="meters"):
                     yield WirePane("wire")
                     yield BeatsPane("beats")
@@ -107,27 +114,29 @@ class MainScreen(RunScreen):
         for name in ("compact", "normal", "wide"):
             self.set_class(name == mode, f"-{name}")
         compact = mode == "compact"
-        shared = self.tab if self.tab in ("log", "output") else "log"
+        shared = self.tab if self.tab in _LOGS else "log"
         for name in (*_LEFT, *_RIGHT):
             shown = (
                 name == self.tab
                 if compact
-                else mode == "wide" or name not in ("log", "output") or name == shared
+                else name not in _LOGS
+                or name == shared
+                or (mode == "wide" and shared != "tasks" and name != "tasks")
             )
             self.query_one(f"#{name}").display = shown
-        self.query_one("#logs").display = not compact or self.tab in ("log", "output")
+        self.query_one("#logs").display = not compact or self.tab in _LOGS
         self.query_one("#meters").display = not compact or self.tab in ("wire", "beats")
         self.query_one("#left").display = not compact or self.tab in _LEFT
         self.query_one("#right").display = not compact or self.tab in _RIGHT
         self.query_one("#tabs", TabBar).choose(self.tab)
-        for name, other in (("log", "5 output"), ("output", "4 log")):
-            pane = self.query_one(f"#{name}", LinePane)
-            beside = f" ─ {other}" if mode == "normal" else ""
-            pane.border_title = f"{pane.number} {pane.label}{beside}"
+        panes = [self.query_one(f"#{name}", LinePane) for name in _LOGS]
+        for pane in panes:
+            others = "".join(f" ─ {it.number} {it.label}" for it in panes if not it.display)
+            pane.border_title = f"{pane.number} {pane.label}{'' if compact else others}"
 
     def show_panel(self, name: str) -> None:
         """Bring a pane forward and focus it."""
-        if name != "cpus" and (self._mode == "compact" or name in ("log", "output")):
+        if name != "cpus" and (self._mode == "compact" or name in _LOGS):
             self.tab = name
             self._arrange(self._mode)
         self.set_focus(self.query_one(f"#{name}", LinePane))
@@ -153,6 +162,34 @@ class MainScreen(RunScreen):
         row = pane.row_of(number)
         if row is not None:
             pane.move_to(row)
+
+    def action_sort(self) -> None:
+        self.task_list.sort_next()
+
+    def action_reverse(self) -> None:
+        self.task_list.flip()
+
+    @on(LinePane.RowOpened, "#cpus")
+    def _cpu_opened(self, event: LinePane.RowOpened) -> None:
+        number = event.pane.chosen() if isinstance(event.pane, CpuPane) else None
+        if number is not None:
+            self.app.push_screen(DrillWindow(self.view, Place("cpu", number)), self._open_vcpus)
+
+    @on(LinePane.RowOpened, "#tasks")
+    def _listed_task_opened(self, event: LinePane.RowOpened) -> None:
+        task = event.pane.chosen() if isinstance(event.pane, TasksPane) else None
+        if task is not None:
+            self.app.push_screen(DrillWindow(self.view, Place("task", task.pid)), self._open_vcpus)
+
+    def _open_vcpus(self, tag: str | None) -> None:
+        capture = next((it for it in self.view.captures() if it.report.tag == tag), None)
+        if capture is not None:
+            self.app.push_screen(ReportScreen(self.view, capture, section="vcpus"))
+
+    @property
+    def task_list(self) -> TasksPane:
+        """The list of tasks."""
+        return self.query_one(TasksPane)
 
     @property
     def watches(self) -> WatchPane:

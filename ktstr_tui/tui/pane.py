@@ -28,6 +28,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ktstr_tui.model.text import counted
+from ktstr_tui.text.filters import keeps
 from ktstr_tui.text.lines import Line, cut, text_of, width_of, wrap
 from ktstr_tui.tui.actions import bindings
 
@@ -149,7 +150,7 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
         super().__init__(name)
         self.cursor = 0
         self.filter = ""
-        """Only rows that contain this text are loaded; letter case does not matter."""
+        """Only rows that this lets through are loaded; see `text.filters`."""
         self._key: Hashable = object()
         self._rows = 0
         self._view: View | None = None
@@ -193,7 +194,7 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
 
     def keeps(self, text: str) -> bool:
         """Whether the filter lets a row through that contains this text."""
-        return self.filter.lower() in text.lower()
+        return keeps(self.filter, text)
 
     def kept(self) -> str:
         """How many rows the filter left."""
@@ -261,7 +262,7 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
     def _empty_lines(self, width: int) -> list[Line]:
         text = self.empty(self._view) if self._view is not None else ""
         if self.filter:
-            text = f"No {self.row_word} contains {self.filter!r}. Clear the filter to show all."
+            text = f"No {self.row_word} matches {self.filter!r}. Clear the filter to show all."
         return [[(part, "dim")] for part in wrap(text, max(1, width))]
 
     # How it is moved through.

@@ -14,10 +14,12 @@ from ktstr_tui.model.report import CaptureReport, kind_word, of_ejection
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text import report_diff, report_files, report_lines, words
 from ktstr_tui.text.cause import headline
+from ktstr_tui.text.drill import Place
 from ktstr_tui.text.history_lines import history_lines
 from ktstr_tui.text.lines import Line, clean, cut, spread, width_of, wrap
 from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import TabBar, badges
+from ktstr_tui.tui.drill_window import DrillWindow
 from ktstr_tui.tui.maps_pane import MapsPane
 from ktstr_tui.tui.pane import LineBar, LinePane
 from ktstr_tui.tui.report_panes import DocumentPane, OverviewPane, ReportPane, TaskDetail, TasksPane
@@ -199,6 +201,12 @@ class ReportScreen(RunScreen):
     @on(TabBar.Chosen)
     def _section_clicked(self, event: TabBar.Chosen) -> None:
         self.action_section(event.pane)
+
+    @on(LinePane.RowOpened, "#task-table")
+    def _task_opened(self) -> None:
+        task = self.tasks.chosen()
+        if task is not None:
+            self.app.push_screen(DrillWindow(self.view, Place("task", task.pid), self.capture.report))
 
     @on(TasksPane.Moved)
     def _task_moved(self) -> None:

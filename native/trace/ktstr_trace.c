@@ -38,6 +38,7 @@ static const struct ktt_plan *find_plan(const struct ktt_plan *plans, size_t cou
 static void take(struct ktt_event *event, const uint8_t *body, const struct ktt_plan *plan)
 {
 	event->missing = 0;
+	event->kind = plan->kind;
 	for (int k = 0; k < KTT_VALUES; k++) {
 		const struct ktt_member *member = &plan->members[k];
 

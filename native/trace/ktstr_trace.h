@@ -32,6 +32,7 @@ struct ktt_member {
 // Which numbers of an event type are wanted.
 struct ktt_plan {
 	uint16_t type;
+	uint16_t kind; // what the caller calls it; not 0
 	struct ktt_member members[KTT_VALUES];
 };
 
@@ -41,7 +42,8 @@ struct ktt_event {
 	uint32_t length;
 	uint16_t type;
 	uint16_t cpu;
-	uint32_t missing; // bit mask of wanted values that lie outside the event
+	uint16_t missing; // bit mask of wanted values that lie outside the event
+	uint16_t kind; // of its plan; 0 without one
 	int64_t values[KTT_VALUES];
 };
 

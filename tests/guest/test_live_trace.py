@@ -6,12 +6,15 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
+from drgn import Object
 from drgn.helpers.linux.pid import for_each_task
+from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
 from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.recorder import RecorderConfig, recorder_arguments
 from ktstr_tui.history.live import LiveTrace
+from ktstr_tui.kernel.task_list import TaskListReader
 from ktstr_tui.kernel.trace import TraceReader
 from tests.guest.kernel_run import Run, Running
 
@@ -42,6 +45,19 @@ def run_ms(run: Run) -> dict[int, float]:
     return {int(task.pid): int(task.se.sum_exec_runtime) / 1e6 for task in tasks if not int(task.on_cpu)}
 
 
+def as_drgn_reads(task: Object) -> tuple[str, int, str, int, bool, int]:
+    """What the list of tasks says of a task, by drgn's own helpers."""
+    comm = task.comm.string_().decode()
+    return (
+        comm,
+        int(task.tgid),
+        task_state_to_char(task),
+        int(task.static_prio) - 120,
+        bool(task.on_cpu),
+        int(task_cpu(task)),
+    )
+
+
 async def test_shares_and_switches_are_those_that_the_kernel_counts(running: Running) -> None:
     async with running("demo:fifo") as run:
         await run.loaded()
@@ -59,6 +75,14 @@ async def test_shares_and_switches_are_those_that_the_kernel_counts(running: Run
                 await run.machine.qmp.execute("stop")
             parts.append(following.look())
         after, ran_after, lost_after = switches(run), run_ms(run), preemptions(run)
+        listed = TaskListReader(run.view).look()
+        theirs = {int(task.pid): as_drgn_reads(task) for task in for_each_task(run.view.prog)}
+    assert listed is not None
+    assert {it.pid: (it.comm, it.tgid, it.state, it.nice, it.on_cpu, it.cpu) for it in listed.tasks} == theirs
+    assert any(it.sched_class == "ext" and it.is_waiting for it in listed.tasks)
+    assert all(
+        it.dsq or it.held or it.on_cpu for it in listed.tasks if it.is_waiting and it.sched_class == "ext"
+    )
     assert not any(cpu.lost or cpu.unreadable for part in parts for cpu in part.cpus)
     counted = [sum(part.cpus[cpu].switches for part in parts) for cpu in range(2)]
     # The machine may stop within a switch, counted and not yet written, or the other way round.

@@ -94,7 +94,7 @@ def test_a_dumb_terminal_has_the_size_that_it_has(monkeypatch: pytest.MonkeyPatc
 def test_tab_goes_in_the_order_of_the_numbers(size: tuple[int, int]) -> None:
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
         found = []
-        for key in (*["tab"] * 8, "shift+tab", "shift+tab"):
+        for key in (*["tab"] * 9, "shift+tab", "shift+tab"):
             pane = app.focused
             assert isinstance(pane, LinePane)
             assert pane.is_on_screen
@@ -103,7 +103,7 @@ def test_tab_goes_in_the_order_of_the_numbers(size: tuple[int, int]) -> None:
         return found
 
     found = drive(FakeSource(Story().until(20)), steps, size)[1]
-    assert found == ["1", "2", "3", "4", "5", "6", "7", "8", "1", "8"]
+    assert found == ["1", "2", "3", "4", "5", "6", "7", "8", "9", "1", "9"]
 
 
 def test_tabs_are_in_the_order_of_their_numbers() -> None:
@@ -111,7 +111,7 @@ def test_tabs_are_in_the_order_of_their_numbers() -> None:
         row for row in screen(FakeSource(Story().until(20)), size=(80, 24)).split("\n") if "4 log" in row
     )
     numbers = [word for word in row.split() if word.isdecimal()]
-    assert numbers == ["2", "3", "4", "5", "6", "7", "8"]
+    assert numbers == ["2", "3", "4", "5", "6", "7", "8", "9"]
 
 
 def test_tab_goes_through_the_sections_of_a_report() -> None:

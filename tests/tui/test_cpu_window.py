@@ -6,7 +6,7 @@ from textual.pilot import Pilot
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.tui.app import KtstrApp
-from ktstr_tui.tui.cpu_window import CpuWindow
+from ktstr_tui.tui.drill_window import DrillWindow
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.pane import LinePane
@@ -32,7 +32,7 @@ def test_a_vcpu_is_shown_live_with_its_alerts_and_its_part_of_the_newest_capture
 
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str, str | None]:
         await press(app, pilot, "j", "enter")
-        assert isinstance(app.screen, CpuWindow)
+        assert isinstance(app.screen, DrillWindow)
         before = "\n".join(rows(app))
         sample = source.state.cpus[1].latest
         source.state.cpus[1].latest = type(sample)(cpu=1, curr_comm="newcomer", curr_pid=77, curr_class="ext")
@@ -70,7 +70,7 @@ def test_without_a_capture_enter_stays_and_escape_goes_back() -> None:
 
     text, found = drive(FakeSource(Story().until(18)), steps, (80, 24))[1]
     assert "no capture of this CPU yet" in text
-    assert found == [CpuWindow, MainScreen]
+    assert found == [DrillWindow, MainScreen]
 
 
 def test_the_heading_of_a_group_has_no_details() -> None:

@@ -90,4 +90,4 @@ def test_a_filter_is_named_where_panes_have_no_border_and_says_when_nothing_is_l
 
     text = drive(FakeSource(Story().until(33)), steps, (80, 24))[1]
     assert "/ Filter: nothing lik…" in text
-    assert "No vCPU contains 'nothing like it'. Clear the filter to show all." in text
+    assert "No vCPU matches 'nothing like it'. Clear the filter to show all." in text

@@ -77,9 +77,9 @@ def test_tasks_are_sorted_by_any_column_both_ways() -> None:
         found = []
         for _ in COLUMNS:
             await press(app, pilot, "s")
-            found.append((COLUMNS[table.sort_column][0], [it.pid for it in table._tasks]))
+            found.append((COLUMNS[table.sort_column].name, [it.pid for it in table._items]))
         await press(app, pilot, "S")
-        found.append(("age reversed", [it.pid for it in table._tasks]))
+        found.append(("age reversed", [it.pid for it in table._items]))
         return found
 
     _app, found = drive(with_report(Story().report()), steps)
@@ -112,7 +112,7 @@ def test_a_click_on_a_heading_sorts() -> None:
         await pilot.click("#task-table", offset=(14, 1))
         await settle(app, pilot)
         assert isinstance(app.screen, ReportScreen)
-        return COLUMNS[app.screen.tasks.sort_column][0]
+        return COLUMNS[app.screen.tasks.sort_column].name
 
     assert drive(with_report(Story().report()), steps)[1] == "task"
 

@@ -219,6 +219,7 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
         "ControlLoop",
         "Executor",
         "Sampler",
+        "TaskRatesLoop",
         "HoldEngine",  # in the place of GdbClient
         "MemoryShots",  # the counting's, which knows it as something that gives out drops
     }  # the audience's, and the opening's
@@ -241,6 +242,7 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
         "Seeded": ("GivenBytes", "Interventions", "Checkpoints"),
         "ControlLoop": ("Probes", "Recovery"),
         "Executor": ("Ledger",),
+        "Recorder": ("TraceKeeper",),
     }
     assert {name: count for name, count in calls.items() if count} == {
         it: len(parts) for it, parts in through.items()
@@ -289,7 +291,7 @@ def made_up(stream: Stream) -> Counting:
         ),
         port=cast("Any", port),
         coordinator=cast("Any", coordinator),
-        opening=cast("Any", SimpleNamespace(sampler=sampled)),
+        opening=cast("Any", SimpleNamespace(sampler=sampled, following=lossy["trace"])),
         **parts,
     )
 

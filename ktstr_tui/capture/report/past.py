@@ -3,9 +3,7 @@
 While the guest is frozen, only the time of each CPU's last event is copied, a few words. Later events are left out by
 it. What was overwritten between the thaw and the reading is missing at the old end, and counted.
 
-How exact is this? The trace's clock is ``sched_clock()``, and so is ``rq->clock`` but for a constant, which the kernel
-keeps (``__sched_clock_offset``, kernel/sched/clock.c). The stop is at the latest of both on all CPUs: a CPU that runs
-is at most one tick behind.
+How exact is this? The stop is where `kernel.trace.clock` says that the trace's clock was.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import msgspec
 from ktstr_tui.capture.report.raw import RawCapture, RawTask, Stop
 from ktstr_tui.history.past import Past, Waiter
 from ktstr_tui.kernel.address import AddressSpace
-from ktstr_tui.kernel.memory import MemoryReadError
+from ktstr_tui.kernel.trace.clock import trace_now_ns
 from ktstr_tui.kernel.trace.reader import Trace, TraceReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.cause import cause_of
@@ -31,7 +29,6 @@ _LEAST_S, _MOST_S, _BEFORE_S = 5.0, 120.0, 2.0
 _MAX_PAGES: Final = 4096
 """Of all CPUs together: 16 MiB, about 300,000 events."""
 _NOTHING: Final = "the kernel recorded nothing (it does with: run --trace sched)"
-_SIGN = 1 << 63
 
 
 def mark_stop(view: KernelView, space: AddressSpace, raw: RawCapture) -> Stop | None:
@@ -39,17 +36,8 @@ def mark_stop(view: KernelView, space: AddressSpace, raw: RawCapture) -> Stop | 
     if not isinstance(view.trace, TraceReader):
         return None
     last_ns = view.trace.last_ns(space)
-    times = [time_ns for time_ns in last_ns if time_ns]
-    where = view.symbols.find("__sched_clock_offset")
-    try:
-        offset = None if where is None else space.u64(where)
-    except MemoryReadError:
-        offset = None
-    if offset is not None:
-        offset -= (offset & _SIGN) << 1
-        clocks = [one.rq["clock"] for one in raw.cpus if one.rq is not None]
-        times += [clock - offset for clock in clocks if clock]
-    return Stop(last_ns, max(times, default=0))
+    clocks = [one.rq["clock"] for one in raw.cpus if one.rq is not None]
+    return Stop(last_ns, trace_now_ns(view.symbols, space, last_ns, clocks))
 
 
 def read_past(raw: RawCapture, view: KernelView, unavailable: dict[str, str]) -> Trace | None:

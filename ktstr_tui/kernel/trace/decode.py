@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import msgspec
 
@@ -29,10 +29,14 @@ _BY: Final = "common_pid"
 _LEAST_EVENT_BYTES: Final = 8
 _COMMON: Final = Field(4, 4, True, False)
 """``struct trace_entry`` begins every event; its last member is the pid."""
-_RECORD: Final = struct.Struct("<QIIHHI7q")
+RECORD: Final = struct.Struct("<QIIHHHH7q")
 """``struct ktt_event``."""
-assert _RECORD.size == ffi.sizeof("struct ktt_event")
+RECORD_BYTES: Final = RECORD.size
+assert ffi.sizeof("struct ktt_event") == RECORD_BYTES
+KINDS: Final = get_args(Kind)
 _MAX_NAMES: Final = 65536
+_KIND_NUMBERS: Final = {kind: number for number, kind in enumerate(KINDS, 1)}
+"""Their places among the kinds, as blocks have them."""
 
 
 class DecodeCounts(msgspec.Struct):
@@ -49,20 +53,15 @@ class DecodeCounts(msgspec.Struct):
     """Events without all of the members that their format has."""
 
 
-class Row(NamedTuple):
-    """An event as numbers, for whoever reads very many."""
+class Records(NamedTuple):
+    """Events of a page."""
 
-    time_ns: int
+    data: bytes
+    """An array of ``struct ktt_event``."""
     at: int
-    """Of its body in the page."""
-    length: int
-    type: int
-    kind: Kind
-    pid: int
-    prev_pid: int
-    number: int
-    """``prev_state``, or the id of a DSQ."""
-    prio: int
+    """Where the last of them begins."""
+    time_ns: int
+    """When it was."""
 
 
 class Decoder:
@@ -75,7 +74,10 @@ class Decoder:
     def __init__(self, formats: Mapping[int, EventFormat]) -> None:
         self._formats = dict(formats)
         self._sources = {it.id: SOURCES.get(it.name, Source("other")) for it in formats.values()}
-        self._kinds = {number: it.kind for number, it in self._sources.items()}
+        self._named = sum(
+            {1 << _KIND_NUMBERS[it.kind] for it in self._sources.values() if it.comm is not None}
+        )
+        """A bit for each kind of event that has a comm."""
         self._wanted = {number: self._presence(it) for number, it in self._formats.items()}
         self._plans = ffi.new("struct ktt_plan[]", max(1, len(self._formats)))
         for plan, it in enumerate(self._formats.values()):
@@ -86,7 +88,7 @@ class Decoder:
 
     def knows(self, kind: Kind) -> bool:
         """Whether the kernel has an event of this kind, which it then records."""
-        return kind in self._kinds.values()
+        return any(it.kind == kind for it in self._sources.values())
 
     def _field(self, it: EventFormat, slot: str) -> Field | None:
         if slot == "by":
@@ -103,7 +105,7 @@ class Decoder:
         return tuple(self._field(it, slot) is not None for slot in _NUMBERS)
 
     def _fill(self, plan: Any, it: EventFormat) -> None:  # noqa: ANN401 - a C structure
-        plan.type = it.id
+        plan.type, plan.kind = it.id, _KIND_NUMBERS[self._sources[it.id].kind]
         for k, slot in enumerate(SLOTS):
             found = self._field(it, slot)
             if found is not None:
@@ -125,35 +127,43 @@ class Decoder:
         )  # fmt: skip
         return self._events, found
 
-    def rows(self, page: PageCopy, cpu: int, counts: CData) -> list[Row]:
-        """Decode the events of a page whose format is known and that have all of their numbers."""
-        events, found = self.decode_raw(page, cpu, counts)
-        kinds, rows = self._kinds, list[Row]()
-        raw = ffi.buffer(events, found * _RECORD.size)[:] if found else b""
-        for (
-            time_ns,
-            at,
-            length,
-            number,
-            _,
-            missing,
-            pid,
-            prev_pid,
-            value,
-            _,
-            _,
-            prio,
-            _,
-        ) in _RECORD.iter_unpack(raw):
-            kind = kinds.get(number)
-            if kind is not None and not missing and at >= page.skip:
-                rows.append(Row(time_ns, at, length, number, kind, pid, prev_pid, value, prio))
-        return rows
+    def records(self, page: PageCopy, cpu: int, counts: CData, after: int = -1) -> Records:
+        """Decode the events of a page that begin behind a place, for whoever reads very many.
 
-    def comm(self, row: Row, data: bytes) -> str | None:
-        """Return the comm of the task that an event of a page is about; None when the event has none."""
-        it = self._formats[row.type]
-        return self._text(it, self._sources[row.type].comm, data[row.at : row.at + row.length])
+        Args:
+            page: The page.
+            cpu: Whose it is.
+            counts: Counted up.
+            after: Where the last event began that is not wanted any more.
+        """
+        events, found = self.decode_raw(page, cpu, counts)
+        first = lib.ktt_first(events, found, max(page.skip, after + 1))
+        data = ffi.buffer(events, found * RECORD_BYTES)[first * RECORD_BYTES :] if found > first else b""
+        if not data:
+            return Records(b"", after, 0)
+        last = events[found - 1]
+        return Records(data, last.at, last.time_ns)
+
+    def comms(self, data: bytes, page: PageCopy, seen: CData, pids: int) -> dict[int, str]:
+        """Return the comm of each task that events of a page name and that is not in ``seen`` yet.
+
+        Args:
+            data: An array of ``struct ktt_event``.
+            page: The page that they are from.
+            seen: A bit for each pid; set for those that are returned.
+            pids: How many bits there are.
+        """
+        count = len(data) // RECORD_BYTES
+        events, places = ffi.from_buffer("struct ktt_event[]", data), ffi.new("uint32_t[]", max(1, count))
+        found = dict[int, str]()
+        for at in range(lib.ktt_fresh(events, count, self._named, seen, pids, places)):
+            event = events[places[at]]
+            it = self._formats[event.type]
+            body = page.data[event.at : event.at + event.length]
+            comm = self._text(it, self._sources[event.type].comm, body)
+            if comm is not None:
+                found[event.values[0]] = comm
+        return found
 
     def decode(self, page: PageCopy, cpu: int, counts: DecodeCounts, until_ns: int) -> list[TraceEvent]:
         """Decode a page.

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
-Kind: TypeAlias = Literal[
-    "switch",
-    "wakeup",
-    "waking",
-    "new",
-    "migrate",
-    "exit",
-    "enqueue",
-    "insert",
-    "remove",
-    "move",
-    "kick",
-    "bypass",
-    "text",
-    "other",
-]
-"""What an event says.
+from ktstr_tui.model.trace_block import TraceKind
 
-``waking`` is a wakeup that was asked for, ``wakeup`` one that has been done, ``new`` the wakeup of a task that has
-just been made. ``enqueue`` gives a task to the scheduler, ``insert`` and ``remove`` are about a DSQ, ``move`` is to
-another CPU's local one. ``text`` is a line of a program's.
-"""
+Kind: TypeAlias = TraceKind
 
 PREEMPTED: Final = 0x100
 """``prev_state`` of a task that would have run on: ``TASK_REPORT_MAX``."""
