@@ -3,9 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
+from ktstr_tui._native import ffi, lib
+from ktstr_tui.kernel.trace.reader import Trace
 from ktstr_tui.model.trace_block import MAX_BLOCK_EVENTS, TraceBlock
-from ktstr_tui.wire.trace_block import RECORD_BYTES, pack
+from ktstr_tui.wire.trace_block import RECORD_BYTES, merge, pack
+
+MAX_CAPTURED_EVENTS: Final = 30_000
+"""Of a capture: the newest."""
+
+
+def since(events: bytes, begin_ns: int) -> bytes:
+    """Leave out what is older, of an array of ``struct ktt_event`` in order of time."""
+    count = len(events) // RECORD_BYTES
+    older = lib.ktt_until(ffi.from_buffer("struct ktt_event[]", events), count, max(0, begin_ns - 1))
+    return events[older * RECORD_BYTES :]
+
+
+def block_of_trace(trace: Trace, stop_ns: int, mono_ns: int) -> TraceBlock:
+    """Make the block of a capture: what is known of all CPUs up to the stop.
+
+    Args:
+        trace: The trace, without what is later than the stop.
+        stop_ns: The stop on the trace's clock.
+        mono_ns: The stop on the host's clock.
+    """
+    known = [it for it in trace.cpus if it.unavailable is None]
+    begin_ns = min(stop_ns, max((it.known_from_ns for it in known), default=stop_ns))
+    comms = dict[int, str]()
+    for it in known:
+        for event in it.events:
+            for pid, comm in ((event.prev_pid, event.prev_comm), (event.pid, event.comm)):
+                if pid and comm:
+                    comms[pid] = comm
+    return block_of(
+        since(merge([it.records for it in known]), begin_ns), begin_ns=begin_ns, end_ns=stop_ns, now_ns=stop_ns,
+        mono_ns=mono_ns, comms=comms, lost={}, limit=MAX_CAPTURED_EVENTS,
+    )  # fmt: skip
 
 
 def block_of(

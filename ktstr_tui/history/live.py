@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ktstr_tui._native import ffi, lib
-from ktstr_tui.history.blocks import block_of
+from ktstr_tui.history.blocks import block_of, since
 from ktstr_tui.history.counted import Counts, Seen
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.memory import MemoryReadError
@@ -125,7 +125,10 @@ class LiveTrace:
         return msgspec.structs.replace(rates, cpus=cpus, read_us=(time.perf_counter_ns() - start_ns) / 1e3)
 
     def _pack(self, events: bytes, new: _New, until_ns: int, now_ns: int, mono_ns: int) -> TraceBlock:
-        begin_ns = self._end_ns if self._end_ns is not None else min(new.known_from_ns, until_ns)
+        begin_ns = self._end_ns
+        if begin_ns is None:
+            begin_ns = min(new.known_from_ns, until_ns)
+            events = since(events, begin_ns)
         self._end_ns = until_ns
         return block_of(
             events,

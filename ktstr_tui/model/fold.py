@@ -21,7 +21,8 @@ from ktstr_tui.model import (
     fold_stops,
     fold_swaps,
 )
-from ktstr_tui.model.fold_keep import Arms
+from ktstr_tui.model.fold_keep import Arms, push
+from ktstr_tui.model.moments import MAX_MOMENTS, moment_of
 from ktstr_tui.model.state import RunState
 
 _ARMS: Arms = fold_run.ARMS | fold_kernel.ARMS | fold_stops.ARMS | fold_beats.ARMS | fold_control.ARMS
@@ -37,5 +38,9 @@ def fold(state: RunState, event: ev.Event) -> RunState:
     state.mono_ns = max(state.mono_ns, event.mono_ns)
     if event.guest_ns is not None:
         state.guest_ns = event.guest_ns
+    moment = moment_of(event)
+    # An alert that stands is raised again when its text changes.
+    if moment is not None and not (isinstance(event, ev.AlertRaised) and event.key in state.alerts):
+        push(state, "moments", state.moments, moment, MAX_MOMENTS)
     _ARMS[type(event)](state, event)
     return state

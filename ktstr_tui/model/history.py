@@ -11,6 +11,8 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from ktstr_tui.model.trace_block import TraceBlock
+
 Seen: TypeAlias = Literal["observed", "inferred"]
 StepKind: TypeAlias = Literal[
     "ran", "left", "waking", "wakeup", "new", "migrate", "exit", "enqueue", "insert", "remove", "move"
@@ -147,6 +149,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     """Earlier ones that are known and left out here."""
     texts: tuple[TextLine, ...] = ()
     more_texts: int = 0
+    block: TraceBlock | None = None
+    """The events themselves, for a timeline up to the stop; None in captures of older versions."""
 
     @property
     def records_dsqs(self) -> bool:

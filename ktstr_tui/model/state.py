@@ -15,6 +15,7 @@ from ktstr_tui.model.events import RunConcluded, Severity, Verdict
 from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostStretch
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, RunPhase, WatchState
+from ktstr_tui.model.moments import Moment
 from ktstr_tui.model.rates import TaskRates
 from ktstr_tui.model.report import Argument, CaptureReport, Pause, RunningTask, Stack
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
@@ -264,6 +265,8 @@ class RunState(msgspec.Struct, kw_only=True):
     """The kernel's own list of tasks; None when it is not followed, or not yet."""
     trace: list[TraceBlock] = []
     """The newest blocks of the kernel's trace, oldest first; at most `MAX_KEPT_BYTES`."""
+    moments: list[Moment] = []
+    """Alerts, captures, hits, schedulers and steps, oldest first; at most `MAX_MOMENTS`."""
     runnable_age_history: list[float | None] = []
     """Age of the oldest runnable task in ms, one entry a sample."""
     last_change: str = ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Place: TypeAlias = Literal["app", "main", "report", "pane"]
-"""Where a key is heard: anywhere, on the main screen, on a report, in a focused pane."""
+Place: TypeAlias = Literal["app", "main", "report", "timeline", "pane"]
+"""Where a key is heard: anywhere, on the main screen, on a report, on the timeline, in a focused pane."""
 When: TypeAlias = Literal["always", "offered"]
 """When a key is in the footer: always, or while the focused pane offers it for the row under the cursor."""
 

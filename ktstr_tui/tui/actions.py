@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 
 from ktstr_tui.tui.action import Action, Place
 from ktstr_tui.tui.report_actions import REPORT_ACTIONS
+from ktstr_tui.tui.timeline_actions import TIMELINE_ACTIONS
 
 ACTIONS: tuple[Action, ...] = (
     Action(
@@ -153,6 +154,14 @@ ACTIONS: tuple[Action, ...] = (
         "Refresh the screen less often, for slow terminals",
         "app",
     ),
+    Action(
+        "view.timeline",
+        "0",
+        "timeline",
+        "Timeline",
+        "Show who had each CPU when: of the run, or of the capture that is open",
+        "app",
+    ),
     Action("view.theme", "t", "next_theme", "Theme", "Take the next theme; the choice is kept", "app"),
     Action(
         "row.copy",
@@ -240,6 +249,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "panel.previous", "shift+tab", "next_panel(-1)", "Previous panel", "Go to the previous panel", "main"
     ),
+    *TIMELINE_ACTIONS,
     *REPORT_ACTIONS,
 )
 
@@ -251,6 +261,7 @@ GROUP_TITLES = {
     "watch": "Watchpoints",
     "tasks": "Tasks",
     "panel": "Panels",
+    "timeline": "The timeline",
     "report": "The report",
     "row": "Rows",
     "move": "Moving",

@@ -50,7 +50,9 @@ from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.new_captures import NewCaptures
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.report_screen import ReportScreen
+from ktstr_tui.tui.run_screen import RunScreen
 from ktstr_tui.tui.themed_app import ThemedApp
+from ktstr_tui.tui.timeline_screen import TimelineScreen
 from ktstr_tui.tui.view import View
 from ktstr_tui.tui.watch_dialog import WatchDialog
 from ktstr_tui.tui.watch_pane import HitPage, WatchPane
@@ -131,9 +133,7 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
 
     def paint(self) -> None:
         """Show what has changed since the last time."""
-        screen = next(
-            (it for it in reversed(self.screen_stack) if isinstance(it, (MainScreen, ReportScreen))), None
-        )
+        screen = next((it for it in reversed(self.screen_stack) if isinstance(it, RunScreen)), None)
         if screen is not None:
             with self.batch_update():
                 screen.sync()
@@ -322,6 +322,20 @@ class KtstrApp(ThemedApp, inherit_bindings=False):
             self.say("This sender is healthy.")
         else:
             self._open_what_it_is_about(alert)
+
+    def action_timeline(self) -> None:
+        screen = self.screen
+        if isinstance(screen, MainScreen):
+            task = screen.task_list.chosen() if self.focused is screen.task_list else None
+            self.push_screen(TimelineScreen(self.view, () if task is None else (task.pid,)))
+        elif isinstance(screen, ReportScreen):
+            report = screen.capture.report
+            if report.history is None or report.history.block is None:
+                why = report.unavailable.get("history", "it was taken without one")
+                self.say(f"This capture has no timeline: {clean(why)}.", "warning")
+                return
+            wait = report.history.wait
+            self.push_screen(TimelineScreen(self.view, () if wait is None else (wait.pid,), report))
 
     # Captures and rows.
 

@@ -95,8 +95,8 @@ def _clash(keys: Mapping[str, str]) -> KeyMistake | None:
 
 
 def _meet(one: Action, other: Action) -> bool:
-    """Whether the keys of both are heard at one place: the main screen and a report are never seen together."""
-    return {one.place, other.place} != {"main", "report"}
+    """Whether the keys of both are heard at one place: main screen, report and timeline are never seen together."""
+    return one.place == other.place or not {"app", "pane"}.isdisjoint({one.place, other.place})
 
 
 def _names(keys: str) -> list[str]:

@@ -39,6 +39,7 @@ ROLES = (
     "strong", "dim", "head", "key", "ok", "warn", "bad", "info", "accent", "spark", "track",
     "ext", "fair", "rt", "dl", "stop",
     "badge", "badge-ok", "badge-warn", "badge-bad", "badge-info", "tab", "tab-on",
+    "lane-0", "lane-1", "lane-2", "lane-3", "lane-4", "lane-5",
 )  # fmt: skip
 """Every role a span may have, besides the empty one; each is the component class ``line--<role>``."""
 

@@ -56,6 +56,9 @@ class RunScreen(Screen[None]):
         spacing = 2 if width < COMPACT_WIDTH else 4
         return arranged(super().active_bindings, labels(self.view, self.offers()), self.app, width, spacing)
 
+    def sync(self) -> None:
+        """Paint what is visible and has changed."""
+
     def sync_footer(self) -> None:
         """Let the footer follow what can be done now."""
         now = labels(self.view, self.offers())

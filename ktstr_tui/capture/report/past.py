@@ -13,6 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from ktstr_tui.capture.report.raw import RawCapture, RawTask, Stop
+from ktstr_tui.history.blocks import block_of_trace
 from ktstr_tui.history.past import Past, Waiter
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.trace.clock import trace_now_ns
@@ -66,7 +67,8 @@ def with_history(report: CaptureReport, raw: RawCapture, trace: Trace | None) ->
         return report
     current = {one.cpu: (one.pid, one.comm) for one in (it.curr for it in report.vcpus) if one is not None}
     past = Past(trace, raw.stop.now_ns, current)
-    history: History = past.history(_waiter(report, raw))
+    block = block_of_trace(trace, raw.stop.now_ns, report.mono_ns)
+    history: History = msgspec.structs.replace(past.history(_waiter(report, raw)), block=block)
     late = {**report.read_late, SECTION: LATE}
     return msgspec.structs.replace(report, history=history, read_late=late)
 

@@ -165,7 +165,9 @@ class Decoder:
                 found[event.values[0]] = comm
         return found
 
-    def decode(self, page: PageCopy, cpu: int, counts: DecodeCounts, until_ns: int) -> list[TraceEvent]:
+    def decode(
+        self, page: PageCopy, cpu: int, counts: DecodeCounts, until_ns: int
+    ) -> tuple[list[TraceEvent], bytes]:
         """Decode a page.
 
         Args:
@@ -173,21 +175,25 @@ class Decoder:
             cpu: Whose it is.
             counts: Counted up.
             until_ns: Leave out what is later.
+
+        Returns:
+            Its events, and the same as an array of ``struct ktt_event``.
         """
         raw = ffi.new("struct ktt_counts *")
         rows, found = self.decode_raw(page, cpu, raw)
-        events = []
-        for k in range(found):
-            row = rows[k]
-            if row.at < page.skip or row.time_ns > until_ns:
-                continue
-            counts.events += 1
-            counts.cut += row.missing != 0
-            events.append(self._event(row, page.data))
+        first = lib.ktt_first(rows, found, page.skip)
+        last = max(first, lib.ktt_until(rows, found, until_ns))
+        counts.events += last - first
+        counts.cut += sum(rows[k].missing != 0 for k in range(first, last))
         counts.discarded += raw.discarded
         counts.unknown += raw.unplanned
         counts.damaged_bytes += raw.damaged
-        return events
+        data = (
+            ffi.buffer(rows, found * RECORD_BYTES)[first * RECORD_BYTES : last * RECORD_BYTES]
+            if found
+            else b""
+        )
+        return [self._event(rows[k], page.data) for k in range(first, last)], data
 
     def _event(self, row: Any, data: bytes) -> TraceEvent:  # noqa: ANN401 - a C structure
         values, it = row.values, self._formats.get(row.type)

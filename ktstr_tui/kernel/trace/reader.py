@@ -33,6 +33,8 @@ class CpuTrace(msgspec.Struct, frozen=True, kw_only=True):
     cpu: int
     events: tuple[TraceEvent, ...] = ()
     """Oldest first."""
+    records: bytes = b""
+    """The same as an array of ``struct ktt_event``."""
     overrun: Overrun = Overrun(0, 0)
     overtaken_pages: int = 0
     """Old pages that were overwritten while they were read."""
@@ -151,13 +153,16 @@ def decode_ring(ring: RingCopy, decoder: Decoder, until_ns: int = MASK64) -> Cpu
         decoder: Of its kernel.
         until_ns: Leave out what is later.
     """
-    counts, events = DecodeCounts(), list[TraceEvent]()
+    counts, events, records = DecodeCounts(), list[TraceEvent](), list[bytes]()
     for page in ring.pages:
         if page.time_ns <= until_ns:
-            events += decoder.decode(page, ring.cpu, counts, until_ns)
+            more, data = decoder.decode(page, ring.cpu, counts, until_ns)
+            events += more
+            records.append(data)
     return CpuTrace(
         cpu=ring.cpu,
         events=tuple(events),
+        records=b"".join(records),
         overrun=ring.overrun,
         overtaken_pages=ring.overtaken_pages,
         known_from_ns=ring.known_from_ns,
