@@ -149,16 +149,18 @@ class Timeline:
     def cells(self, cpu: int, from_ns: int, to_ns: int, width: int) -> list[Cell | None]:
         """Cut a span into cells, each with what most of it was; None where the span is outside of what is known."""
         edges = [from_ns + (to_ns - from_ns) * k // width for k in range(width + 1)]
-        sums: list[dict[tuple[int, int | None], int]] = [{} for _ in range(width)]
+        sums: list[dict[int, int]] = [{} for _ in range(width)]
+        prios: dict[int, int | None] = {}
         for it in self.stretches(cpu, from_ns, to_ns):
             first = max(0, bisect_right(edges, it.from_ns) - 1)
+            prios[it.pid] = it.prio if it.prio is not None else prios.get(it.pid)
             for k in range(first, width):
                 ns = min(it.to_ns, edges[k + 1]) - max(it.from_ns, edges[k])
                 if ns > 0:
-                    sums[k][it.pid, it.prio] = sums[k].get((it.pid, it.prio), 0) + ns
+                    sums[k][it.pid] = sums[k].get(it.pid, 0) + ns
                 if edges[k + 1] >= it.to_ns:
                     break
-        return [_most(one, edges[k + 1] - edges[k]) for k, one in enumerate(sums)]
+        return [_most(one, prios, edges[k + 1] - edges[k]) for k, one in enumerate(sums)]
 
     def states(self, pid: int) -> tuple[list[int], list[TaskState], list[int]]:
         """When a task began to do what, and on which CPU: times, states and CPUs side by side."""
@@ -227,11 +229,11 @@ class Timeline:
         return max(found, self._clocks[at - 1][1]) if at else found
 
 
-def _most(sums: dict[tuple[int, int | None], int], length: int) -> Cell | None:
+def _most(sums: dict[int, int], prios: dict[int, int | None], length: int) -> Cell | None:
     if not sums:
         return None
-    (pid, prio), ns = max(sums.items(), key=lambda it: it[1])
-    return Cell(pid, prio, ns / max(1, length))
+    pid, ns = max(sums.items(), key=lambda it: it[1])
+    return Cell(pid, prios[pid], ns / max(1, length))
 
 
 def _after(row: TraceRow, pid: int, before: TaskState) -> TaskState | None:

@@ -31,8 +31,10 @@ TIMELINE_ACTIONS: tuple[Action, ...] = (
         "To the event before of the task of this lane",
         "timeline",
     ),
-    Action("timeline.next_mark", "m", "mark(1)", "Next mark", "To the next mark", "timeline", footer=6),
-    Action("timeline.previous_mark", "M", "mark(-1)", "Previous mark", "To the mark before", "timeline"),
+    Action(
+        "timeline.next_mark", "full_stop", "mark(1)", "Next mark", "To the next mark", "timeline", footer=6
+    ),
+    Action("timeline.previous_mark", "comma", "mark(-1)", "Previous mark", "To the mark before", "timeline"),
     Action(
         "timeline.remove",
         "x",

@@ -10,7 +10,13 @@ from ktstr_tui.tui.actions import ACTIONS
 from tests.docs.markdown import code, table
 from tests.docs.source import one_line
 
-_PLACES = {"app": "everywhere", "main": "main screen", "report": "report", "pane": "focused pane"}
+_PLACES = {
+    "app": "everywhere",
+    "main": "main screen",
+    "report": "report",
+    "timeline": "timeline",
+    "pane": "focused pane",
+}
 
 
 def config_blocks() -> dict[str, str]:
