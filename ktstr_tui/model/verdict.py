@@ -42,7 +42,7 @@ def end_reason(state: RunState, reason: str, not_attached: str = "", *, unseen: 
         said.append(many + state.last_ejection)
     if not_attached:
         said.append(f"inconclusive: {not_attached} was still being loaded and had not attached")
-    if unseen:
+    elif unseen:
         said.append("inconclusive: no sample was taken, so nothing is known of the scheduler")
     if state.restarts:
         said.append(f"{counted(state.restarts, 'restart')} that the kernel had asked for")
