@@ -21,6 +21,7 @@ DEFAULT_SAMPLE_HZ = 10.0
 DEFAULT_BOOT_DEADLINE_S = 90.0
 DEFAULT_SILENCE_S = 30.0
 DEFAULT_FREEZE_LIMIT_S = 600.0
+DEFAULT_RUNS_LIMIT_MIB = 10 << 10
 
 OnExit: TypeAlias = Literal["end", "keep"]
 
@@ -79,6 +80,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Recording file; None for one in the run's data directory."""
     record_trace: bool = True
     """Whether the recording keeps what the guest's kernel records."""
+    runs_limit_mib: int = DEFAULT_RUNS_LIMIT_MIB
+    """Disk for the data of all runs, checked at the start of one; 0 for no limit."""
     recorder: RecorderConfig = RecorderConfig()
     """What the guest's kernel records of itself."""
     extra_kernel_args: str = ""

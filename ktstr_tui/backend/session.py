@@ -33,6 +33,7 @@ from ktstr_tui.backend.gatekeeper import authority_of
 from ktstr_tui.backend.identity import identify, write_identity
 from ktstr_tui.backend.in_order import tasks_in_order
 from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
+from ktstr_tui.backend.old_runs import make_room, told
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
@@ -61,7 +62,7 @@ from ktstr_tui.model.errors import (
     root_cause,
     sole_error,
 )
-from ktstr_tui.model.events import RunStarted
+from ktstr_tui.model.events import Logged, RunStarted
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.topology import Topology
@@ -95,7 +96,7 @@ async def run_backend(
     prepared = await prepare(config, note)
     again = Path(config.run_dir) if config.run_dir else None
     with take_place(config.name, prepared.scenario.name, again) as place:
-        session = Session(config, prepared, place)
+        session = Session(config, prepared, place, told(await make_room(config), note))
         if tell is not None:
             session.stream.add_sink(tell)
         return await session.run(ready)
@@ -168,7 +169,10 @@ def _viewer_numbers(publisher: Publisher) -> dict[str, float | None]:
 class Session:
     """One run that has a place. Single use."""
 
-    def __init__(self, config: RunConfig, prepared: Prepared, place: RunDirs) -> None:
+    def __init__(
+        self, config: RunConfig, prepared: Prepared, place: RunDirs, room_made: Logged | None = None
+    ) -> None:
+        self._room_made = room_made
         self.time: RunTime = GuestTime() if prepared.observed else HostTime()
         """The clock by which the run judges."""
         self.stream = Stream(self.time.now_ns)
@@ -319,6 +323,9 @@ class Session:
         )
         place.describe({**msgspec.to_builtins(info), "pid": os.getpid()})
         self.stream.emit(RunStarted(info=info, mono_ns=self.time.now_ns()))
+        # What else is on this disk is no part of what follows from a seed.
+        if self._room_made is not None and config.determinism is None:
+            self.stream.emit(self._room_made)
 
     def _waits_for(self) -> str:
         return being_loaded(self.stream.state, self._reboots.prepared.scenario.steps, self.time.now_ns())

@@ -313,6 +313,12 @@ def _add_kernel() -> None:
     app.add_typer(kernel_app, name="kernel")
 
 
+def _add_runs() -> None:
+    from ktstr_tui.cli.runs import app as runs_app
+
+    app.add_typer(runs_app, name="runs")
+
+
 def _add_scheduler() -> None:
     from ktstr_tui.cli.scheduler import app as scheduler_app
 
@@ -353,6 +359,7 @@ def main() -> None:
         "kernel": _add_kernel,
         "op": _add_op,
         "operator": _add_operator,
+        "runs": _add_runs,
         "scheduler": _add_scheduler,
         "snapshot": _add_snapshot,
         "watch": _add_watch,

@@ -1,4 +1,4 @@
-"""Read sizes of memory as people write them: ``512K``, ``512M``, ``2G``."""
+"""Read sizes of memory and disk as people write them: ``512K``, ``512M``, ``2G``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,21 @@ def parse_memory_mib(text: str) -> int:
         raise UsageError(
             f"memory {text!r} is too small to boot a kernel in", f"give at least {MIN_MEMORY_MIB}M"
         )
+    return mib
+
+
+def parse_disk_mib(text: str) -> int:
+    """``10G`` or a plain number of MiB, as MiB; 0 is a size, too.
+
+    Raises:
+        UsageError: It is not a size, or less than a MiB but not 0.
+    """
+    match = _MEMORY.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is not a size", "write for example 500M or 10G, or 0 for no limit")
+    mib = int(match[1]) * _UNIT_BYTES[match[2].upper()] >> 20
+    if mib == 0 and int(match[1]):
+        raise UsageError(f"{text!r} is less than a MiB", "write for example 500M or 10G, or 0 for no limit")
     return mib
 
 

@@ -9,6 +9,9 @@ import typer
 
 from ktstr_tui.guest.recorder import RecorderConfig, TraceMode, check_recorder
 
+MAX_S = 1e6
+"""The longest time that an option takes, in seconds; infinity is none."""
+
 
 class Accel(StrEnum):
     """Choices of ``--accel``."""

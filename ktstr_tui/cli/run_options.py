@@ -21,25 +21,30 @@ from ktstr_tui.backend.config import (
     DEFAULT_TOPOLOGY,
     RunConfig,
 )
-from ktstr_tui.cli.run_choices import Accel, OnExitChoice, RecordTrace, TraceChoice, ViewersMay, recorder_of
+from ktstr_tui.cli.beat_options import BeatOptions
+from ktstr_tui.cli.disk_options import DiskOptions
+from ktstr_tui.cli.run_choices import (
+    MAX_S,
+    Accel,
+    OnExitChoice,
+    RecordTrace,
+    TraceChoice,
+    ViewersMay,
+    recorder_of,
+)
 from ktstr_tui.guest.determinism import (
     DEFAULT_INSTRUCTION_NS,
     MAX_INSTRUCTION_NS,
     MAX_SEED,
 )
 from ktstr_tui.guest.recorder import DEFAULT_BUFFER_KIB
-from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.signing import MAX_SIGNATURES
 from ktstr_tui.model.topology import MAX_CPUS, Topology
 
-_BEATS = "Heartbeats"
-MAX_S = 1e6
-"""The longest time that an option takes, in seconds; infinity is none."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(DiskOptions, BeatOptions):
     """The command line of ``run`` as typer read it."""
 
     scheduler_args: Annotated[
@@ -239,81 +244,6 @@ class RunOptions:
     ] = None
     record_trace: RecordTrace = True
     append: Annotated[str, typer.Option("--append", help="Extra kernel command-line arguments.")] = ""
-    silent_ms: Annotated[
-        float,
-        typer.Option(
-            "--silent-ms",
-            min=1,
-            max=MAX_S * 1e3,
-            help="Silence after which a heartbeat sender counts as stalled.",
-            rich_help_panel=_BEATS,
-        ),
-    ] = DEFAULT_STALL_MS
-    capture_on_stall: Annotated[
-        bool,
-        typer.Option(
-            "--capture-on-stall/--no-capture-on-stall",
-            help="Capture when a guest task stops sending heartbeats.",
-            rich_help_panel=_BEATS,
-        ),
-    ] = False
-    beats_udp: Annotated[
-        str | None,
-        typer.Option(
-            "--beats-udp",
-            help="HOST:PORT on which to receive heartbeats as UDP datagrams.",
-            rich_help_panel=_BEATS,
-        ),
-    ] = None
-    accept_network: Annotated[
-        bool,
-        typer.Option(
-            "--accept-network/--no-accept-network",
-            help="Allow --beats-udp on an address that other machines can reach.",
-            rich_help_panel=_BEATS,
-        ),
-    ] = False
-    beats_key: Annotated[
-        Path | None,
-        typer.Option(
-            "--beats-key",
-            help="File with shared keys; UDP heartbeats must be encrypted.",
-            rich_help_panel=_BEATS,
-        ),
-    ] = None
-    beats_master_key: Annotated[
-        Path | None, typer.Option("--beats-master-key", help="File with master keys.", rich_help_panel=_BEATS)
-    ] = None
-    metrics_port: Annotated[
-        int | None,
-        typer.Option(
-            "--metrics-port",
-            min=0,
-            max=65535,
-            help="Loopback port for the metrics; 0 picks a free one.",
-            rich_help_panel=_BEATS,
-        ),
-    ] = None
-    observer_watchdog: Annotated[
-        float | None,
-        typer.Option(
-            "--observer-watchdog",
-            min=1,
-            max=MAX_S,
-            help="Abort when the observer hangs for this many seconds.",
-            rich_help_panel=_BEATS,
-        ),
-    ] = None
-    max_senders: Annotated[
-        int,
-        typer.Option(
-            "--max-senders",
-            min=1,
-            max=4096,
-            help="Heartbeat senders to track in each domain.",
-            rich_help_panel=_BEATS,
-        ),
-    ] = 256
     as_json: Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")] = False
 
     def to_config(self) -> RunConfig:
@@ -369,24 +299,5 @@ class RunOptions:
                 kvm=self.accel is Accel.kvm,
                 memory=self.memory_on_ejection,
             ),
-        )
-
-    def beats(self) -> BeatsConfig:
-        """What its heartbeat observers are asked for.
-
-        Raises:
-            UsageError: ``--beats-udp`` is no address.
-        """
-        if self.beats_udp is not None:
-            parse_address(self.beats_udp)
-        return BeatsConfig(
-            threshold_ms=self.silent_ms,
-            capacity=self.max_senders,
-            udp=self.beats_udp,
-            accept_network=self.accept_network,
-            shared_key_file=str(self.beats_key.absolute()) if self.beats_key else None,
-            master_key_file=str(self.beats_master_key.absolute()) if self.beats_master_key else None,
-            capture_on_stall=self.capture_on_stall,
-            metrics_port=self.metrics_port,
-            watchdog_s=self.observer_watchdog,
+            runs_limit_mib=self.runs_limit_mib(),
         )

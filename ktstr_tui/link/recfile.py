@@ -19,10 +19,12 @@ of every sound chunk, searches for the next one behind a damaged one, and says i
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -166,6 +168,9 @@ class RecordingReader:
         self._last_seq = 0
         self._saw_end = False
         self._file: BinaryIO = open_user_file(path, "recording")
+        with suppress(OSError):
+            # For as long as it is read, nobody removes its run (see `stored_runs`).
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
         try:
             self.run_id = self._read_header()
         except BaseException:

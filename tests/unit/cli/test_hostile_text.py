@@ -209,6 +209,13 @@ OTHERS = [
     ("config", "show"),
     ("config", "show", "--json"),
     ("config", "check"),
+    ("runs", "list"),
+    ("runs", "list", "--json"),
+    ("runs", "show", HOSTILE.replace(chr(0), "")),
+    ("runs", "rm", HOSTILE.replace(chr(0), "")),
+    ("runs", "prune"),
+    ("runs", "prune", "--json"),
+    ("runs", "keep", HOSTILE),
     ("rerun", HOSTILE.replace(chr(0), "")),
     ("search", "--seeds", HOSTILE),
     ("search", "--until", HOSTILE),
@@ -270,6 +277,7 @@ def test_every_command_that_prints_is_in_the_list() -> None:
     program._add_op()
     program._add_audit()
     program._add_automation()
+    program._add_runs()
     program._add_scheduler()
     program._add_snapshot()
     program._add_operator()

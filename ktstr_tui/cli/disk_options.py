@@ -1,0 +1,35 @@
+"""Options of ``run`` about the disk that runs take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from ktstr_tui.backend.config import DEFAULT_RUNS_LIMIT_MIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskOptions:
+    """The part of the command line of ``run`` that is about disk."""
+
+    runs_limit: Annotated[
+        str,
+        typer.Option(
+            "--runs-limit",
+            metavar="SIZE",
+            help="Disk for the data of all runs: at the start of a run the oldest that nobody marked to be kept are "
+            "removed until the rest fits; 0 for no limit.",
+        ),
+    ] = f"{DEFAULT_RUNS_LIMIT_MIB >> 10}G"
+
+    def runs_limit_mib(self) -> int:
+        """Disk for the data of all runs in MiB; 0 for no limit.
+
+        Raises:
+            UsageError: It is not a size.
+        """
+        from ktstr_tui.cli.memory_size import parse_disk_mib
+
+        return parse_disk_mib(self.runs_limit)

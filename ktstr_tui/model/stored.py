@@ -1,0 +1,68 @@
+"""What is known of runs on disk: values only."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ktstr_tui.model.facts import RunInfo
+
+
+class StoredRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run's directory, by what needs no reading of its files."""
+
+    id: str
+    """Name of the directory; no two runs have the same."""
+    name: str
+    """Of the run; runs one after the other may have the same."""
+    path: str
+    begun_ns: int
+    """Wall clock, nanoseconds since 1970; exact to the second."""
+    disk_bytes: int
+    recording_bytes: int | None
+    """None when there is no recording in the directory."""
+    kept: bool
+    """Whether it is marked to stay."""
+    open: bool
+    """Whether the run is in progress, or its recording is read at the moment."""
+
+
+class StoredRunFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the files of a run say of it."""
+
+    captures: int
+    info: RunInfo | None = None
+    duration_ms: float | None = None
+    """From the first event to the last."""
+    end_reason: str = ""
+    exit_code: int | None = None
+    damage: str = ""
+    """What is wrong with the recording, in words; empty when nothing is."""
+    unreadable: str = ""
+    """Why the recording cannot be read."""
+
+
+class RemovedRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """Runs that were removed from a directory, counted from the first."""
+
+    runs: int = 0
+    disk_bytes: int = 0
+    last: str = ""
+    """Directory of the one that was removed last."""
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed to stay below a limit."""
+
+    limit_bytes: int
+    left_bytes: int
+    """Disk that all runs take afterwards."""
+    removed: tuple[StoredRun, ...]
+    failed: dict[str, str]
+    """Why runs could not be removed, by directory."""
+    dry_run: bool
+    """Whether nothing was removed, and this says what would be."""
+
+    @property
+    def removed_bytes(self) -> int:
+        """Disk that is free again."""
+        return sum(it.disk_bytes for it in self.removed)
