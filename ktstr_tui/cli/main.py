@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ktstr_tui.cli.capture_commands import declare_capture_commands
+from ktstr_tui.cli.groups import GROUPS, add_group
 from ktstr_tui.cli.options import from_options
 from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.cli.run_options import RunOptions
@@ -289,86 +290,14 @@ def _print_version() -> None:
     raise typer.Exit
 
 
-def _add_audit() -> None:
-    from ktstr_tui.cli.audit import app as audit_app
-
-    app.add_typer(audit_app, name="audit")
-
-
-def _add_automation() -> None:
-    from ktstr_tui.cli.automation import app as automation_app
-
-    app.add_typer(automation_app, name="automation")
-
-
-def _add_operator() -> None:
-    from ktstr_tui.cli.operator import app as operator_app
-
-    app.add_typer(operator_app, name="operator")
-
-
-def _add_kernel() -> None:
-    from ktstr_tui.cli.kernel import app as kernel_app
-
-    app.add_typer(kernel_app, name="kernel")
-
-
-def _add_runs() -> None:
-    from ktstr_tui.cli.runs import app as runs_app
-
-    app.add_typer(runs_app, name="runs")
-
-
-def _add_scheduler() -> None:
-    from ktstr_tui.cli.scheduler import app as scheduler_app
-
-    app.add_typer(scheduler_app, name="scheduler")
-
-
-def _add_watch() -> None:
-    from ktstr_tui.cli.watch import app as watch_app
-
-    app.add_typer(watch_app, name="watch")
-
-
-def _add_op() -> None:
-    from ktstr_tui.cli.kernel_op import app as op_app
-
-    app.add_typer(op_app, name="op")
-
-
-def _add_snapshot() -> None:
-    from ktstr_tui.cli.snapshot import app as snapshot_app
-
-    app.add_typer(snapshot_app, name="snapshot")
-
-
-def _add_config() -> None:
-    from ktstr_tui.cli.config import app as config_app
-
-    app.add_typer(config_app, name="config")
-
-
 def main() -> None:
     """Entry point of the program."""
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
-    groups = {
-        "audit": _add_audit,
-        "automation": _add_automation,
-        "config": _add_config,
-        "kernel": _add_kernel,
-        "op": _add_op,
-        "operator": _add_operator,
-        "runs": _add_runs,
-        "scheduler": _add_scheduler,
-        "snapshot": _add_snapshot,
-        "watch": _add_watch,
-    }
     commands = {it.name or getattr(it.callback, "__name__", "") for it in app.registered_commands}
-    for name, add in groups.items():
+    for name in GROUPS:
         # All of them for help, and for a misspelt command, which may be most like one of these.
-        if wanted == name or wanted not in {*commands, *groups}:
-            add()
+        if wanted == name or wanted not in {*commands, *GROUPS}:
+            add_group(app, name)
     # Under `python -m ktstr_tui` too: help and completion name the program that is installed.
     guarded(lambda: app(prog_name="ktstr-tui"))
 

@@ -10,6 +10,7 @@ import msgspec
 import typer.main
 
 from ktstr_tui.cli import main as program
+from ktstr_tui.cli.groups import GROUPS, add_group
 from ktstr_tui.guest import scenario, scenario_ops
 from ktstr_tui.heartbeat.metric_table import all_metrics
 from ktstr_tui.model import errors
@@ -167,9 +168,8 @@ def command_tree() -> Any:  # noqa: ANN401
 
     typer brings a click of its own, which has no public types.
     """
-    for name, add in list(vars(program).items()):
-        if name.startswith("_add_"):
-            add()
+    for name in GROUPS:
+        add_group(program.app, name)
     return typer.main.get_command(program.app)
 
 

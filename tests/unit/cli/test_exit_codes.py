@@ -14,6 +14,7 @@ import typer
 
 import ktstr_tui
 from ktstr_tui.cli import main as program
+from ktstr_tui.cli.groups import add_group
 from ktstr_tui.model.errors import (
     EXIT_BUG,
     EXIT_EJECTED,
@@ -69,12 +70,12 @@ def leaves(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
 
 def all_commands() -> dict[tuple[str, ...], object]:
     """Every command of the program; two calls of it make two trees."""
-    for add in (program._add_kernel, program._add_watch, program._add_op):
-        add()
+    for name in ("kernel", "watch", "op", "runs"):
+        add_group(program.app, name)
     try:
         return dict(leaves(typer.main.get_command(program.app)))
     finally:
-        del program.app.registered_groups[-3:]
+        del program.app.registered_groups[-4:]
 
 
 COMMANDS = all_commands()

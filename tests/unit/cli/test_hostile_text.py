@@ -22,6 +22,7 @@ import typer
 from ktstr_tui.backend.summary import summarize
 from ktstr_tui.cli import main as program
 from ktstr_tui.cli.config_file import config_path
+from ktstr_tui.cli.groups import GROUPS, add_group
 from ktstr_tui.cli.run import _print_summary
 from ktstr_tui.link.recfile import RecordedEvent, header, pack_chunk
 from ktstr_tui.link.runs import RunRecord
@@ -272,15 +273,8 @@ def test_no_answer_of_a_run_gets_to_the_terminal(
 
 
 def test_every_command_that_prints_is_in_the_list() -> None:
-    program._add_kernel()
-    program._add_watch()
-    program._add_op()
-    program._add_audit()
-    program._add_automation()
-    program._add_runs()
-    program._add_scheduler()
-    program._add_snapshot()
-    program._add_operator()
+    for name in GROUPS:
+        add_group(program.app, name)
     root = typer.main.get_command(program.app)
     names: set[str] = set()
     for name, command in root.commands.items():  # type: ignore[attr-defined]
