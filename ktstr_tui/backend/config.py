@@ -9,6 +9,7 @@ import msgspec
 from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.recorder import RecorderConfig
 from ktstr_tui.heartbeat.config import BeatsConfig
+from ktstr_tui.model.alarms import AlarmLimits
 from ktstr_tui.model.signing import Operator
 from ktstr_tui.wire.kernel_ops import KernelOp
 
@@ -60,6 +61,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     memory_on_ejection: bool = False
     """Whether the capture of an ejection keeps the guest's memory."""
     beats: BeatsConfig = BeatsConfig()
+    alarms: AlarmLimits = AlarmLimits()
+    """How long something may last before it is an early alarm; what is None here the scenario decides."""
+    capture_on_alarm: bool = False
+    """Whether early alarms make captures."""
     keep_attached: bool = False
     """Whether a scheduler that was ejected is loaded again, after a wait that doubles."""
     run_dir: str | None = None
@@ -112,3 +117,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     def edits(self) -> bool:
         """Whether the scheduler is to be loaded again when it changes."""
         return bool(self.build or self.watch_files)
+
+    @property
+    def why_no_early(self) -> str | None:
+        """Why no early captures are taken; None when they are."""
+        if not self.early_capture:
+            return "early captures are turned off"
+        return "the sampler is off" if self.sample_hz == 0 else None

@@ -22,6 +22,7 @@ from ktstr_tui.capture.periodic import PeriodicCaptures
 from ktstr_tui.capture.report.dual import EarlyCapture
 from ktstr_tui.capture.report.store import CaptureStore
 from ktstr_tui.guest.machine import Machine
+from ktstr_tui.health.alarm_captures import AlarmCaptures
 from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.drops import Drops, drop_table
@@ -60,6 +61,7 @@ class Counting:
     coordinator: Coordinator
     store: CaptureStore
     early: EarlyCapture
+    alarms: AlarmCaptures
     periodic: PeriodicCaptures
     opening: Opening
     beats: RunBeats
@@ -111,6 +113,7 @@ class Counting:
             "coordinator": self.coordinator,
             "captures": self.store,
             "early": self.early,
+            "alarms": self.alarms,
             "periodic": self.periodic,
             "bridge": self.bridge,
             "snapshots": self.snapshots,

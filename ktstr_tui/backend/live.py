@@ -18,7 +18,6 @@ from ktstr_tui.backend.apply_change import apply_change
 from ktstr_tui.backend.boots import pass_saved_boot, show_console
 from ktstr_tui.backend.closer import look_closer
 from ktstr_tui.backend.conclusion import conclude
-from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.counting import Audience, Counting
 from ktstr_tui.backend.guest_asks import GuestAsks
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
@@ -43,6 +42,7 @@ from ktstr_tui.capture.watch.scenario_watches import ScenarioWatches
 from ktstr_tui.guest.engine import Engine
 from ktstr_tui.guest.guest_time import GuestTime, sleep_or
 from ktstr_tui.guest.machine import Machine
+from ktstr_tui.health.alarm_captures import AlarmCaptures
 from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.host_load import HostProcess
 from ktstr_tui.health.sampler import Sampler
@@ -76,12 +76,6 @@ EXIT_INFO_S = 0.5
 """The guest's time that its kernel may take to write why it ejected a scheduler, and its dump."""
 ORDERLY_END_S = 3.0
 """How long a guest that is asked to end may take before QEMU is asked to quit."""
-
-
-def _why_no_early(config: RunConfig) -> str | None:
-    if not config.early_capture:
-        return "early captures are turned off"
-    return "the sampler is off" if config.sample_hz == 0 else None
 
 
 @asynccontextmanager
@@ -158,7 +152,7 @@ class LiveGuest:
         facts = GuestFacts(now=now, frozen=held.frozen, view=lambda: self.view, waiting=requests.waiting)
         self._shots = MemoryShots(machine, setup, stream, nursery, facts)
         self._store = CaptureStore(setup.place.data_dir / "captures", emit)
-        samples = EarlySamples(off=_why_no_early(config))
+        samples = EarlySamples(off=config.why_no_early)
         self.coordinator = coordinator = self._make_coordinator(held, Beside(now, samples, held.host))
         self.snapshots = MemoryCaptures(coordinator, self._shots)
         """Takes captures with the guest's memory."""
@@ -185,9 +179,10 @@ class LiveGuest:
         self.interventions = self._seeded.interventions
         apply = partial(apply_change, self.kernel_ops, self.replacer, nursery, emit)
         self._seeded.serve(machine, self._outbox, self.port, lambda: self._opening.view, setup.time, apply)
-        watchers = Watchers(
-            coordinator, held.host, self.kernel_ops, self.beats, self.early, self._accessor, claims, begin
-        )
+        capture = partial(setup.control.desk.capture, "alarm")
+        self.alarms = AlarmCaptures(capture, emit, clock, enabled=config.capture_on_alarm)
+        parts = (coordinator, held.host, self.kernel_ops, self.beats, self.early, self.alarms)
+        watchers = Watchers(*parts, setup.alarm_limits, self._accessor, claims, begin)
         self._opening = Opening(
             machine,
             emit,
@@ -301,6 +296,7 @@ class LiveGuest:
         nursery.start_soon(self._opening.run, self._handler.system_ready, nursery)
         if self._setup.config.captures:
             nursery.start_soon(self.periodic.run)
+        nursery.start_soon(self.alarms.run)
         nursery.start_soon(counting.run)
         nursery.start_soon(self._look_closer)
         await self._ending.wait()
@@ -335,6 +331,7 @@ class LiveGuest:
             coordinator=self.coordinator,
             store=self._store,
             early=self.early,
+            alarms=self.alarms,
             periodic=self.periodic,
             opening=self._opening,
             beats=self.beats,

@@ -23,6 +23,7 @@ from ktstr_tui.capture.report.dual import EarlyCapture
 from ktstr_tui.guest.guest_time import GuestTime, RunTime
 from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import Machine
+from ktstr_tui.health.alarm_captures import AlarmCaptures
 from ktstr_tui.health.beats import RunBeats
 from ktstr_tui.health.monitor import Monitor
 from ktstr_tui.health.sampler import Sampler
@@ -36,6 +37,7 @@ from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.task_list import TaskListReader
 from ktstr_tui.kernel.trace.reader import TraceReader
 from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.alarms import AlarmLimits
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import Event, GuestReady, KernelTyped, Logged, Sampled
 from ktstr_tui.ops.kernel_ops import KernelOps
@@ -67,6 +69,9 @@ class Watchers:
     kernel_ops: KernelOps
     beats: RunBeats
     early: EarlyCapture
+    alarms: AlarmCaptures
+    limits: AlarmLimits
+    """When something is an early alarm."""
     accessor: AccessorState
     claims: KernelClaims
     begin: Callable[[], Awaitable[None]] | None = None
@@ -225,7 +230,7 @@ class Opening:
                 if isinstance(self._time, GuestTime)
                 else Unobservable(self._watchers.coordinator, self._watchers.host)
             ),
-            monitor=Monitor(view.hz),
+            monitor=Monitor(view.hz, alarms=self._watchers.limits),
             hz=self._sample_hz,
             time=self._time,
         )
@@ -234,3 +239,5 @@ class Opening:
         self._emit(event)
         if isinstance(event, Sampled):
             self._watchers.early.observe(event.sample)
+        else:
+            self._watchers.alarms.observe(event)

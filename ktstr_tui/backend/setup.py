@@ -16,6 +16,7 @@ from ktstr_tui.capture.stop.rendezvous import FrozenLog
 from ktstr_tui.guest.guest_time import HostTime, RunTime
 from ktstr_tui.health.standstill import Standstill
 from ktstr_tui.heartbeat.intake import Intake
+from ktstr_tui.model.alarms import AlarmLimits
 from ktstr_tui.ops.audit import AuditTrail
 from ktstr_tui.ops.writable import WritableRam
 from ktstr_tui.port.scheduler_log import SchedulerLog
@@ -46,6 +47,11 @@ class Setup:
     started_ns: int
     time: RunTime = field(default_factory=HostTime)
     beats_socket: socket.socket | None = None
+
+    @property
+    def alarm_limits(self) -> AlarmLimits:
+        """When something is an early alarm: as the command line says, and where it says nothing, the scenario."""
+        return self.config.alarms.over(self.prepared.scenario.alarms or AlarmLimits())
 
 
 @dataclass(frozen=True, slots=True)

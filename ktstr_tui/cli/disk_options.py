@@ -19,7 +19,7 @@ class DiskOptions:
         typer.Option(
             "--runs-limit",
             metavar="SIZE",
-            help="Disk for the data of all runs: at the start of a run the oldest that nobody marked to be kept are "
+            help="Disk for the data of all runs: at the start of a run the oldest without the mark of `runs keep` are "
             "removed until the rest fits; 0 for no limit.",
         ),
     ] = f"{DEFAULT_RUNS_LIMIT_MIB >> 10}G"

@@ -21,6 +21,7 @@ from ktstr_tui.backend.config import (
     DEFAULT_TOPOLOGY,
     RunConfig,
 )
+from ktstr_tui.cli.alarm_options import AlarmOptions
 from ktstr_tui.cli.beat_options import BeatOptions
 from ktstr_tui.cli.disk_options import DiskOptions
 from ktstr_tui.cli.run_choices import (
@@ -44,7 +45,7 @@ from ktstr_tui.model.topology import MAX_CPUS, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(DiskOptions, BeatOptions):
+class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
     """The command line of ``run`` as typer read it."""
 
     scheduler_args: Annotated[
@@ -280,6 +281,8 @@ class RunOptions(DiskOptions, BeatOptions):
             early_capture=self.early_capture,
             memory_on_ejection=self.memory_on_ejection,
             beats=self.beats(),
+            alarms=self.alarms(),
+            capture_on_alarm=self.capture_on_alarm,
             keep_attached=self.keep_attached,
             run_dir=str(self.run_dir.absolute()) if self.run_dir else None,
             allow_writes=self.allow_writes,

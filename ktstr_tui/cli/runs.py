@@ -95,10 +95,10 @@ def prune(
 @app.command()
 def keep(
     run: Run,
-    undo: Annotated[bool, typer.Option("--undo/--mark", help="Take the mark away.")] = False,
+    undo: Annotated[bool, typer.Option("--undo/--mark", help="Remove the mark.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Mark a run to be kept: nothing removes it until the mark is taken away."""
+    """Mark a run to be kept: nothing removes it until the mark is removed."""
     stored = _runs()
     found = stored.find(run)[-1]
     stored.keep(found, not undo)

@@ -23,11 +23,12 @@ A scenario is a list of named steps. A step has a duration, a scheduler and work
     watch = "scx_root"           # optional: ask the host to capture at every write to this, from the step on
     about = "What to look at"    # optional: the screen explains the step and waits for a key before it
 
-``[[steps.workers]]`` after a step gives it its own load. ``[[steps.ops]]`` are what is done to the guest in the
-middle of the step, and ``[[cgroups]]`` what workers are put into: see `ktstr_tui.guest.scenario_ops`. A scheduler
-path is relative to the scenario's file. When consecutive steps name the same scheduler, it stays loaded between
-them. Test aids, to see a run cope with a broken guest: ``panic = true``, ``hang = true`` or ``reboot = true`` in a
-step does that to the guest once the workers run.
+``[alarms]`` says how many milliseconds something may last before it is an early alarm: ``idle_ms``, ``dsq_ms``,
+``wait_ms``, ``kthread_ms``. ``[[steps.workers]]`` after a step gives it its own load. ``[[steps.ops]]`` are what is
+done to the guest in the middle of the step, and ``[[cgroups]]`` what workers are put into: see
+`ktstr_tui.guest.scenario_ops`. A scheduler path is relative to the scenario's file. When consecutive steps name the
+same scheduler, it stays loaded between them. Test aids, to see a run cope with a broken guest: ``panic = true``,
+``hang = true`` or ``reboot = true`` in a step does that to the guest once the workers run.
 
 The guest's Exit frame: 0 the scenario ended (or was shut down), 1 it ended and a scheduler was ejected or
 died on the way, 2 a scheduler did not attach and the scenario ended there, 3 the plan or the machine was
@@ -67,6 +68,7 @@ from ktstr_tui.guest.scenario_steps import (
     WorkerPolicy,
     Workers,
 )
+from ktstr_tui.model.alarms import AlarmLimits
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.stimulus import STIMULUS_KINDS
 from ktstr_tui.model.text import did_you_mean
@@ -193,6 +195,7 @@ def _keys_of(place: Place, table: dict[str, Any]) -> tuple[str, ...]:
         (): Scenario.__struct_fields__,
         ("steps",): Step.__struct_fields__,
         ("cgroups",): Cgroup.__struct_fields__,
+        ("alarms",): AlarmLimits.__struct_fields__,
     }
     return tables.get(names, Workers.__struct_fields__)
 

@@ -18,6 +18,7 @@ from ktstr_tui.guest.scenario_ops import (
     Op,
     ReplaceSchedulerOp,
 )
+from ktstr_tui.model.alarms import AlarmLimits
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import tag_problem
 
@@ -116,6 +117,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: Annotated[tuple[Workers, ...], msgspec.Meta(max_length=MAX_GROUPS)] = ()
     """The load of steps that have no table of their own."""
     cgroups: Annotated[tuple[Cgroup, ...], msgspec.Meta(max_length=MAX_CGROUPS)] = ()
+    alarms: AlarmLimits | None = None
+    """How long something may last before it is an early alarm; None goes by the watchdog."""
 
     def __post_init__(self) -> None:
         if sum(len(step.ops) for step in self.steps) > MAX_OPS:

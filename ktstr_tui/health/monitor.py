@@ -24,7 +24,9 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from ktstr_tui.health.alerts import Alerts
+from ktstr_tui.health.early_alarms import EarlyAlarms
 from ktstr_tui.health.thresholds import Thresholds
+from ktstr_tui.model.alarms import AlarmLimits
 from ktstr_tui.model.events import AlertRaised, Event, HealthChanged, Severity, Verdict
 from ktstr_tui.model.sample import CpuSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.model.text import runnable_for
@@ -33,7 +35,6 @@ TURN_NS = 100_000_000
 """The longest turn of a vCPU on the thread of all; see QEMU's ``rr_start_kick_timer``."""
 AGE_KEY = "runnable-age"
 IMBALANCE_KEY = "imbalance"
-IDLE_KEY = "idle-beside-queue"
 FALLBACK_KEY = "fallback-rate"
 KEEP_LAST_KEY = "keep-last-rate"
 _FALLBACK = "SELECT_CPU_FALLBACK"
@@ -70,9 +71,12 @@ class Monitor:
     Args:
         hz: The guest's tick rate.
         thresholds: When something counts as bad.
+        alarms: How long something may last before it is an early alarm.
     """
 
-    def __init__(self, hz: int = 250, thresholds: Thresholds | None = None) -> None:
+    def __init__(
+        self, hz: int = 250, thresholds: Thresholds | None = None, alarms: AlarmLimits | None = None
+    ) -> None:
         self.verdict: Verdict = "inconclusive"
         self._limits = thresholds or Thresholds()
         self._stall_ns = max(
@@ -81,6 +85,7 @@ class Monitor:
         self._scheduler_since: tuple[object, int] = (None, 0)
         self._uneven_since_ns: int | None = None
         self._alerts = Alerts(clear_after=self._limits.sustained)
+        self._early = EarlyAlarms(alarms or AlarmLimits(), self._limits, self._alerts)
         self._standing: dict[int, _Standing] = {}
         self._stalled: set[int] = set()
         self._counters: _Counters | None = None
@@ -115,8 +120,8 @@ class Monitor:
         self._judged += 1
         self._alerts.now_ns = mono_ns
         self._note_scheduler(sample.scheduler)
-        events = [*self._cpus(sample), *self._queues(sample), *self._scheduler(sample.scheduler)]
-        return [*events, *self._judge("")]
+        events = [*self._cpus(sample), *self._queues(sample), *self._early_alarms(sample)]
+        return [*events, *self._scheduler(sample.scheduler), *self._judge("")]
 
     def lose_sight(self, reason: str) -> list[Event]:
         """Say that the guest cannot be judged now, until the next sample that can be.
@@ -193,9 +198,6 @@ class Monitor:
         sustained = self._limits.sustained
         uneven = self._lasting(self._imbalance(readable))
         yield from self._alerts.update(IMBALANCE_KEY, uneven, raise_after=sustained)
-        if not _leaves(sample.scheduler):
-            idle = self._idle_beside(sample.scheduler)
-            yield from self._alerts.update(IDLE_KEY, idle, raise_after=sustained)
         for cpu in readable:
             depth = cpu.local_dsq_nr
             if depth is None:
@@ -208,6 +210,12 @@ class Monitor:
                 )
                 alert = AlertRaised(key=key, kind="local-dsq", severity="warning", text=text, cpu=cpu.cpu)
             yield from self._alerts.update(key, alert, raise_after=sustained)
+
+    def _early_alarms(self, sample: Sample) -> Iterator[Event]:
+        if sample.scheduler.unreadable is None and not _leaves(sample.scheduler):
+            cpus = [cpu for cpu in sample.cpus if cpu.unreadable is None]
+            settled = self._guest_up_ns - self._scheduler_since[1] >= int(self._limits.settle_ms * 1_000_000)
+            yield from self._early.judge(sample.scheduler, cpus, self._guest_up_ns, settled=settled)
 
     def _note_scheduler(self, scheduler: SchedulerSample) -> None:
         identity = (scheduler.name, scheduler.enable_seq)
@@ -224,30 +232,12 @@ class Monitor:
             self._uneven_since_ns = self._guest_up_ns
         return uneven if self._guest_up_ns - self._uneven_since_ns >= settle_ns else None
 
-    def _waits(self, scheduler: SchedulerSample, share: float | None = None) -> RunnableTask | None:
+    def _waits(self, scheduler: SchedulerSample) -> RunnableTask | None:
         """Return the task that has waited for long enough to matter, if there is one."""
         oldest, timeout_ms = scheduler.oldest_runnable, scheduler.oldest_timeout_ms
         if scheduler.unreadable is not None or oldest is None or not timeout_ms:
             return None
-        least = self._limits.waiting if share is None else share
-        return oldest if oldest.age_ms >= least * timeout_ms else None
-
-    def _idle_beside(self, scheduler: SchedulerSample) -> AlertRaised | None:
-        waits = self._waits(scheduler, self._limits.idle_beside)
-        # No other CPU takes tasks from a local DSQ.
-        if waits is None or not waits.idle_cpus or (waits.dsq or "").startswith("local"):
-            return None
-        cpus = ", ".join(str(cpu) for cpu in waits.idle_cpus)
-        who = runnable_for(waits.comm, waits.pid, waits.age_ms)
-        text = f"cpu {cpus} idle while {who} {waits.place}, which it may run"
-        return AlertRaised(
-            key=IDLE_KEY,
-            kind="imbalance",
-            severity="warning",
-            text=text,
-            cpu=waits.idle_cpus[0],
-            pid=waits.pid,
-        )
+        return oldest if oldest.age_ms >= self._limits.waiting * timeout_ms else None
 
     def _imbalance(self, cpus: Iterable[CpuSample]) -> AlertRaised | None:
         counts = {cpu.cpu: cpu.nr_running for cpu in cpus if cpu.nr_running is not None}
@@ -376,9 +366,10 @@ def _used_ns(cpu: CpuSample, sample: Sample) -> int | None:
     return cpu.vcpu_cpu_time_ns
 
 
-_ENDS_THE_RUN = {"runnable-age": 0, "stall": 1}
+_URGENCY = {"runnable-age": 0, "stall": 1, "dsq": 3, "wait": 3}
+"""By kind; 2 for others."""
 
 
 def _urgency(alert: AlertRaised) -> tuple[bool, int]:
     """Order alerts by what ends the run first: errors, of these the task that the watchdog will find."""
-    return alert.severity != "error", _ENDS_THE_RUN.get(alert.kind, 2)
+    return alert.severity != "error", _URGENCY.get(alert.kind, 2)

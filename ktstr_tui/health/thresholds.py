@@ -24,7 +24,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     waiting: float = 0.1
     """Of the watchdog timeout that a task must have waited before what it waits beside is an alert."""
     idle_beside: float = 0.33
-    """The same beside a CPU that is idle and may run it: on a busy host an idle vCPU may be slow to wake up."""
+    """The same for early alarms without a time of their own: on a busy host an idle vCPU may be slow to wake up."""
     settle_ms: float = 2000.0
     """How long queues may be uneven: after a scheduler took over, and before it is an alert."""
     age_warning: float = 0.5

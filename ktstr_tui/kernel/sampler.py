@@ -18,10 +18,12 @@ from ktstr_tui.kernel.sched_tree import NO_SUBS, Subs
 from ktstr_tui.kernel.scx import Scx
 from ktstr_tui.kernel.torn import Attempts, Torn, plausible_depth
 from ktstr_tui.kernel.view import KernelView
-from ktstr_tui.kernel.waiting import Waiting, timeout_ms
+from ktstr_tui.kernel.waiting import CpuMasks, Waiting, timeout_ms
 from ktstr_tui.model.sample import OFFLINE, CpuSample, DsqSample, Sample, SchedulerSample
 
 MAX_SAMPLED_DSQS = 256
+_ABOVE = ("rt", "dl")
+"""Classes whose tasks run before those of every scheduler."""
 
 
 class SampleReaderStatistics(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class SampleReader:
         cpus = tuple(
             self._cpu(space, cpu, online, attempts, vcpu_times.get(cpu)) for cpu in range(view.nr_cpus)
         )
-        scheduler = self._scheduler(space, attempts, sum(1 << cpu.cpu for cpu in cpus if cpu.idle))
+        scheduler = self._scheduler(space, attempts, _masks(cpus))
         clocks = [cpu.rq_clock_ns for cpu in cpus if cpu.rq_clock_ns is not None]
         read_us = (time.perf_counter() - start) * 1e6
         self._count(attempts, read_us)
@@ -109,16 +111,18 @@ class SampleReader:
             return CpuSample(cpu=cpu, vcpu_cpu_time_ns=time_ns, unreadable=torn.message)
         return found if time_ns is None else msgspec.structs.replace(found, vcpu_cpu_time_ns=time_ns)
 
-    def _scheduler(self, space: AddressSpace, attempts: Attempts, idle: int) -> SchedulerSample:
+    def _scheduler(self, space: AddressSpace, attempts: Attempts, masks: CpuMasks) -> SchedulerSample:
         scx = self._view.scx
         if scx is None:
             return SchedulerSample(unreadable=self._view.scx_missing)
         try:
-            return attempts.run(lambda: self._one_scheduler(scx, space, idle, attempts))
+            return attempts.run(lambda: self._one_scheduler(scx, space, masks, attempts))
         except Torn as torn:
             return SchedulerSample(unreadable=torn.message)
 
-    def _one_scheduler(self, scx: Scx, space: AddressSpace, idle: int, attempts: Attempts) -> SchedulerSample:
+    def _one_scheduler(
+        self, scx: Scx, space: AddressSpace, masks: CpuMasks, attempts: Attempts
+    ) -> SchedulerSample:
         """One try at the scheduler; ``scx_root`` must be the same before and after."""
         sched = scx.root(space)
         state, seq = scx.state(space), scx.enable_seq(space)
@@ -127,7 +131,8 @@ class SampleReader:
         found = scx.read(space, sched)
         subs, subs_unreadable = self._subs(space, sched, attempts)
         builtin = self._view.builtin_dsqs(sched, subs)
-        waiting = Waiting(self._view, space, found, subs, builtin, idle)
+        waiting = Waiting(self._view, space, found, subs, builtin, masks)
+        starved, starved_on = waiting.starved_kthread()
         dsqs, cut = self._dsqs(space, sched, builtin)
         sample = SchedulerSample(
             name=found.name,
@@ -139,6 +144,8 @@ class SampleReader:
             bypass_depth=found.bypass_depth,
             watchdog_timeout_ms=timeout_ms(found, self._view.hz),
             oldest_runnable=waiting.oldest(),
+            starved_kthread=starved,
+            starved_cpus=starved_on,
             nr_runnable=waiting.nr_runnable,
             dsqs=dsqs,
             dsqs_truncated=cut,
@@ -175,4 +182,11 @@ class SampleReader:
 
 
 def _dsq(ref: DsqRef, row: dict[str, Any]) -> DsqSample:
-    return DsqSample(id=row["id"], label=ref.label, nr=plausible_depth(row["nr"], "nr"), sub=ref.sub)
+    return DsqSample(
+        id=row["id"], label=ref.label, nr=plausible_depth(row["nr"], "nr"), sub=ref.sub, seq=row["seq"]
+    )
+
+
+def _masks(cpus: tuple[CpuSample, ...]) -> CpuMasks:
+    idle = sum(1 << cpu.cpu for cpu in cpus if cpu.idle)
+    return CpuMasks(idle, sum(1 << cpu.cpu for cpu in cpus if cpu.curr_class in _ABOVE))

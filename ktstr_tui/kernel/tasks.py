@@ -30,6 +30,7 @@ _RUNNABLE = {
     "runnable_at": "scx.runnable_at",
     "dsq": "scx.dsq",
     "sched": "scx.sched",
+    "flags": "flags",
     "next": "scx.runnable_node.next",
     "prev": "scx.runnable_node.prev",
 }
@@ -93,6 +94,8 @@ class Runnable(NamedTuple):
     cpu: int
     sched: int | None = None
     """Address of its scheduler; None where this kernel has only one."""
+    flags: int = 0
+    """``task->flags``."""
 
 
 class Tasks:
@@ -160,6 +163,7 @@ class Tasks:
                     dsq=row["dsq"],
                     cpu=cpu,
                     sched=row["sched"],
+                    flags=row["flags"],
                 )
             )
             last, node = node, row["next"]

@@ -17,6 +17,19 @@ from ktstr_tui.kernel.tasks import Runnable
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.sample import RunnableTask, SubSample
 
+PF_KTHREAD = 0x00200000
+"""Of ``task->flags``: a thread of the kernel (include/linux/sched.h)."""
+MAX_KTHREADS = 8
+"""Kernel threads whose allowed CPUs are read at one look, those that wait longest."""
+
+
+class CpuMasks(NamedTuple):
+    """CPUs by what they do, as bit masks."""
+
+    idle: int
+    above: int
+    """Those that run an rt or dl task."""
+
 
 class _Waiter(NamedTuple):
     task: Runnable
@@ -34,7 +47,7 @@ class Waiting:
         root: The root scheduler.
         subs: The schedulers below it.
         builtin: The kernel's own queues.
-        idle: Bit mask of the CPUs that are idle.
+        masks: What the CPUs do.
     """
 
     def __init__(
@@ -44,10 +57,11 @@ class Waiting:
         root: SchedState,
         subs: Subs,
         builtin: BuiltinDsqs,
-        idle: int,
+        masks: CpuMasks,
     ) -> None:
-        self._view, self._space, self._builtin, self._idle = view, space, builtin, idle
+        self._view, self._space, self._builtin, self._masks = view, space, builtin, masks
         self._root, self._subs = root.address, subs
+        self._online = view.cpus.online(space)
         self._cgroups = subs.cgroups()
         self._timeouts = {it.state.address: timeout_ms(it.state, view.hz) for it in subs.found}
         tasks = [task for cpu in range(view.nr_cpus) for task in view.tasks.runnable(space, cpu)[0]]
@@ -70,9 +84,20 @@ class Waiting:
             sched: Only tasks of this scheduler count; None for all.
         """
         mine = [it for it in self._waiters if sched is None or it.task.sched == sched]
-        if not mine:
-            return None
-        task, age_ms, _ = max(mine, key=lambda it: it.share)
+        return self._told(max(mine, key=lambda it: it.share)) if mine else None
+
+    def starved_kthread(self) -> tuple[RunnableTask | None, tuple[int, ...]]:
+        """Return the kernel thread that waits longest while rt or dl tasks have all CPUs that it may use, and these."""
+        above = self._masks.above
+        threads = [it for it in self._waiters if above and it.task.flags & PF_KTHREAD]
+        for waiter in sorted(threads, key=lambda it: -it.age_ms)[:MAX_KTHREADS]:
+            allowed = self._view.tasks.allowed_of(self._space, waiter.task.address) & self._online
+            if allowed and not allowed & ~above:
+                return self._told(waiter), self._listed(allowed)
+        return None, ()
+
+    def _told(self, waiter: _Waiter) -> RunnableTask:
+        task, age_ms, _ = waiter
         label, _ = self._view.dsqs.name(self._space, task.dsq, self._builtin)
         return RunnableTask(
             pid=task.pid,
@@ -107,8 +132,11 @@ class Waiting:
 
     def _idle_for(self, task: Runnable) -> tuple[int, ...]:
         """Return the idle CPUs that a task may use."""
-        usable = self._idle & self._view.tasks.allowed_of(self._space, task.address) if self._idle else 0
-        return tuple(cpu for cpu in range(self._view.nr_cpus) if usable >> cpu & 1)
+        idle = self._masks.idle
+        return self._listed(idle & self._view.tasks.allowed_of(self._space, task.address) if idle else 0)
+
+    def _listed(self, mask: int) -> tuple[int, ...]:
+        return tuple(cpu for cpu in range(self._view.nr_cpus) if mask >> cpu & 1)
 
 
 def _counts(tasks: list[Runnable]) -> Mapping[int, int]:

@@ -34,6 +34,8 @@ def condition_of(state: RunState) -> RunCondition:
 
 
 _ENDS_THE_RUN = {"ejected": 0, "runnable-age": 1, "stall": 2}
+_SAY_LESS = ("dsq", "wait")
+"""What goes with an alert that says more."""
 _SEVERITIES = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -44,6 +46,7 @@ def by_urgency(alerts: Iterable[AlertState]) -> list[AlertState]:
         key=lambda it: (
             _SEVERITIES[it.severity],
             _ENDS_THE_RUN.get(it.kind, len(_ENDS_THE_RUN)),
+            it.kind in _SAY_LESS,
             it.capture is None,
             it.since_mono_ns,
         ),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
-Trigger: TypeAlias = Literal["error", "early", "on-demand", "watch", "guest", "periodic", "stall"]
-"""Why a capture was taken: an ejection, half of the watchdog timeout, a viewer, a hit, the guest, a plan, a silence."""
+Trigger: TypeAlias = Literal["error", "early", "on-demand", "watch", "guest", "periodic", "stall", "alarm"]
+"""Why a capture was taken: an ejection, half of the watchdog timeout, a viewer, a hit, the guest, a plan, a silence, an
+early alarm."""
 TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
 
 OutputStream: TypeAlias = Literal["stdout", "stderr", "sched_log", "dmesg", "crash", "console"]
@@ -37,6 +38,9 @@ AlertKind: TypeAlias = Literal[
     "imbalance",
     "local-dsq",
     "runnable-age",
+    "dsq",
+    "wait",
+    "starved",
     "event-rate",
     "ejected",
     "silence",
@@ -48,5 +52,6 @@ AlertKind: TypeAlias = Literal[
     "attach",
     "edit",
 ]
-"""What an alert is about: ``stall`` is a CPU that does not advance, ``silence`` a sender without heartbeats,
+"""What an alert is about: ``stall`` is a CPU that does not advance, ``dsq`` a queue that no CPU takes from,
+``starved`` a kernel thread below rt or dl tasks, ``silence`` a sender without heartbeats,
 ``edit`` a change of the scheduler that did not work out."""

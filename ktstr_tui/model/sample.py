@@ -89,6 +89,8 @@ class DsqSample(msgspec.Struct, frozen=True, kw_only=True):
     nr: int
     sub: str | None = None
     """Cgroup of the sub-scheduler whose queue it is; None for one of the root scheduler."""
+    seq: int | None = None
+    """``dsq->seq``: tasks that were ever put into it, modulo 2^32; None in recordings of older versions."""
 
 
 class SubSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +134,10 @@ class SchedulerSample(msgspec.Struct, frozen=True, kw_only=True):
     oldest_runnable: RunnableTask | None = None
     """The task that waits longest by the timeout of its scheduler, which the kernel ejects when its age passes
     that."""
+    starved_kthread: RunnableTask | None = None
+    """The kernel thread that waits longest while rt or dl tasks run on all CPUs that it may use."""
+    starved_cpus: tuple[int, ...] = ()
+    """The CPUs that it may use."""
     nr_runnable: int | None = None
     """Tasks on the runnable lists of all CPUs."""
     dsqs: tuple[DsqSample, ...] = ()

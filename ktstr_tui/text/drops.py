@@ -50,6 +50,8 @@ DROP_WORDS = {
     "coordinator.watches-refused": "watches that could not be set",
     "trace.events-left-out": "events of the kernel's trace that were too many for viewers and recording",
     "recorder.trace-beyond-limit": "events of the kernel's trace not in the recording: its share is full",
+    "alarms.captures-skipped": "captures of alarms left out: one had just been taken",
+    "alarms.captures-failed": "captures of alarms that failed",
     "early.early-failed": "early captures that failed",
     "periodic.periodic-failed": "periodic captures that failed",
     "periodic.periodic-timed-out": "periodic captures that timed out",

@@ -14,6 +14,7 @@ from ktstr_tui.cli.groups import GROUPS, add_group
 from ktstr_tui.guest import scenario, scenario_ops
 from ktstr_tui.heartbeat.metric_table import all_metrics
 from ktstr_tui.model import errors
+from ktstr_tui.model.alarms import AlarmLimits
 from tests.docs.config_tables import config_blocks
 from tests.docs.gallery import gallery
 from tests.docs.markdown import code, table
@@ -29,6 +30,11 @@ SCENARIO_NOTES: Final = {
         "Scenario",
         "cgroups",
     ): f"`[[cgroups]]`: made before the first step, at most {scenario_ops.MAX_CGROUPS}.",
+    ("Scenario", "alarms"): "`[alarms]`: when something is an early alarm; the options of `run` come first.",
+    ("AlarmLimits", "idle_ms"): "A task waits that long beside an idle CPU that it may use.",
+    ("AlarmLimits", "dsq_ms"): "A DSQ has tasks and no CPU takes one for that long.",
+    ("AlarmLimits", "wait_ms"): "A task waits that long, whatever the CPUs do; without it no such alarm.",
+    ("AlarmLimits", "kthread_ms"): "A kernel thread waits that long while rt or dl tasks have its CPUs.",
     ("Cgroup", "name"): "Name of the cgroup, in the root: letters, digits, `_` and `-`.",
     ("Cgroup", "cpus"): "`cpuset.cpus`: CPUs that its tasks may use; without it all.",
     ("Cgroup", "weight"): "`cpu.weight`; without it the kernel's own, 100.",
@@ -100,8 +106,9 @@ def _scenario() -> str:
         "Step": "`[[steps]]`",
         "Workers": "`[[workers]]`, `[[steps.workers]]`",
         "Cgroup": "`[[cgroups]]`",
+        "AlarmLimits": "`[alarms]`: ms; 0 for no such alarm, without it a third of the watchdog timeout",
     }
-    for cls in (scenario.Scenario, scenario.Step, scenario.Workers, scenario_ops.Cgroup):
+    for cls in (scenario.Scenario, scenario.Step, scenario.Workers, scenario_ops.Cgroup, AlarmLimits):
         properties = msgspec.json.schema_components([cls], ref_template="{name}")[1][cls.__name__][
             "properties"
         ]
@@ -141,10 +148,14 @@ def _kind(schema: dict[str, Any]) -> str:
     if schema["type"] == "array":
         items = schema["items"]
         return "tables" if "$ref" in items else f"list of {_kind(items).replace('integer', 'integers')}"
-    bounds = f" {schema['minimum']} to {schema['maximum']}" if "minimum" in schema else ""
+    bounds = f" {schema['minimum']:.12g} to {schema['maximum']:.12g}" if "minimum" in schema else ""
     length = f", at most {schema['maxLength']} characters" if "maxLength" in schema else ""
     return (
-        {"integer": "integer", "string": "text", "boolean": "true or false"}[schema["type"]] + bounds + length
+        {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false"}[
+            schema["type"]
+        ]
+        + bounds
+        + length
     )
 
 

@@ -52,7 +52,7 @@ scheduler = "demo:starve"
 capture = "starved"
 [[steps]]
 name = "hog"
-duration_ms = 3000
+duration_ms = 6000
 scheduler = "demo:fifo"
 capture = "hogged"
 [[steps.workers]]
@@ -126,8 +126,9 @@ def test_five_kinds_of_wait_are_told_right(
     scenario.write_text(SCENARIO.format(**objects))
     env = private_environment(tmp_path)
     words = ("--scenario", str(scenario), "--trace", "scx", "--trace-buffer", "2M", "--no-early-capture")
-    done = call("run", "--headless", *words, env=env)
-    found = {it.step: it for it in captures(tmp_path / "state")}
+    limits = ("--alarm-dsq", "1000", "--alarm-wait", "1000", "--alarm-kthread", "200", "--capture-on-alarm")
+    done = call("run", "--headless", *words, *limits, env=env)
+    found = {it.step: it for it in captures(tmp_path / "state") if it.trigger != "alarm"}
     assert {"stall", "lost", "wrongcpu", "starve", "hog"} <= found.keys(), done.stderr
     said = {step: sentence(report.history) for step, report in found.items() if step is not None}
 
@@ -162,3 +163,29 @@ def test_five_kinds_of_wait_are_told_right(
     assert wait.takers[0].ran[0].prio < 100
     assert "cpu 1 ran spin-" in said["hog"]
     assert "(rt)" in said["hog"]
+
+    assert_alarms(tmp_path / "state")
+
+
+def assert_alarms(directory: Path) -> None:
+    """What the early alarms said in the same run, each in the step of its cause."""
+    step, raised = "", dict[str, dict[str, str]]()
+    events = list(read_recording(next(directory.rglob("recording.ktstr"))))
+    for event in events:
+        if isinstance(event, ev.StepStarted):
+            step = event.name
+        elif isinstance(event, ev.AlertRaised):
+            raised.setdefault(step, {}).setdefault(event.key, event.text)
+    # Somebody waited in each of these; no queue at all held who was lost, and CPU 0 took from that of wrongcpu.
+    assert all("wait" in raised[name] for name in ("stall", "lost", "wrongcpu", "starve"))
+    assert re.match(
+        r"DSQ 0x7 holds \d+ tasks? and no CPU took one for \d\.\d s", raised["stall"]["dsq-not-served"]
+    )
+    assert "dsq-not-served" not in raised["lost"]
+    hog = r"kernel thread \S+\[\d+\] runnable for \S+ s on cpu 1: spin-\d\[\d+\] \(rt\) runs there"
+    assert re.match(hog, raised["hog"]["kthread-starved"])
+    assert all("kthread-starved" not in raised[name] for name in ("lost", "wrongcpu", "starve"))
+    alarms = [it.report for it in events if isinstance(it, ev.CaptureTaken) and it.report.trigger == "alarm"]
+    texts = {it.text for it in events if isinstance(it, ev.AlertRaised)}
+    assert alarms
+    assert {it.trigger_detail for it in alarms} <= texts

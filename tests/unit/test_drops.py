@@ -270,7 +270,7 @@ def made_up(stream: Stream) -> Counting:
     parts: dict[str, Any] = {
         field: Lossy(*rooms.get(room, ())) for field, room in
         {"machine": "machine", "handler": "guest", "stats": "stats-port", "store": "captures", "early": "early",
-         "periodic": "periodic", "bridge": "bridge", "bridge_news": "scenario", "beats": "beats",
+         "alarms": "alarms", "periodic": "periodic", "bridge": "bridge", "bridge_news": "scenario", "beats": "beats",
          "snapshots": "snapshots", "kernel_ops": "kernel-ops", "guest_ops": "guest-kernel-ops",
          "seeded": "seed"}.items()
     }  # fmt: skip
