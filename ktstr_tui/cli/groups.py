@@ -15,6 +15,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "kernel": "kernel",
     "op": "kernel_op",
     "operator": "operator",
+    "recording": "recording",
     "runs": "runs",
     "scheduler": "scheduler",
     "snapshot": "snapshot",

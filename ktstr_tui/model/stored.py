@@ -66,3 +66,19 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     def removed_bytes(self) -> int:
         """Disk that is free again."""
         return sum(it.disk_bytes for it in self.removed)
+
+
+class RecordingInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recording holds."""
+
+    path: str
+    run_id: str
+    bytes: int
+    chunks: int
+    events: int
+    kinds: dict[str, int]
+    """Events by kind, the most frequent first."""
+    duration_ms: float | None
+    """From the first event to the last."""
+    damage: str
+    """What is wrong with it, in words; empty when it is whole."""

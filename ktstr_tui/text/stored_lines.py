@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ktstr_tui.model.stored import Pruned, RemovedRuns, StoredRun, StoredRunFacts
+from ktstr_tui.model.stored import Pruned, RecordingInfo, RemovedRuns, StoredRun, StoredRunFacts
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.plain import clean
@@ -53,6 +53,21 @@ def fact_lines(run: StoredRun, facts: StoredRunFacts) -> list[str]:
         code = "" if facts.exit_code is None else f" (exit code {facts.exit_code})"
         rows.append(("ended", f"{facts.end_reason}{code}"))
     return [f"{name:10} {clean(value)}" for name, value in rows]
+
+
+def recording_lines(found: RecordingInfo) -> list[str]:
+    """A recording: what it holds."""
+    duration = "none" if found.duration_ms is None else words.seconds(found.duration_ms / 1e3)
+    blocks = counted(found.chunks, "block")
+    lines = [
+        f"recording  {clean(found.path)}",
+        f"run        {clean(found.run_id)}",
+        f"size       {words.size(found.bytes)} in {blocks}, {found.bytes / max(1, found.events):.0f} bytes an event",
+        f"duration   {duration}",
+        f"events     {found.events}",
+    ]
+    lines += [f"  {count:8} {clean(kind)}" for kind, count in found.kinds.items()]
+    return [*lines, f"damage     {clean(found.damage) or 'none'}"]
 
 
 def pruned_line(pruned: Pruned) -> str:

@@ -69,6 +69,7 @@ missing_packages() {
     missing_to_build
     [[ -x .venv/bin/python ]] || find_python || printf '%s\n' python3-venv python3-dev
     (($1 == 0)) || command -v tmux >/dev/null || echo tmux
+    (($1 == 0)) || command -v trace-cmd >/dev/null || echo trace-cmd
     (($1 == 0)) || command -v bpftool >/dev/null || any /usr/sbin/bpftool || echo bpftool
     (($1 == 0)) || command -v gdb >/dev/null || echo gdb
     (($1 == 0)) || command -v lldb >/dev/null || echo lldb

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.recorder import RecorderConfig, recorder_arguments
+from ktstr_tui.history.trace_dat import trace_dat
 from ktstr_tui.kernel.memory import GuestRam
-from ktstr_tui.kernel.trace import Trace, read_trace
+from ktstr_tui.kernel.trace import Trace, TraceReader, read_trace
 from ktstr_tui.kernel.trace.events import TraceEvent, state_letters
+from ktstr_tui.kernel.trace.reader import comms_of
 from ktstr_tui.kernel.view import KernelView
 from tests.guest.conftest import BootGuest, Guest
 
@@ -20,6 +24,8 @@ BUFFER_KIB = 16
 _LINE = re.compile(
     r"\s*(?P<comm>.{16})-(?P<by>\d+) .*?\[(?P<cpu>\d+)\] \S+ +(?P<s>\d+)\.(?P<us>\d{6}): (?P<name>\w+): (?P<rest>.*)"
 )
+
+_REPORTED = re.compile(r".*?\[(?P<cpu>\d+)\] +(?P<s>\d+)\.(?P<ns>\d{9}): (?P<name>\w+): +(?P<rest>.*)")
 
 
 def microseconds(event: TraceEvent) -> int:
@@ -74,8 +80,21 @@ def compare_losses(trace: Trace, kernel_s: list[dict[str, int]]) -> None:
         assert len(cpu.events) == counted["entries"]
 
 
-async def test_the_trace_is_what_the_kernel_prints_of_it(
-    machine_spec: MachineSpec, boot_guest: BootGuest
+def reported(path: Path) -> list[tuple[int, int, str, str]]:
+    """What trace-cmd reads, in the format of the kernel's own words, without what was not decoded."""
+    command = ["trace-cmd", "report", "-N", "-t", "-i", str(path)]
+    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    lines = []
+    for line in text.splitlines()[1:]:
+        found = _REPORTED.match(line)
+        assert found, line
+        rest = re.sub(r" prev_prio=\d+| group_dead=\w+", "", found["rest"])
+        lines.append((int(found["cpu"]), int(found["s"]) * 10**9 + int(found["ns"]), found["name"], rest))
+    return lines
+
+
+async def test_the_trace_is_what_the_kernel_prints_of_it_and_trace_cmd_reads_of_its_file(
+    machine_spec: MachineSpec, boot_guest: BootGuest, tmp_path: Path
 ) -> None:
     recorder = RecorderConfig(mode="scx", buffer_kib=BUFFER_KIB)
     spec = replace(machine_spec, append=recorder_arguments(recorder, 2, 512))
@@ -103,6 +122,22 @@ async def test_the_trace_is_what_the_kernel_prints_of_it(
             assert Counter(ours) == Counter(printed)
             for cpu in range(2):
                 assert [it for it in ours if it[0] == cpu] == [it for it in printed if it[0] == cpu]
+            reader = view.trace
+            assert isinstance(reader, TraceReader)
+            rings, texts = reader.copy()
+            for it in texts:
+                name = it.text.split()[1]
+                format_file = f"{TRACING}/events/{it.system}/{name}/format"
+                assert it.text.split() == (await guest.ask(f"cat {format_file}")).split(), (
+                    "as the kernel writes it"
+                )
+            path = tmp_path / "trace.dat"
+            path.write_bytes(trace_dat(rings, texts, comms_of(trace)))
+            read = reported(path)
+            for cpu in range(2):
+                assert [it for it in read if it[0] == cpu] == [
+                    (it.cpu, it.time_ns, it.name, words(it)) for it in trace.cpus[cpu].events
+                ], "trace-cmd reads the same events, one by one"
         finally:
             ram.close()
 

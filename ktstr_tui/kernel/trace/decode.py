@@ -127,6 +127,11 @@ class Decoder:
         )  # fmt: skip
         return self._events, found
 
+    def types(self, page: PageCopy, cpu: int) -> set[int]:
+        """Return the types of the events of a page, known or not."""
+        rows, found = self.decode_raw(page, cpu, ffi.new("struct ktt_counts *"))
+        return {int(rows[k].type) for k in range(found)}
+
     def records(self, page: PageCopy, cpu: int, counts: CData, after: int = -1) -> Records:
         """Decode the events of a page that begin behind a place, for whoever reads very many.
 

@@ -10,8 +10,8 @@ A dynamic array is a word in the event (``__data_loc``): its place in the lower 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,14 @@ MAX_FIELDS = 64
 MAX_TYPE = (1 << 16) - 1
 """An event's type is 16 bits wide."""
 _NAME_BYTES = 64
+_PRINT_BYTES = 8192
+_COMMON_FIELDS = (
+    "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n"
+    "\tfield:unsigned char common_flags;\toffset:2;\tsize:1;\tsigned:0;\n"
+    "\tfield:unsigned char common_preempt_count;\toffset:3;\tsize:1;\tsigned:0;\n"
+    "\tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n"
+)
+"""``struct trace_entry``, which begins every event."""
 
 
 class Field(NamedTuple):
@@ -51,6 +59,14 @@ class EventFormat(msgspec.Struct, frozen=True, kw_only=True):
     """None when they have not been read."""
 
 
+class EventText(NamedTuple):
+    """What the guest would read in ``events/SYSTEM/NAME/format``."""
+
+    id: int
+    system: str
+    text: str
+
+
 class Formats:
     """Reads the descriptions of events.
 
@@ -70,7 +86,14 @@ class Formats:
         self._call = Layout(
             btf,
             "trace_event_call",
-            {"next": "list.next", "class": "class", "name": "name", "type": "event.type", "flags": "flags"},
+            {
+                "next": "list.next",
+                "class": "class",
+                "name": "name",
+                "type": "event.type",
+                "flags": "flags",
+                "print": "print_fmt",
+            },
         )
         self._link = self._call.offset("list")
         self._class = Layout(btf, "trace_event_class", {"system": "system", "first": "fields.next"})
@@ -80,7 +103,7 @@ class Formats:
             "ftrace_event_field",
             {
                 "next": "link.next", "name": "name", "type": "type", "offset": "offset", "size": "size",
-                "signed": "is_signed",
+                "signed": "is_signed", "len": "len",
             },
         )  # fmt: skip
         self._field_link = self._field.offset("link")
@@ -100,6 +123,24 @@ class Formats:
                 found[it.id] = msgspec.structs.replace(it, fields=self._read_fields(space, it.call))
         return found
 
+    def texts(self, space: AddressSpace, ids: Collection[int]) -> list[EventText]:
+        """Write the descriptions of events as the kernel does (``f_show()``, kernel/trace/trace_events.c).
+
+        Raises:
+            Torn: A list is none.
+            MemoryReadError: A pointer led nowhere.
+        """
+        return [self._text(space, it) for it in self._calls(space) if it.id in ids]
+
+    def _text(self, space: AddressSpace, it: EventFormat) -> EventText:
+        call = self._call.read(space, it.call)
+        system = space.string(self._class.read(space, call["class"])["system"], _NAME_BYTES)
+        shown = space.string(call["print"], _PRINT_BYTES) if call["print"] else '""'
+        own = sorted(self._rows(space, it.call), key=lambda row: int(row["offset"]))
+        lines = "".join(_field_line(space, row) for row in own)
+        head = f"name: {it.name}\nID: {it.id}\nformat:\n{_COMMON_FIELDS}\n"
+        return EventText(it.id, system, f"{head}{lines}\nprint fmt: {shown}\n")
+
     def _calls(self, space: AddressSpace) -> list[EventFormat]:
         found, node = list[EventFormat](), space.u64(self._head)
         while node != self._head:
@@ -118,15 +159,34 @@ class Formats:
         return space.string(at, _NAME_BYTES) if at else ""
 
     def _read_fields(self, space: AddressSpace, call: int) -> dict[str, Field]:
-        owner = self._call.read(space, call)["class"]
-        head, found = owner + self._fields, dict[str, Field]()
-        node = self._class.read(space, owner)["first"]
-        while node != head:
-            if len(found) >= MAX_FIELDS:
-                raise Torn("the list of an event's fields has no end")
-            row = self._field.read(space, node - self._field_link)
+        found = dict[str, Field]()
+        for row in self._rows(space, call):
             name = space.string(row["name"], _NAME_BYTES)
             dynamic = space.string(row["type"], _NAME_BYTES).startswith("__data_loc")
             found[name] = Field(row["offset"], row["size"], bool(row["signed"]), dynamic)
-            node = row["next"]
         return found
+
+    def _rows(self, space: AddressSpace, call: int) -> Iterator[dict[str, Any]]:
+        """Each ``struct ftrace_event_field`` of an event's own, the last first."""
+        owner = self._call.read(space, call)["class"]
+        head, node = owner + self._fields, self._class.read(space, owner)["first"]
+        for _ in range(MAX_FIELDS + 1):
+            if node == head:
+                return
+            row = self._field.read(space, node - self._field_link)
+            yield row
+            node = row["next"]
+        raise Torn("the list of an event's fields has no end")
+
+
+def _field_line(space: AddressSpace, row: dict[str, Any]) -> str:
+    kind, name = space.string(row["type"], _NAME_BYTES), space.string(row["name"], _NAME_BYTES)
+    # The length of an array is written behind the name; that of one whose place varies is a part of the type.
+    # Kernels with "len" in the field print that, because the type may name a constant (``char[TASK_COMM_LEN]``).
+    plain, bracket, rest = kind.partition("[")
+    length = rest if row["len"] is None else f"{row['len'] or ''}]"
+    declared = (
+        f"{plain} {name}[{length}" if bracket and not kind.startswith("__data_loc") else f"{kind} {name}"
+    )
+    place = f"offset:{row['offset']};\tsize:{row['size']};\tsigned:{int(bool(row['signed']))};"
+    return f"\tfield:{declared};\t{place}\n"

@@ -16,7 +16,7 @@ from ktstr_tui.kernel.symbols import Symbols
 from ktstr_tui.kernel.torn import Attempts, Torn
 from ktstr_tui.kernel.trace.decode import DecodeCounts, Decoder
 from ktstr_tui.kernel.trace.events import SOURCES, TraceEvent
-from ktstr_tui.kernel.trace.formats import EventFormat, Formats
+from ktstr_tui.kernel.trace.formats import EventFormat, EventText, Formats
 from ktstr_tui.kernel.trace.rings import Overrun, RingCopy, Rings
 
 if TYPE_CHECKING:
@@ -110,6 +110,19 @@ class TraceReader:
             self._decoder = Decoder(self._known)
         return self._decoder
 
+    def copy(self) -> tuple[list[RingCopy], list[EventText]]:
+        """Copy the rings as they are, with the kernel's descriptions of the events in them.
+
+        Raises:
+            Torn: They make no sense, or changed at every try.
+            MemoryReadError: A pointer led nowhere.
+        """
+        space, tries = self._space.clone(), Attempts()
+        decoder = tries.run(lambda: self.decoder(space))
+        rings = [tries.run(partial(self.rings.copy, space, cpu)) for cpu in range(self._nr_cpus)]
+        types = {number for ring in rings for page in ring.pages for number in decoder.types(page, ring.cpu)}
+        return rings, tries.run(lambda: self._formats.texts(space, types))
+
     def last_ns(self, space: AddressSpace) -> tuple[int | None, ...]:
         """Return the time of each CPU's last event; a word per CPU is read, so also while the guest is frozen."""
         return self.rings.last_ns(space, self._nr_cpus)
@@ -168,6 +181,17 @@ def decode_ring(ring: RingCopy, decoder: Decoder, until_ns: int = MASK64) -> Cpu
         known_from_ns=ring.known_from_ns,
         counts=counts,
     )
+
+
+def comms_of(trace: Trace) -> dict[int, str]:
+    """Names of tasks by pid, as far as events name them."""
+    found: dict[int, str] = {}
+    for cpu in trace.cpus:
+        for it in cpu.events:
+            found |= {
+                pid: comm for pid, comm in ((it.prev_pid, it.prev_comm), (it.pid, it.comm)) if pid and comm
+            }
+    return found
 
 
 class Traced(Protocol):
