@@ -17,12 +17,15 @@ import msgspec
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.identity import IDENTITY_FILE, Identity
 from ktstr_tui.guest.determinism import Determinism
+from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.scenario import Scenario
 from ktstr_tui.model.errors import HostError, UsageError
 
 CONFIG_FILE: Final = "config.json"
 SCENARIO_FILE: Final = "scenario.json"
 INITRAMFS_FILE: Final = "initramfs"
+RUN_FILES_FILE: Final = "run-files"
+"""Only of a run that went on from a saved boot."""
 KEPT_FILES: Final = (IDENTITY_FILE, CONFIG_FILE, SCENARIO_FILE, INITRAMFS_FILE)
 MAX_KEPT_BYTES: Final = 256 << 20
 _WORDS = {
@@ -34,6 +37,8 @@ _WORDS = {
     "qemu": "QEMU",
     "kernel_sha256": "the kernel",
     "initramfs_sha256": "the initramfs",
+    "run_files_sha256": "the files of the run",
+    "boot_sha256": "the saved boot",
     "observer_sha256": "the observer plugin",
 }
 
@@ -45,20 +50,31 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     scenario: Scenario
     initrd: bytes
     identity: Identity
+    run_files: bytes | None = None
+    """Given to the guest after its saved boot; None when all of it was in the initramfs."""
 
 
-def keep_inputs(directory: Path, config: RunConfig, kernel: Path, scenario: Scenario, initrd: bytes) -> None:
+def keep_inputs(directory: Path, config: RunConfig, scenario: Scenario, machine: MachineSpec) -> None:
     """Keep what a run is made of, beside its recording.
 
     Raises:
         OSError: It cannot be written.
     """
     kept = msgspec.structs.replace(
-        config, kernel=str(kernel.absolute()), name=None, record=None, run_dir=None, build="", watch_files=()
+        config,
+        kernel=str(machine.kernel.absolute()),
+        name=None,
+        record=None,
+        run_dir=None,
+        build="",
+        watch_files=(),
     )
     (directory / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
     (directory / SCENARIO_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(scenario)) + b"\n")
+    initrd = machine.initrd if isinstance(machine.initrd, bytes) else machine.initrd.read_bytes()
     (directory / INITRAMFS_FILE).write_bytes(initrd)
+    if machine.run_files is not None:
+        (directory / RUN_FILES_FILE).write_bytes(machine.run_files)
 
 
 def read_kept(directory: Path) -> Kept:
@@ -75,16 +91,21 @@ def read_kept(directory: Path) -> Kept:
     try:
         if any((directory / name).stat().st_size > MAX_KEPT_BYTES for name in KEPT_FILES):
             raise UsageError(f"what {directory} keeps is too large", "it was not made by this program")
+        run_files = directory / RUN_FILES_FILE
         kept = Kept(
             config=msgspec.json.decode((directory / CONFIG_FILE).read_bytes(), type=RunConfig),
             scenario=msgspec.json.decode((directory / SCENARIO_FILE).read_bytes(), type=Scenario),
             initrd=(directory / INITRAMFS_FILE).read_bytes(),
             identity=msgspec.json.decode((directory / IDENTITY_FILE).read_bytes(), type=Identity),
+            run_files=run_files.read_bytes() if run_files.is_file() else None,
         )
     except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(f"what {directory} keeps cannot be read: {error}", "take another run") from error
     if hashlib.sha256(kept.initrd).hexdigest() != kept.identity.initramfs_sha256:
         raise UsageError(f"{directory / INITRAMFS_FILE} is not what the run was made of", "take another run")
+    given = None if kept.run_files is None else hashlib.sha256(kept.run_files).hexdigest()
+    if given != kept.identity.run_files_sha256:
+        raise UsageError(f"{directory / RUN_FILES_FILE} is not what the run was made of", "take another run")
     return kept
 
 

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from ktstr_tui.backend.again import KEPT_FILES, MAX_KEPT_BYTES, read_kept
+from ktstr_tui.backend.again import KEPT_FILES, MAX_KEPT_BYTES, RUN_FILES_FILE, read_kept
 from ktstr_tui.backend.checkpoints import CHECKPOINTS_FILE
 from ktstr_tui.backend.interventions import INTERVENTIONS_FILE
 from ktstr_tui.backend.scheduler_change import OBJECTS_DIR
@@ -24,7 +24,7 @@ from ktstr_tui.model.errors import UsageError
 
 MAX_OBJECTS: Final = 256
 SUFFIX: Final = ".ktstr-run"
-_ALSO: Final = (RECORDING_FILE, CHECKPOINTS_FILE, GIVEN_FILE, INTERVENTIONS_FILE)
+_ALSO: Final = (RUN_FILES_FILE, RECORDING_FILE, CHECKPOINTS_FILE, GIVEN_FILE, INTERVENTIONS_FILE)
 _OBJECT: Final = re.compile(rf"{OBJECTS_DIR}/[0-9a-f]{{64}}\\.bpf\\.o")
 
 

@@ -15,6 +15,7 @@ from ktstr_tui.guest.determinism import Determinism, observer_file
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.qemu import kernel_command_line
 from ktstr_tui.guest.qemu_program import choose_qemu
+from ktstr_tui.guest.saved_boots import SavedBoot
 
 IDENTITY_FILE: Final = "seed.json"
 
@@ -32,12 +33,21 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Its version, as it prints it."""
     kernel_sha256: str
     initramfs_sha256: str
+    run_files_sha256: str | None = None
+    """Of what the guest was given after its boot; None when all of it was in the initramfs."""
+    boot_sha256: str | None = None
+    """What the saved boot was like that the run went on from; None when it booted itself."""
     observer_sha256: str | None
     """None when the run was not observed."""
 
 
-def identify(spec: MachineSpec, determinism: Determinism) -> Identity:
+def identify(spec: MachineSpec, determinism: Determinism, boot: SavedBoot | None = None) -> Identity:
     """Read what a machine is made of; takes as long as reading the kernel.
+
+    Args:
+        spec: The machine.
+        determinism: What its history follows from.
+        boot: The saved boot that it goes on from.
 
     Raises:
         OSError: A file cannot be read.
@@ -52,6 +62,8 @@ def identify(spec: MachineSpec, determinism: Determinism) -> Identity:
         qemu=choose_qemu().version,
         kernel_sha256=hashlib.sha256(spec.kernel.read_bytes()).hexdigest(),
         initramfs_sha256=hashlib.sha256(initrd).hexdigest(),
+        run_files_sha256=None if spec.run_files is None else hashlib.sha256(spec.run_files).hexdigest(),
+        boot_sha256=None if boot is None else boot.about.sha256,
         observer_sha256=hashlib.sha256(observer_file().read_bytes()).hexdigest() if spec.observed else None,
     )
 

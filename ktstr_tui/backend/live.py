@@ -299,6 +299,7 @@ class LiveGuest:
         nursery.start_soon(self.alarms.run)
         nursery.start_soon(counting.run)
         nursery.start_soon(self._look_closer)
+        self._seeded.begin()
         await self._ending.wait()
         self._opening.stop_watching()
         self.stats.close()
@@ -355,11 +356,10 @@ class LiveGuest:
         nursery.start_soon(show_console, machine.console, up, self._stream.emit, sleep)
         nursery.start_soon(watch_boot, up, machine, ending, config.boot_deadline_s, sleep)
         if isinstance(self._setup.time, GuestTime):
-            nursery.start_soon(self._setup.time.go_with_host, self._stands)
+            nursery.start_soon(
+                self._setup.time.go_with_host, lambda: self.coordinator.frozen_reason is not None
+            )
         nursery.start_soon(self._watch_silence_after, up)
-
-    def _stands(self) -> bool:
-        return self.coordinator.frozen_reason is not None
 
     def _must_wait(self, swaps: SwapWatch) -> bool:
         # Whether an answer comes at once depends on the host's speed, of which a run with a seed must know nothing.

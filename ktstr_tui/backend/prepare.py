@@ -61,7 +61,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, GuestFiles]:
     if config.again is not None:
         kept = read_kept(Path(config.again))
-        files = GuestFiles(whole=kept.initrd, base=b"", run=b"")
+        files = GuestFiles(whole=kept.initrd, base=kept.initrd, run=kept.run_files or b"")
         return require_sched_ext(resolve_kernel(config.kernel)), kept.scenario, files
     scenario, source = read_scenario(config.scenario)
     if config.keep_attached:
@@ -155,7 +155,7 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
         topology=topology,
         verdict=verdict,
         observed=observed,
-        saves_boot=_saves_boot(config, kernel, verdict),
+        saves_boot=_saves_boot(config, kernel, verdict, observed=observed),
     )
 
 
@@ -172,9 +172,14 @@ def _restored(path: Path, topology: Topology, note: Callable[[str], None]) -> Pr
     )
 
 
-def _saves_boot(config: RunConfig, kernel: KernelImage, verdict: Verdict) -> bool:
+def _saves_boot(config: RunConfig, kernel: KernelImage, verdict: Verdict, *, observed: bool) -> bool:
     """Where it pays, under emulation, and where the guest program can read the files of the run by itself."""
-    wanted = not config.fresh_boot and config.determinism is None and verdict.accelerator == "tcg"
+    if config.again is not None:
+        return read_kept(Path(config.again)).run_files is not None
+    if config.fresh_boot or verdict.accelerator != "tcg":
+        return False
+    # Without the observer a machine with a seed cannot be stopped, and so not saved, where the host does not choose.
+    wanted = observed or config.determinism is None
     return wanted and has_options(find_config(kernel), *READS_RUN_FILES)
 
 

@@ -22,7 +22,7 @@ from ktstr_tui.guest.determinism import STATION_NS
 from ktstr_tui.guest.guest_time import GuestTime, RunTime
 from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import Machine
-from ktstr_tui.guest.stations import Given, StationedStream
+from ktstr_tui.guest.stations import Given, StationedStream, Stations
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.events import Event
@@ -89,6 +89,7 @@ class Seeded:
         self.interventions = interventions
         self.checkpoints = checkpoints
         self._reader: SampleReader | None = None
+        self._stations: Stations | None = None
 
     def serve(
         self,
@@ -114,6 +115,7 @@ class Seeded:
             return
 
         self.interventions.serve(engine, stations, apply)
+        self._stations = stations
         clock = GuestClock(machine.spec.determinism, time.now_ns())
 
         def note() -> None:
@@ -147,6 +149,11 @@ class Seeded:
 
         stations.settle, stations.pull, stations.on_given = settle, outbox.pull, self._given.keep
         stations.at_station, stations.note_time, stations.tell_time = look, note, tell
+
+    def begin(self) -> None:
+        """Let the guest run: everybody who looks at it is there."""
+        if self._stations is not None:
+            self._stations.begin()
 
     def finish(self) -> None:
         """Say what the comparison came to, and what was not done again."""

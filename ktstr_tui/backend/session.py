@@ -47,6 +47,8 @@ from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
 from ktstr_tui.guest.machine import MachineSpec, open_machine
 from ktstr_tui.guest.recorder import recorder_arguments
+from ktstr_tui.guest.saved_boots import SavedBoot
+from ktstr_tui.guest.seeded_boot import find_or_make
 from ktstr_tui.heartbeat.intake import open_host_socket
 from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.recording import Recorder
@@ -55,6 +57,7 @@ from ktstr_tui.link.stream import Sink, Stream
 from ktstr_tui.link.trace_keeper import TraceKeeper
 from ktstr_tui.model.drops import Drops
 from ktstr_tui.model.errors import (
+    HostError,
     InternalError,
     KtstrError,
     SchedulerRejectedError,
@@ -250,11 +253,12 @@ class Session:
         )
         spec = machine_spec(self._config, self._reboots.prepared, self._place, self._reboots.boot)
         try:
+            spec, saved = await self._boot_of(spec)
             if spec.determinism is not None:
-                await self._identify(spec, spec.determinism)
+                await self._identify(spec, spec.determinism, saved)
             with open_origin(self._config, self._place.data_dir, self.stream.emit) as origin:
                 async with (
-                    open_machine(replace(spec, restored=origin)) as machine,
+                    open_machine(replace(spec, restored=origin), saved) as machine,
                     open_live_guest(machine, self.stream, setup, self.ending) as guest,
                 ):
                     await self._run_guest(guest)
@@ -271,17 +275,33 @@ class Session:
             self.ending.set(known.message, known)
         return await self.ending.wait()
 
-    async def _identify(self, spec: MachineSpec, determinism: Determinism) -> None:
+    async def _boot_of(self, spec: MachineSpec) -> tuple[MachineSpec, SavedBoot | None]:
+        """The machine, and the saved boot that it goes on from when it has a seed; made first where there is none.
+
+        Raises:
+            HostError: The boot cannot be saved, and the run is to be one that went on from it.
+        """
+        if spec.determinism is None or spec.run_files is None:
+            return spec, None
+        try:
+            return spec, await find_or_make(spec)
+        except OSError as error:
+            why = f"the guest's boot cannot be saved: {error}"
+            if self._config.again is not None:
+                raise HostError(why, "the run to be repeated went on from it; make room") from error
+        self.stream.emit(Logged(severity="warning", source="guest", text=f"{why}; the run boots by itself"))
+        alone = msgspec.structs.replace(self._reboots.prepared, saves_boot=False)
+        return machine_spec(self._config, alone, self._place, self._reboots.boot), None
+
+    async def _identify(self, spec: MachineSpec, determinism: Determinism, origin: SavedBoot | None) -> None:
         """Keep what the run is made of, and see that it is the same when it is one again."""
-        identity = await trio.to_thread.run_sync(identify, spec, determinism)
+        identity = await trio.to_thread.run_sync(identify, spec, determinism, origin)
         if self._reboots.boot > 1:
             return
         if self._config.again is not None:
             require_same(read_kept(Path(self._config.again)).identity, identity)
         write_identity(self._place.data_dir, identity)
-        prepared = self._reboots.prepared
-        kernel = prepared.kernel.path_to_boot
-        keep_inputs(self._place.data_dir, self._config, kernel, prepared.scenario, prepared.files.whole)
+        keep_inputs(self._place.data_dir, self._config, self._reboots.prepared.scenario, spec)
 
     async def _run_guest(self, guest: LiveGuest) -> None:
         async with trio.open_nursery() as nursery:

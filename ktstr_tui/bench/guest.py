@@ -32,6 +32,7 @@ from ktstr_tui.guest import qemu
 from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
 from ktstr_tui.guest.machine import open_machine
 from ktstr_tui.guest.origin import Origin
+from ktstr_tui.guest.seeded_boot import find_or_make
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.drops import Drops
@@ -93,8 +94,10 @@ async def live_guest(
             started_ns=time.monotonic_ns(),
             time=clock,
         )
+        spec = replace(machine_spec(config, prepared, place), restored=restored)
+        saved = await find_or_make(spec) if spec.determinism and spec.run_files is not None else None
         async with (
-            open_machine(replace(machine_spec(config, prepared, place), restored=restored)) as machine,
+            open_machine(spec, saved) as machine,
             open_live_guest(machine, stream, setup, ending) as guest,
             trio.open_nursery() as nursery,
         ):

@@ -44,7 +44,9 @@ def bench_rerun(rounds: int) -> dict[str, Any]:
 
 
 async def _bench(rounds: int) -> dict[str, Any]:
-    config = RunConfig(scenario="steady", scheduler="demo:fifo", sample_hz=0, determinism=_DETERMINISM)
+    config = RunConfig(
+        scenario="steady", scheduler="demo:fifo", sample_hz=0, determinism=_DETERMINISM, fresh_boot=True
+    )
     prepared = await prepare(config, say)
     if not prepared.observed:
         raise GuestError(f"this host has no observer: {prepared.verdict.reason}", "run ktstr-tui doctor")

@@ -11,6 +11,7 @@ Saving may fail (a full disk, a QEMU that cannot); then the guest goes on all th
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -57,16 +58,33 @@ async def pass_boot(machine: Machine) -> PassedBoot | None:
     if port is None or machine.spec.restored is not None:
         return None
     if machine.origin is not None:
-        about = machine.origin.about
-        passed = PassedBoot(True, f"started from a saved boot, which had taken {about.boot_ms / 1e3:.1f} s")
+        passed = PassedBoot(True, _how_long(machine.origin.about, machine))
     else:
         await _wait_for_guest(port)
         passed = await _save(machine)
+    line = _first_line(machine)
     try:
-        await port.send_all(f"{time.time_ns()} {secrets.token_hex(32)}\n".encode())
+        await port.send_all(line)
     except trio.BrokenResourceError as error:
         raise GuestError("the guest is gone") from error
+    if machine.stations is not None:
+        await machine.stations.swallowed(port, len(line))
     return passed
+
+
+def _how_long(about: About, machine: Machine) -> str:
+    if machine.stations is not None:
+        return "started from a saved boot"  # how long it took is the host's, and no part of what follows from a seed
+    return f"started from a saved boot, which had taken {about.boot_ms / 1e3:.1f} s"
+
+
+def _first_line(machine: Machine) -> bytes:
+    """The time of day and random numbers; with a seed all of it follows from that, and the clock is the guest's."""
+    determinism = machine.spec.determinism
+    if determinism is None:
+        return f"{time.time_ns()} {secrets.token_hex(32)}\n".encode()
+    drawn = hashlib.sha256(f"ktstr {determinism.seed}".encode()).hexdigest()
+    return f"0 {drawn} seed={determinism.seed}\n".encode()
 
 
 async def _wait_for_guest(port: trio.SocketStream) -> None:
@@ -85,7 +103,12 @@ async def _save(machine: Machine) -> PassedBoot:
     try:
         written = await trio.to_thread.run_sync(boots.begin)
         key = await trio.to_thread.run_sync(boot_key, machine.spec)
-        data_bytes = await _write(machine, boots, written)
+        await machine.engine.stop()
+        try:
+            data_bytes = await write_machine(machine, boots, written)
+        finally:
+            with suppress(GuestError):
+                await machine.engine.resume()
         about = About(
             kernel=str(machine.spec.kernel),
             cpus=machine.spec.topology.cpus,
@@ -106,20 +129,21 @@ async def _save(machine: Machine) -> PassedBoot:
     )
 
 
-async def _write(machine: Machine, boots: SavedBoots, written: Path) -> int:
-    """Stop the machine, write its state and RAM, and let it run; return the bytes of RAM."""
+async def write_machine(machine: Machine, boots: SavedBoots, written: Path) -> int:
+    """Write the state and RAM of a machine that is stopped to a directory; return the bytes of RAM.
+
+    Raises:
+        OSError: There is no room, or it cannot be written.
+        MachineStateError: QEMU could not save its state.
+        GuestError: QEMU is gone.
+    """
     data_bytes = sum(stop - start for fd in machine.ram_fds for start, stop in data_ranges(fd))
     if not boots.room_for(data_bytes):
         raise OSError(f"{boots.directory} has no room for {data_bytes // MIB} MiB")
     (written / "console").write_bytes(machine.spec.console_log.read_bytes())
-    await machine.engine.stop()
-    try:
-        await save_state(machine.qmp, written / "state")
-        for index, fd in enumerate(machine.ram_fds):
-            await trio.to_thread.run_sync(partial(_copy_out, fd, written / f"ram{index}"))
-    finally:
-        with suppress(GuestError):
-            await machine.engine.resume()
+    await save_state(machine.qmp, written / "state")
+    for index, fd in enumerate(machine.ram_fds):
+        await trio.to_thread.run_sync(partial(_copy_out, fd, written / f"ram{index}"))
     return data_bytes
 
 

@@ -272,50 +272,50 @@ class Machine:
                     nursery.start_soon(trio.to_thread.run_sync, origin.copy_ram, self.ram_fds)
                 await self.qmp.wait_ready()
         if self._observed is not None:
+            if origin is not None:
+                await self._observed.go_on_from(origin.state)
             return
-        if origin is not None:
-            # Before the stub's handshake, which lets the guest run.
+        if origin is not None:  # before the stub's handshake, which lets the guest run
             await load_state(self.qmp, origin.state)
         slots = KVM_WATCH_SLOTS if self.spec.accelerator == "kvm" else None
         self.engine = await connect_gdb(self._gdb_stream, slots, resume=self.spec.restored is None)
 
 
 @asynccontextmanager
-async def open_machine(spec: MachineSpec) -> AsyncIterator[Machine]:
+async def open_machine(spec: MachineSpec, origin: SavedBoot | None = None) -> AsyncIterator[Machine]:
     """Start a machine; on leaving the context QEMU is gone.
 
-    A machine with ``run_files`` goes on from its saved boot where there is one (`Machine.origin`). Either way its guest
-    waits until `ktstr_tui.guest.boot.pass_boot` lets it go on. One that is ``restored`` is stopped.
-
-    Yields:
-        The machine with its guest running, unless it is restored, and all channels connected.
+    A machine with ``run_files`` goes on from its saved boot where there is one (`Machine.origin`), one with a seed
+    from ``origin``. Its guest waits for `ktstr_tui.guest.boot.pass_boot`. One that is ``restored`` is stopped.
 
     Raises:
         HostError: No space, no QEMU, or QEMU refused to start (with what it said).
+        GuestError: The guest cannot go on from ``origin``.
         UsageError: The memory does not fit the topology.
     """
     ram.check_space(spec.memory_bytes)
     check_socket_path(qemu.user_qmp_path(spec))
     async with AsyncExitStack() as stack:
-        machine = None if spec.restored else await _go_on(stack, spec)
+        machine = None if spec.restored else await _go_on(stack, spec, origin)
         if machine is None:
             machine = await stack.enter_async_context(_run_machine(spec, spec.restored))
         yield machine
 
 
-async def _go_on(stack: AsyncExitStack, spec: MachineSpec) -> Machine | None:
-    """Start a machine from its saved boot; None when there is none, or when it is of no use, and then it is removed."""
-    if spec.run_files is None:
-        return None
-    boots, key = SavedBoots(), await trio.to_thread.run_sync(boot_key, spec)
-    origin = boots.find(key)
+async def _go_on(stack: AsyncExitStack, spec: MachineSpec, given: SavedBoot | None) -> Machine | None:
+    """Start a machine from the boot given or kept, or remove that when it cannot be loaded; None without one."""
+    boots, origin = SavedBoots(), given
+    if given is None and spec.run_files is not None and spec.determinism is None:
+        origin = boots.find(await trio.to_thread.run_sync(boot_key, spec))
     if origin is None:
         return None
     try:
         return await stack.enter_async_context(_run_machine(spec, origin))
-    except (GuestError, HostError, OSError):
-        boots.remove(key)
-        return None
+    except (GuestError, HostError, OSError) as error:
+        boots.remove(origin.directory.name)
+        if given is None:
+            return None
+        raise GuestError(f"no start from the saved boot: {error}", "it was removed; run again") from error
 
 
 @asynccontextmanager

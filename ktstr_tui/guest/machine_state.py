@@ -71,6 +71,9 @@ async def _migrate(qmp: QmpClient, command: str, uri: str, verb: Literal["saved"
     capability = {"capability": "x-ignore-shared", "state": True}
     try:
         await qmp.execute("migrate-set-capabilities", capabilities=[capability])
+        # Network cards are announced once (there are none): again later would be a timer of the host's clock, and
+        # a machine that counts instructions ends the turns of its vCPUs for such a timer too.
+        await qmp.execute("migrate-set-parameters", announce_rounds=1)
         await qmp.execute(command, uri=uri)
     except QmpError as error:
         raise MachineStateError(f"the machine's state could not be {verb}: {error.description}") from error

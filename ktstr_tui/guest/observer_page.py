@@ -80,6 +80,12 @@ class ObserverPage:
         """Have the machine held as soon as possible, or not any more."""
         struct.pack_into("<I", self._map, _STOP, wanted)
 
+    @property
+    def step(self) -> int:
+        """Instructions of which each multiple is held at; 0 for none."""
+        value: int = struct.unpack_from("<Q", self._map, _STEP)[0]
+        return value
+
     def set_step(self, instructions: int) -> None:
         """Have the machine held at each multiple; 0 for never."""
         struct.pack_into("<Q", self._map, _STEP, instructions)

@@ -216,7 +216,9 @@ def kernel_command_line(spec: MachineSpec) -> str:
     # Under emulation, switching page tables on each system call costs time and isolates nothing.
     isolation = "pti=off" if spec.accelerator == "tcg" else ""
     # The kernel hands it on to the guest program, whose workers draw their start offsets and bursts from it.
-    seed = "" if spec.determinism is None else f"{SEED_VARIABLE}={spec.determinism.seed}"
+    # One that goes on from a saved boot is told later (`ktstr_tui.guest.boot`).
+    told_here = spec.determinism is not None and spec.run_files is None
+    seed = f"{SEED_VARIABLE}={spec.determinism.seed}" if spec.determinism and told_here else ""
     return " ".join(filter(None, (KERNEL_COMMAND_LINE, isolation, seed, spec.append)))
 
 

@@ -52,6 +52,8 @@ class About(msgspec.Struct, frozen=True):
     """How long the boot had taken."""
     host_boot: str
     """Of the host that wrote it."""
+    sha256: str = ""
+    """Of what the guest was like, for one from which runs with a seed go on; see `seeded_boot`."""
 
 
 class SavedBoot:
@@ -177,7 +179,7 @@ def boot_key(spec: MachineSpec) -> str:
     program = find_qemu()
     status = program.stat()
     ram = tuple(f"ram{index}" for index in range(spec.topology.nodes))
-    channels = dict.fromkeys(("qmp", "gdb", "bulk", "stats", "saved_boot", "run_files"), 0)
+    channels = dict.fromkeys(("qmp", "gdb", "page", "bulk", "stats", "saved_boot", "run_files"), 0)
     anywhere = replace(spec, kernel=Path("kernel"), socket_dir=Path("sockets"))
     try:
         kernel = spec.kernel.read_bytes()

@@ -78,6 +78,8 @@ class Stations:
         self._ask_monitor = ask_monitor
         self._waiting: deque[tuple[str, trio.SocketStream, bytes, trio.Event]] = deque()
         self._held = trio.Event()
+        self._begun = trio.Event()
+        self._begun.set()
         self._over = False
         self._readers: set[trio.CancelScope] = set()
 
@@ -98,6 +100,14 @@ class Stations:
         finally:
             self.visiting = False
             self._part()
+
+    def gate(self) -> None:
+        """Have the next station last until `begin`: a guest that goes on from a saved boot waits for its host."""
+        self._begun = trio.Event()
+
+    def begin(self) -> None:
+        """Whoever looks at the guest is there: let it go on."""
+        self._begun.set()
 
     async def rest(self) -> None:
         """Return when all that was set going has come to rest."""
@@ -146,6 +156,7 @@ class Stations:
 
     async def _visit(self, instructions: int) -> None:
         given: dict[trio.SocketStream, int] = {}
+        await self._begun.wait()
         self.note_time()
         await self._settled()
         self.at_station()
@@ -163,9 +174,9 @@ class Stations:
                 given[entry[1]] = given.get(entry[1], 0) + len(entry[2])
             await self._settled()
         for stream, size in given.items():
-            await self._swallowed(stream, size)
+            await self.swallowed(stream, size)
 
-    async def _swallowed(self, stream: trio.SocketStream, size: int) -> None:
+    async def swallowed(self, stream: trio.SocketStream, size: int) -> None:
         """Wait until QEMU has taken what was written to a stream; what the guest has no room for is late."""
         for _ in range(2 * size // BUFFER_BYTES + SWALLOW_ROUNDS):
             if not unread_bytes(stream):

@@ -14,19 +14,26 @@
 #include "port.h"
 #include "unpack.h"
 #include "util.h"
+#include "work.h"
 
 #define HERE "booted\n"
+#define SEED " seed="
 #define LINE_BYTES 160
 
-// What is the same in every guest that goes on from one boot, and should not be: the time of day, random numbers.
+// What is the same in every guest that goes on from one boot, and should not be: the time of day (0 in a run with a
+// seed, whose clock is the guest's own), random numbers, and the seed of a run that has one.
 static void begin_this_run(char *line)
 {
-	char *rest;
+	char *rest, *number;
 	uint64_t wall_ns = strtoull(line, &rest, 10);
 	struct timespec now = { (time_t)(wall_ns / NSEC_PER_SEC), (long)(wall_ns % NSEC_PER_SEC) };
 	int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
 
-	clock_settime(CLOCK_REALTIME, &now);
+	if (wall_ns)
+		clock_settime(CLOCK_REALTIME, &now);
+	number = strstr(rest, SEED);
+	if (number)
+		work_take_seed(strtoull(number + strlen(SEED), NULL, 10));
 	if (fd < 0)
 		return;
 	if (write(fd, rest, strlen(rest)) > 0)

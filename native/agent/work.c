@@ -55,9 +55,14 @@ void work_init(void)
 	// Of the kernel's command line: what the kernel does not know it hands to its first process.
 	const char *text = getenv("ktstr_seed");
 
-	seeded = text != NULL;
-	if (seeded)
-		seed = strtoull(text, NULL, 10);
+	if (text)
+		work_take_seed(strtoull(text, NULL, 10));
+}
+
+void work_take_seed(uint64_t number)
+{
+	seeded = true;
+	seed = number;
 }
 
 // Where a worker's pseudo-random numbers begin: the same in every run without a seed, else drawn from the seed.

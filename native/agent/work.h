@@ -24,6 +24,8 @@ struct work_pair {
 
 /* Take the seed, if the run has one. */
 void work_init(void);
+/* Take the seed of a run whose boot was saved: it comes later than the kernel's command line. */
+void work_take_seed(uint64_t number);
 int work_pair_open(struct work_pair *pair, enum worker_kind kind, struct work_slot *first);
 void work_pair_close(struct work_pair *pair);
 void work(enum worker_kind kind, struct work_slot *slot, struct work_pair *pair, uint32_t number)

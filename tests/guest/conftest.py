@@ -22,6 +22,7 @@ from ktstr_tui.guest.image import KernelImage
 from ktstr_tui.guest.initramfs import pack_cpio
 from ktstr_tui.guest.kernels import resolve_kernel
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
+from ktstr_tui.guest.seeded_boot import find_or_make
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.topology import Topology
 from tests.guest.compilers import compile_bpf, compile_c  # noqa: F401 (fixtures)
@@ -122,13 +123,18 @@ def machine_spec(kernel: KernelImage, probe_initrd: bytes, verdict: Verdict, tmp
 
 @pytest.fixture
 def boot_guest(machine_spec: MachineSpec) -> BootGuest:
-    """Opens a machine as a context and waits until its program answers; the common one starts from a saved boot."""
+    """Opens a machine as a context and waits until its program answers; the common one starts from a saved boot, and so
+    do those with a seed."""
 
     @asynccontextmanager
     async def boot(spec: MachineSpec) -> AsyncIterator[Guest]:
         is_common = spec == replace(machine_spec, initrd=spec.initrd) and spec.accelerator == "tcg"
-        async with open_machine(replace(spec, run_files=b"") if is_common else spec) as machine:
+        from_saved = replace(spec, run_files=b"") if is_common or spec.observed else spec
+        origin = await find_or_make(from_saved) if spec.observed else None
+        async with open_machine(from_saved, origin) as machine:
             await pass_boot(machine)
+            if machine.stations is not None:
+                machine.stations.begin()
             guest = Guest(machine)
             assert await guest.answer() == "ready"
             yield guest

@@ -14,6 +14,8 @@ from typing import Any
 PROGRAM = (sys.executable, "-m", "ktstr_tui.cli.main")
 SIZES = {"COLUMNS", "LINES"}
 """Where they are set, as tests that run side by side have them, they overrule the size of a test's terminal."""
+LOADS = 2
+"""Loops that take all CPU time they get."""
 TIMEOUT_S = 400
 """Generous, because it only matters when something is broken."""
 
@@ -133,3 +135,15 @@ def headless_run(
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@contextmanager
+def busy_host() -> Iterator[None]:
+    """Two loops that take all CPU time they get."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOADS)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()

@@ -9,13 +9,18 @@ import pytest
 import trio
 
 from ktstr_tui.guest.boot import PassedBoot, pass_boot
+from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.machine import MachineSpec, open_machine
 from ktstr_tui.guest.saved_boots import SavedBoots
 from ktstr_tui.guest.scenario import Scenario, Step
+from ktstr_tui.guest.seeded_boot import find_or_make
+from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.topology import Topology
 from ktstr_tui.wire.messages import MsgType
 from tests.guest.agents import RUN_TIMEOUT_S, SPINNER, Outcome, listen
 from tests.guest.agents import answer as react
 from tests.guest.booting import spec_of
+from tests.guest.runs import busy_host
 
 
 async def run(spec: MachineSpec) -> tuple[PassedBoot | None, Outcome]:
@@ -59,3 +64,25 @@ async def test_a_later_run_goes_on_from_the_boot_of_the_first(saving: MachineSpe
     assert not again.goes_on
     assert not again.problem, again.text
     assert outcome.codes(MsgType.Exit) == [0]
+
+
+async def test_a_boot_for_runs_with_a_seed_is_the_same_wherever_it_is_made(
+    saving: MachineSpec, tmp_path: Path
+) -> None:
+    small = replace(saving, topology=Topology(cores_per_llc=1), memory_bytes=256 << 20, run_files=b"")
+    seeded = [replace(small, determinism=Determinism(seed), observed=True) for seed in (7, 8)]
+    with trio.fail_after(RUN_TIMEOUT_S):
+        one = await find_or_make(seeded[0])
+        assert (await find_or_make(seeded[1])).about == one.about, "one for all seeds"
+        SavedBoots().remove(one.directory.name)
+        with busy_host():
+            other = await find_or_make(seeded[1])
+    assert one.directory == other.directory
+    assert one.about.sha256
+    assert other.about.sha256 == one.about.sha256
+
+    other.state.write_bytes(other.state.read_bytes()[:1000])
+    with trio.fail_after(RUN_TIMEOUT_S), pytest.raises(GuestError, match="no start from the saved boot"):
+        async with open_machine(seeded[0], other):
+            pass
+    assert SavedBoots().all() == []

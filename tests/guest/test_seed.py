@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +15,7 @@ from ktstr_tui.backend.instants import difference, of_the_guest
 from ktstr_tui.backend.measured import measure
 from ktstr_tui.backend.seeded import GIVEN_FILE
 from ktstr_tui.link.recfile import read_recording
-from tests.guest.runs import call, headless_run
+from tests.guest.runs import busy_host, call, headless_run
 
 pytestmark = pytest.mark.guest
 
@@ -42,7 +39,6 @@ CALLS = ("--watch", "call:scx_bpf_dsq_insert___v2", "--watch", "call:scx_bpf_dsq
 QUEUE, SLICE_NS = "0x7", 5_000_000
 """What demo:stall inserts into, and for how long."""
 TOUCHES = 10
-LOADS = 2
 OF_THE_HOST = {
     *("wall_time", "mono_ns", "elapsed_ms", "pause", "sha256", "early_max_age_ms", "host"),
     # Read after the guest went on, and so whenever the host came to it.
@@ -112,18 +108,6 @@ def events_of(summary: dict[str, Any], env: Mapping[str, str]) -> list[dict[str,
 
 def is_comparison(event: dict[str, Any]) -> bool:
     return (event["type"], event.get("source")) == ("log", "seed")
-
-
-@contextmanager
-def busy_host() -> Iterator[None]:
-    """Two loops that take all CPU time they get."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOADS)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
 
 
 def test_the_stream_of_events_is_the_same_one_by_one(both: Runs) -> None:

@@ -13,11 +13,13 @@ from ktstr_tui.backend.bundle import bundle, unbundle
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.identity import Identity, write_identity
 from ktstr_tui.guest.determinism import Determinism
+from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.scenario import Scenario, Step
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.report import Pause
 from ktstr_tui.model.sample import Sample, SchedulerSample
+from ktstr_tui.model.topology import Topology
 
 INITRD = b"agent, plan and scheduler"
 SECOND = 1_000_000_000
@@ -45,9 +47,35 @@ def run(tmp_path: Path) -> Path:
     made.mkdir()
     scenario = Scenario(name="lost", steps=(Step(name="one", duration_ms=1000),))
     config = RunConfig(name="lost", build="make", memory_mib=256, determinism=Determinism(7))
-    again.keep_inputs(made, config, tmp_path / "vmlinuz", scenario, INITRD)
+    again.keep_inputs(made, config, scenario, machine(tmp_path))
     write_identity(made, identity())
     return made
+
+
+def machine(path: Path, run_files: bytes | None = None) -> MachineSpec:
+    return MachineSpec(
+        kernel=path / "vmlinuz",
+        initrd=INITRD,
+        topology=Topology(),
+        memory_bytes=512 << 20,
+        accelerator="tcg",
+        socket_dir=path,
+        console_log=path / "console.log",
+        run_files=run_files,
+    )
+
+
+def test_what_came_after_a_saved_boot_is_kept_and_checked(run: Path) -> None:
+    kept = again.read_kept(run)
+    assert kept.run_files is None
+    again.keep_inputs(run, kept.config, kept.scenario, machine(run.parent, b"plan"))
+    with pytest.raises(UsageError, match="is not what the run was made of"):
+        again.read_kept(run)
+    write_identity(run, identity(run_files_sha256=hashlib.sha256(b"plan").hexdigest()))
+    assert again.read_kept(run).run_files == b"plan"
+    (run / again.RUN_FILES_FILE).unlink()
+    with pytest.raises(UsageError, match="is not what the run was made of"):
+        again.read_kept(run)
 
 
 def test_what_is_kept_asks_for_the_same_run(run: Path) -> None:
