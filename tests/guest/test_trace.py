@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import subprocess
 from collections import Counter
@@ -14,7 +16,7 @@ from ktstr_tui.history.trace_dat import trace_dat
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.trace import Trace, TraceReader, read_trace
 from ktstr_tui.kernel.trace.events import TraceEvent, state_letters
-from ktstr_tui.kernel.trace.reader import comms_of
+from ktstr_tui.kernel.trace.reader import CpuTrace, comms_of
 from ktstr_tui.kernel.view import KernelView
 from tests.guest.conftest import BootGuest, Guest
 
@@ -93,6 +95,35 @@ def reported(path: Path) -> list[tuple[int, int, str, str]]:
     return lines
 
 
+def scribble(guest: Guest, view: KernelView, reader: TraceReader, untouched: tuple[TraceEvent, ...]) -> None:
+    """Overwrite the ring of CPU 0, as root in the guest can: nothing hangs, and the other ring is read as before."""
+    space, made_up = view.fresh_space(), random.Random(7)
+    ring = reader.rings._ring_row(space, 0)
+    assert ring is not None
+    pages = [int(row["page"]) for row in reader.rings._pages(space, ring)]
+
+    def write(address: int, data: bytes) -> None:
+        at = space.physical(address)
+        fd, offset, start, _ = next(it for it in guest.machine.ram_parts() if it[2] <= at < it[2] + it[3])
+        os.pwrite(fd, data, offset + at - start)
+
+    def look() -> CpuTrace:
+        trace = read_trace(view)
+        assert trace.cpus[1].events == untouched
+        return trace.cpus[0]
+
+    for page in pages:
+        write(page + 16, made_up.randbytes(4080))
+    seen = look()
+    assert seen.unavailable is None
+    assert seen.counts.damaged_bytes + seen.counts.unknown + seen.counts.discarded > 0
+    write(pages[0] + 8, (0xFFFFF).to_bytes(8, "little"))
+    assert "page of the trace ring with 1048575 bytes" in (look().unavailable or "")
+    for address in {int(ring["head"]), int(ring["commit"]), int(ring["reader"])}:
+        write(address, made_up.randbytes(16))
+    assert look().unavailable is not None
+
+
 async def test_the_trace_is_what_the_kernel_prints_of_it_and_trace_cmd_reads_of_its_file(
     machine_spec: MachineSpec, boot_guest: BootGuest, tmp_path: Path
 ) -> None:
@@ -138,6 +169,7 @@ async def test_the_trace_is_what_the_kernel_prints_of_it_and_trace_cmd_reads_of_
                 assert [it for it in read if it[0] == cpu] == [
                     (it.cpu, it.time_ns, it.name, words(it)) for it in trace.cpus[cpu].events
                 ], "trace-cmd reads the same events, one by one"
+            scribble(guest, view, reader, trace.cpus[1].events)
         finally:
             ram.close()
 
