@@ -20,6 +20,7 @@ from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.scenario import Scenario
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.text.times import nanoseconds
 
 CONFIG_FILE: Final = "config.json"
 SCENARIO_FILE: Final = "scenario.json"
@@ -153,14 +154,4 @@ def seconds(words: Iterable[str]) -> tuple[int, ...]:
     Raises:
         UsageError: One of them is no time.
     """
-    found = []
-    for word in words:
-        text, scale = (word.removesuffix("ms"), 1e6) if word.endswith("ms") else (word.removesuffix("s"), 1e9)
-        try:
-            value = float(text) * scale
-        except ValueError:
-            value = -1.0
-        if not 0 <= value < 1e18:
-            raise UsageError(f"{word!r} cannot be read as a time", "write it as 12.5, 12.5s or 500ms")
-        found.append(round(value))
-    return tuple(found)
+    return tuple(map(nanoseconds, words))

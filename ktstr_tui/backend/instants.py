@@ -53,6 +53,24 @@ def instant_of(events: Iterable[Event], meant: Meant, what: str) -> int:
     raise UsageError(f"the run had no {what}", "see what it had: ktstr-tui events RECORDING")
 
 
+def without_freezes(events: Iterable[Event], at_ns: int) -> int:
+    """A time of the run's clock without what a person froze before it.
+
+    Args:
+        events: Of the run, oldest first; what comes later does not matter.
+        at_ns: On the run's clock, which goes on while the guest is frozen.
+    """
+    stood_ns, since_ns = 0, None
+    for event in events:
+        if event.mono_ns > at_ns and not isinstance(event, Thawed):
+            continue
+        if isinstance(event, Frozen):
+            since_ns = event.mono_ns
+        elif isinstance(event, Thawed) and since_ns is not None:
+            stood_ns, since_ns = stood_ns + max(0, min(event.mono_ns, at_ns) - since_ns), None
+    return (at_ns if since_ns is None else min(at_ns, since_ns)) - stood_ns
+
+
 def of_ejection(event: Event) -> bool:
     """Whether a scheduler was ejected."""
     return isinstance(event, SchedulerChanged) and event.change == "ejected"

@@ -21,15 +21,19 @@ from ktstr_tui.model.commands import FAULTS
 from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text.farewell import farewell
-from ktstr_tui.text.output import say
+from ktstr_tui.text.output import RunExit, say
 from ktstr_tui.text.plain import clean
 
 if TYPE_CHECKING:
+    from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
+    from ktstr_tui.tui.going_back import GoBack
     from ktstr_tui.tui.leaving import Leaving
     from ktstr_tui.tui.look import Look
 
 
+BEGINNING_LOOK_S = 1.0
+"""Seconds between looks whether a run has ended before it was seen."""
 CLOSE_S = 5
 """Seconds that a screen may take to close after a signal."""
 
@@ -123,12 +127,17 @@ def run_with_screen(config: RunConfig, *, explain: bool = True, theme: str | Non
     run = start_backend(msgspec.structs.replace(config, owner_pid=os.getpid()))
     process, ready = run.process, run.ready
     try:
-        wish, state, _ = _show(Path(ready["socket_dir"]), look, owner=True, explain=explain)
+        shown = _show(Path(ready["socket_dir"]), look, owner=True, explain=explain, process=process)
     except BaseException:
         process.terminate()
         raise
     from ktstr_tui.tui.leaving import Leaving
 
+    wish, state = shown.wish, shown.state
+    if shown.back is not None:
+        if process.poll() is None:
+            process.send_signal(SCREEN_END if state.ended is not None else SCREEN_LEFT)
+        return go_back(shown.back, theme)
     if wish is Leaving.GONE and process.poll() is None:
         # The backend sees this process end, and does what --on-exit says.
         say(_left_alone(ready["name"], config))
@@ -168,7 +177,10 @@ def attach_command(run_name: str | None, read_only: bool = False, theme: str | N
     from ktstr_tui.cli.look import look_for
 
     require_terminal()
-    _, state, lost = _show(pick_run(run_name), look_for(theme), owner=False, read_only=read_only)
+    shown = _show(pick_run(run_name), look_for(theme), owner=False, read_only=read_only)
+    if shown.back is not None:
+        raise RunExit(go_back(shown.back, theme))
+    state, lost = shown.state, shown.lost
     info, ended = state.info, state.ended
     if info is not None and ended is not None:
         recording = str(Path(info.data_dir) / RECORDING_FILE)
@@ -192,7 +204,10 @@ def replay_command(recording: Path, speed: float, theme: str | None = None) -> N
 
     source = Replay(recording, speed)
     require_terminal()
-    asyncio.run(until_left(KtstrApp(source, owner=False, look=look_for(theme))))
+    app = KtstrApp(source, owner=False, look=look_for(theme))
+    asyncio.run(until_left(app))
+    if app.back is not None:
+        raise RunExit(go_back(app.back, theme))
     info, ended = source.state.info, source.run_end
     if ended is not None:
         name = recording.stem if info is None else info.name
@@ -201,17 +216,77 @@ def replay_command(recording: Path, speed: float, theme: str | None = None) -> N
         raise HostError(f"{recording} is not whole: {source.connection_reason}")
 
 
+def go_back(back: GoBack, theme: str | None) -> int:
+    """Run a run again to an instant and show it there; the exit code of that.
+
+    Raises:
+        KtstrError: It cannot be had again.
+    """
+    from ktstr_tui.backend.again import config_again, read_kept
+    from ktstr_tui.backend.instants import without_freezes
+    from ktstr_tui.cli.kept_runs import events_of
+
+    directory = Path(back.data_dir)
+    at_ns = without_freezes(events_of(directory), back.at_ns) - back.before_ns
+    config = msgspec.structs.replace(
+        config_again(read_kept(directory)),
+        freeze_limit_s=0.0,
+        again=str(directory),
+        freeze_at_ns=max(at_ns, 1),
+    )
+    return run_with_screen(config, explain=False, theme=theme)
+
+
+class Shown(NamedTuple):
+    """How a screen was left."""
+
+    wish: Leaving
+    state: RunState
+    """The last that was known of the run."""
+    lost: str
+    """Why the run was no longer seen; empty when it was."""
+    back: GoBack | None
+    """Where to go, when that was asked for."""
+
+
 def _show(
-    sockets: Path, look: Look, *, owner: bool, read_only: bool = False, explain: bool = False
-) -> tuple[Leaving, RunState, str]:
-    """Show a run; how it was left, the last state, and why the run was no longer seen, if it was not."""
+    sockets: Path,
+    look: Look,
+    *,
+    owner: bool,
+    read_only: bool = False,
+    explain: bool = False,
+    process: subprocess.Popen[bytes] | None = None,
+) -> Shown:
     from ktstr_tui.cli.attach import own_key
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
 
     source = Viewer(sockets, read_only=read_only, signer=own_key())
-    wish = asyncio.run(until_left(KtstrApp(source, owner=owner, explain=explain, look=look)))
-    return wish, source.state, source.connection_reason if source.connection == "gone" else ""
+    app = KtstrApp(source, owner=owner, explain=explain, look=look)
+
+    async def show() -> Leaving:
+        watching = asyncio.create_task(_watch_beginning(app, source, process))
+        try:
+            return await until_left(app)
+        finally:
+            watching.cancel()
+
+    wish = asyncio.run(show())
+    lost = source.connection_reason if source.connection == "gone" else ""
+    return Shown(wish, source.state, lost, app.back)
+
+
+async def _watch_beginning(app: KtstrApp, source: Viewer, process: subprocess.Popen[bytes] | None) -> None:
+    """Close the screen of a run that ended before anything of it was seen; its reason is then printed."""
+    from ktstr_tui.tui.leaving import Leaving
+
+    while process is not None and source.state.seq == 0:
+        over = process.poll() is not None
+        await asyncio.sleep(BEGINNING_LOOK_S)
+        if over and source.state.seq == 0:
+            app.exit(Leaving.DETACH)
+            return
 
 
 async def until_left(app: KtstrApp, *, headless: bool = False) -> Leaving:

@@ -47,6 +47,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """From which the run's history follows; None for one that depends on the host's clock."""
     instruction_ns: int | None = None
     """Guest time that an instruction takes, in a run with a seed."""
+    held_at_ns: int | None = None
+    """When the guest is to be frozen, on the run's clock, for a run that is had again up to there."""
 
     @property
     def badge(self) -> str:

@@ -45,3 +45,22 @@ def of_planned(elapsed_ms: int, planned_ms: int) -> str:
     if planned_ms < 60_000 and elapsed_ms < 60_000:
         return f"{elapsed_ms // 1000} of {planned_ms / 1000:g} s"
     return f"{words.uptime(elapsed_ms * 1_000_000)} of {words.uptime(planned_ms * 1_000_000)}"
+
+
+def held_progress(state: RunState, host_s: float | None) -> str:
+    """``5.1 of 12.5 s, about 9 s left`` of a run that is had again up to an instant; empty for others, and from there.
+
+    Args:
+        state: The run.
+        host_s: How long it has been seen; None when that is not known.
+    """
+    info = state.info
+    if info is None or info.held_at_ns is None or state.ended is not None or state.frozen is not None:
+        return ""
+    done_ns, whole_ns = (it - state.started_mono_ns for it in (state.mono_ns, info.held_at_ns))
+    if done_ns >= whole_ns or whole_ns <= 0:
+        return ""
+    text = f"{done_ns / 1e9:.1f} of {whole_ns / 1e9:.1f} s"
+    if host_s is None or done_ns <= 0:
+        return text
+    return f"{text}, about {(whole_ns - done_ns) / done_ns * host_s:.0f} s left"

@@ -65,6 +65,14 @@ ACTIONS: tuple[Action, ...] = (
         asks=True,
     ),
     Action(
+        "run.back",
+        "B",
+        "go_back",
+        "Go back",
+        "Run it again to just before the chosen capture, hit, line or alert; needs a run with a seed",
+        "app",
+    ),
+    Action(
         "run.hold",
         "H",
         "hold",

@@ -42,6 +42,7 @@ from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.build_page import BuildPage
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
 from ktstr_tui.tui.drill_window import DrillWindow
+from ktstr_tui.tui.going_back import BackApp
 from ktstr_tui.tui.hold_dialog import HoldDialog
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.lists import CapturesPane
@@ -51,7 +52,6 @@ from ktstr_tui.tui.new_captures import NewCaptures
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.report_screen import ReportScreen
 from ktstr_tui.tui.run_screen import RunScreen
-from ktstr_tui.tui.themed_app import ThemedApp
 from ktstr_tui.tui.timeline_screen import TimelineScreen
 from ktstr_tui.tui.view import View
 from ktstr_tui.tui.watch_dialog import WatchDialog
@@ -65,7 +65,7 @@ PAINT_RATES_HZ = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """What ``+`` and ``-`` choose from."""
 
 
-class KtstrApp(ThemedApp, inherit_bindings=False):
+class KtstrApp(BackApp, inherit_bindings=False):
     """The screen of one run.
 
     The exit value says what becomes of the run: ``end`` or ``leave`` (the owner's choice) or ``detach``.

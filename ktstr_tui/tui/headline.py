@@ -9,6 +9,7 @@ from ktstr_tui.model.state import AlertState
 from ktstr_tui.text.condition import badge_of, sentence_of
 from ktstr_tui.text.control_lines import control_sentence
 from ktstr_tui.text.lines import clean
+from ktstr_tui.text.progress import held_progress
 from ktstr_tui.tui.view import View
 
 
@@ -51,6 +52,11 @@ def _of_run(view: View) -> Headline:
     # A run that has ended is its outcome; of its alerts only the ejection's says more about that.
     if alert is not None and state.ended is not None and (condition, alert.kind) != ("ejected", "ejected"):
         alert = None
+    going = held_progress(state, view.seen_s) if not view.past else ""
+    if going:
+        return Headline(
+            "« GOING BACK", "info", f"Running again to the instant at which it is frozen: {going}."
+        )
     if alert is not None and condition != "rejected":
         return Headline(badge, role, clean(alert.text), alert)
     held = control_sentence(state.control, state.mono_ns) if state.ended is None else ""

@@ -14,5 +14,7 @@ class Leaving(StrEnum):
     """End the run."""
     LEAVE = "leave"
     """Leave the run in progress."""
+    BACK = "back"
+    """Run it again to an instant, and show that."""
     GONE = "gone"
     """The terminal was closed, or a signal ended the screen: no person has chosen."""

@@ -11,8 +11,13 @@ from ktstr_tui.text import words
 from ktstr_tui.text.control_lines import control_lines
 from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.lines import ABSENT, Align, Line, clean, columns, cut, fit, spread, text_of
-from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.pane import LinePane, Moment
 from ktstr_tui.tui.view import View
+
+
+def moment_of_capture(capture: CaptureState) -> Moment:
+    """When a capture was taken."""
+    return Moment(capture.report.mono_ns, f"the capture {clean(capture.report.tag)}")
 
 
 class CapturesPane(LinePane):
@@ -59,6 +64,10 @@ class CapturesPane(LinePane):
     def chosen(self) -> CaptureState | None:
         """The capture under the cursor."""
         return self._captures[self.cursor] if self.cursor < len(self._captures) else None
+
+    def moment(self) -> Moment | None:
+        chosen = self.chosen()
+        return None if chosen is None else moment_of_capture(chosen)
 
     def heading(self, width: int) -> Line | None:
         if not self._captures:

@@ -10,7 +10,7 @@ from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import Line, clean, fit, wrap
 from ktstr_tui.text.log_lines import without_repeats
-from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.pane import LinePane, Moment
 from ktstr_tui.tui.view import View
 
 _MARKS = {"info": ("·", "dim", ""), "warning": ("▲", "warn", "warn"), "error": ("■", "bad", "bad")}
@@ -82,6 +82,12 @@ class LogPane(LinePane):
             return ""
         it = self._shown[self.cursor][0]
         return f"{words.offset(it.mono_ns, self._start_ns).strip()} {clean(it.source)} {clean(it.text)}"
+
+    def moment(self) -> Moment | None:
+        if not self._shown:
+            return None
+        it = self._shown[self.cursor][0]
+        return Moment(it.mono_ns, f"the line at {words.offset(it.mono_ns, self._start_ns).strip()}")
 
     def after_load(self, rows_before: int) -> None:
         if self._follow and self.rows:

@@ -14,7 +14,7 @@ each of the 4,096 entries of a BPF map; a ProgressBar is a widget of its own, wh
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from rich.segment import Segment
 from rich.style import Style
@@ -115,6 +115,15 @@ class LineBar(_StyledLines):
         return self._strip(line, self.size.width)
 
 
+class Moment(NamedTuple):
+    """An instant of a run that a row is about."""
+
+    mono_ns: int
+    """On the run's clock."""
+    what: str
+    """In words."""
+
+
 class LinePane(_StyledLines, ScrollView, can_focus=True):
     """A scrolling list of lines with a cursor, an optional heading that stays, and words for when it is empty."""
 
@@ -192,6 +201,10 @@ class LinePane(_StyledLines, ScrollView, can_focus=True):
         if self._rows or self.filter:
             found["view.filter"] = f"Filter: {cut(self.filter, 12)}" if self.filter else "Filter"
         return found
+
+    def moment(self) -> Moment | None:
+        """When what the row under the cursor is about happened; None for rows that are about no instant."""
+        return None
 
     def keeps(self, text: str) -> bool:
         """Whether the filter lets a row through that contains this text."""

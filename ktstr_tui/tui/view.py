@@ -7,6 +7,7 @@ lost and nothing is slowed down; going on is only a matter of looking at the liv
 from __future__ import annotations
 
 import copy
+import time
 from typing import TYPE_CHECKING
 
 from ktstr_tui.model.condition import by_urgency
@@ -60,11 +61,17 @@ class View:
         self.failure = ""
         """Why the source's worker ended with an error; empty when it did not."""
         self._paused: RunState | None = None
+        self._since_s = time.monotonic()
 
     @property
     def state(self) -> RunState:
         """The state to show."""
         return self._paused if self._paused is not None else self.source.state
+
+    @property
+    def seen_s(self) -> float:
+        """How long this viewer has looked, in seconds of the host."""
+        return time.monotonic() - self._since_s
 
     @property
     def paused(self) -> bool:

@@ -14,7 +14,7 @@ from ktstr_tui.text import words
 from ktstr_tui.text.lines import Align, Line, clean, cut, fit, spread, text_of
 from ktstr_tui.text.report_lines import stack_lines
 from ktstr_tui.tui.dialogs import DialogPage
-from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.pane import LinePane, Moment
 from ktstr_tui.tui.view import View
 
 _ROLES = {"armed": "ok", "pending": "dim", "paused": "warn", "polled": "warn", "failed": "bad"}
@@ -102,6 +102,11 @@ class WatchPane(LinePane):
     def slot(self) -> int | None:
         """The slot of the row under the cursor."""
         return self._slots[self.cursor] if self.cursor < len(self._slots) else None
+
+    def moment(self) -> Moment | None:
+        hit = self.hit()
+        what = "write" if hit is None or hit.arguments is None else "call"
+        return None if hit is None else Moment(hit.mono_ns, f"this {what} ({clean(hit.expression)})")
 
     def hit(self) -> Hit | None:
         """The hit under the cursor; the last one of a slot."""

@@ -159,6 +159,18 @@ def test_an_instant_leaves_out_what_a_person_froze() -> None:
         instants.instant_of(recorded, instants.of_capture("x"), "capture x")
 
 
+def test_a_time_of_the_run_without_what_a_person_froze_before_it() -> None:
+    pause = Pause(total_us=1.0)
+    recorded: list[ev.Event] = [
+        ev.Frozen(reason="f", mono_ns=2 * SECOND, seq=1),
+        ev.Thawed(reason="f", pause=pause, mono_ns=5 * SECOND, seq=2),
+        ev.Frozen(reason="f", mono_ns=8 * SECOND, seq=3),
+    ]
+    at = {it: instants.without_freezes(recorded, it * SECOND) / SECOND for it in (1, 3, 7, 10)}
+    assert at == {1: 1, 3: 2, 7: 4, 10: 5}
+    assert instants.without_freezes([], 3) == 3
+
+
 def test_the_first_difference() -> None:
     assert instants.difference([1, 2], [1, 2]) is None
     assert instants.difference([1, 2], [1, 3]) == (1, 2, 3)
