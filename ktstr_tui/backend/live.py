@@ -24,7 +24,7 @@ from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.opening import Opening, Watchers
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.probes import Numbers, capture_backlog, host_probes
-from ktstr_tui.backend.restoring import FROZEN, Origin, Restoring
+from ktstr_tui.backend.restoring import FROZEN, Restoring
 from ktstr_tui.backend.seeded import open_seeded
 from ktstr_tui.backend.setup import Held, Setup
 from ktstr_tui.backend.snapshots import GuestFacts, MemoryCaptures, MemoryShots
@@ -172,17 +172,15 @@ class LiveGuest:
         handlers = (self._outbox.owe, self.beats.handle, self._handler.handle)
         self.port = GuestPort(machine.bulk, self._outbox, handlers, clock)
         self._seeded = held.seeded
-        origin, begin = machine.spec.restored, None
-        if isinstance(origin, Origin):
-            restoring = Restoring(setup, stream, now, coordinator, self.kernel_ops, nursery)
-            begin = partial(restoring.run, origin, requests.settle)
+        restoring = Restoring(setup, stream, now, coordinator, self.kernel_ops, nursery)
+        restored = restoring.of(machine.spec.restored, requests.settle)
         self.interventions = self._seeded.interventions
         apply = partial(apply_change, self.kernel_ops, self.replacer, nursery, emit)
         self._seeded.serve(machine, self._outbox, self.port, lambda: self._opening.view, setup.time, apply)
         capture = partial(setup.control.desk.capture, "alarm")
         self.alarms = AlarmCaptures(capture, emit, clock, enabled=config.capture_on_alarm)
         parts = (coordinator, held.host, self.kernel_ops, self.beats, self.early, self.alarms)
-        watchers = Watchers(*parts, setup.alarm_limits, self._accessor, claims, begin)
+        watchers = Watchers(*parts, setup.alarm_limits, self._accessor, claims, restored)
         self._opening = Opening(
             machine,
             emit,

@@ -50,6 +50,19 @@ ARM_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class RestoredGuest:
+    """A guest that starts from a snapshot, frozen.
+
+    Args:
+        begin: Lets it run, once slot 0 is armed.
+        view: Its memory by type, where it was read before; None for it to be read.
+    """
+
+    begin: Callable[[], Awaitable[None]]
+    view: KernelView | None
+
+
+@dataclass(frozen=True, slots=True)
 class Watchers:
     """Who waits for the guest's memory to be readable by type.
 
@@ -61,7 +74,7 @@ class Watchers:
         early: Looks at every sample.
         accessor: Is told when memory is readable by type, and when it never will be.
         claims: What the guest says of its kernel's place.
-        begin: Lets a restored guest run, once slot 0 is armed; None for one that waits for `AccessorReady`.
+        restored: What is known of a guest that was restored; None for one that waits for `AccessorReady`.
     """
 
     coordinator: Coordinator
@@ -74,7 +87,7 @@ class Watchers:
     """When something is an early alarm."""
     accessor: AccessorState
     claims: KernelClaims
-    begin: Callable[[], Awaitable[None]] | None = None
+    restored: RestoredGuest | None = None
 
 
 class Opening:
@@ -146,8 +159,8 @@ class Opening:
         if late.cancelled_caught:
             text = "slot 0 was not armed in time"
             self._emit(Logged(severity="warning", source="coordinator", text=text))
-        if self._watchers.begin is not None:
-            await self._watchers.begin()
+        if self._watchers.restored is not None:
+            await self._watchers.restored.begin()
         vcpu_times = await self._vcpu_times()
         self._watchers.beats.explain_with(view, vcpu_times)
         if not isinstance(self._time, GuestTime):
@@ -197,12 +210,12 @@ class Opening:
         self._watchers.host.finish()
 
     async def _type_memory(self, ready_ns: int) -> KernelView:
-        machine = self._machine
-        ram = GuestRam.from_fds(
-            [(machine.ram_fds[s.fd_index], s.offset, s.guest_phys, s.length) for s in machine.segments]
-        )
+        restored = self._watchers.restored
+        view = None if restored is None else restored.view
         try:
-            view = await trio.to_thread.run_sync(KernelView.open, ram)
+            if view is None:
+                ram = GuestRam.from_fds(self._machine.ram_parts())
+                view = await trio.to_thread.run_sync(KernelView.open, ram)
         except (LookupError, TypeError, ValueError, ArithmeticError, struct.error) as error:
             # Memory belongs to the guest, which may have overwritten its own types.
             raise GuestError(

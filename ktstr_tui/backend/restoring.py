@@ -9,8 +9,9 @@ this one, and nothing of what it does is missed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,9 +19,14 @@ import trio
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.desk import Desk
+from ktstr_tui.backend.opening import RestoredGuest
 from ktstr_tui.backend.scheduler_change import keep_object
 from ktstr_tui.backend.setup import Setup
 from ktstr_tui.capture.coordinator import Coordinator
+from ktstr_tui.guest.topology_args import segments
+from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.kernel.program import KernelNotFound
+from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.memory.restored import RestoredOrigin
 from ktstr_tui.memory.snapshot import Snapshot
@@ -68,8 +74,23 @@ class Origin(RestoredOrigin):
     def __init__(self, path: Path, directory: Path, emit: Callable[[Event], object]) -> None:
         super().__init__(path, directory)
         self._emit = emit
+        self.view: KernelView | None = None
+        """Its memory by type, read while QEMU starts; None before, or when it cannot be read so."""
         self.began_ns = time.monotonic_ns()
         self.tell("filling", sum(blob.pages - blob.zero_pages for blob in self.snapshot.memory))
+
+    def copy_ram(self, ram_fds: Sequence[int]) -> None:
+        """Fill the RAM files, and read the kernel in them by type. Blocks, while QEMU starts.
+
+        Raises:
+            DamagedError: A page is not what was stored.
+            OSError: There is no memory.
+        """
+        super().copy_ram(ram_fds)
+        nodes = tuple(blob.size_bytes for blob in self.snapshot.memory)
+        parts = [(ram_fds[it.fd_index], it.offset, it.guest_phys, it.length) for it in segments(nodes)]
+        with suppress(KernelNotFound):  # told by whoever needs it
+            self.view = KernelView.open(GuestRam.from_fds(parts), self.snapshot.vmcoreinfo or None)
 
     def tell(self, phase: RestorePhase, pages_left: int = 0) -> None:
         """Say how far the restore has come."""
@@ -107,6 +128,17 @@ class Restoring:
     ) -> None:
         self._setup, self._stream, self._now = setup, stream, now
         self._coordinator, self._kernel_ops, self._nursery = coordinator, kernel_ops, nursery
+
+    def of(self, origin: object, settle: Callable[[int], None]) -> RestoredGuest | None:
+        """What is known of a guest that starts from a snapshot; None for one that does not.
+
+        Args:
+            origin: What its machine starts from.
+            settle: Answers a request that the guest had made before, by number.
+        """
+        if not isinstance(origin, Origin):
+            return None
+        return RestoredGuest(partial(self.run, origin, settle), origin.view)
 
     async def run(self, origin: Origin, settle: Callable[[int], None]) -> None:
         """Make the changes that were asked for, and let the guest run; once its memory is readable by type.

@@ -26,6 +26,7 @@ from ktstr_tui.bench.guest import live_guest, summary
 from ktstr_tui.guest.ram import copy_data, data_ranges
 from ktstr_tui.kernel.scx_helpers import scx_runnable_tasks, scx_task_age_ms
 from ktstr_tui.link.stream import Stream
+from ktstr_tui.memory.shot import MemoryShot, StateOfStop
 from ktstr_tui.model.control import TakeCapture
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import Event
@@ -54,6 +55,7 @@ async def _store(rounds: int) -> dict[str, Any]:
         await trio.sleep(SETTLE_S)
         floors = await trio.to_thread.run_sync(_floors, guest.machine.ram_fds)
         taken = [await _snapshot(guest, stream) for _ in range(rounds + 1)]
+        unprepared_us = [await _unprepared(guest) for _ in range(rounds)]
         bare_us = [(await guest.coordinator.bare_pause()).total_us for _ in range(10 * rounds)]
     first, others = taken[0], taken[1:]
     pauses = summary([pause_us for _, pause_us in others])
@@ -73,6 +75,7 @@ async def _store(rounds: int) -> dict[str, Any]:
             "ms": summary([event.took_ms for event, _ in others]),
         },
         "pause_us": pauses,
+        "pause_without_copy_before_us": summary(unprepared_us),
         "bare_pause_us": summary(bare_us),
         "pause_of_plain_copy": pauses["p50"] / 1e3 / floors["plain_copy_ms"],
         "floors": floors,
@@ -141,6 +144,22 @@ async def _snapshot(guest: LiveGuest, stream: Stream) -> tuple[SnapshotStored, f
     if not events or events[0].problem or pause is None or pause.snapshot_us is None:
         raise GuestError(f"no snapshot: {events[0].problem if events else 'nothing was said'}")
     return events[0], pause.snapshot_us
+
+
+async def _unprepared(guest: LiveGuest) -> float:
+    """The pause of a snapshot whose RAM is copied in the stop alone, in microseconds."""
+    with tempfile.TemporaryDirectory() as directory:
+        shot = MemoryShot(guest.machine, Path(directory))
+
+        async def take(tag: str) -> None:
+            await shot.take(StateOfStop(), None)
+
+        saved = await guest.coordinator.capture_and_save("on-demand", also=take)
+        shot.close()
+    pause = saved.report.pause
+    if shot.problem is not None or pause is None or pause.snapshot_us is None:
+        raise GuestError(f"no snapshot: {shot.problem or 'nothing was measured'}")
+    return pause.snapshot_us
 
 
 def _floors(ram_fds: tuple[int, ...]) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """A snapshot as what a machine starts from: its RAM is filled from the store, its state written for QEMU to load.
 
 Filling is eager: every page is unpacked and checked against its digest before the guest runs, so what is damaged is
-found then and never by the guest. What can be had without copying first is a source of pages of its own, which offers
-the same as this (`ktstr_tui.guest.origin.Origin`).
+found then and never by the guest; or it is copied from an image that was made so (`raw_cache`). What can be had without
+copying first is a source of pages of its own, which offers the same as this (`ktstr_tui.guest.origin.Origin`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ktstr_tui.memory.explore import blob_bytes
 from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, PageFile
+from ktstr_tui.memory.raw_cache import RawCache
 from ktstr_tui.memory.snapshot import Blob, Snapshot, read_snapshot
 from ktstr_tui.memory.store import PAGES
 
@@ -27,13 +28,15 @@ class RestoredOrigin:
     Args:
         path: The snapshot's file.
         directory: Where the state is written for QEMU; the file is removed with `close`.
+        cache: Memory that was unpacked before; None for the user's.
 
     Raises:
         KtstrError: The snapshot is damaged, or cannot be read.
         OSError: The state cannot be written.
     """
 
-    def __init__(self, path: Path, directory: Path) -> None:
+    def __init__(self, path: Path, directory: Path, cache: RawCache | None = None) -> None:
+        self._cache = RawCache() if cache is None else cache
         self.snapshot: Snapshot = read_snapshot(path)
         self.filled_pages = 0
         """Of RAM, by `copy_ram`."""
@@ -68,8 +71,12 @@ class RestoredOrigin:
             OSError: There is no memory.
         """
         began_s = time.monotonic()
-        for blob, fd in zip(self.snapshot.memory, ram_fds, strict=True):
-            self.filled_pages += _fill(self._pages, blob, fd)
+        if self._cache.copy_to(self.snapshot, ram_fds):
+            self.filled_pages = sum(blob.pages - blob.zero_pages for blob in self.snapshot.memory)
+        else:
+            for blob, fd in zip(self.snapshot.memory, ram_fds, strict=True):
+                self.filled_pages += _fill(self._pages, blob, fd)
+            self._cache.keep(self.snapshot, ram_fds)
         self.fill_ms = (time.monotonic() - began_s) * 1e3
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from ktstr_tui.guest.ram import data_ranges
 from ktstr_tui.memory.pages import PAGE_BYTES, DamagedError
+from ktstr_tui.memory.raw_cache import RawCache
 from ktstr_tui.memory.restored import RestoredOrigin
 from ktstr_tui.memory.store import PAGES, SnapshotStore
 from tests.unit.memory.made_up import noise, page, ram, store_one
@@ -23,8 +24,9 @@ def store(tmp_path: Path) -> SnapshotStore:
     return made
 
 
-def filled(store: SnapshotStore, tmp_path: Path) -> bytes:
-    origin = RestoredOrigin(store.directory / "one.snap", tmp_path)
+def filled(store: SnapshotStore, tmp_path: Path, cache: str = "none") -> bytes:
+    kept = RawCache(tmp_path / cache) if cache != "none" else RawCache(Path("/proc/none"))
+    origin = RestoredOrigin(store.directory / "one.snap", tmp_path, kept)
     fd = os.memfd_create("ram")
     try:
         assert origin.state.read_bytes() == b"state of one"
@@ -41,6 +43,42 @@ def filled(store: SnapshotStore, tmp_path: Path) -> bytes:
 
 def test_the_memory_is_what_was_stored(store: SnapshotStore, tmp_path: Path) -> None:
     assert filled(store, tmp_path) == MEMORY
+
+
+def test_the_second_restore_copies_what_the_first_unpacked(store: SnapshotStore, tmp_path: Path) -> None:
+    assert filled(store, tmp_path, "cache") == MEMORY
+    [image] = (tmp_path / "cache").iterdir()
+    (store.directory / PAGES).rename(tmp_path / "away")
+    # Without the page file there is no state either, so only the memory is asked for.
+    snapshot = store.read("one")
+    fd = os.memfd_create("ram")
+    try:
+        assert RawCache(tmp_path / "cache").copy_to(snapshot, [fd])
+        assert os.pread(fd, len(MEMORY), 0) == MEMORY
+        (image / "ram0").unlink()
+        assert not RawCache(tmp_path / "cache").copy_to(snapshot, [fd])
+    finally:
+        os.close(fd)
+
+
+def test_an_image_belongs_to_one_memory_and_the_oldest_goes_first(
+    store: SnapshotStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_one(store, "two", ram(9, 0, 2, 2) + noise(7) + ram(0, 0, 3))
+    cache = RawCache(tmp_path / "cache")
+    fd = os.memfd_create("ram")
+    try:
+        os.pwrite(fd, MEMORY, 0)
+        cache.keep(store.read("one"), [fd])
+        assert not cache.copy_to(store.read("two"), [fd])
+        monkeypatch.setattr("ktstr_tui.memory.raw_cache.LIMIT_BYTES", 2 * len(MEMORY) - 1)
+        [first] = cache.directory.iterdir()
+        os.utime(first, (1, 1))
+        cache.keep(store.read("two"), [fd])
+        assert [it.name for it in cache.directory.iterdir()] != [first.name]
+        assert len(list(cache.directory.iterdir())) == 1
+    finally:
+        os.close(fd)
 
 
 def test_any_damaged_page_is_an_error_and_never_memory(store: SnapshotStore, tmp_path: Path) -> None:
