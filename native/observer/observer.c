@@ -73,13 +73,17 @@ static void take_commands(void)
 	uint32_t nr = page->nr_probes;
 
 	set_due();
-	clock_address = page->clock_address;
 	clock_due = page->clock_due;
+	if (clock_address != page->clock_address) {
+		clock_address = page->clock_address;
+		ranges_also_near(&watches, clock_address);
+	}
 	if (generation == taken_generation)
 		return;
 	taken_generation = generation;
 	if (!ranges_take(&watches, page->watches, page->nr_watches))
 		page->refused++;
+	ranges_also_near(&watches, clock_address);
 	nr_probes = 0;
 	if (nr > OBSERVER_PROBES) {
 		page->refused++;
@@ -208,16 +212,20 @@ static void on_block(unsigned int vcpu, void *data)
 
 static void on_store(unsigned int vcpu, uint32_t info, uint64_t address, void *data)
 {
-	uint32_t width = 1u << qemu_plugin_mem_size_shift(info);
+	uint32_t width;
 	struct qemu_value value;
 
+	// Of a store elsewhere not even the width is asked: that would be a call into QEMU for each of them.
+	if (__builtin_expect(!ranges_near(&watches, address), 1))
+		return;
+	width = 1u << qemu_plugin_mem_size_shift(info);
 	if (__builtin_expect(address == clock_address && clock_address, 0)) {
 		if (qemu_plugin_mem_get_value(info).data.u64 >= clock_due) {
 			check_thread();
 			hold(OBSERVER_STEP, vcpu, packed_address(data) + packed_number(data));
 		}
 	}
-	if (__builtin_expect(!ranges_hit(&watches, address, address + width - 1), 1))
+	if (!ranges_hit(&watches, address, address + width - 1))
 		return;
 	check_thread();
 	value = qemu_plugin_mem_get_value(info);

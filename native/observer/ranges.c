@@ -3,29 +3,24 @@
 
 #include <string.h>
 
-#define PAGE_SHIFT 12
-#define FILTER_BITS (8 * sizeof(((struct ranges *)0)->filter))
-
 static void filter_set(struct ranges *ranges, uint64_t first, uint64_t last)
 {
-	uint64_t from = first >> PAGE_SHIFT, pages = (last >> PAGE_SHIFT) - from + 1;
+	uint64_t from = first >> RANGES_PAGE_SHIFT, pages = (last >> RANGES_PAGE_SHIFT) - from + 1;
 
-	if (pages >= FILTER_BITS) {
+	if (pages >= RANGES_PAGES) {
 		memset(ranges->filter, 0xff, sizeof(ranges->filter));
 		return;
 	}
 	for (uint64_t i = 0; i < pages; i++) {
-		uint64_t bit = (from + i) % FILTER_BITS;
+		uint64_t bit = (from + i) % RANGES_PAGES;
 
 		ranges->filter[bit / 8] |= (uint8_t)(1u << (bit % 8));
 	}
 }
 
-static bool filter_has(const struct ranges *ranges, uint64_t address)
+void ranges_also_near(struct ranges *ranges, uint64_t address)
 {
-	uint64_t bit = (address >> PAGE_SHIFT) % FILTER_BITS;
-
-	return ranges->filter[bit / 8] & (1u << (bit % 8));
+	filter_set(ranges, address, address);
 }
 
 bool ranges_take(struct ranges *ranges, const struct observer_range *from, uint32_t nr)
@@ -51,8 +46,6 @@ bool ranges_hit(const struct ranges *ranges, uint64_t first, uint64_t last)
 {
 	uint32_t low = 0, high = ranges->nr;
 
-	if (!high || (!filter_has(ranges, first) && !filter_has(ranges, last)))
-		return false;
 	while (low < high) { // the first range that ends at or behind `first`
 		uint32_t middle = low + (high - low) / 2;
 

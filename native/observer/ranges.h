@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is watched: sorted ranges of addresses behind a filter of pages, so that a store elsewhere costs two bits. */
+/* What is watched: sorted ranges of addresses behind a filter of pages, so that a store elsewhere costs a bit or two. */
 #ifndef OBSERVER_RANGES_H
 #define OBSERVER_RANGES_H
 
@@ -8,11 +8,34 @@
 
 #include "page.h"
 
+#define RANGES_PAGE_SHIFT 12
+#define RANGES_PAGES 65536 // of the filter
+#define RANGES_STORE_BYTES 64 // no store is wider
+
 struct ranges {
+	uint8_t filter[RANGES_PAGES / 8]; // a bit for each page number, modulo their number
 	uint32_t nr;
 	struct observer_range at[OBSERVER_WATCHES];
-	uint8_t filter[8192]; // a bit for each page number, modulo their number
 };
+
+static inline bool ranges_page_near(const struct ranges *ranges, uint64_t address)
+{
+	uint64_t bit = (address >> RANGES_PAGE_SHIFT) % RANGES_PAGES;
+
+	return ranges->filter[bit / 8] >> (bit % 8) & 1;
+}
+
+/* Whether a store to `address` may be watched: false for nearly all that are not. */
+static inline bool ranges_near(const struct ranges *ranges, uint64_t address)
+{
+	uint64_t last = address + RANGES_STORE_BYTES - 1;
+
+	return ranges_page_near(ranges, address) ||
+	       (__builtin_expect((address ^ last) >> RANGES_PAGE_SHIFT, 0) && ranges_page_near(ranges, last));
+}
+
+/* Have `ranges_near` be true of an address that is no range. Until the next `ranges_take`. */
+void ranges_also_near(struct ranges *ranges, uint64_t address);
 
 /* Take ranges. Returns false, and then nothing is watched, when they are not ascending and disjoint. */
 bool ranges_take(struct ranges *ranges, const struct observer_range *from, uint32_t nr);

@@ -15,6 +15,14 @@ from hypothesis import strategies as st
 from ktstr_tui.guest.observer_page import MAX_WATCHES, merge
 
 SOURCE = Path(__file__).parents[3] / "native/observer/ranges.c"
+NEAR = """
+#include "ranges.h"
+bool near(const struct ranges *ranges, uint64_t address)
+{
+	return ranges_near(ranges, address);
+}
+"""
+"""What the observer asks first, in its header."""
 STATE_BYTES = 8 + 16 * MAX_WATCHES + 8192
 TOP = (1 << 64) - 1
 
@@ -23,8 +31,9 @@ class Ranges:
     """The compiled functions over one table."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self._take, self._hit = library.ranges_take, library.ranges_hit
-        self._take.restype = self._hit.restype = ctypes.c_bool
+        self._take, self._hit, self._near = library.ranges_take, library.ranges_hit, library.near
+        self._also_near = library.ranges_also_near
+        self._take.restype = self._hit.restype = self._near.restype = ctypes.c_bool
         self._state = ctypes.create_string_buffer(STATE_BYTES)
 
     def take(self, ranges: list[tuple[int, int]], claimed: int | None = None) -> bool:
@@ -37,15 +46,23 @@ class Ranges:
         found: bool = self._hit(self._state, ctypes.c_uint64(first), ctypes.c_uint64(last))
         return found
 
+    def near(self, address: int) -> bool:
+        found: bool = self._near(self._state, ctypes.c_uint64(address))
+        return found
+
+    def also_near(self, address: int) -> None:
+        self._also_near(self._state, ctypes.c_uint64(address))
+
 
 @pytest.fixture(scope="module")
 def ranges(tmp_path_factory: pytest.TempPathFactory) -> Ranges:
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler is not None, "no C compiler: apt install gcc libc6-dev"
     library = tmp_path_factory.mktemp("ranges") / "ranges.so"
-    subprocess.run(
-        [compiler, "-O1", "-Wall", "-Werror", "-fPIC", "-shared", "-o", library, SOURCE], check=True
-    )
+    near = library.with_name("near.c")
+    near.write_text(NEAR)
+    flags = ("-O1", "-Wall", "-Werror", "-fPIC", "-shared", f"-I{SOURCE.parent}")
+    subprocess.run([compiler, *flags, "-o", library, SOURCE, near], check=True)
     return Ranges(ctypes.CDLL(str(library)))
 
 
@@ -61,6 +78,23 @@ def test_a_store_hits_what_it_overlaps(
         last = address + width - 1
         overlaps = any(first <= last and address < first + length for first, length in watched)
         assert ranges.hit(address, last) == overlaps
+        assert ranges.near(address) or not overlaps, "asked first, of each store"
+
+
+@given(st.integers(0, TOP - 4096), st.integers(0, TOP - 4096))
+def test_near_is_what_is_watched_or_was_named_and_little_else(
+    ranges: Ranges, watched: int, named: int
+) -> None:
+    assert ranges.take([(watched, watched)])
+    ranges.also_near(named)
+    assert ranges.near(watched)
+    assert ranges.near(max(watched - 15, 0)), "a store that ends there"
+    assert ranges.near(named)
+    far = (named + (1 << 20)) & ~0xFFF
+    if all(far >> 12 & 0xFFFF != it >> 12 & 0xFFFF for it in (watched, named)):
+        assert not ranges.near(far)
+    assert ranges.take([])
+    assert not ranges.near(named)
 
 
 @given(
