@@ -69,12 +69,19 @@ def _restore(rounds: int | None) -> Mapping[str, Any]:
     return bench_restore(rounds or 5)
 
 
+def _link(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.bench.link import bench_link
+
+    return bench_link(rounds or 5)
+
+
 BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "boot": _boot,
     "sample": _sample,
     "freeze": _freeze,
     "frames": _frames,
     "beats": _beats,
+    "link": _link,
     "loop": _loop,
     "rerun": _rerun,
     "restore": _restore,

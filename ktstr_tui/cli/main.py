@@ -271,7 +271,8 @@ def locate(as_json: AsJson = False) -> None:
 @app.command()
 def bench(
     what: Annotated[
-        str, typer.Argument(help="boot, sample, freeze, frames, beats, loop, rerun, trace, store, restore.")
+        str,
+        typer.Argument(help="boot, sample, freeze, frames, beats, link, loop, rerun, trace, store, restore."),
     ],
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Number of repetitions.")] = None,
     as_json: AsJson = False,
