@@ -21,6 +21,7 @@ from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.periodic import PeriodicCaptures
 from ktstr_tui.capture.report.dual import EarlyCapture
 from ktstr_tui.capture.report.store import CaptureStore
+from ktstr_tui.debug.door import DebuggerDoor
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.health.alarm_captures import AlarmCaptures
 from ktstr_tui.health.beats import RunBeats
@@ -71,6 +72,7 @@ class Counting:
     snapshots: Drops
     bridge_news: BridgeNews
     seeded: Seeded
+    debugger: DebuggerDoor
     stats: StatsPort
     sleep: Callable[[float], Awaitable[None]] = trio.sleep
     """Waits, in seconds of the run's time."""
@@ -122,6 +124,7 @@ class Counting:
             "kernel-ops": self.kernel_ops,
             "guest-kernel-ops": self.guest_ops,
             "seed": self.seeded,
+            "debugger": self.debugger,
             **self.audience.sources(),
         }
         if self.opening.sampler is not None:

@@ -176,6 +176,10 @@ def wanted(command: Command) -> ct.Action:
             return ct.AttachScheduler(name=target)
         case cmd.DetachScheduler():
             return ct.DetachScheduler()
+        case cmd.AttachDebugger(port=port):
+            return ct.OpenDebugger(who=command.who, port=port)
+        case cmd.DetachDebugger():
+            return ct.CloseDebugger(reason=f"detached by {command.who}")
         case cmd.RunKernelOp(op=op):
             return ct.RunKernelWrite(op=op, who=command.who)
     raise UsageError(f"{command.name} is not carried out here")

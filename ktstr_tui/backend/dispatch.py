@@ -23,6 +23,7 @@ from ktstr_tui.capture.report.dual import EarlyCapture
 from ktstr_tui.capture.watch.scenario_watches import ScenarioWatches
 from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.control.admit import Gate, Verdict
+from ktstr_tui.debug.door import DebuggerDoor
 from ktstr_tui.health.sampler import Sampler
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import commands as cmd
@@ -58,6 +59,7 @@ class ActedOn(Protocol):
     kernel_ops: KernelOps
     scenario_watches: ScenarioWatches
     replacer: SchedulerReplacer
+    debugger: DebuggerDoor
     interventions: Interventions
 
     @property
@@ -137,6 +139,10 @@ class RunDispatcher:
                 return cmd.Changed(changed=await coordinator.freeze(reason, viewer))
             case ct.ThawGuest(reason=reason):
                 return cmd.Changed(changed=await coordinator.thaw(reason))
+            case ct.OpenDebugger(who=who, port=port):
+                return await guest.debugger.open(who, port)
+            case ct.CloseDebugger(reason=reason):
+                return cmd.Changed(changed=guest.debugger.close(reason))
             case ct.ArmWatch() as asked if pending.by == GUEST:
                 return await guest.scenario_watches.watch(asked.expression)
             case ct.ArmWatch() as asked:

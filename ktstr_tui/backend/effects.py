@@ -19,6 +19,8 @@ from ktstr_tui.model.signing import Affected
 from ktstr_tui.ops.kernel_ops import KernelOps
 from ktstr_tui.wire.kernel_ops import KernelOp
 
+_LOST = "what is in its memory is gone"
+
 
 class HasKernelOps(Protocol):
     """A live guest, as far as effects need it."""
@@ -48,9 +50,12 @@ class Effects:
             case cmd.RunKernelOp(op=op):
                 return await self._of_write(op)
             case cmd.End():
-                return self._of_guest(request.name, "the guest is taken down and the run ends")
+                return self._of_guest(request.name, "the guest is taken down and the run ends", _LOST)
             case cmd.RestartGuest():
-                return self._of_guest(request.name, "the guest is taken down and boots again")
+                return self._of_guest(request.name, "the guest is taken down and boots again", _LOST)
+            case cmd.AttachDebugger():
+                does = "a debugger stops the guest, and reads all of its memory"
+                return self._of_guest(request.name, does, "it writes only in a run with --allow-writes")
 
     async def check(self, pending: ct.PendingAction) -> None:
         """Return when an action would affect what was signed, or nothing was.
@@ -77,13 +82,13 @@ class Effects:
         warnings = ("the guest runs on meanwhile",) if op.mode == "hot" else ("the guest is frozen for it",)
         return Affected(request="kernel-op", what=await guest.kernel_ops.dry_run(op), warnings=warnings)
 
-    def _of_guest(self, name: str, does: str) -> Affected:
+    def _of_guest(self, name: str, *warnings: str) -> Affected:
         state = self._stream.state
         run = "this run" if state.info is None else f"run {state.info.name} ({state.info.run_id})"
         sample = state.scheduler
         scheduler = sample.name if sample is not None and sample.state == "enabled" else None
         what = (run, f"boot {state.edit.boots}", f"scheduler {scheduler or 'none'}")
-        return Affected(request=name, what=what, warnings=(does, "what is in its memory is gone"))
+        return Affected(request=name, what=what, warnings=warnings)
 
 
 def _request(action: ct.Action) -> cmd.DangerousRequest:
@@ -94,4 +99,6 @@ def _request(action: ct.Action) -> cmd.DangerousRequest:
             return cmd.End()
         case ct.RestartGuest():
             return cmd.RestartGuest()
+        case ct.OpenDebugger(port=port):
+            return cmd.AttachDebugger(port=port)
     raise UsageError(f"{action.kind} has no dry run")

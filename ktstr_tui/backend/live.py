@@ -19,6 +19,7 @@ from ktstr_tui.backend.boots import pass_saved_boot, show_console
 from ktstr_tui.backend.closer import look_closer
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.counting import Audience, Counting
+from ktstr_tui.backend.debugging import make_door
 from ktstr_tui.backend.guest_asks import GuestAsks
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.opening import Opening, Watchers
@@ -191,6 +192,7 @@ class LiveGuest:
             time=setup.time,
         )
         self.periodic = self._make_periodic()
+        self.debugger = make_door(machine, coordinator, setup, stream, nursery)
 
     def _make_coordinator(self, held: Held, beside: Beside) -> Coordinator:
         return Coordinator(
@@ -340,6 +342,7 @@ class LiveGuest:
             snapshots=self._shots,
             bridge_news=self._bridge_news,
             seeded=self._seeded,
+            debugger=self.debugger,
             stats=self.stats,
             sleep=self._setup.time.sleep,
         )

@@ -25,6 +25,7 @@ import trio
 
 from ktstr_tui.capture.bridge import SnapshotBridge
 from ktstr_tui.capture.coordinator_statistics import CoordinatorStatistics
+from ktstr_tui.capture.debug_access import DebugAccess
 from ktstr_tui.capture.ejection import Ejection, FreezeState
 from ktstr_tui.capture.finisher import Finisher
 from ktstr_tui.capture.job import Answer, Job, Label, SavedCapture
@@ -117,9 +118,9 @@ class Coordinator:
     ) -> None:
         self._clock = clock = frozen.now_ns
         self._copiers = copiers
-        memory = TypedMemory()
-        self._ejection = ejection = Ejection()
-        self._requests = requests = RequestQueue()
+        self.memory = memory = TypedMemory()
+        """The guest's memory, once it is readable by type."""
+        ejection, requests = self._ejection, self._requests = Ejection(), RequestQueue()
         outbox, table = StopEvents(), WatchTable(engine.watch_limits)
         self._rendezvous = rendezvous = Rendezvous(engine, frozen, DEFAULT_TIMEOUT_S)
         keeping = Keeping() if keeping is None else keeping
@@ -143,10 +144,10 @@ class Coordinator:
         self._owner = Owner(rendezvous, requests, guest_stop, inspector, finisher, emit)
         self.armed = self._scheduler.armed
         """Set when slot 0 is armed for the first time, or the host refused it for good."""
-        self.memory = memory
-        """The guest's memory, once it is readable by type."""
         self.watches = UserWatches(table, stops, memory, requests, guest_stop)
         """The user's watchpoints."""
+        self.debug = DebugAccess(rendezvous, requests, guest_stop, table, lent)
+        """The guest as a debugger has it."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the engine until cancelled or until the guest is gone. A guest that is stopped then is resumed."""
@@ -338,6 +339,7 @@ class Coordinator:
             "stops-unexpected": counts.unexpected_stops,
             "slot-0-pauses": counts.watch_pauses,
             "slot-0-unreadable": counts.read_failures,
+            "watches-restored": self._rendezvous.watches_restored,
             **self._finisher.drops(),
             **{f"sub-{reason}": count for reason, count in self._subs.drops().items()},
             **{f"watches-{reason}": count for reason, count in self.watches.drops().items()},

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ktstr_tui.cli.capture_commands import declare_capture_commands
+from ktstr_tui.cli.debug_commands import declare_debug_commands
 from ktstr_tui.cli.groups import GROUPS, add_group
 from ktstr_tui.cli.options import from_options
 from ktstr_tui.cli.run_arguments import AsJson, RunName
@@ -238,26 +239,7 @@ def doctor(as_json: AsJson = False) -> None:
     doctor_command(as_json)
 
 
-@app.command("drgn")
-def drgn_prompt(
-    run_name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[RUN|SNAPSHOT]",
-            help="Name of a run on this host, or a snapshot. [default: the only run]",
-        ),
-    ] = None,
-    code: Annotated[
-        str | None, typer.Option("-c", help="Run this code instead of opening the prompt.")
-    ] = None,
-    script: Annotated[
-        Path | None, typer.Option("--script", help="Run this file instead of opening the prompt.")
-    ] = None,
-) -> None:
-    """Open drgn's prompt on the live memory of a run on this host, or on a snapshot."""
-    from ktstr_tui.cli.drgn_prompt import drgn_command
-
-    drgn_command(run_name, code, script)
+declare_debug_commands(app)
 
 
 @app.command()

@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from ktstr_tui.cli.attach import KEY_VARIABLE, find_run, own_key
-from ktstr_tui.model.commands import DangerousRequest, DryRun, End, RestartGuest, RunKernelOp
+from ktstr_tui.model.commands import AttachDebugger, DangerousRequest, DryRun, End, RestartGuest, RunKernelOp
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.signing import MAX_AGE_MS, Affected, Signed
 from ktstr_tui.model.text import printable
@@ -100,6 +100,9 @@ def propose(
     cold: Annotated[bool, typer.Option("--cold", help="Freeze the guest for the write.")] = False,
     end: Annotated[bool, typer.Option("--end", help="End the run.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Boot the guest again.")] = False,
+    debugger: Annotated[
+        bool, typer.Option("--debugger", help="Let a debugger in at the run's socket.")
+    ] = False,
     run_name: RunName = None,
     key: KeyFile = None,
     as_json: AsJson = False,
@@ -109,7 +112,7 @@ def propose(
 
     from ktstr_tui.link.operator import sign
 
-    request = _asked(write or [], cold, end, restart)
+    request = _asked(write or [], cold, end=end, restart=restart, debugger=debugger)
     affected, run_id = asyncio.run(_dry_run(request, run_name))
     proposal = Proposal(
         affected=affected,
@@ -150,9 +153,13 @@ def _print_listed(key: OperatorKey) -> None:
         print_line(line)
 
 
-def _asked(write: list[str], cold: bool, end: bool, restart: bool) -> DangerousRequest:
-    if bool(write) + end + restart != 1:
-        raise UsageError("name one of --write, --end and --restart", "ktstr-tui operator propose --help")
+def _asked(write: list[str], cold: bool, *, end: bool, restart: bool, debugger: bool) -> DangerousRequest:
+    if bool(write) + end + restart + debugger != 1:
+        raise UsageError(
+            "name one of --write, --end, --restart and --debugger", "ktstr-tui operator propose --help"
+        )
+    if debugger:
+        return AttachDebugger()
     if end:
         return End()
     if restart:

@@ -40,6 +40,7 @@ def status_lines(status: RunStatus) -> list[str]:
     """The object of `status_of` as lines for people."""
     uptime = f"{status['uptime_ms'] / 1000:.0f} s" if status["uptime_ms"] is not None else "unknown"
     frozen = f", frozen: {status['frozen']}" if status["frozen"] else ""
+    frozen += f", debugger: {status['debugger']}" if status["debugger"] else ""
     why = f" ({'; '.join(status['verdict_reasons'])})" if status["verdict_reasons"] else ""
     lines = [
         f"run        {status['name']}, {status['phase']}, up {uptime}{frozen}",

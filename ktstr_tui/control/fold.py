@@ -90,6 +90,7 @@ def _frozen(state: LoopState, event: ev.Frozen) -> None:
     guest.frozen, guest.frozen_since_ns = event.reason, event.mono_ns
     guest.attended_ns = event.mono_ns
     guest.frozen_for, guest.freezer_gone = event.viewer, False
+    guest.in_debugger = event.debugger
 
 
 def _thawed(state: LoopState, event: ev.Thawed) -> None:

@@ -45,7 +45,7 @@ def captures(state: LoopState) -> Iterator[ct.Action]:
 def freeze_limit(state: LoopState) -> Iterator[ct.Action]:
     """Let a guest run again that stands while no viewer is attached, or for a viewer that is gone."""
     guest, limit_s = state.guest, state.plan.freeze_limit_s
-    if guest.frozen is None or _in_flight(state, ct.ThawGuest):
+    if guest.frozen is None or guest.in_debugger or _in_flight(state, ct.ThawGuest):
         return
     if guest.frozen_for and guest.freezer_gone:
         yield ct.ThawGuest(reason=f"frozen by {guest.frozen}, who is gone")
@@ -126,6 +126,8 @@ def _frozen_text(state: LoopState) -> str:
     if guest.frozen is None or state.now_ns - guest.frozen_since_ns < FROZEN_ALERT_S * 1e9:
         return ""
     text = f"frozen by {guest.frozen} for more than {FROZEN_ALERT_S:g} s"
+    if guest.in_debugger:
+        return f"{text}, in the debugger; detach it: ktstr-tui gdb {state.plan.name} --detach"
     if limit_s is not None:
         viewers = counted(guest.viewers, "viewer")
         text += f"; thawed after {limit_s:g} s without a viewer ({viewers} now)"

@@ -40,6 +40,8 @@ class GuestFacts(msgspec.Struct, kw_only=True):
     """Topic of the viewer without whom it is thawed; empty for none."""
     freezer_gone: bool = False
     """That viewer is not there."""
+    in_debugger: bool = False
+    """A debugger holds the guest."""
     attended_ns: int = 0
     """When a viewer was there last."""
     viewers: int = 0

@@ -26,7 +26,7 @@ The rules that every engine keeps (``tests/contracts/engine.py`` checks them):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -41,6 +41,7 @@ __all__ = [
     "Registers",
     "Stop",
     "StopReason",
+    "StubEngine",
     "WatchLimits",
 ]
 
@@ -252,4 +253,27 @@ class Engine(Protocol):
 
     def drops(self) -> Mapping[str, int]:
         """Return what was lost between the engine and here, by reason; reasons that never happened are 0."""
+        ...
+
+
+@runtime_checkable
+class StubEngine(Protocol):
+    """An engine that passes requests of gdb's protocol on to a stub, so that a debugger can be served."""
+
+    resume_as: str
+    """What each resume does, as the actions of ``vCont``: ``c``, or what a debugger asked for, such as ``s:1;c``."""
+
+    @property
+    def description(self) -> Mapping[str, str]:
+        """The target description: XML by the name of its document."""
+        ...
+
+    async def ask(self, question: str) -> str:
+        """Send a request to the stub of a stopped guest, and return its answer.
+
+        Raises:
+            EngineTimeoutError: No answer in time.
+            EngineLostError: The guest is gone.
+            InternalError: The guest runs.
+        """
         ...

@@ -24,7 +24,7 @@ How requests find their answers is in `ktstr_tui.guest.gdb_connection`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 
 import trio
@@ -45,6 +45,8 @@ from ktstr_tui.model.errors import HostError, InternalError
 __all__ = ["GdbClient", "GdbStatistics"]
 
 STOP_TIMEOUT_S = 10.0
+MAIN_DOCUMENT = "target.xml"
+"""Name of the document that a target description begins with."""
 _MAX_DESCRIPTION_CHARS = 1 << 20
 
 
@@ -67,15 +69,24 @@ class GdbClient:
         connection: Where the handshake has been made.
         layout: How the stub writes registers.
         watch_slots: Watchpoints that the accelerator has; None when only the attempt shows it.
+        description: The stub's target description, by the name of its documents.
     """
 
     running: bool
     """Whether the guest runs, as far as this connection knows."""
 
     def __init__(
-        self, connection: GdbConnection, layout: RegisterLayout, watch_slots: int | None = None
+        self,
+        connection: GdbConnection,
+        layout: RegisterLayout,
+        watch_slots: int | None = None,
+        description: Mapping[str, str] | None = None,
     ) -> None:
         self.running = False
+        self.resume_as = "c"
+        """What each resume does, as the actions of ``vCont``."""
+        self.description: Mapping[str, str] = description or {}
+        """The target description: XML by the name of its document."""
         self.watch_limits = WatchLimits(watch_slots)
         self._connection = connection
         self._layout = layout
@@ -153,7 +164,7 @@ class GdbClient:
             self._vcpus_asked.clear()
             await self._connection.skip_unanswered()
             self.running = True
-            await self._connection.send_unanswered("vCont;c")
+            await self._connection.send_unanswered(f"vCont;{self.resume_as}")
 
     async def registers(self, vcpu: int) -> Registers:
         """Return the registers of one vCPU of a stopped guest.
@@ -310,9 +321,10 @@ async def connect_gdb(
         features = await connection.ask("qSupported:xmlRegisters=i386")
         if "qXfer:features:read+" not in features:
             raise InternalError("QEMU's gdb stub offers no target description")
-        main = await _document(connection, "target.xml")
-        others = [await _document(connection, name) for name in includes(main)]
-        client = GdbClient(connection, parse_features([main, *others]), watch_slots)
+        main = await _document(connection, MAIN_DOCUMENT)
+        others = {name: await _document(connection, name) for name in includes(main)}
+        layout = parse_features([main, *others.values()])
+        client = GdbClient(connection, layout, watch_slots, {MAIN_DOCUMENT: main, **others})
     if resume:
         await client.resume()
     return client

@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
-from drgn import SymbolIndex
+from drgn import Symbol, SymbolIndex
 
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.btf import Btf
@@ -71,9 +71,13 @@ class Symbols:
         found = self._index(None, name, None, True)
         return found[0].size or None if found else None
 
+    def all(self) -> list[Symbol]:
+        """Return all symbols of the image, in no order."""
+        return list(self._index(None, None, None, False))
+
     def names(self) -> set[str]:
         """Return all names; computed at each call (20 ms for a stock kernel)."""
-        return {found.name for found in self._index(None, None, None, False)}
+        return {found.name for found in self.all()}
 
     def describe(self, address: int, *, exact: bool = True) -> str | None:
         """Return ``name+0xoffset``, or None when no symbol covers the address.

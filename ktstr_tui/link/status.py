@@ -49,6 +49,7 @@ def status_of(state: RunState) -> RunStatus:
         "ejections": state.ejections,
         "restarts": state.restarts,
         "frozen": state.frozen,
+        "debugger": state.debugger or None,
         "scheduler": _scheduler(state),
         "cpus": [_cpu(cpu.latest) for _, cpu in sorted(state.cpus.items())],
         "samples": _samples(state),

@@ -15,10 +15,15 @@ from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 import msgspec
 
+from ktstr_tui.model.answers import Captured as Captured  # noqa: PLC0414
+from ktstr_tui.model.answers import Changed as Changed  # noqa: PLC0414
+from ktstr_tui.model.answers import RangeSent as RangeSent  # noqa: PLC0414
+from ktstr_tui.model.answers import SchedulerAnswer as SchedulerAnswer  # noqa: PLC0414
+from ktstr_tui.model.answers import WatchAdded as WatchAdded  # noqa: PLC0414
+from ktstr_tui.model.answers import WatchList as WatchList  # noqa: PLC0414
 from ktstr_tui.model.errors import GuestError, HostError, InternalError, KtstrError, UsageError
-from ktstr_tui.model.scheduler_swap import MAX_OBJECT_BYTES, ReplaceOutcome
+from ktstr_tui.model.scheduler_swap import MAX_OBJECT_BYTES
 from ktstr_tui.model.signing import Peer, Signed
-from ktstr_tui.model.snapshot_events import SnapshotAnswer
 from ktstr_tui.model.text import tag_problem
 
 HITS_PER_S = 20
@@ -174,6 +179,17 @@ class ReplaceScheduler(_Request, frozen=True, tag="scheduler.replace"):
     step."""
 
 
+class AttachDebugger(_Request, frozen=True, tag="gdb.attach"):
+    """Open a socket for one connection of a debugger, which stops the guest."""
+
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
+    """TCP port on the loopback interface of the backend's host, 0 for any; None for the socket beside the run's."""
+
+
+class DetachDebugger(_Request, frozen=True, tag="gdb.detach"):
+    """Remove the debugger and its breakpoints, and let the guest run."""
+
+
 class HoldAutomation(_Request, frozen=True, tag="automation.hold"):
     """Stop automatic actions and ordinary commands for a while; the guest runs on."""
 
@@ -186,7 +202,7 @@ class ResumeAutomation(_Request, frozen=True, tag="automation.resume"):
     """End a hold on automation; what was accepted while it lasted is done now."""
 
 
-DangerousRequest: TypeAlias = RunKernelOp | End | RestartGuest
+DangerousRequest: TypeAlias = RunKernelOp | End | RestartGuest | AttachDebugger
 """Those that a run can require several operators for; of `RunKernelOp` only what writes."""
 
 
@@ -215,6 +231,8 @@ Request: TypeAlias = (
     | AttachScheduler
     | DetachScheduler
     | ReplaceScheduler
+    | AttachDebugger
+    | DetachDebugger
     | HoldAutomation
     | ResumeAutomation
 )
@@ -224,67 +242,11 @@ LINK_REQUESTS: tuple[type, ...] = get_args(LinkRequest)
 SCHEDULER_REQUESTS: tuple[type, ...] = get_args(SchedulerRequest)
 READING_REQUESTS: tuple[type, ...] = (*LINK_REQUESTS, ListWatches, DryRun)
 """Those that touch nothing, which every viewer may make."""
-HELD_REQUESTS: tuple[type, ...] = (*READING_REQUESTS, HoldAutomation, ResumeAutomation, Thaw, End)
-"""Those that are allowed while automation is held: they read, change the hold, thaw the guest or end the run."""
+HELD_REQUESTS = (*READING_REQUESTS, HoldAutomation, ResumeAutomation, Thaw, DetachDebugger, End)
+"""Those that are allowed while automation is held: they read, change the hold, let the guest run or end the run."""
 
 
 _Answer = TypeVar("_Answer")
-
-
-class Captured(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `Capture`; the report itself comes as an event."""
-
-    tag: str
-    path: str
-    """The JSON file on the backend's host; empty when it was not saved."""
-    unsaved: str = ""
-    """Why it was not saved."""
-    tasks: int
-    """Runnable tasks in it."""
-    lacks: str = ""
-    """What its lists of tasks and queues lack; empty when they are whole."""
-    pause_us: float | None
-    """How long the guest was stopped; None when that is not known."""
-    step: str | None
-    elapsed_ms: float | None
-    snapshot: SnapshotAnswer | None = None
-    """What became of the memory, where it was to be kept."""
-
-
-class Changed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to a request that changes something, unless it is that way already."""
-
-    changed: bool
-    watch: dict[str, Any] = {}
-    """The watch it is about; empty when there is none (any more)."""
-
-
-class WatchAdded(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `AddWatch`."""
-
-    slot: int
-    watch: dict[str, Any]
-    """The slot's `WatchpointState`; empty when it is gone already."""
-
-
-class WatchList(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `ListWatches`."""
-
-    watches: list[dict[str, Any]]
-    """The slots' `WatchpointState`, in order."""
-
-
-class SchedulerAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `AttachScheduler`, `DetachScheduler` and `ReplaceScheduler`."""
-
-    outcome: ReplaceOutcome
-
-
-class RangeSent(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `GetRange`; the events follow it as frames."""
-
-    oldest: int
-    """Number of the oldest event that is kept."""
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -392,7 +354,7 @@ def is_dangerous(request: Request) -> bool:
     if isinstance(request, RunKernelOp):
         # Whatever is no read: a malformed one is refused later, and not for its danger.
         return request.op.get("direction") != "read"
-    return isinstance(request, (End, RestartGuest))
+    return isinstance(request, (End, RestartGuest, AttachDebugger))
 
 
 def failed_reply(id_: int, error: KtstrError) -> Reply:

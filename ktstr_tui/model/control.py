@@ -135,6 +135,20 @@ class ThawGuest(_Action, frozen=True, tag="thaw"):
     reason: str
 
 
+class OpenDebugger(_Action, frozen=True, tag="debugger-open"):
+    """Wait for a debugger at a socket."""
+
+    who: str
+    port: int | None = None
+    """TCP port on the loopback interface; None for the socket of the run."""
+
+
+class CloseDebugger(_Action, frozen=True, tag="debugger-close"):
+    """Remove the debugger."""
+
+    reason: str
+
+
 class AdjustSampling(_Action, frozen=True, tag="sampling"):
     """Sample at another rate."""
 
@@ -220,6 +234,8 @@ Action: TypeAlias = (
     | TakeCapture
     | FreezeGuest
     | ThawGuest
+    | OpenDebugger
+    | CloseDebugger
     | AdjustSampling
     | ApplyBackoff
     | ResetBackoff

@@ -34,6 +34,7 @@ from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
 from ktstr_tui.model.snapshot_events import GuestRestored, SnapshotStored
 from ktstr_tui.model.step_events import LifecycleChanged, ScenarioChanged, StepStarted
 from ktstr_tui.model.stimulus_events import StimulusApplied
+from ktstr_tui.model.stop_events import DebuggerChanged, Frozen, Thawed
 from ktstr_tui.model.tasks import TaskEvent
 from ktstr_tui.model.tasks import TasksListed as TasksListed  # noqa: PLC0414 - is an event too
 from ktstr_tui.model.trace_block import TraceRead as TraceRead  # noqa: PLC0414
@@ -159,21 +160,6 @@ class KernelOpDone(RunEvent, frozen=True, tag="kernel-op"):
     entries: tuple[KernelOpPlace, ...] = ()
     pause: Pause | None = None
     """How long the guest stood for it."""
-
-
-class Frozen(RunEvent, frozen=True, tag="frozen"):
-    """The guest was frozen, until it is thawed (the short pause of a capture is no freeze)."""
-
-    reason: str
-    viewer: str = ""
-    """Topic of the viewer without whom it is thawed; empty for none."""
-
-
-class Thawed(RunEvent, frozen=True, tag="thawed"):
-    """The guest thawed after a freeze."""
-
-    reason: str
-    pause: Pause
 
 
 class CaptureTaken(RunEvent, frozen=True, tag="capture"):
@@ -305,6 +291,7 @@ Event: TypeAlias = (
     | WatchpointChanged
     | WatchpointHit
     | KernelOpDone
+    | DebuggerChanged
     | Frozen
     | Thawed
     | CaptureTaken

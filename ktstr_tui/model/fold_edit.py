@@ -195,7 +195,7 @@ _OF_ONE_BOOT = (
     "workers_mono_ns", "cpus", "scheduler", "task_rates", "task_list", "trace", "left_unasked", "restart_due",
     "ejected_sub", "jiffies",
     "verdict", "verdict_reasons", "verdict_since_mono_ns", "alerts", "not_attached", "watchpoints", "frozen",
-    "frozen_for",
+    "frozen_for", "debugger",
     "frozen_since_mono_ns", "beats", "frames", "partial", "conclusion",
 )  # fmt: skip
 """What a new boot begins afresh; captures, logs, histories and counts of the run stay."""

@@ -187,7 +187,7 @@ def _concluded(state: RunState, event: ev.RunConcluded) -> None:
 def _ended(state: RunState, event: ev.RunEnded) -> None:
     state.not_attached = event.not_attached
     state.phase = "ended"
-    state.frozen, state.frozen_for, state.loading = None, "", ""
+    state.frozen, state.frozen_for, state.loading, state.debugger = None, "", "", ""
     state.ended = Ending(
         exit_code=event.exit_code,
         reason=printable(event.reason),

@@ -115,6 +115,25 @@ def _thawed(state: RunState, event: ev.Thawed) -> None:
     log(state, event, "info", "freeze", f"guest thawed after {event.pause.total_us / 1000:.1f} ms")
 
 
+def _debugger(state: RunState, event: ev.DebuggerChanged) -> None:
+    state.debugger_stops, state.watches_restored = event.forwarded, event.restored
+    match event.step:
+        case "waiting":
+            text = f"a debugger of {event.who} may connect to {event.where}"
+        case "attached":
+            state.debugger = event.who
+            text = f"{event.who} attached a debugger"
+        case "wrote":
+            text = f"the debugger of {event.who} wrote {event.what}"
+        case "refused":
+            text = f"the debugger of {event.who} was refused to write {event.what}"
+        case "left":
+            state.debugger = ""
+            text = f"no debugger of {event.who} any more: {event.what}"
+    bad = event.step in ("attached", "wrote", "refused")
+    log(state, event, "warning" if bad else "info", "debugger", text)
+
+
 def _capture(state: RunState, event: ev.CaptureTaken) -> None:
     report = event.report
     state.captures[:] = [kept for kept in state.captures if kept.report.tag != report.tag]
@@ -169,6 +188,7 @@ ARMS: Arms = {
     ev.WatchpointChanged: _watchpoint,
     ev.WatchpointHit: _hit,
     ev.KernelOpDone: _kernel_op,
+    ev.DebuggerChanged: _debugger,
     ev.Frozen: _frozen,
     ev.Thawed: _thawed,
     ev.CaptureTaken: _capture,

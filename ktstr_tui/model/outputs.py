@@ -209,6 +209,7 @@ class RunStatus(TypedDict):
     ejections: int
     restarts: int
     frozen: str | None
+    debugger: str | None
     scheduler: StatusScheduler | None
     cpus: list[StatusCpu]
     samples: StatusSamples

@@ -336,6 +336,13 @@ class RunState(msgspec.Struct, kw_only=True):
     kernel_writes_refused: int = 0
     """Those that were asked for and refused, or failed."""
 
+    debugger: str = ""
+    """Whose debugger is attached; empty when there is none."""
+    debugger_stops: int = 0
+    """Stops that debuggers were told of, but for those that they asked for."""
+    watches_restored: int = 0
+    """Watchpoints of the run that somebody had removed, set again."""
+
     frozen: str | None = None
     """Why the guest is frozen; None while it runs."""
     frozen_for: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ktstr_tui.model.commands import (
     AddWatch,
     Changed,
+    DetachDebugger,
     Freeze,
     HoldAutomation,
     Rebuild,
@@ -26,6 +27,8 @@ def done_words(request: Request, reply: Reply) -> str:
             return "Guest frozen."
         case Thaw():
             return "Guest thawed."
+        case DetachDebugger():
+            return "Debugger detached." if reply.answer(Changed).changed else "No debugger is attached."
         case HoldAutomation(for_s=for_s):
             return f"Automation is held for {for_s:g} s."
         case ResumeAutomation():

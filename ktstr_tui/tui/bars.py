@@ -156,6 +156,8 @@ def badges(view: View) -> Line:
     if hold is not None:
         left_s = max(0.0, (hold.until_ns - state.mono_ns) / 1e9)
         line += [(f" ‖ HELD {words.seconds(left_s)} ", "badge-warn"), (" ", "")]
+    if state.debugger:
+        line += [(" gdb attached ", "badge-warn"), (" ", "")]
     if state.frozen is not None:
         since = max(0, state.mono_ns - state.frozen_since_mono_ns)
         line += [(f" ■ FROZEN {words.seconds(since / 1e9)} ", "badge-info"), (" ", "")]

@@ -67,6 +67,7 @@ TARGETS: dict[str, Target] = {
     "recording": Target(inputs.recording_seeds, inputs.run_recording, inputs.repair_recording),
     "scenario": Target(inputs.scenario_seeds, inputs.run_scenario),
     "gdb": Target(guest.gdb_seeds, guest.run_gdb, guest.repair_gdb),
+    "debugger": Target(guest.debugger_seeds, guest.run_debugger, guest.repair_gdb),
     "btf": Target(guest.btf_seeds, guest.run_btf),
     "vmcoreinfo": Target(guest.vmcoreinfo_seeds, guest.run_vmcoreinfo),
     "vlp": Target(inputs.vlp_seeds, inputs.run_vlp, inputs.repair_vlp),

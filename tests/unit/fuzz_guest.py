@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Coroutine
+from typing import Any
 
+from ktstr_tui.debug.answers import Answers
+from ktstr_tui.debug.files import OfferedFile
+from ktstr_tui.debug.requests import PACKET_BYTES, Asked, RequestReader, encode_answer
+from ktstr_tui.debug.vcont import parse_vcont
 from ktstr_tui.guest.gdb_packets import PacketReader
 from ktstr_tui.guest.gdb_packets import encode as encode_gdb
 from ktstr_tui.guest.gdb_target import parse_features
@@ -15,6 +21,7 @@ from ktstr_tui.kernel.render import Renderer
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.kernel.vmcoreinfo import find_vmcoreinfo
 from ktstr_tui.model.errors import KtstrError
+from tests.unit.debug.serving import SYMBOLS, FakeTarget
 from tests.unit.fuzz_inputs import PAGE, RAM_PAGES, refused_or
 from tests.unit.kernel.blob import BlobBuilder
 
@@ -57,6 +64,44 @@ def run_gdb(data: bytes) -> None:
     assert packets == [packet for at in range(0, len(data), 7) for packet in pieces.feed(data[at : at + 7])]
     assert (whole.junk_bytes, whole.bad_checksums) == (pieces.junk_bytes, pieces.bad_checksums)
     refused_or(lambda: parse_features(data.decode("latin-1")), KtstrError)
+
+
+def debugger_seeds() -> list[bytes]:
+    """Requests of gdb and lldb as they come, one after the other and with an interrupt between."""
+    asked = (
+        "qSupported:multiprocess+;swbreak+", "QStartNoAckMode", "qXfer:features:read:target.xml:0,fff", "?",
+        "Hg1", "g", "p10", "mffffffff81000000,40", "G" + "00" * 16, "Mffff,2:c0de", "P10=0000000000000000",
+        "Z0,ffffffff81000000,1", "z2,ffffffff82000000,8", "qfThreadInfo", "qThreadExtraInfo,1", "T1",
+        "qXfer:exec-file:read:1:0,40", "vFile:open:2f766d6c696e7578,0,1c0", "vFile:pread:1,40,0", "vFile:fstat:1",
+    )  # fmt: skip
+    resumes = ("vCont;s:1;c", "vCont;c", "Hc-1", "s", "c", "D")
+    return [
+        b"+".join(map(encode_gdb, asked)),
+        *(b"".join(map(encode_gdb, (it, "g"))) + b"\x03" for it in resumes),
+    ]
+
+
+def run_debugger(data: bytes) -> None:
+    """Requests out of a stream in two splits, and an answer or a refusal to each."""
+    whole, pieces = RequestReader(), RequestReader()
+    heard = whole.feed(data)
+    assert heard == [it for at in range(0, len(data), 7) for it in pieces.feed(data[at : at + 7])]
+    answers = Answers(FakeTarget(), OfferedFile(SYMBOLS))
+    for it in heard:
+        if isinstance(it, Asked):
+            text = it.data.decode("latin-1")
+            refused_or(lambda text=text: at_once(answers.answer(text)), KtstrError)  # type: ignore[misc]
+            refused_or(lambda text=text: parse_vcont(text, 2), KtstrError)  # type: ignore[misc]
+
+
+def at_once(answer: Coroutine[Any, Any, bytes]) -> None:
+    """Run what waits for nothing."""
+    encoded = b""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        encoded = encode_answer(done.value)
+    assert 4 <= len(encoded) <= 2 * PACKET_BYTES
 
 
 def btf_seeds() -> list[bytes]:

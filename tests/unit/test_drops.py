@@ -173,6 +173,8 @@ PARTS = {
     "GdbConnection": "GdbClient",
     "PacketReader": "GdbClient",
     "Watch": "UserWatches",
+    "RequestReader": "DebuggerDoor",
+    "SessionCounts": "DebuggerDoor",
     "Observer": "RunBeats",
     "ObserverStatistics": "RunBeats",
     "Silences": "RunBeats",
@@ -272,7 +274,7 @@ def made_up(stream: Stream) -> Counting:
         {"machine": "machine", "handler": "guest", "stats": "stats-port", "store": "captures", "early": "early",
          "alarms": "alarms", "periodic": "periodic", "bridge": "bridge", "bridge_news": "scenario", "beats": "beats",
          "snapshots": "snapshots", "kernel_ops": "kernel-ops", "guest_ops": "guest-kernel-ops",
-         "seeded": "seed"}.items()
+         "seeded": "seed", "debugger": "debugger"}.items()
     }  # fmt: skip
     lossy = {room: Lossy(*reasons) for room, reasons in rooms.items()}
     audience = {

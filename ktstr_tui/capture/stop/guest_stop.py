@@ -10,13 +10,15 @@ Who needs whom (an arrow is an argument of a constructor; there is no way back):
 
     Owner ──────▶ RequestQueue          requests, one after the other
       ├─────────▶ GuestStop ──────────▶ StopInspector ──▶ CaptureTaker, WatchStops, SchedulerWatch, Ejection
+      │             ├──▶ DebuggerStops   which stops are a debugger's, and whether it holds the guest
       │             └──▶ Rendezvous ──▶ Engine
       └─────────▶ Finisher              captures, after the resume
     Poller, UserWatches, Coordinator ─▶ RequestQueue, GuestStop
 
-A block may find the guest stopped already, because a user froze it. It then comes with no stop of its own: nobody
-inspects, nobody resumes, and events are emitted at once, since a viewer waits for them meanwhile. `GuestStop.hold` and
-`GuestStop.release` are blocks like any other; all they change is whether the guest is frozen when their block ends.
+A block may find the guest stopped already, because a user froze it or a debugger holds it. It then comes with no stop
+of its own: nobody inspects, nobody resumes, and events are emitted at once, since a viewer waits for them meanwhile.
+`GuestStop.hold` and `GuestStop.release` are blocks like any other; all they change is whether the guest is frozen
+when their block ends.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from contextlib import asynccontextmanager
 
 from ktstr_tui.capture.finisher import Finisher
 from ktstr_tui.capture.job import Job
+from ktstr_tui.capture.stop.debugger import DebuggerStops
 from ktstr_tui.capture.stop.inspector import StopInspector
 from ktstr_tui.capture.stop.outbox import StopEvents
 from ktstr_tui.capture.stop.rendezvous import Rendezvous, Stopwatch, collector_off
@@ -64,13 +67,21 @@ class GuestStop:
         self._inspector = inspector
         self._finisher = finisher
         self._outbox = outbox
+        self.debugger = DebuggerStops()
+        """Which stops are a debugger's, and whether it holds the guest."""
+        self._shows_debugger = False
         self._emit = emit
+
+    @property
+    def stays(self) -> bool:
+        """Whether the guest stays stopped between blocks: a user froze it, or a debugger holds it."""
+        return self.held is not None or self.debugger.holds
 
     @asynccontextmanager
     async def block(
         self, timer: Stopwatch, stop: Stop | None = None, registers_of: int = 0
     ) -> AsyncIterator[list[Job]]:
-        """Keep the guest stopped inside; afterwards it runs, unless a user froze it. Yields captures taken.
+        """Keep the guest stopped inside; afterwards it runs, unless it `stays`. Yields captures taken.
 
         Args:
             timer: Measures the parts of the pause.
@@ -87,9 +98,10 @@ class GuestStop:
                 yield jobs
                 if stop is not None:
                     jobs += await self._inspector.look(stop, timer)
+                    self.debugger.take(stop)
             finally:
                 try:
-                    if self.held is None:
+                    if not self.stays:
                         with timer.part("resume"):
                             await self._rendezvous.resume()
                 finally:
@@ -104,16 +116,18 @@ class GuestStop:
         """Stop the guest and resume it at once, without a look; returns what stopped it.
 
         Raises:
-            UsageError: A user froze the guest.
+            UsageError: A user froze the guest, or a debugger holds it.
         """
-        if self.held is not None:
-            raise UsageError("the guest is frozen", "thaw it first")
+        if self.stays:
+            raise UsageError("the guest is frozen", "thaw it first, or continue in the debugger")
         timer = Stopwatch()
         with collector_off():
             with timer.part("stop"):
                 stop = await self._rendezvous.stop()
-            with timer.part("resume"):
-                await self._rendezvous.resume()
+            self.debugger.take(stop)
+            if not self.stays:
+                with timer.part("resume"):
+                    await self._rendezvous.resume()
         pause = timer.pause()
         self.stops += 1
         return pause, stop
@@ -126,7 +140,7 @@ class GuestStop:
             return
         timer = self._held_timer = Stopwatch()
         async with self.block(timer):
-            self.held = reason
+            self.held, self._shows_debugger = reason, False
             request.changed = True
             self._outbox.add(Frozen(reason=reason, viewer=viewer))
         if request.abandoned:
@@ -140,18 +154,53 @@ class GuestStop:
         self._emit(Frozen(reason=reason, viewer=""))
 
     async def release(self, request: Request, reason: str) -> None:
-        """Thaw a frozen guest."""
+        """Thaw a frozen guest. If a debugger holds it as well, it stays stopped for that alone.
+
+        Raises:
+            UsageError: Only a debugger holds it.
+        """
         if self.held is None:
+            if self.debugger.holds:
+                raise UsageError("the guest is stopped in the debugger", "continue or detach there")
             return
         timer = self._held_timer
         async with self.block(timer):
             self.held = None
         request.changed = True
-        self._emit(Thawed(reason=reason, pause=timer.pause()))
+        if self.debugger.holds:
+            self.show_debugger_hold()
+        else:
+            self._emit(Thawed(reason=reason, pause=timer.pause()))
+
+    # -- on a debugger's word --------------------------------------------------------------------------
+
+    def show_debugger_hold(self) -> None:
+        """Tell viewers that the guest is frozen for a debugger, if it is, and for nobody else."""
+        if self.debugger.holds and self.held is None and not self._shows_debugger:
+            self._shows_debugger = True
+            self._emit(Frozen(reason=self.debugger.who, debugger=True))
+
+    async def release_debugger(self, reason: str, stepped: int | None = None) -> None:
+        """Hold the guest for a debugger no more; it runs unless a user froze it.
+
+        Args:
+            reason: For viewers, if they were told that it is frozen.
+            stepped: The vCPU that is to execute one instruction only.
+        """
+        if not self.debugger.holds:
+            return
+        log = self._rendezvous.log
+        stood_us = 0.0 if log.since_ns is None else (log.now_ns() - log.since_ns) / 1000
+        async with self.block(Stopwatch()):
+            self.debugger.release(stepped)
+        if self._shows_debugger:
+            self._shows_debugger = False
+            self._emit(Thawed(reason=reason, pause=Pause(total_us=stood_us)))
 
     async def end(self) -> None:
         """Resume a guest that is stopped for whatever reason, and emit what was not emitted yet."""
         self.held = None
+        self.debugger.forget()
         if self._rendezvous.stopped:
             try:
                 await self._rendezvous.resume()
@@ -163,7 +212,7 @@ class GuestStop:
 
     def say(self, event: Event) -> None:
         """Emit at once, or when the guest runs again."""
-        if self._rendezvous.stopped and self.held is None:
+        if self._rendezvous.stopped and not self.stays:
             self._outbox.add(event)
         else:
             self._emit(event)

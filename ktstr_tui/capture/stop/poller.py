@@ -63,7 +63,7 @@ class Poller:
         timer, asked_ns = Stopwatch(), self._clock()
         try:
             async with self._guest_stop.block(timer) as jobs:
-                if self._guest_stop.held is not None:
+                if self._guest_stop.stays:
                     # The guest was stopped already, so that no stop brings a look with it.
                     jobs.extend(await self._inspector.look(NO_STOP, timer))
         except GuestError as error:

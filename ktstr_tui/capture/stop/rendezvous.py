@@ -23,7 +23,7 @@ import msgspec
 import trio
 
 from ktstr_tui.guest.engine import Engine, Stop
-from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.errors import GuestError, HostError
 from ktstr_tui.model.report import Pause
 
 DEFAULT_TIMEOUT_S = 2.0
@@ -167,6 +167,8 @@ class Rendezvous:
         self.timeout_s = timeout_s
         self.log = log
         self.timeouts = 0
+        self.watches_restored = 0
+        """Watchpoints of ours that the engine no longer had, and has again."""
         self._asked = 0
         self._watches: Counter[tuple[int, int]] = Counter()
 
@@ -304,3 +306,23 @@ class Rendezvous:
         """Undo `arm_call`; raises as it does."""
         with self.bounded("removing a watchpoint"):
             await self.engine.disarm_call(address)
+
+    async def restore_watches(self) -> list[int]:
+        """Set those watchpoints again that somebody else removed, and return their addresses.
+
+        No engine tells what it watches; but removing what is not there is refused, so each is removed and set again.
+
+        Raises:
+            HostError: The accelerator refuses.
+            RendezvousTimeoutError: The stub did not answer in time.
+        """
+        lost = []
+        for address, length in list(self._watches):
+            with self.bounded("looking after a watchpoint"):
+                try:
+                    await self.engine.disarm_watch(address, length)
+                except HostError:
+                    lost.append(address)
+                await self.engine.arm_watch(address, length)
+        self.watches_restored += len(lost)
+        return lost

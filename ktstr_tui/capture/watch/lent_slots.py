@@ -61,7 +61,7 @@ class LentSlots:
     @property
     def could_arm(self) -> bool:
         """Whether something is polled although a slot is free."""
-        free = sum(self._table.find(slot) is None for slot in SLOTS)
+        free = sum(self._table.is_free(slot) for slot in SLOTS)
         return self._polled is not None and not self._refused and free > len(self._armed)
 
     async def want(self, targets: Sequence[WatchTarget], why_not: str = "") -> None:
@@ -72,7 +72,7 @@ class LentSlots:
             why_not: Why all are to be polled for now; empty when they are not.
         """
         why_not = why_not or self._refused
-        free = [slot for slot in reversed(SLOTS) if self._table.find(slot) is None]
+        free = [slot for slot in reversed(SLOTS) if self._table.is_free(slot)]
         wanted = [] if why_not else list(targets[: len(free)])
         for slot, target in list(self._armed.items()):
             if target not in wanted or slot not in free:
@@ -89,7 +89,7 @@ class LentSlots:
         if target is None:
             return
         self._left.append(target.address)
-        if self._table.find(slot) is None:
+        if self._table.is_free(slot):
             self._say(WatchpointChanged(slot=slot, expression=target.expression, state="removed"))
         try:
             await self._rendezvous.disarm_watch(target.address, target.length_bytes)

@@ -24,6 +24,7 @@ class WatchTable:
         self._limits = limits
         self._slots = (*SLOTS, *(MORE_SLOTS if limits.unlimited else ()))
         self._watches: dict[int, Watch] = {}
+        self._debugger: set[int] = set()
 
     def __iter__(self) -> Iterator[Watch]:
         """The watches of now, in the order in which they were set."""
@@ -43,6 +44,32 @@ class WatchTable:
                 f"slot {slot} is not a user slot", f"user slots are {SLOTS[0]} to {self._slots[-1]}"
             )
         return self._watches.get(slot)
+
+    def is_free(self, slot: int) -> bool:
+        """Whether neither a user's watch nor a debugger has a slot."""
+        return slot not in self._watches and slot not in self._debugger
+
+    def count_free(self) -> int:
+        """How many slots neither a user's watch nor a debugger has."""
+        return sum(map(self.is_free, SLOTS))
+
+    def take_for_debugger(self) -> int:
+        """Give a debugger a free slot, the last one first.
+
+        Raises:
+            UsageError: There is none.
+        """
+        slot = next(filter(self.is_free, reversed(SLOTS)), None)
+        if slot is None:
+            raise UsageError(
+                "no watch slot is free for the debugger", "remove a watch: ktstr-tui watch remove"
+            )
+        self._debugger.add(slot)
+        return slot
+
+    def give_back(self, slot: int) -> None:
+        """Take a slot back from the debugger."""
+        self._debugger.discard(slot)
 
     def holds(self, watch: Watch) -> bool:
         """Whether a watch has its slot still."""
@@ -67,7 +94,7 @@ class WatchTable:
         Raises:
             UsageError: All slots are taken.
         """
-        free = next((slot for slot in self._slots if slot not in self._watches), None)
+        free = next(filter(self.is_free, self._slots), None)
         if free is not None:
             return free, None
         failed = next((it for it in self if it.state == "failed"), None)

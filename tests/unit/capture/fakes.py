@@ -98,6 +98,12 @@ class FakeEngine:
         """Whether watches stop the guest without being named as the reason."""
         self.refuse_watches = False
         self.closed = False
+        self.resume_as = "c"
+        self.description = {"target.xml": "<target/>"}
+        self.asked: list[str] = []
+        """Requests of gdb's protocol."""
+        self.breaks: set[str] = set()
+        """Breakpoints, and watchpoints other than for writes, as their requests name them."""
         self._pending: deque[Stop] = deque()
         self._vcpus_asked: deque[int] = deque()
         self._arrived = trio.Event()
@@ -157,7 +163,7 @@ class FakeEngine:
         self._must(running=False)
         await trio.lowlevel.checkpoint()
         self._check_alive()
-        self.log.append("resume")
+        self.log.append("resume" if self.resume_as == "c" else f"resume {self.resume_as}")
         self._vcpus_asked.clear()
         self.running = True
 
@@ -204,6 +210,18 @@ class FakeEngine:
         await trio.lowlevel.checkpoint()
         if self.calls.pop(address, None) is None:
             raise HostError(f"no calls are watched at {address:#x}")
+
+    async def ask(self, question: str) -> str:
+        self._must(running=False)
+        await trio.lowlevel.checkpoint()
+        self._check_alive()
+        self.asked.append(question)
+        place = question[1:]
+        if question[:1] == "Z":
+            self.breaks.add(place)
+        elif question[:1] == "z":
+            self.breaks.remove(place)
+        return "OK" if question[:1] in "ZzHGPM" else "00" * 8
 
     def statistics(self) -> EngineStatistics:
         return EngineStatistics(stops=self.stops, watch_stops=self.watch_stops)

@@ -103,10 +103,12 @@ class Rig:
         )
 
     def emit(self, event: Event) -> None:
-        # A stop is over before anything of it is announced. A user's freeze is announced while it stands, and
+        # A stop is over before anything of it is announced. A freeze, a user's or a debugger's, is announced while it
+        # stands, and
         # the finisher and the end of the guest have nothing to do with a stop.
         if not isinstance(event, Logged | CaptureTaken | DualSaved | AlertRaised):
-            assert self.engine.running or self.coordinator.frozen_reason is not None
+            stays = self.coordinator.frozen_reason is not None or self.coordinator.debug.holds
+            assert self.engine.running or stays
         self.events.append(event)
 
     def of(self, kind: type[_E]) -> list[_E]:

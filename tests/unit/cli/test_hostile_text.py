@@ -31,6 +31,7 @@ from ktstr_tui.memory.snapshot import SnapshotInfo
 from ktstr_tui.memory.store import SnapshotStore
 from ktstr_tui.model import commands as cmd
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.answers import DebuggerOpened
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.report import CaptureReport
@@ -131,6 +132,8 @@ async def answer(command: cmd.Command) -> cmd.Reply:
         case cmd.RunKernelOp():
             entry = {"target": HOSTILE, "address": 1, "before": HOSTILE, "after": HOSTILE}
             return command.done(entries=[{**entry, "start_time_ns": 1, "comm": HOSTILE}])
+        case cmd.AttachDebugger():
+            return command.done(hostile(DebuggerOpened))
         case cmd.End():
             raise GuestError(HOSTILE, HOSTILE, (HOSTILE,))
     return command.done(changed=True, watch=watch, more=HOSTILE)
@@ -193,6 +196,10 @@ OTHERS = [
     ("rebuild", "live"),
     ("rebuild", "live", "--cancel", "--json"),
     ("restart", "live"),
+    ("gdb", "live", "--no-start"),
+    ("gdb", "live", "--no-start", "--tcp", "0", "--json"),
+    ("gdb", "live", "--detach"),
+    ("gdb", "live", "--detach", "--json"),
     ("restart", "live", "--json"),
     ("capture-diff", HOSTILE, HOSTILE, "--run", "live"),
     ("capture-diff", "live", "--run", "live"),

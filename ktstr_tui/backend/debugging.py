@@ -1,0 +1,57 @@
+"""The door for debuggers of one run, connected: what they see, what they may write, and who hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from ktstr_tui.backend.setup import Setup
+from ktstr_tui.capture.coordinator import Coordinator
+from ktstr_tui.capture.watch.writer import copy_writer
+from ktstr_tui.debug.door import DebuggerDoor
+from ktstr_tui.debug.target import LiveTarget, Written
+from ktstr_tui.guest.machine import Machine
+from ktstr_tui.kernel.symbol_file import make_symbol_file
+from ktstr_tui.kernel.torn import text
+from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.link.stream import Stream
+from ktstr_tui.model.control import Outcome
+
+
+def make_door(
+    machine: Machine, coordinator: Coordinator, setup: Setup, stream: Stream, nursery: trio.Nursery
+) -> DebuggerDoor:
+    """Make the door of a run; it is closed until somebody asks for it."""
+
+    def view() -> KernelView | None:
+        return coordinator.memory.view
+
+    async def make_symbols() -> bytes | None:
+        found = view()
+        return None if found is None else await trio.to_thread.run_sync(make_symbol_file, found)
+
+    def make_target(who: str) -> LiveTarget:
+        def record(written: Written) -> None:
+            outcome: Outcome = "accepted" if written.ok else "rejected"
+            setup.control.audit.record(who, "gdb.write", outcome, written.what)
+            door.told_written(written.what, ok=written.ok)
+
+        vcpus = machine.spec.topology.cpus
+        return LiveTarget(coordinator.debug, vcpus, _describe(view), setup.config.allow_writes, record)
+
+    door = DebuggerDoor(
+        coordinator.debug, make_target, make_symbols, stream.emit, setup.place.socket_dir, nursery
+    )
+    return door
+
+
+def _describe(view: Callable[[], KernelView | None]) -> Callable[[int], str]:
+    def describe(vcpu: int) -> str:
+        found = view()
+        if found is None:
+            return f"vCPU {vcpu}"
+        row = copy_writer(found, vcpu, {}).row
+        return f"CPU {vcpu}" if row is None else f"CPU {vcpu}: {text(row['comm'])}[{row['pid']}]"
+
+    return describe

@@ -1,0 +1,135 @@
+"""What a debugger is attached to, as the stub needs it: a live guest, or something that never runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from ktstr_tui.capture.debug_access import DebugAccess, Resume
+from ktstr_tui.capture.stop.debugger import DebuggerStop
+from ktstr_tui.capture.watch.debugger_points import Point
+from ktstr_tui.model.errors import GuestError, UsageError
+
+SymbolFile = Callable[[], Awaitable[bytes | None]]
+"""Makes the file that names the kernel's symbols; None while its memory cannot be read by type."""
+
+
+class Target(Protocol):
+    """Something that a debugger looks at. What takes a vCPU counts from 0; registers are hex text as in ``g`` packets.
+
+    Every method that waits may raise a `KtstrError`: refused, no such thing, or gone.
+    """
+
+    @property
+    def vcpus(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def description(self) -> Mapping[str, str]:
+        """The target description: XML by the name of its document."""
+        ...
+
+    def describe(self, vcpu: int) -> str:
+        """Say what a vCPU does, in some words."""
+        ...
+
+    async def wait_stop(self) -> DebuggerStop:
+        """Wait for the next stop."""
+        ...
+
+    async def interrupt(self) -> None:
+        """Stop it."""
+        ...
+
+    async def resume(self, how: Resume) -> None:
+        """Let it run."""
+        ...
+
+    async def ask(self, vcpu: int, request: str) -> str:
+        """Answer a request about registers or memory as that vCPU sees it: ``g``, ``p`` or ``m`` of gdb's protocol."""
+        ...
+
+    async def write(self, vcpu: int, request: str) -> str:
+        """Answer a request that writes: ``G``, ``P`` or ``M``."""
+        ...
+
+    def want(self, point: Point) -> None:
+        """Set a breakpoint or watchpoint."""
+        ...
+
+    def drop(self, point: Point) -> None:
+        """Remove one."""
+        ...
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a debugger wrote, for the audit."""
+
+    what: str
+    """``memory`` or ``registers``, with the place."""
+    ok: bool
+
+
+class LiveTarget:
+    """A guest that runs.
+
+    Args:
+        access: The guest as a debugger has it.
+        vcpus: How many it has.
+        describe: What a vCPU does; must not raise.
+        may_write: Whether the run allows writes to the kernel.
+        record: Takes what was written, or refused.
+    """
+
+    def __init__(
+        self,
+        access: DebugAccess,
+        vcpus: int,
+        describe: Callable[[int], str],
+        may_write: bool,
+        record: Callable[[Written], object],
+    ) -> None:
+        self.vcpus = vcpus
+        self.describe = describe
+        self.description = access.engine.description
+        self.wait_stop = access.wait_stop
+        self.interrupt = access.interrupt
+        self.resume = access.resume
+        self.want = access.want
+        self.drop = access.drop
+        self._access = access
+        self._may_write = may_write
+        self._record = record
+
+    async def ask(self, vcpu: int, request: str) -> str:
+        """Let QEMU answer."""
+        chosen, answer = await self._access.ask(f"Hg{vcpu + 1:x}", request)
+        if chosen != "OK":
+            raise GuestError(f"there is no vCPU {vcpu}")
+        return answer
+
+    async def write(self, vcpu: int, request: str) -> str:
+        """Let QEMU write, if the run allows that, and write it down.
+
+        Raises:
+            UsageError: The run allows no writes.
+        """
+        what = _what(vcpu, request)
+        if not self._may_write:
+            self._record(Written(what=what, ok=False))
+            raise UsageError("this run allows no writes", "start it with --allow-writes")
+        answer = await self.ask(vcpu, request)
+        self._record(Written(what=what, ok=answer == "OK"))
+        return answer
+
+
+def _what(vcpu: int, request: str) -> str:
+    if request[:1] == "M":
+        address, _, length = request[1:].partition(":")[0].partition(",")
+        return f"memory: {int(length, 16)} bytes at 0x{address}, as vCPU {vcpu} sees it"
+    if request[:1] == "P":
+        return f"register {int(request[1:].partition('=')[0], 16)} of vCPU {vcpu}"
+    return f"all registers of vCPU {vcpu}"
