@@ -40,7 +40,7 @@ def parse_vcont(text: str, vcpus: int) -> Resume:
         word, _, thread = action.partition(":")
         letter = word[:1].lower()
         if letter not in ("c", "s"):
-            raise UsageError(f"{word[:8]!r} is no action")
+            raise UsageError(f"{word[:8]!r} is not a way to resume")
         vcpu = parse_thread(thread, vcpus) if thread else None
         if vcpu is None:
             default = default or letter
@@ -58,5 +58,5 @@ def parse_vcont(text: str, vcpus: int) -> Resume:
             raise UsageError("either one thread runs alone, or all run")
         return Resume() if len(chosen) == vcpus else Resume(vcpu=chosen[0][1], alone=True)
     if not default:
-        raise UsageError("no action")
+        raise UsageError("no way to resume is named")
     return Resume()
