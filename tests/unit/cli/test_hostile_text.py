@@ -54,6 +54,7 @@ PACKAGE = Path(program.__file__).resolve().parents[1]
 def hostile(kind: Any, depth: int = 0) -> Any:  # noqa: ANN401
     """A value of an annotation with hostile text wherever text may be."""
     simple: dict[Any, Any] = {int: 1, float: 1.5, str: HOSTILE, bool: True, type(None): None, Any: HOSTILE}
+    simple[bytes] = HOSTILE.encode()
     if kind in simple:
         return simple[kind]
     origin, args = get_origin(kind), get_args(kind)
