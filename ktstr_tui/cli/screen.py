@@ -202,7 +202,7 @@ def replay_command(recording: Path, speed: float, theme: str | None = None) -> N
     from ktstr_tui.link.replay import Replay
     from ktstr_tui.tui.app import KtstrApp
 
-    source = Replay(recording, speed)
+    source = Replay(recording, speed, stays=True)
     require_terminal()
     app = KtstrApp(source, owner=False, look=look_for(theme))
     asyncio.run(until_left(app))

@@ -189,6 +189,21 @@ class RecordingReader:
         """Close the file."""
         self._file.close()
 
+    @property
+    def position(self) -> int:
+        """Where the next chunk begins, in bytes."""
+        return self._file.tell()
+
+    def go_to(self, position: int, seq: int) -> None:
+        """Read on elsewhere.
+
+        Args:
+            position: Where a chunk begins.
+            seq: Number of the last event before it.
+        """
+        self._file.seek(position)
+        self._in_sync, self._last_seq = True, seq
+
     def span_ns(self) -> tuple[int, int] | None:
         """First and last time in the recording, from the heads of its chunks alone; None when it has none."""
         here = self._file.tell()

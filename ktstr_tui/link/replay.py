@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from ktstr_tui.link.film import Film, Found
 from ktstr_tui.link.recfile import RecordingReader
 from ktstr_tui.link.source import Connection, OnEvents
 from ktstr_tui.model.commands import Reply, Request, failed_reply
@@ -25,6 +26,8 @@ from ktstr_tui.model.state import RunState
 MIN_SPEED = 0.25
 MAX_SPEED = 16.0
 _LONGEST_SLEEP_S = 0.25
+_SLEEP_S = 0.04
+"""Of a replay that stays: how long it may take to notice that somebody wants to be elsewhere."""
 
 
 class ReplayStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +53,7 @@ class Replay:
     Args:
         path: The file.
         speed: Times real time, from `MIN_SPEED` to `MAX_SPEED`.
+        stays: Whether it can be played from elsewhere, also when its end was reached; `run` then ends with its task.
         clock: Our monotonic clock in ns.
         sleep: Waits for seconds.
 
@@ -66,6 +70,7 @@ class Replay:
         path: Path,
         speed: float = 1.0,
         *,
+        stays: bool = False,
         clock: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -84,6 +89,10 @@ class Replay:
         self._position_at_ns: int | None = None
         self._ended = False
         self._folded = self._gaps = self._missing = 0
+        self._film = Film(path) if stays else None
+        self._jump: Callable[[Film], Found] | None = None
+        self._jump_ns: int | None = None
+        self._asked = asyncio.Event()
 
     @property
     def state(self) -> RunState:
@@ -115,6 +124,39 @@ class Replay:
         """Time since the first event, in the recording's time."""
         return self._now_ns() / 1e6
 
+    @property
+    def duration_ms(self) -> float | None:
+        """Of the whole recording; None when it is empty."""
+        return (self._span_ns[1] - self._span_ns[0]) / 1e6 if self._span_ns else None
+
+    @property
+    def film(self) -> Film | None:
+        """The index, of a replay that stays."""
+        return self._film
+
+    def seek_ms(self, position_ms: float) -> None:
+        """Show another time, counted from the first event; a replay that stays does so at its next step."""
+        start_ns = self._span_ns[0] if self._span_ns else 0
+        time_ns = start_ns + round(max(0.0, min(position_ms, self.duration_ms or 0.0)) * 1e6)
+        self._go(lambda film: film.at_time(time_ns), time_ns - start_ns)
+
+    def seek_event(self, seq: int) -> None:
+        """Show the state after the event of a number."""
+        self._go(lambda film: film.at_event(max(0, seq)), None)
+
+    def seek_moment(self, step: int) -> bool:
+        """Go to the next alert, capture, hit, scheduler or step, or to the one before; returns whether there is one."""
+        moments = self._film.moments if self._film is not None else []
+        at = self._state.seq
+        ahead = [it.seq for it in moments if (it.seq > at if step > 0 else it.seq < at)]
+        if ahead:
+            self.seek_event(ahead[0] if step > 0 else ahead[-1])
+        return bool(ahead)
+
+    def _go(self, jump: Callable[[Film], Found], position_ns: int | None) -> None:
+        self._jump, self._jump_ns = jump, position_ns
+        self._asked.set()
+
     def set_speed(self, speed: float) -> None:
         """Play at ``speed`` times real time from here on.
 
@@ -135,6 +177,13 @@ class Replay:
         self._hold()
         self._paused = False
 
+    def toggle(self) -> None:
+        """Pause, or play on."""
+        if self._paused:
+            self.resume()
+        else:
+            self.pause()
+
     async def run(self, on_events: OnEvents) -> None:
         """Play to the end.
 
@@ -148,16 +197,58 @@ class Replay:
         start_ns = self._span_ns[0] if self._span_ns else 0
         with RecordingReader(self._path) as reader:
             self._damage = reader.damage
+            indexing = None if self._film is None else asyncio.create_task(self._index(self._film))
+            try:
+                await self._play_on(reader, start_ns, on_events)
+                while self._film is not None:
+                    await self._asked.wait()
+                    await self._play_on(reader, start_ns, on_events, self._film)
+            finally:
+                if indexing is not None:
+                    indexing.cancel()
+
+    async def _index(self, film: Film) -> None:
+        while await asyncio.to_thread(film.read_on):
+            pass
+        film.close()
+
+    async def _play_on(
+        self, reader: RecordingReader, start_ns: int, on_events: OnEvents, film: Film | None = None
+    ) -> None:
+        """Play to the end, from where somebody asked for if there is a film."""
+        ahead: list[Event] | None = []
+        if film is None:
             ahead = await asyncio.to_thread(reader.read_chunk)
-            while ahead is not None:
-                reading = asyncio.create_task(asyncio.to_thread(reader.read_chunk))
-                try:
-                    await self._play(ahead, start_ns, on_events)
-                finally:
-                    ahead = await reading
+        while ahead is not None:
+            if self._jump is not None and self._film is not None:
+                ahead = await self._land(self._film, reader, start_ns, on_events)
+            reading = asyncio.create_task(asyncio.to_thread(reader.read_chunk))
+            try:
+                await self._play(ahead, start_ns, on_events)
+            finally:
+                ahead = await reading
+            if self._jump is not None:
+                ahead = ahead or []
         self._hold()
         self._ended = True
         on_events([])
+
+    async def _land(
+        self, film: Film, reader: RecordingReader, start_ns: int, on_events: OnEvents
+    ) -> list[Event]:
+        """Show the moment that was asked for; returns what is to be played next."""
+        jump, position_ns = self._jump, self._jump_ns
+        self._jump = None
+        self._asked.clear()
+        if jump is None:
+            return []
+        found = await asyncio.to_thread(jump, film)
+        reader.go_to(found.position, found.rest[-1].seq if found.rest else found.state.seq)
+        self._state, self._ended = found.state, False
+        self._position_ns = max(0, found.state.mono_ns - start_ns) if position_ns is None else position_ns
+        self._position_at_ns = self._clock()
+        on_events([])
+        return found.rest
 
     async def command(self, request: Request) -> Reply:
         """Always refused: what is recorded cannot be changed."""
@@ -177,12 +268,17 @@ class Replay:
             undecodable=damage.undecodable,
             truncated=damage.truncated,
             position_ms=self.position_ms,
-            duration_ms=(self._span_ns[1] - self._span_ns[0]) / 1e6 if self._span_ns else None,
+            duration_ms=self.duration_ms,
         )
 
     async def _play(self, events: list[Event], start_ns: int, on_events: OnEvents) -> None:
         index = 0
-        while index < len(events):
+        while index < len(events) and self._jump is None:
+            longest_s = _LONGEST_SLEEP_S if self._film is None else _SLEEP_S
+            if self._paused:
+                # Also what is due: of several events of one moment, a step back may have left some to come.
+                await self._sleep(longest_s)
+                continue
             now_ns = self._now_ns()
             due = index
             while due < len(events) and events[due].mono_ns - start_ns <= now_ns:
@@ -193,7 +289,7 @@ class Replay:
                 index = due
                 continue
             left_s = (events[index].mono_ns - start_ns - now_ns) / 1e9 / self._speed
-            await self._sleep(_LONGEST_SLEEP_S if self._paused else min(left_s, _LONGEST_SLEEP_S))
+            await self._sleep(min(left_s, longest_s))
 
     def _fold(self, event: Event) -> None:
         hole = event.seq - self._state.seq - 1

@@ -22,7 +22,7 @@ from ktstr_tui.model import (
     fold_swaps,
 )
 from ktstr_tui.model.fold_keep import Arms, push
-from ktstr_tui.model.moments import MAX_MOMENTS, moment_of
+from ktstr_tui.model.moments import MAX_MOMENTS, Moment, moment_of
 from ktstr_tui.model.state import RunState
 
 _ARMS: Arms = fold_run.ARMS | fold_kernel.ARMS | fold_stops.ARMS | fold_beats.ARMS | fold_control.ARMS
@@ -38,9 +38,14 @@ def fold(state: RunState, event: ev.Event) -> RunState:
     state.mono_ns = max(state.mono_ns, event.mono_ns)
     if event.guest_ns is not None:
         state.guest_ns = event.guest_ns
-    moment = moment_of(event)
-    # An alert that stands is raised again when its text changes.
-    if moment is not None and not (isinstance(event, ev.AlertRaised) and event.key in state.alerts):
+    moment = new_moment(state, event)
+    if moment is not None:
         push(state, "moments", state.moments, moment, MAX_MOMENTS)
     _ARMS[type(event)](state, event)
     return state
+
+
+def new_moment(state: RunState, event: ev.Event) -> Moment | None:
+    """Return what an event tells that ``state`` does not know: an alert is raised again when its text changes."""
+    moment = moment_of(event)
+    return None if isinstance(event, ev.AlertRaised) and event.key in state.alerts else moment

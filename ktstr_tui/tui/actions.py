@@ -9,6 +9,7 @@ from __future__ import annotations
 from textual.binding import Binding, BindingType
 
 from ktstr_tui.tui.action import Action, Place
+from ktstr_tui.tui.film_actions import FILM_ACTIONS
 from ktstr_tui.tui.report_actions import REPORT_ACTIONS
 from ktstr_tui.tui.timeline_actions import TIMELINE_ACTIONS
 
@@ -257,6 +258,7 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "panel.previous", "shift+tab", "next_panel(-1)", "Previous panel", "Go to the previous panel", "main"
     ),
+    *FILM_ACTIONS,
     *TIMELINE_ACTIONS,
     *REPORT_ACTIONS,
 )
@@ -269,6 +271,7 @@ GROUP_TITLES = {
     "watch": "Watchpoints",
     "tasks": "Tasks",
     "panel": "Panels",
+    "film": "A recording, or the run so far",
     "timeline": "The timeline",
     "report": "The report",
     "row": "Rows",

@@ -42,6 +42,7 @@ from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.build_page import BuildPage
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
 from ktstr_tui.tui.drill_window import DrillWindow
+from ktstr_tui.tui.film_keys import FilmKeys
 from ktstr_tui.tui.going_back import BackApp
 from ktstr_tui.tui.hold_dialog import HoldDialog
 from ktstr_tui.tui.leaving import Leaving
@@ -65,7 +66,7 @@ PAINT_RATES_HZ = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """What ``+`` and ``-`` choose from."""
 
 
-class KtstrApp(BackApp, inherit_bindings=False):
+class KtstrApp(FilmKeys, BackApp, inherit_bindings=False):
     """The screen of one run.
 
     The exit value says what becomes of the run: ``end`` or ``leave`` (the owner's choice) or ``detach``.
@@ -271,10 +272,6 @@ class KtstrApp(BackApp, inherit_bindings=False):
             self.exit(Leaving(answer))
 
     # Actions on the view.
-
-    def action_pause(self) -> None:
-        self.view.toggle_pause()
-        self.paint()
 
     def action_paint_rate(self, step: int) -> None:
         rates = PAINT_RATES_HZ

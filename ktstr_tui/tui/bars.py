@@ -161,6 +161,12 @@ def badges(view: View) -> Line:
     if state.frozen is not None:
         since = max(0, state.mono_ns - state.frozen_since_mono_ns)
         line += [(f" ■ FROZEN {words.seconds(since / 1e9)} ", "badge-info"), (" ", "")]
+    reel = view.reel
+    if reel is not None and reel.film is not None:
+        sign = "‖" if reel.paused else "▶"
+        place = f"+{reel.position_ms / 1e3:.2f} of {(reel.duration_ms or 0.0) / 1e3:.1f} s"
+        speed = "" if reel.speed == 1 else f" ×{reel.speed:g}"
+        line += [(f" {sign} {place}{speed} ", "badge-info"), (" ", "")]
     if view.paused:
         line += [(f" ‖ paused, {counted(view.behind, 'event')} behind ", "badge-warn"), (" ", "")]
     return line

@@ -6,13 +6,14 @@ lost and nothing is slowed down; going on is only a matter of looking at the liv
 
 from __future__ import annotations
 
-import copy
 import time
 from typing import TYPE_CHECKING
 
+from ktstr_tui.link.replay import Replay
 from ktstr_tui.model.condition import by_urgency
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.state import AlertState, CaptureState, RunState
+from ktstr_tui.model.still import still
 from ktstr_tui.text.lines import Line, clean, faded, frozen
 
 if TYPE_CHECKING:
@@ -25,25 +26,6 @@ _PAST: dict[Connection, str] = {
     "gone": "gone",
     "connecting": "old",
 }
-
-
-def still(state: RunState) -> RunState:
-    """A copy of ``state`` that the fold no longer changes.
-
-    Events, captures and log lines are immutable, so only the containers that the fold changes are copied.
-    """
-    twin = copy.copy(state)
-    for name in state.__struct_fields__:
-        value = getattr(state, name)
-        if isinstance(value, (list, dict)):
-            setattr(twin, name, value.copy())
-    for number, cpu in state.cpus.items():
-        own = twin.cpus[number] = copy.copy(cpu)
-        own.nr_running_history = list(cpu.nr_running_history)
-        own.busy_history = list(cpu.busy_history)
-    for slot, watch in state.watchpoints.items():
-        twin.watchpoints[slot] = copy.copy(watch)
-    return twin
 
 
 class View:
@@ -62,11 +44,23 @@ class View:
         """Why the source's worker ended with an error; empty when it did not."""
         self._paused: RunState | None = None
         self._since_s = time.monotonic()
+        self.film: Replay | None = None
+        """The recording of the run so far, while an earlier time of a live run is looked at."""
+
+    @property
+    def shown(self) -> Source:
+        """Where what is shown comes from."""
+        return self.source if self.film is None else self.film
+
+    @property
+    def reel(self) -> Replay | None:
+        """The recording that is played; None while a run is seen live."""
+        return self.shown if isinstance(self.shown, Replay) else None
 
     @property
     def state(self) -> RunState:
         """The state to show."""
-        return self._paused if self._paused is not None else self.source.state
+        return self._paused if self._paused is not None else self.shown.state
 
     @property
     def seen_s(self) -> float:
@@ -91,7 +85,7 @@ class View:
     @property
     def connection(self) -> Connection:
         """``connecting``, ``live``, ``gone``, ``replay`` or ``ended``."""
-        return "gone" if self.failure else self.source.connection
+        return "gone" if self.failure else self.shown.connection
 
     @property
     def live(self) -> bool:
@@ -119,7 +113,7 @@ class View:
     @property
     def connection_reason(self) -> str:
         """Why the connection is what it is; empty when there is nothing to say."""
-        return clean(self.failure or self.source.connection_reason)
+        return clean(self.failure or self.shown.connection_reason)
 
     def alerts(self) -> list[AlertState]:
         """Standing alerts, the most urgent first."""
@@ -153,6 +147,8 @@ class View:
 
     def refusal(self, what: str) -> str:
         """Why ``what`` cannot be asked of the run now; empty when it can."""
+        if self.film is not None:
+            return f"Cannot {what}: an earlier time of the run is shown. Return to now first."
         if self.connection == "replay":
             return f"Cannot {what}: this is a replay. Attach to a live run instead."
         if self.connection == "gone":

@@ -10,9 +10,14 @@ import pytest
 
 from ktstr_tui.link.recording import read_recording
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.fold import fold
 from ktstr_tui.model.history import NORMAL_PRIO, History, Wait
 from ktstr_tui.model.report import CaptureReport
+from ktstr_tui.model.state import RunState
+from ktstr_tui.model.timeline import timeline_of
+from ktstr_tui.model.trace_block import TraceBlock
 from ktstr_tui.text.before import sentence
+from ktstr_tui.wire.trace_block import unpack
 from tests.guest.runs import call, private_environment
 
 pytestmark = pytest.mark.guest
@@ -115,6 +120,33 @@ def assert_stalled(wait: Wait) -> None:
         assert taker.idle_ms + sum(expected) >= 0.9 * -wait.since_ms
 
 
+def assert_same_timeline(directory: Path) -> None:
+    """What was followed live and recorded is, event by event, what each capture has of the same span."""
+    state, blocks, compared = RunState(), list[TraceBlock](), 0
+    events = list(read_recording(next(directory.rglob("recording.ktstr"))))
+    for event in events:
+        fold(state, event)
+        if isinstance(event, ev.TraceRead):
+            blocks.append(event.block)
+    assert state.trace == blocks[-len(state.trace) :], "a viewer has what is recorded"
+    followed = [row for block in blocks for row in unpack(block)]
+    whole = timeline_of((block, unpack(block)) for block in blocks)
+    for report in (event.report for event in events if isinstance(event, ev.CaptureTaken)):
+        block = report.history.block if report.history is not None else None
+        if block is None:
+            continue
+        begin_ns, end_ns = max(block.begin_ns, blocks[0].begin_ns), min(block.end_ns, blocks[-1].end_ns)
+        captured = [row for row in unpack(block) if begin_ns < row.time_ns <= end_ns]
+        assert captured == [row for row in followed if begin_ns < row.time_ns <= end_ns]
+        own = timeline_of([(block, captured)])
+        middle_ns = (begin_ns + end_ns) // 2
+        for cpu in own.cpus:
+            assert own.stretches(cpu, middle_ns, end_ns) == whole.stretches(cpu, middle_ns, end_ns)
+        compared += len(captured)
+    assert compared > 1000
+    assert not any(block.lost or block.left_out for block in blocks)
+
+
 def test_five_kinds_of_wait_are_told_right(
     compile_bpf: Callable[[str, str], str], tmp_path: Path, checkout: Path
 ) -> None:
@@ -165,6 +197,7 @@ def test_five_kinds_of_wait_are_told_right(
     assert "(rt)" in said["hog"]
 
     assert_alarms(tmp_path / "state")
+    assert_same_timeline(tmp_path / "state")
 
 
 def assert_alarms(directory: Path) -> None:

@@ -9,8 +9,9 @@ from ktstr_tui.model import events as ev
 from ktstr_tui.model.events import Severity
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.kinds import AlertKind
+from ktstr_tui.model.still import still
 from ktstr_tui.tui.headline import headline_of
-from ktstr_tui.tui.view import View, still
+from ktstr_tui.tui.view import View
 from tests.tui.fakes import FakeSource
 from tests.tui.story import START_NS, Story
 
