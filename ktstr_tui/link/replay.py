@@ -154,6 +154,10 @@ class Replay:
         return bool(ahead)
 
     def _go(self, jump: Callable[[Film], Found], position_ns: int | None) -> None:
+        if position_ns is not None:
+            # From here on, so that a further step is counted from where this one leads.
+            self._hold()
+            self._position_ns = position_ns
         self._jump, self._jump_ns = jump, position_ns
         self._asked.set()
 
@@ -204,8 +208,9 @@ class Replay:
                     await self._asked.wait()
                     await self._play_on(reader, start_ns, on_events, self._film)
             finally:
-                if indexing is not None:
+                if indexing is not None and self._film is not None:
                     indexing.cancel()
+                    self._film.close()
 
     async def _index(self, film: Film) -> None:
         while await asyncio.to_thread(film.read_on):

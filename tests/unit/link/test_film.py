@@ -110,5 +110,22 @@ def test_a_replay_is_paused_sought_and_stepped_also_after_its_end(recording: Pat
         await until(lambda: replay.connection == "ended")
         assert replay.state == straight(lambda _: True)
         playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_steps_of_time_add_up_before_the_first_of_them_is_shown(recording: Path) -> None:
+    async def main() -> None:
+        replay = Replay(recording, stays=True)
+        replay.pause()
+        replay.seek_ms(20_000.0)
+        for _ in range(2):
+            replay.seek_ms(replay.position_ms - 5_000.0)
+        playing = asyncio.create_task(replay.run(lambda batch: None))
+        await until(lambda: replay.state.seq > 0)
+        assert replay.state == straight(lambda event: event.mono_ns <= BEGIN + 10_000_000_000)
+        playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
 
     asyncio.run(asyncio.wait_for(main(), 120))
