@@ -71,8 +71,8 @@ async def _migrate(qmp: QmpClient, command: str, uri: str, verb: Literal["saved"
     capability = {"capability": "x-ignore-shared", "state": True}
     try:
         await qmp.execute("migrate-set-capabilities", capabilities=[capability])
-        # Network cards are announced once (there are none): again later would be a timer of the host's clock, and
-        # a machine that counts instructions ends the turns of its vCPUs for such a timer too.
+        # Network cards are announced once (there are none): again later would be a timer of the host's clock, which a
+        # machine that counts instructions should not have. Care only: three runs without this were the same, too.
         await qmp.execute("migrate-set-parameters", announce_rounds=1)
         await qmp.execute(command, uri=uri)
     except QmpError as error:
