@@ -69,6 +69,7 @@ class Lib:
     KTP_REGISTER: int
     KTP_FILL: int
     KTP_SHUT_DOWN: int
+    KTP_LOAD: int
     KTP_DONE: int
     KTP_REFUSED: int
     KTP_RESIDENT: int

@@ -104,6 +104,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """When to capture it."""
     restore: str | None = None
     """File of the snapshot that the guest starts from."""
+    restore_lazily: bool = True
+    """Whether the memory of a restored guest is loaded when it is touched, where this host permits it."""
     sets: tuple[KernelOp, ...] = ()
     """What is written to the kernel of a restored guest before it runs."""
     stay_frozen: bool = False

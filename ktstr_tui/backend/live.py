@@ -22,6 +22,7 @@ from ktstr_tui.backend.counting import Audience, Counting
 from ktstr_tui.backend.debugging import make_door
 from ktstr_tui.backend.guest_asks import GuestAsks
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
+from ktstr_tui.backend.lazily import loader_of
 from ktstr_tui.backend.opening import Opening, Watchers
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.probes import Numbers, capture_backlog, host_probes
@@ -88,7 +89,9 @@ async def open_live_guest(
         audit = stack.enter_context(closing(AuditTrail(setup.place.data_dir / "kernel-ops.jsonl")))
         writable = None
         if setup.config.allow_writes:
-            writable = stack.enter_context(closing(WritableRam(machine.ram_parts())))
+            writable = stack.enter_context(
+                closing(WritableRam(machine.ram_parts(), loader_of(machine.spec.restored)))
+            )
         frozen = FrozenLog(setup.time.now_ns)
         process = HostProcess(machine.pid, sorted((await machine.vcpu_threads()).values()))
         host = Standstill(process, stream.emit, time.monotonic_ns)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import trio
 
 from ktstr_tui.backend.guest_clock import Executed, NeverBlind
+from ktstr_tui.backend.lazily import readable
 from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.report.dual import EarlyCapture
@@ -215,7 +216,9 @@ class Opening:
         try:
             if view is None:
                 ram = GuestRam.from_fds(self._machine.ram_parts())
-                view = await trio.to_thread.run_sync(KernelView.open, ram)
+                view = await trio.to_thread.run_sync(
+                    KernelView.open, *readable(ram, self._machine.spec.restored)
+                )
         except (LookupError, TypeError, ValueError, ArithmeticError, struct.error) as error:
             # Memory belongs to the guest, which may have overwritten its own types.
             raise GuestError(

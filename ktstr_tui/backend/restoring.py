@@ -19,6 +19,7 @@ import trio
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.desk import Desk
+from ktstr_tui.backend.lazily import load_rest
 from ktstr_tui.backend.opening import RestoredGuest
 from ktstr_tui.backend.scheduler_change import keep_object
 from ktstr_tui.backend.setup import Setup
@@ -80,7 +81,7 @@ class Origin(RestoredOrigin):
         self.tell("filling", sum(blob.pages - blob.zero_pages for blob in self.snapshot.memory))
 
     def copy_ram(self, ram_fds: Sequence[int]) -> None:
-        """Fill the RAM files, and read the kernel in them by type. Blocks, while QEMU starts.
+        """Fill the RAM files, unless they are paged, and read the kernel by type. Blocks, while QEMU starts.
 
         Raises:
             DamagedError: A page is not what was stored.
@@ -90,7 +91,8 @@ class Origin(RestoredOrigin):
         nodes = tuple(blob.size_bytes for blob in self.snapshot.memory)
         parts = [(ram_fds[it.fd_index], it.offset, it.guest_phys, it.length) for it in segments(nodes)]
         with suppress(KernelNotFound):  # told by whoever needs it
-            self.view = KernelView.open(GuestRam.from_fds(parts), self.snapshot.vmcoreinfo or None)
+            ram = self.readable(GuestRam.from_fds(parts))
+            self.view = KernelView.open(ram, self.snapshot.vmcoreinfo or None)
 
     def tell(self, phase: RestorePhase, pages_left: int = 0) -> None:
         """Say how far the restore has come."""
@@ -98,7 +100,7 @@ class Origin(RestoredOrigin):
             GuestRestored(
                 snapshot=f"{self.snapshot.info.run}/{self.snapshot.info.name}",
                 phase=phase,
-                pages=self.filled_pages,
+                pages=self.filled_pages if self.pager is None else self.pager.statistics().loaded,
                 pages_left=pages_left,
                 took_ms=self.fill_ms if phase == "filled" else (time.monotonic_ns() - self.began_ns) / 1e6,
             )
@@ -150,8 +152,9 @@ class Restoring:
         Raises:
             KtstrError: A write was refused; the guest does not run then.
         """
-        origin.tell("filled")
-        origin.tell("typed")
+        if origin.pager is None:
+            origin.tell("filled")
+        origin.tell("typed", origin.pages_left)
         for op in self._setup.config.sets:
             (await self._kernel_ops.run(op, WHO)).raise_for_error()
         self._go_on_from(origin.snapshot)
@@ -161,7 +164,8 @@ class Restoring:
             origin.tell("frozen")
         else:
             await self._coordinator.thaw("the restore is complete")
-            origin.tell("running")
+            origin.tell("running", origin.pages_left)
+        await load_rest(origin)
         if self._setup.config.replace_scheduler is not None:
             self._nursery.start_soon(self._replace, Path(self._setup.config.replace_scheduler))
 

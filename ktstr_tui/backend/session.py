@@ -32,20 +32,21 @@ from ktstr_tui.backend.freezer import Freezer
 from ktstr_tui.backend.gatekeeper import authority_of
 from ktstr_tui.backend.identity import identify, write_identity
 from ktstr_tui.backend.in_order import tasks_in_order
+from ktstr_tui.backend.lazily import open_lazily, watch_pager
 from ktstr_tui.backend.live import LiveGuest, Setup, open_live_guest
 from ktstr_tui.backend.old_runs import make_room, told
 from ktstr_tui.backend.outcome import RunEnd, RunOutcome, being_loaded
 from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.probes import Numbers
-from ktstr_tui.backend.restoring import open_origin
+from ktstr_tui.backend.restoring import Origin, open_origin
 from ktstr_tui.backend.run_dirs import RunDirs, take_place
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
-from ktstr_tui.guest.machine import MachineSpec, open_machine
+from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.guest.recorder import recorder_arguments
 from ktstr_tui.guest.saved_boots import SavedBoot
 from ktstr_tui.guest.seeded_boot import find_or_make
@@ -258,10 +259,16 @@ class Session:
                 await self._identify(spec, spec.determinism, saved)
             with open_origin(self._config, self._place.data_dir, self.stream.emit) as origin:
                 async with (
+                    open_lazily(
+                        origin,
+                        self._config.restore,
+                        self.stream.emit,
+                        wanted=self._config.restore_lazily,
+                    ),
                     open_machine(replace(spec, restored=origin), saved) as machine,
                     open_live_guest(machine, self.stream, setup, self.ending) as guest,
                 ):
-                    await self._run_guest(guest)
+                    await self._run_guest(guest, machine, origin)
         except Exception as error:
             cause = root_cause(error)
             known = cause if isinstance(cause, KtstrError) else host_limit(cause)
@@ -303,8 +310,10 @@ class Session:
         write_identity(self._place.data_dir, identity)
         keep_inputs(self._place.data_dir, self._config, self._reboots.prepared.scenario, spec)
 
-    async def _run_guest(self, guest: LiveGuest) -> None:
+    async def _run_guest(self, guest: LiveGuest, machine: Machine, origin: Origin | None) -> None:
         async with trio.open_nursery() as nursery:
+            if origin is not None:
+                nursery.start_soon(watch_pager, origin, machine, self.ending, self.stream.emit, origin.tell)
             watches, desk = self._reboots.watches, self._control.desk
             nursery.start_soon(arm_again, watches, desk, guest.typed.wait, self.stream.emit)
             await guest.run()

@@ -18,6 +18,7 @@ from functools import partial
 import msgspec
 import trio
 
+from ktstr_tui.backend.lazily import pages_to_load, require_resident
 from ktstr_tui.backend.setup import Setup
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.job import SavedCapture
@@ -109,13 +110,14 @@ class MemoryShots:
         """A memory that is still to be taken.
 
         Raises:
-            UsageError: In a run with a seed.
+            UsageError: In a run with a seed, or while the guest's own memory is still being loaded.
         """
         if self._machine.stations is not None:
             raise UsageError(
                 "a run with a seed keeps no memory",
                 "ktstr-tui rerun --to goes back to any instant of it, with ktstr-tui capture for the report",
             )
+        require_resident(self._machine.spec.restored)
         return Taken(MemoryShot(self._machine, self._setup.place.data_dir))
 
     async def at_ejection(self, tag: str) -> None:
@@ -123,12 +125,18 @@ class MemoryShots:
         if len(self._shots) >= MAX_UNWRITTEN:
             self._refused += 1
             return
-        taken, self._prepared = self._prepared or self.begin(), None
+        try:
+            taken, self._prepared = self._prepared or self.begin(), None
+        except UsageError as error:
+            self._stream.emit(SnapshotStored(tag=tag, problem=error.message))
+            return
         await self.take(taken, tag)
 
     async def prepare(self) -> None:
         """Copy the memory of the running guest for the ejection that may come, or bring that copy up to date."""
         async with self._preparing:
+            if pages_to_load(self._machine.spec.restored):
+                return
             taken = self._prepared or self.begin()
             self._prepared = None
             try:

@@ -75,6 +75,12 @@ def _link(rounds: int | None) -> Mapping[str, Any]:
     return bench_link(rounds or 5)
 
 
+def _pager(rounds: int | None) -> Mapping[str, Any]:
+    from ktstr_tui.bench.pager import bench_pager
+
+    return bench_pager(rounds or 5)
+
+
 BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "boot": _boot,
     "sample": _sample,
@@ -83,6 +89,7 @@ BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "beats": _beats,
     "link": _link,
     "loop": _loop,
+    "pager": _pager,
     "rerun": _rerun,
     "restore": _restore,
     "store": _store,

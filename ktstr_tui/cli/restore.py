@@ -37,6 +37,13 @@ class RestoreOptions:
     frozen: Annotated[
         bool, typer.Option("--frozen/--running", help="Leave the guest frozen until it is thawed.")
     ] = False
+    lazy: Annotated[
+        bool,
+        typer.Option(
+            "--lazy/--eager",
+            help="Load memory when the guest touches it, or all of it before the guest runs.",
+        ),
+    ] = True
     name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
         None
     )
@@ -70,6 +77,7 @@ class RestoreOptions:
             config,
             name=self.name,
             sets=writes,
+            restore_lazily=self.lazy,
             allow_writes=config.allow_writes or bool(writes),
             stay_frozen=self.frozen,
             replace_scheduler=None if self.scheduler is None else str(_object(self.scheduler)),

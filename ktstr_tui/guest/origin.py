@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Paging(NamedTuple):
+    """How a QEMU has its guest's RAM loaded when it is touched."""
+
+    shim: Path
+    """What it loads before its libraries."""
+    link: int
+    """Descriptor of the socket over which the shim hands the RAM over."""
 
 
 class Origin(Protocol):
@@ -22,6 +31,11 @@ class Origin(Protocol):
     @property
     def console(self) -> bytes:
         """What the guest had printed until then."""
+        ...
+
+    @property
+    def paging(self) -> Paging | None:
+        """How the RAM is loaded when it is touched; None when `copy_ram` fills it."""
         ...
 
     def copy_ram(self, ram_fds: Sequence[int]) -> None:

@@ -24,7 +24,7 @@ from typing import Literal
 
 from ktstr_tui.guest import topology_args
 from ktstr_tui.guest.determinism import Determinism, machine_arguments, observer_file
-from ktstr_tui.guest.origin import Origin
+from ktstr_tui.guest.origin import Origin, Paging
 from ktstr_tui.guest.qemu_program import PROGRAM, Qemu, choose_qemu, find_qemu, qemu_version, threads_for
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.topology import Topology
@@ -228,7 +228,12 @@ def user_qmp_path(spec: MachineSpec) -> Path:
 
 
 def spawn(
-    spec: MachineSpec, ram_fds: tuple[int, ...], page_fd: int | None = None, *, incoming: bool = False
+    spec: MachineSpec,
+    ram_fds: tuple[int, ...],
+    page_fd: int | None = None,
+    *,
+    incoming: bool = False,
+    paging: Paging | None = None,
 ) -> Process:
     """Start QEMU. Blocks for the fork only; must run on the event loop's own thread (see the module's text).
 
@@ -237,6 +242,7 @@ def spawn(
         ram_fds: The RAM files, one per NUMA node.
         page_fd: The page that an observer shares; only for an observed machine.
         incoming: Whether it is to wait, stopped, for a state to load (`ktstr_tui.guest.machine_state`).
+        paging: Who loads the RAM when it is touched; None when it is filled.
 
     Raises:
         HostError: QEMU or setpriv is missing or cannot be started.
@@ -254,6 +260,9 @@ def spawn(
         arguments = command(program, spec, initrd, ram, channels)
         if incoming:
             arguments += ["-S", "-incoming", "defer"]
+        if paging is not None:
+            arguments = [*_paged(paging, ram_fds), *arguments]
+            channels["paging"] = paging.link
         try:
             popen = subprocess.Popen(
                 [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _GUARD, str(os.getpid()), *arguments],
@@ -271,6 +280,17 @@ def spawn(
     return Process(
         popen, **near, saved_boot=saved_boot, console_fd=pipes["console"][0], stderr_fd=pipes["stderr"][0]
     )
+
+
+def _paged(paging: Paging, ram_fds: tuple[int, ...]) -> list[str]:
+    """What starts a program with the shim (``native/pager/shim.c``)."""
+    files = ",".join(map(str, ram_fds))
+    return [
+        "env",
+        f"LD_PRELOAD={paging.shim}",
+        f"KTSTR_PAGER_FD={paging.link}",
+        f"KTSTR_PAGER_RAM={files}",
+    ]
 
 
 def _channels(

@@ -19,6 +19,8 @@ MIB = 1 << 20
 _CHUNK_BYTES = 1 << 30
 NAME = "ktstr-ram"
 """Of a RAM file, followed by the number of its NUMA node."""
+LOADING = "ktstr-loading"
+"""Of a file that is open in the process of a run while the RAM of its guest is still being loaded."""
 OVERHEAD_BYTES = 192 * MIB
 """What QEMU itself takes beside the RAM: its code, device models and, with TCG, translated code."""
 

@@ -36,7 +36,8 @@ def open_ram_of(pid: int, proc: Path = Path("/proc")) -> Iterator[list[RamPart]]
         descriptors are closed afterwards; mappings that were made of them stay.
 
     Raises:
-        UsageError: There is no such process, or it holds no RAM of a guest.
+        UsageError: There is no such process, or it holds no RAM of a guest, or a part of that is not loaded yet: to
+            read what is missing would make zeros of it.
         HostError: It belongs to another user, or this user may not look into it.
     """
     descriptors: list[int] = []
@@ -59,9 +60,12 @@ def _ram_files(pid: int, proc: Path) -> list[Path]:
     try:
         for entry in (proc / str(pid) / "fd").iterdir():
             try:
-                match = _LINK.fullmatch(os.readlink(entry))
+                link = os.readlink(entry)
             except FileNotFoundError:
                 continue  # closed since the directory was read
+            if link.startswith(f"/memfd:{ram.LOADING} "):
+                raise UsageError(f"the memory of the guest of process {pid} is still being loaded", _LOADED)
+            match = _LINK.fullmatch(link)
             if match is not None:
                 found[int(match[1])] = entry
                 files.setdefault(int(match[1]), set()).add(entry.stat().st_ino)
@@ -92,4 +96,5 @@ def _denied(pid: int) -> HostError:
     )
 
 
+_LOADED = "ask again when its log says that all memory is loaded, or restore with --eager"
 _LATER = "list the runs with: ktstr-tui status; the captures of a finished run stay in its data directory"

@@ -78,6 +78,11 @@ class SavedBoot:
         """What the guest printed while it booted."""
         return (self.directory / "console").read_bytes()
 
+    @property
+    def paging(self) -> None:
+        """Nothing: the RAM is copied."""
+        return
+
     def copy_ram(self, ram_fds: Sequence[int]) -> None:
         """Copy its RAM into empty RAM files.
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
+import select
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -34,6 +35,7 @@ from ktstr_tui.model.errors import HostError, UsageError, sole_error
 SHUT_DOWN_INTERVALS = 4
 """A pager ends within so many of its intervals."""
 MAX_EVENTS = 256
+LOAD_TIMEOUT_S = 2.0
 
 
 _DEFAULT = PagerConfig()
@@ -90,6 +92,30 @@ class Pager:
             await self._ask(lib.KTP_REGISTER, base, len(view), offset, PAGE_BYTES, fds=(uffd,))
         finally:
             os.close(uffd)
+
+    def is_there(self, page: int) -> bool:
+        """Whether a page of the image is in memory that is paged; one of zeros is once it was touched."""
+        return self._shared.is_there(page)
+
+    def load(self, first: int, count: int) -> None:
+        """Have pages of the image loaded now. Blocks, for microseconds from a store; for a write, which cannot wait.
+
+        It goes over the socket of the shim, which is not used any more once QEMU has started.
+
+        Args:
+            first: Page of the image.
+            count: How many.
+
+        Raises:
+            UsageError: One of them cannot be had.
+            HostError: The pager does not answer.
+        """
+        self.handoff.send(pm.encode_request(lib.KTP_LOAD, next(self._ids), first, count))
+        if not select.select([self.handoff], [], [], LOAD_TIMEOUT_S)[0]:
+            raise HostError("the pager does not answer", "is this host overloaded?")
+        reply = pm.decode_message(self.handoff.recv(pm.MESSAGE_BYTES))
+        if isinstance(reply, pm.Reply) and reply.refused is not None:
+            raise UsageError(f"memory that is to be written cannot be loaded: {reply.refused}")
 
     async def fill(self, wanted: bool = True) -> None:
         """Load all that is left while nothing else is asked for, or stop doing so."""

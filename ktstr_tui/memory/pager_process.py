@@ -80,7 +80,7 @@ def spawn(source: PageSource, config: PagerConfig, stack: ExitStack) -> PagerPro
     far_control.close()
     far_handoff.close()
     control.setblocking(False)
-    shared = SharedPage(shared_fd)
+    shared = SharedPage(shared_fd, pages)
     stack.callback(shared.close)
     return PagerProcess(process, control, handoff, shared)
 

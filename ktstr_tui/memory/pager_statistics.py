@@ -62,15 +62,17 @@ class PagerStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SharedPage:
-    """The page of one pager, and the order of first use behind it.
+    """The page of one pager, the order of first use behind it, and which pages are there.
 
     Args:
         fd: The memfd; see `shared_bytes` for its size.
+        pages: Of the image.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, pages: int) -> None:
         self._map = mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
         self._shared = ffi.cast("struct ktp_shared *", ffi.from_buffer(self._map))
+        self._served_at = ffi.sizeof("struct ktp_shared") + 4 * pages
 
     def statistics(self) -> PagerStatistics:
         """The counters now; each is whole, but they are not of one instant."""
@@ -96,6 +98,10 @@ class SharedPage:
         begin = ffi.sizeof("struct ktp_shared")
         return tuple(int(page) for page in memoryview(self._map[begin : begin + 4 * count]).cast("I"))
 
+    def is_there(self, page: int) -> bool:
+        """Whether a page of the image is in the memory of those who are paged, or was given back by them."""
+        return bool(self._map[self._served_at + page // 8] >> page % 8 & 1)
+
     def close(self) -> None:
         """Give the mapping back."""
         del self._shared
@@ -104,7 +110,7 @@ class SharedPage:
 
 def shared_bytes(pages: int) -> int:
     """The size of the shared memory for an image of so many pages."""
-    return ffi.sizeof("struct ktp_shared") + 4 * pages
+    return ffi.sizeof("struct ktp_shared") + 4 * pages + pages // 8 + 1
 
 
 assert int(lib.KTP_BUCKETS) == BUCKETS

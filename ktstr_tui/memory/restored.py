@@ -1,8 +1,8 @@
 """A snapshot as what a machine starts from: its RAM is filled from the store, its state written for QEMU to load.
 
-Filling is eager: every page is unpacked and checked against its digest before the guest runs, so what is damaged is
-found then and never by the guest; or it is copied from an image that was made so (`raw_cache`). What can be had without
-copying first is a source of pages of its own, which offers the same as this (`ktstr_tui.guest.origin.Origin`).
+Filling is eager or lazy. Eager, every page is unpacked and checked against its digest before the guest runs, so what
+is damaged is found then; or it is copied from an image that was made so (`raw_cache`). Lazy, a pager (`memory.pager`)
+brings each page when it is touched, checked too; `RestoredOrigin.page_with` chooses that.
 """
 
 from __future__ import annotations
@@ -12,14 +12,23 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
 
+from ktstr_tui.guest.initramfs import guest_directory
+from ktstr_tui.guest.origin import Paging
+from ktstr_tui.guest.ram import LOADING
+from ktstr_tui.kernel.memory import GuestRam, RamImage
 from ktstr_tui.memory.explore import blob_bytes
+from ktstr_tui.memory.lazy_ram import LazyRam
+from ktstr_tui.memory.pager import Pager
 from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, PageFile
 from ktstr_tui.memory.raw_cache import RawCache
 from ktstr_tui.memory.snapshot import Blob, Snapshot, read_snapshot
 from ktstr_tui.memory.store import PAGES
+from ktstr_tui.memory.stored_ram import SnapshotRam
 
 _CHUNK_PAGES = 2048
+SHIM = "ktstr-pager-shim.so"
 
 
 class RestoredOrigin:
@@ -42,6 +51,11 @@ class RestoredOrigin:
         """Of RAM, by `copy_ram`."""
         self.fill_ms = 0.0
         """How long that took."""
+        self.pager: Pager | None = None
+        """Loads the RAM when it is touched; None when it is filled before."""
+        self.resident = False
+        """Whether a pager has loaded all of it."""
+        self._loading: IO[bytes] | None = None
         self._stack = ExitStack()
         self._pages = PageFile(path.parent / PAGES)
         self._stack.callback(self._pages.close)
@@ -63,13 +77,64 @@ class RestoredOrigin:
         """Nothing: the console of before belongs to the run of before."""
         return b""
 
+    @property
+    def paging(self) -> Paging | None:
+        """How QEMU has the RAM loaded when it is touched."""
+        if self.pager is None:
+            return None
+        return Paging(guest_directory() / SHIM, self.pager.handoff.fileno())
+
+    @property
+    def pages_left(self) -> int:
+        """Pages of data that are not loaded; 0 when the RAM is filled before the guest runs."""
+        return 0 if self.pager is None or self.resident else self.pager.statistics().left
+
+    def is_there(self, page: int) -> bool:
+        """Whether a page of the image is in the guest's memory, by number."""
+        return self.resident or self.pager is None or self.pager.is_there(page)
+
+    def load(self, phys: int, length: int) -> None:
+        """Have memory loaded before somebody writes to it. Blocks.
+
+        Raises:
+            KtstrError: It cannot be had.
+        """
+        if self.pager is not None and not self.resident:
+            stored = SnapshotRam(self.snapshot, self._pages)
+            first, last = stored.page_number(phys), stored.page_number(phys + length - 1)
+            self.pager.load(first, last - first + 1)
+
+    def page_with(self, pager: Pager) -> None:
+        """Have the RAM loaded by a pager of this snapshot, in place of filling it."""
+        self.pager = pager
+        # Who reads the RAM files from outside would make zeros of what is missing: this keeps them away.
+        self._loading = self._stack.enter_context(os.fdopen(os.memfd_create(LOADING), "rb"))
+
+    def arrived(self) -> None:
+        """All of the RAM is there."""
+        self.resident = True
+        if self._loading is not None:
+            self._loading.close()
+
+    def readable(self, live: GuestRam) -> RamImage:
+        """The RAM as whoever looks at the guest reads it.
+
+        Args:
+            live: The RAM files.
+        """
+        if self.pager is None:
+            return live
+        return LazyRam(live, SnapshotRam(self.snapshot, self._pages), self)
+
     def copy_ram(self, ram_fds: Sequence[int]) -> None:
-        """Fill the RAM files; zeros stay holes.
+        """Fill the RAM files, unless there is a pager; zeros stay holes.
 
         Raises:
             DamagedError: A page is not what was stored.
             OSError: There is no memory.
         """
+        if self.pager is not None:
+            return
         began_s = time.monotonic()
         if self._cache.copy_to(self.snapshot, ram_fds):
             self.filled_pages = sum(blob.pages - blob.zero_pages for blob in self.snapshot.memory)

@@ -28,6 +28,8 @@ from ktstr_tui.wire.whole_file import sync_directory, write_whole
 DIRECTORY = "snapshots"
 """In the data directory of a run."""
 PAGES = "pages"
+ORDER = ".order"
+"""Ending of the file with the pages that a guest of the snapshot touched first."""
 KEEP = ".keep"
 """Ending of the empty file that protects a snapshot from being evicted."""
 DEFAULT_LIMIT_BYTES = 8 << 30
@@ -140,7 +142,8 @@ class SnapshotStore:
             raise self._unknown(name) from error
         except OSError as error:
             raise HostError(f"cannot remove snapshot {name}: {error.strerror}") from error
-        (self.directory / f"{name}{KEEP}").unlink(missing_ok=True)
+        for beside in (KEEP, ORDER):
+            (self.directory / f"{name}{beside}").unlink(missing_ok=True)
 
     def collect(self) -> int:
         """Write the file of pages anew with what the snapshots name; returns the bytes that it freed.

@@ -25,6 +25,8 @@ class _Segment(NamedTuple):
     blob: Blob
     first_page: int
     """Of the blob."""
+    image_page: int
+    """The same page, counted from the first one of the first node."""
 
 
 class SnapshotRam:
@@ -38,7 +40,13 @@ class SnapshotRam:
     def __init__(self, snapshot: Snapshot, pages: PageFile) -> None:
         nodes = tuple(blob.size_bytes for blob in snapshot.memory)
         self._segments = [
-            _Segment(it.guest_phys, it.length, snapshot.memory[it.fd_index], it.offset // PAGE_BYTES)
+            _Segment(
+                it.guest_phys,
+                it.length,
+                snapshot.memory[it.fd_index],
+                it.offset // PAGE_BYTES,
+                (sum(nodes[: it.fd_index]) + it.offset) // PAGE_BYTES,
+            )
             for it in topology_args.segments(nodes)
         ]
         self._pages = pages
@@ -117,4 +125,15 @@ class SnapshotRam:
         for segment in self._segments:
             if segment.guest_phys <= phys < segment.guest_phys + segment.length:
                 return segment.blob.digest(segment.first_page + (phys - segment.guest_phys) // PAGE_BYTES)
+        raise OutOfRange(f"guest-physical {phys:#x} is outside RAM", phys)
+
+    def page_number(self, phys: int) -> int:
+        """Which page of the image, one NUMA node behind the other, is at ``phys``.
+
+        Raises:
+            OutOfRange: It lies outside RAM.
+        """
+        for segment in self._segments:
+            if segment.guest_phys <= phys < segment.guest_phys + segment.length:
+                return segment.image_page + (phys - segment.guest_phys) // PAGE_BYTES
         raise OutOfRange(f"guest-physical {phys:#x} is outside RAM", phys)

@@ -52,6 +52,8 @@ def _restored(state: RunState, event: ev.GuestRestored) -> None:
         "filled": f"{event.pages} pages of memory filled",
         "typed": "its state is loaded and its memory readable by type",
         "frozen": "the guest is restored and stays frozen until it is thawed",
+        "loading": f"{event.pages_left} pages of memory are left to load",
+        "resident": "all memory is loaded",
         "running": "it runs; it does not repeat history exactly, as a rerun of a run with a seed does",
     }
     log(state, event, "info", "restore", f"{words[event.phase]} ({event.took_ms:.0f} ms)")

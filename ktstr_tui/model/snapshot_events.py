@@ -8,9 +8,10 @@ import msgspec
 
 from ktstr_tui.model.event_base import RunEvent
 
-RestorePhase: TypeAlias = Literal["filling", "filled", "typed", "frozen", "running"]
+RestorePhase: TypeAlias = Literal["filling", "filled", "typed", "frozen", "running", "loading", "resident"]
 """Memory is being filled; is filled; is readable by type, with the machine's state loaded; the guest stays frozen, or
-runs."""
+runs. Memory that is loaded when it is touched is not filled first: it is loading while the guest runs, then resident.
+"""
 
 
 class SnapshotAnswer(msgspec.Struct, frozen=True, kw_only=True):

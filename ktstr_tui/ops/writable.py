@@ -7,7 +7,7 @@ change the guest. This one has two ways in and no way to read: each returns what
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ktstr_tui._native import ffi, lib
@@ -26,9 +26,14 @@ class WritableRam:
 
     Args:
         parts: ``(fd, file_offset, guest_phys, length)`` of each run of RAM.
+        ensure: Called with an address and a length before they are written to, in the writer's thread: memory that is
+            still being loaded has to be there first.
     """
 
-    def __init__(self, parts: Iterable[tuple[int, int, int, int]]) -> None:
+    def __init__(
+        self, parts: Iterable[tuple[int, int, int, int]], ensure: Callable[[int, int], object] | None = None
+    ) -> None:
+        self._ensure = ensure
         protection = mmap.PROT_READ | mmap.PROT_WRITE
         self._segments = [
             _Segment(phys, length, mmap.mmap(fd, length, mmap.MAP_SHARED, protection, offset=offset))
@@ -76,6 +81,8 @@ class WritableRam:
         return old
 
     def _find(self, run: Run) -> tuple[mmap.mmap, int]:
+        if self._ensure is not None:
+            self._ensure(run.physical, run.length)
         for segment in self._segments:
             at = run.physical - segment.guest_phys
             if at >= 0 and at + run.length <= segment.length:

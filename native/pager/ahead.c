@@ -9,6 +9,19 @@ void prewarm(struct pager *pager)
 	}
 }
 
+bool load_now(struct pager *pager, uint64_t first, uint64_t count)
+{
+	for (uint64_t page = first; page < first + count; page++) {
+		if (was_served(pager, page) || source_is_zeros(&pager->source, page))
+			continue;
+		pager->source.why = "no region has it";
+		load_ahead(pager, page, 1, &pager->shared->prefetched);
+		if (!was_served(pager, page))
+			return false;
+	}
+	return true;
+}
+
 bool has_work(const struct pager *pager)
 {
 	if (!pager->nr_regions || pager->link_down)

@@ -5,9 +5,11 @@
 // A debugger is no rival: faults go to the userfaultfd whether somebody traces the process or not. But it sees EIO in
 // place of a page that is missing, so that it is there is said.
 #include <errno.h>
+#include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "ktstr_uffd.h"
@@ -100,4 +102,15 @@ void check_drift(struct pager *pager)
 		tell(pager, KTP_TRACED, traced, NULL);
 	pager->shared->tracer = traced;
 	pager->shared->drift_checks++;
+}
+
+void give_up_regions(struct pager *pager)
+{
+	for (size_t i = 0; !pager->shared->left && i < pager->nr_regions; i++) {
+		const struct region *region = &pager->regions[i];
+		struct uffdio_range range = { region->base, region->bytes };
+
+		if (region->uffd >= 0)
+			ioctl(region->uffd, UFFDIO_UNREGISTER, &range);
+	}
 }

@@ -4,7 +4,7 @@
 //
 // Counters only grow, but for those that say so, and each is written whole, so they are read at any time without asking.
 // Behind the struct follows the order of first use: one uint32_t for each page that a fault asked for, `order_count` of
-// them, as a number of a page of the image.
+// them, as a number of a page of the image. Behind that, room for all pages, is a bit for each page that is in memory.
 #ifndef KTSTR_PAGE_H
 #define KTSTR_PAGE_H
 
@@ -54,6 +54,7 @@ enum ktp_kind {
 		1, // a: base, b: length, c: offset in the image, d: page size; comes with the userfaultfd
 	KTP_FILL, // a: load what is left, 1, or stop that, 0
 	KTP_SHUT_DOWN,
+	KTP_LOAD, // a: first page of the image, b: how many; answered when they are there, over either socket
 	// Said by the pager.
 	KTP_DONE = 16,
 	KTP_REFUSED, // text: why

@@ -10,12 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "pager.h"
 
 #define ARGUMENTS 11
+#define PRIORITY (-10)
 #define SOON_NS 10000000u
 #define MAX_PAGES (1ull << 32) // of an image: 16 TiB
 
@@ -49,7 +51,7 @@ static const void *map_list(const char *word, const char *what, uint64_t *bytes)
 
 static void open_shared(const char *word, uint64_t pages)
 {
-	size_t bytes = sizeof(*pager.shared) + pages * sizeof(*pager.order);
+	size_t bytes = sizeof(*pager.shared) + pages * sizeof(*pager.order) + pages / 8 + 1;
 	int fd = atoi(word);
 	struct stat stat;
 
@@ -60,9 +62,9 @@ static void open_shared(const char *word, uint64_t pages)
 		fail("the shared page", strerror(errno));
 	pager.order = (uint32_t *)(pager.shared + 1);
 	pager.shared->pages = pages;
-	pager.served = calloc(pages / 8 + 1, 1);
+	pager.served = (uint8_t *)(pager.order + pages);
 	pager.known_bad = calloc(pages / 8 + 1, 1);
-	if (!pager.served || !pager.known_bad)
+	if (!pager.known_bad)
 		fail("the pages", "no memory");
 }
 
@@ -158,6 +160,8 @@ int main(int argc, char **argv)
 
 	if (argc != ARGUMENTS)
 		fail("usage", "see native/pager/main.c");
+	// A guest waits for each page. Where it is not permitted, it is as it was.
+	setpriority(PRIO_PROCESS, 0, PRIORITY);
 	set_up(argv);
 	next_check_ns = now_ns() + (uint64_t)pager.poll_ms * 1000000u;
 	while (goes_on) {
@@ -180,5 +184,6 @@ int main(int argc, char **argv)
 		next_check_ns = look(next_check_ns);
 		check_resident(&pager);
 	}
+	give_up_regions(&pager);
 	return 0;
 }

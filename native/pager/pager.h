@@ -88,6 +88,8 @@ void prewarm(struct pager *pager);
 bool has_work(const struct pager *pager);
 void work(struct pager *pager);
 void check_resident(struct pager *pager);
+// Load pages now; false, with the source's `why` set, when one of them cannot be had.
+bool load_now(struct pager *pager, uint64_t first, uint64_t count);
 
 // events.c
 void take_event(struct pager *pager, int uffd, uint8_t event, uint64_t from, uint64_t to, uint64_t bytes);
@@ -95,6 +97,8 @@ void take_event(struct pager *pager, int uffd, uint8_t event, uint64_t from, uin
 // drift.c
 void check_drift(struct pager *pager);
 void leave_region(struct pager *pager, struct region *region);
+// When all is loaded: what is missing is zeros, which the kernel makes without us.
+void give_up_regions(struct pager *pager);
 
 // take.c
 // Take what is asked over a socket; false when the other end is closed or the pager is to end.

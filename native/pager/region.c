@@ -78,7 +78,8 @@ void mark_served(struct pager *pager, uint64_t page)
 {
 	if (was_served(pager, page))
 		return;
-	pager->served[page / 8] |= (uint8_t)(1u << page % 8);
+	// Others read these bits: a page is there before its bit is.
+	__atomic_fetch_or(&pager->served[page / 8], (uint8_t)(1u << page % 8), __ATOMIC_RELEASE);
 	if (!source_is_zeros(&pager->source, page))
 		pager->shared->left--;
 }

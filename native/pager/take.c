@@ -80,6 +80,15 @@ static const char *take_region(struct pager *pager, struct asked *asked)
 	return NULL;
 }
 
+static const char *load(struct pager *pager, const struct ktp_message *asked)
+{
+	uint64_t pages = pager->shared->pages;
+
+	if (asked->b > pages || asked->a > pages - asked->b)
+		return "the pages end behind the image";
+	return load_now(pager, asked->a, asked->b) ? NULL : pager->source.why;
+}
+
 bool take_request(struct pager *pager, int from)
 {
 	struct asked asked;
@@ -96,6 +105,8 @@ bool take_request(struct pager *pager, int from)
 		refused = take_region(pager, &asked);
 	else if (asked.message.kind == KTP_FILL && from == pager->control)
 		pager->fill = asked.message.a;
+	else if (asked.message.kind == KTP_LOAD)
+		refused = load(pager, &asked.message);
 	else if (asked.message.kind != KTP_SHUT_DOWN || from != pager->control)
 		refused = "an unknown request";
 	if (asked.uffd >= 0)

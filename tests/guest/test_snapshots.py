@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +75,8 @@ def test_snapshots_are_whole_and_guests_that_start_from_one_end_as_the_first_did
         assert 0 < diff["changed_pages"] < diff["pages"]
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(restored(tmp_path, name, "--set", "panic_timeout=77"))
-            for name in ("r1", "r2")
+            stack.enter_context(restored(tmp_path, name, how, "--set", "panic_timeout=77"))
+            for name, how in (("r1", "--lazy"), ("r2", "--eager"))
         ]
         for again in runs:
             code, summary, _ = again.end()
@@ -91,6 +93,35 @@ def test_snapshots_are_whole_and_guests_that_start_from_one_end_as_the_first_did
             assert "does not repeat history exactly" in told
             assert "step 1/2 good" in told
             assert "step 2/2 bad" in told
+            assert ("all memory is loaded" in told) == (again.name == "r1")
+    tell_of_a_killed_pager(tmp_path)
+
+
+def tell_of_a_killed_pager(tmp_path: Path) -> None:
+    """Kill the pager under a guest that runs: the run says what that means, and leaves nothing behind."""
+    with restored(tmp_path, "r3") as run:
+        events = run.events("guest-ready", "guest-restored", "logged")
+        next(it for it in events if it["type"] == "guest-ready")
+        # Until it is killed it serves nothing, so that it is still needed when the guest runs.
+        pager = pager_of(run)
+        os.kill(pager, signal.SIGSTOP)
+        next(it for it in events if it.get("phase") == "running")
+        os.kill(pager, signal.SIGKILL)
+        code, _, _ = run.end()
+        assert code == 3
+        [data_dir] = (tmp_path / "state/ktstr-tui/runs").glob("r3-*")
+        told = call("events", str(data_dir / "recording.ktstr"), env=run.env).stdout
+        assert "ended with exit code 3: the guest is dead: the pager ended with signal 9" in told
+
+
+def pager_of(run: HeadlessRun) -> int:
+    """The process id of the pager of a run."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            words = (entry / "stat").read_text().rpartition(")")
+            if words[0].endswith("(ktstr-pager") and int(words[2].split()[1]) == run.process.pid:
+                return int(entry.name)
+    raise AssertionError("there is no pager")
 
 
 ASK = """
@@ -131,7 +162,10 @@ def test_questions_have_one_answer_wherever_the_memory_is(tmp_path: Path) -> Non
             assert call_json("capture", "test", "--memory", "--tag", tag, env=env)["snapshot"]["name"] == tag
         live = asked("test")
         with restored(tmp_path, "frozen", "--frozen") as frozen:
-            assert next(it for it in frozen.events("guest-restored") if it["phase"] == "frozen")
+            phases = frozen.events("guest-restored")
+            assert next(it for it in phases if it["phase"] == "frozen")
+            # Until then nobody from outside may read it.
+            assert next(it for it in phases if it["phase"] == "resident")
             from_restored = asked("frozen")
             assert call("end", "frozen", env=env).returncode == 0
         assert call("end", "test", env=env).returncode == 0
