@@ -18,6 +18,7 @@ from ktstr_tui.memory.pager_messages import (
 )
 from ktstr_tui.memory.pager_process import PagerConfig
 from ktstr_tui.memory.pager_source import (
+    PageSource,
     RawSource,
     StoreSource,
     store_source,
@@ -50,7 +51,7 @@ def raw(tmp_path: Path, content: bytes) -> RawSource:
 
 
 @asynccontextmanager
-async def pager_of(source: StoreSource | RawSource, **config: object) -> AsyncIterator[Pager]:
+async def pager_of(source: PageSource, **config: object) -> AsyncIterator[Pager]:
     """A pager that looks for drift often."""
     async with open_pager(source, PagerConfig(interval_s=INTERVAL_S, **config)) as pager:  # type: ignore[arg-type]
         yield pager

@@ -1,0 +1,109 @@
+"""The other end of a pager whose pages lie elsewhere: it reads them out of a store and sends those that are asked for.
+
+It listens on a unix socket, which ssh forwards. A request is two u64, little-endian: the offset in the image and the
+page size. The answer repeats both, and the page follows; a page size of 0 in it says that the page cannot be read here.
+Whoever asks compares each page with its digest, and makes a connection again that broke, so this end keeps nothing of
+one connection.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from ktstr_tui.guest.paths import check_socket_path
+from ktstr_tui.memory.pages import PAGE_BYTES, DamagedError, PageFile
+from ktstr_tui.memory.snapshot import Snapshot
+from ktstr_tui.model.errors import HostError
+
+MAX_CONNECTIONS = 8
+"""More are closed at once: one pager has one."""
+_REQUEST = struct.Struct("<QQ")
+
+
+class PageServer:
+    """Serves the memory of one snapshot.
+
+    Args:
+        snapshot: The snapshot.
+        pages: Its pages; must stay open as long as this object is used.
+    """
+
+    def __init__(self, snapshot: Snapshot, pages: PageFile) -> None:
+        self._digests = [
+            blob.digest(page) for blob in snapshot.memory for page in range(blob.size_bytes // PAGE_BYTES)
+        ]
+        self._pages = pages
+        self._connections = 0
+        self.sent_pages = 0
+        """To all who asked."""
+        self.unreadable_pages = 0
+        """Requests for pages that cannot be read here."""
+
+    async def run(self, path: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled.
+
+        Args:
+            path: Of the socket, which is removed afterwards. Its directory decides who may connect.
+            task_status: Told when it listens.
+
+        Raises:
+            HostError: The socket cannot be made.
+        """
+        check_socket_path(path)
+        listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+        try:
+            await listener.bind(str(path))
+        except OSError as error:
+            listener.close()
+            raise HostError(f"cannot listen on {path}: {error.strerror}", "choose another path") from error
+        os.chmod(path, 0o600)
+        listener.listen(MAX_CONNECTIONS)
+        try:
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                await trio.serve_listeners(
+                    self._serve, [trio.SocketListener(listener)], handler_nursery=nursery
+                )
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        self._connections += 1
+        try:
+            async with stream:
+                if self._connections <= MAX_CONNECTIONS:
+                    await self._answer_all(stream)
+        except trio.BrokenResourceError:
+            pass
+        finally:
+            self._connections -= 1
+
+    async def _answer_all(self, stream: trio.SocketStream) -> None:
+        held = b""
+        while data := await stream.receive_some(4096):
+            held += data
+            while len(held) >= _REQUEST.size:
+                answer = self._answer(*_REQUEST.unpack_from(held))
+                held = held[_REQUEST.size :]
+                if answer is None:
+                    return
+                await stream.send_all(answer)
+
+    def _answer(self, offset: int, page_bytes: int) -> bytes | None:
+        """The answer to a request; None for one that no pager makes."""
+        number, rest = divmod(offset, PAGE_BYTES)
+        if rest or page_bytes != PAGE_BYTES or number >= len(self._digests):
+            return None
+        try:
+            page = self._pages.get(self._digests[number])
+        except DamagedError:
+            self.unreadable_pages += 1
+            return _REQUEST.pack(offset, 0)
+        self.sent_pages += 1
+        return _REQUEST.pack(offset, PAGE_BYTES) + page
