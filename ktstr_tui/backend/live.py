@@ -89,9 +89,8 @@ async def open_live_guest(
         audit = stack.enter_context(closing(AuditTrail(setup.place.data_dir / "kernel-ops.jsonl")))
         writable = None
         if setup.config.allow_writes:
-            writable = stack.enter_context(
-                closing(WritableRam(machine.ram_parts(), loader_of(machine.spec.restored)))
-            )
+            ram = WritableRam(machine.ram_parts(), loader_of(machine.spec.restored))
+            writable = stack.enter_context(closing(ram))
         frozen = FrozenLog(setup.time.now_ns)
         process = HostProcess(machine.pid, sorted((await machine.vcpu_threads()).values()))
         host = Standstill(process, stream.emit, time.monotonic_ns)

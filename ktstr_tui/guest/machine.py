@@ -327,13 +327,7 @@ async def _run_machine(spec: MachineSpec, origin: Origin | None = None) -> Async
         page = stack.enter_context(open_page(spec.determinism)) if spec.observed else None
         if origin is not None:
             console.feed(origin.console)
-        process = qemu.spawn(
-            spec,
-            ram_fds,
-            None if page is None else page.fd,
-            incoming=origin is not None,
-            paging=None if origin is None else origin.paging,
-        )
+        process = qemu.spawn(spec, ram_fds, None if page is None else page.fd, origin)
         stack.callback(qemu.user_qmp_path(spec).unlink, missing_ok=True)
         machine = Machine(spec, ram_fds, process, console, page, origin)
         # The tasks in the nursery do not fail, so a group of errors holds what the body raised and nothing else.

@@ -231,9 +231,7 @@ def spawn(
     spec: MachineSpec,
     ram_fds: tuple[int, ...],
     page_fd: int | None = None,
-    *,
-    incoming: bool = False,
-    paging: Paging | None = None,
+    origin: Origin | None = None,
 ) -> Process:
     """Start QEMU. Blocks for the fork only; must run on the event loop's own thread (see the module's text).
 
@@ -241,8 +239,8 @@ def spawn(
         spec: What to start.
         ram_fds: The RAM files, one per NUMA node.
         page_fd: The page that an observer shares; only for an observed machine.
-        incoming: Whether it is to wait, stopped, for a state to load (`ktstr_tui.guest.machine_state`).
-        paging: Who loads the RAM when it is touched; None when it is filled.
+        origin: What it starts from: it waits, stopped, for the state to load (`ktstr_tui.guest.machine_state`). None
+            for a machine that boots.
 
     Raises:
         HostError: QEMU or setpriv is missing or cannot be started.
@@ -258,9 +256,9 @@ def spawn(
         initrd = f"/proc/self/fd/{channels['initrd']}" if "initrd" in channels else str(spec.initrd)
         ram = tuple(f"/proc/self/fd/{fd}" for fd in ram_fds)
         arguments = command(program, spec, initrd, ram, channels)
-        if incoming:
+        if origin is not None:
             arguments += ["-S", "-incoming", "defer"]
-        if paging is not None:
+        if origin is not None and (paging := origin.paging) is not None:
             arguments = [*_paged(paging, ram_fds), *arguments]
             channels["paging"] = paging.link
         try:
