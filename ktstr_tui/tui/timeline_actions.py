@@ -32,9 +32,9 @@ TIMELINE_ACTIONS: tuple[Action, ...] = (
         "timeline",
     ),
     Action(
-        "timeline.next_mark", "full_stop", "mark(1)", "Next mark", "To the next mark", "timeline", footer=6
+        "timeline.next_mark", "semicolon", "mark(1)", "Next mark", "To the next mark", "timeline", footer=6
     ),
-    Action("timeline.previous_mark", "comma", "mark(-1)", "Previous mark", "To the mark before", "timeline"),
+    Action("timeline.previous_mark", "colon", "mark(-1)", "Previous mark", "To the mark before", "timeline"),
     Action(
         "timeline.remove",
         "x",
