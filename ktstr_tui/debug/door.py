@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -173,14 +174,16 @@ class DebuggerDoor:
     async def _look_after(self) -> None:
         while True:
             await trio.sleep(LOOK_S)
-            await self._access.restore_watches()
+            with suppress(KtstrError):  # a guest that is gone ends the session by itself
+                await self._access.restore_watches()
 
     async def _show(self) -> None:
         seen = 0
         while True:
             await trio.sleep(SHOW_S)
             if self._access.holds and self._access.hold_number == seen:
-                await self._access.show()
+                with suppress(KtstrError):
+                    await self._access.show()
             seen = self._access.hold_number
 
     def _event(self, step: DebuggerStep, *, where: str = "", what: str = "") -> DebuggerChanged:
