@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -84,6 +85,8 @@ def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_
     told: list[str] = []
 
     class Screen:
+        back = None
+
         def __init__(self, source: Replay, **_: object) -> None:
             self._source = source
 
@@ -92,7 +95,18 @@ def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_
 
         async def run_async(self, *, headless: bool = False) -> str:
             told.append(self._source.connection_reason)
-            await self._source.run(lambda _: None)
+            played, taken = asyncio.Event(), 0
+
+            def on_events(events: Sequence[object]) -> None:
+                nonlocal taken
+                taken += len(events)
+                if taken >= 2:
+                    played.set()
+
+            playing = asyncio.create_task(self._source.run(on_events))
+            await played.wait()
+            playing.cancel()
+            await asyncio.wait([playing])
             return "leave"
 
     monkeypatch.setattr(app, "KtstrApp", Screen)

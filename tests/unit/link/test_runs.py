@@ -156,9 +156,16 @@ def test_a_directory_here_needs_no_slash(runs: Runs, tmp_path: Path, monkeypatch
     assert choose_run("fwd", tmp_path / "none") == place
 
 
-@pytest.mark.parametrize("path", ["./nothing", "..", "/"])
-def test_a_path_without_sockets(runs: Runs, path: str) -> None:
-    with pytest.raises(UsageError, match="is not the directory of a run"):
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("./nothing", "there is no file or directory nothing"),
+        ("..", "is not the directory of a run"),
+        ("/", "is not the directory of a run"),
+    ],
+)
+def test_a_path_without_sockets(runs: Runs, path: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
         choose_run(path, runs.path)
 
 

@@ -117,7 +117,7 @@ def test_too_long_is_refused_before_it_is_parsed() -> None:
 
 def test_too_long_is_refused_before_it_is_sent() -> None:
     with pytest.raises(codec.CodecError, match="at most"):
-        codec.encode_command(Command(id=1, request=Capture(tag="x" * codec.MAX_COMMAND_BYTES)))
+        codec.encode_command(Command(id=1, request=AddWatch(expression="x" * codec.MAX_COMMAND_BYTES)))
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, "\ud800", object(), {1, object()}])
