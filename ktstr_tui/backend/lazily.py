@@ -142,7 +142,9 @@ def _words(event: pm.PagerEvent) -> str:
             return "no debugger is attached to QEMU any more"
         return f"process {event.pid} traces QEMU: it cannot read pages that are not loaded yet"
     if isinstance(event, pm.Reinstalled):
-        return f"memory of QEMU at {event.base:#x} was mapped anew and is paged again"
+        return (
+            f"memory of QEMU at {event.base:#x} was mapped a second time; the snapshot still gives its pages"
+        )
     if isinstance(event, pm.LinkLost):
         return f"the source of the memory is away ({event.why}); the guest waits for it"
     if isinstance(event, pm.LinkBack):

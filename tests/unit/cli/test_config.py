@@ -232,7 +232,7 @@ def test_a_replay_opens_with_a_broken_file_and_says_what_is_wrong(
 class _NoRecording(Replay):
     """A replay of nothing."""
 
-    def __init__(self, path: Path, speed: float) -> None:
+    def __init__(self, path: Path, speed: float, *, stays: bool) -> None:
         """Nothing is read."""
         self.run_end: RunEnded | None = None
 

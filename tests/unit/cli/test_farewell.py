@@ -44,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, reports: str, config: RunConfig, wish: 
     ready = {"name": "tour", "socket_dir": "/run/x", "data_dir": "/state/tour 1"}
     started = screen.StartedRun(backend, io.StringIO(reports), ready)
     monkeypatch.setattr(screen, "start_backend", lambda _config: started)
-    monkeypatch.setattr(screen, "_show", lambda *_args, **_more: (wish, RunState(), ""))
+    monkeypatch.setattr(screen, "_show", lambda *_args, **_more: screen.Shown(wish, RunState(), "", None))
     return screen.run_with_screen(config)
 
 
@@ -98,7 +98,9 @@ def test_whoever_attached_is_told_too(
     if is_over:
         fold(state, ev.RunEnded(exit_code=0, reason="scenario finished"))
     monkeypatch.setattr("ktstr_tui.cli.attach.pick_run", lambda _name: Path("/run/x"))
-    monkeypatch.setattr(screen, "_show", lambda *_args, **_more: (Leaving.DETACH, state, lost))
+    monkeypatch.setattr(
+        screen, "_show", lambda *_args, **_more: screen.Shown(Leaving.DETACH, state, lost, None)
+    )
     screen.attach_command("tour")
     said = capsys.readouterr().err
     if is_over:
