@@ -89,7 +89,7 @@ ACTIONS: tuple[Action, ...] = (
         "slash",
         "filter",
         "Filter",
-        "Show only lines that match a regular expression; with ! before it, those that do not",
+        "Show only lines that match a regular expression, or the others (!)",
         "app",
         footer=7,
         when="offered",

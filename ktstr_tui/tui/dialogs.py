@@ -238,10 +238,8 @@ class FilterDialog(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="filter") as box:
-            box.border_title = f"Show only {self._what} that match"
-            box.border_subtitle = (
-                "regular expression, ! before it inverts · enter to filter · escape to show all"
-            )
+            box.border_title = f"Show only {self._what} that match (! before it: that do not)"
+            box.border_subtitle = "regular expression · enter to filter · escape to show all"
             line = Input(self._text, id="filter-text", compact=True)
             line.cursor_blink = False
             yield line
