@@ -38,7 +38,9 @@ def test_every_binding_has_an_id_and_a_tooltip() -> None:
 def test_every_action_exists_where_it_is_bound() -> None:
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> set[str]:
         found = set(active_keys(app.screen))
-        await press(app, pilot, "3", "enter", "6")
+        await press(app, pilot, "0")
+        found |= set(active_keys(app.screen))
+        await press(app, pilot, "escape", "3", "enter", "6")
         return found | set(active_keys(app.screen))
 
     _app, found = drive(FakeSource(Story().until(33)), steps)
@@ -47,11 +49,11 @@ def test_every_action_exists_where_it_is_bound() -> None:
 
 
 def test_help_lists_the_keys_of_the_screen_it_was_asked_on() -> None:
-    text = screen(FakeSource(Story().until(33)), "question_mark", size=(120, 70))
+    text = screen(FakeSource(Story().until(33)), "question_mark", size=(120, 90))
     for id_ in ("run.capture", "view.pause", "panel.cpus", "move.down"):
         assert action(id_).about in text
     assert action("report.sort").about not in text
-    text = screen(FakeSource(Story().until(33)), "3", "enter", "f1", size=(120, 70))
+    text = screen(FakeSource(Story().until(33)), "3", "enter", "f1", size=(120, 90))
     assert action("report.sort").about in text
     assert action("panel.cpus").about not in text
 
