@@ -72,6 +72,8 @@ def error_report(summary: dict[str, Any]) -> dict[str, Any]:
     }
     report["tag"] = ""
     report["scheduler"].pop("dump", None)
+    # When the host packed the events; those themselves are the same.
+    report["history"]["block"].pop("mono_ns")
     return report
 
 
