@@ -6,7 +6,7 @@ the loop has gone on, as it does on a busy host; then it is taken at a later tic
 after it was asked `STUCK_AFTER` times has failed, and while it is out there it is not asked again.
 
 A host that gives this process no CPU for a while is no failure of a probe. So what is counted is not time that went by,
-but turns of this process: a wait is made of `_TURNS` short ones, and one that took a second counts as one.
+but turns of this process: a wait is made of `_TURNS` shorter ones, and one that took a second counts as one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANSWER_S = 0.05
 """How long the loop waits for one probe."""
 STUCK_AFTER = 20
 """At how many ticks a thread may owe its answer before that is a failure."""
-_TURNS = 5
+_TURNS = 2
 """Of the loop, in the time that it waits for one probe."""
 MAX_VALUES = 512
 """Of one probe in an event."""
