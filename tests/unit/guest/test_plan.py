@@ -27,6 +27,7 @@ from ktstr_tui.guest.scenario import (
 )
 from ktstr_tui.guest.scenario_ops import OP_CLASSES, Cgroup, Op, SetAffinity, WriteKernel
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.text import tag_problem
 from ktstr_tui.wire.kernel_ops import Entry, Int, KernelOp, KernelOpRequest, Symbol
 
 POLICIES = {"normal": 0, "batch": 3, "idle": 5, "fifo": 1, "rr": 2, "ext": 7}
@@ -79,6 +80,7 @@ def table(scenario: Scenario) -> dict[str, SchedulerPayload]:
 text = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="|"), min_size=1, max_size=15
 )
+tags = text.filter(lambda tag: not tag_problem(tag, 64))
 CGROUP = st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9_-]{0,31}\Z")
 CPUS = st.lists(st.integers(0, 254), max_size=6).map(tuple)
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
@@ -89,7 +91,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "period_us": st.integers(1000, 1_000_000),
     "workers": st.sampled_from(["", "spin", "spin-12"]),
     "scheduler": st.sampled_from(["a b", "demo:fifo", "ü/%41=x\\"]),
-    "tag": text,
+    "tag": tags,
     "expression": text,
     "symbol": st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_.]{0,63}\Z"),
     "value": st.integers(-(1 << 63), (1 << 63) - 1),
@@ -133,7 +135,7 @@ steps = st.builds(
     until=st.sampled_from(["duration", "ejected"]),
     scheduler=st.sampled_from(["none", "a b", "demo:fifo", "ü/%41=x\\"]),
     workers=st.lists(groups, max_size=5).map(tuple),
-    capture=st.none() | text,
+    capture=st.none() | tags,
     watch=st.none() | text,
     panic=st.booleans(),
     ops=timed_ops(),
