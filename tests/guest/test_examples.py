@@ -29,7 +29,7 @@ def check_events(checkout: Path, lines: list[str]) -> list[dict[str, Any]]:
     parts = {
         part["properties"]["type"]["enum"][0]: name
         for name, part in schema["$defs"].items()
-        if "type" in part.get("properties", {})
+        if "enum" in part.get("properties", {}).get("type", {})
     }
     events = [json.loads(line) for line in lines]
     for event in events:
