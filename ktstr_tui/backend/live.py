@@ -184,17 +184,14 @@ class LiveGuest:
         self.alarms = AlarmCaptures(capture, emit, clock, enabled=config.capture_on_alarm)
         parts = (coordinator, held.host, self.kernel_ops, self.beats, self.early, self.alarms)
         watchers = Watchers(*parts, setup.alarm_limits, self._accessor, claims, restored)
-        self._opening = Opening(
-            machine,
-            emit,
-            watchers,
-            self._outbox,
-            sample_hz=config.sample_hz,
-            started_ns=setup.started_ns,
-            time=setup.time,
-        )
+        self._opening = self._make_opening(watchers)
         self.periodic = self._make_periodic()
         self.debugger = make_door(machine, coordinator, setup, stream, nursery)
+
+    def _make_opening(self, watchers: Watchers) -> Opening:
+        setup, emit, hz = self._setup, self._stream.emit, self._setup.config.sample_hz
+        parts = (self._machine, emit, watchers, self._outbox)
+        return Opening(*parts, sample_hz=hz, started_ns=setup.started_ns, time=setup.time)
 
     def _make_coordinator(self, held: Held, beside: Beside) -> Coordinator:
         return Coordinator(

@@ -149,7 +149,7 @@ class DebugAccess:
             self._stops.forget()
 
     async def wait_stop(self) -> DebuggerStop:
-        """Wait for the next stop that the debugger is told of."""
+        """Wait for the next stop to report to the debugger."""
         return await self._stops.wait_stop()
 
     async def interrupt(self) -> None:

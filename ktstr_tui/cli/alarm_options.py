@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,54 +14,41 @@ _ALARMS = "Early alarms"
 _BY_WATCHDOG = "0 for no such alarm. [default: the scenario's, or a third of the watchdog timeout]"
 
 
+def _limit(flag: str, about: str) -> Any:  # noqa: ANN401 -- typer's options are of no declared type
+    return typer.Option(flag, metavar="MS", min=0, max=MAX_S * 1e3, help=about, rich_help_panel=_ALARMS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AlarmOptions:
     """The part of the command line of ``run`` that is about early alarms."""
 
     alarm_idle: Annotated[
         float | None,
-        typer.Option(
+        _limit(
             "--alarm-idle",
-            metavar="MS",
-            min=0,
-            max=MAX_S * 1e3,
-            help=f"Alarm when a task waits that long beside an idle CPU that it may use; {_BY_WATCHDOG}",
-            rich_help_panel=_ALARMS,
+            f"Alarm when a task waits that long beside an idle CPU that it may use; {_BY_WATCHDOG}",
         ),
     ] = None
     alarm_dsq: Annotated[
         float | None,
-        typer.Option(
+        _limit(
             "--alarm-dsq",
-            metavar="MS",
-            min=0,
-            max=MAX_S * 1e3,
-            help=f"Alarm when no CPU takes a task from a DSQ that has some for that long; {_BY_WATCHDOG}",
-            rich_help_panel=_ALARMS,
+            f"Alarm when no CPU takes a task from a DSQ that has some for that long; {_BY_WATCHDOG}",
         ),
     ] = None
     alarm_wait: Annotated[
         float | None,
-        typer.Option(
+        _limit(
             "--alarm-wait",
-            metavar="MS",
-            min=0,
-            max=MAX_S * 1e3,
-            help="Alarm when a task waits that long, whatever the CPUs do; 0 for no such alarm. "
+            "Alarm when a task waits that long, whatever the CPUs do; 0 for no such alarm. "
             "[default: the scenario's, or none]",
-            rich_help_panel=_ALARMS,
         ),
     ] = None
     alarm_kthread: Annotated[
         float | None,
-        typer.Option(
+        _limit(
             "--alarm-kthread",
-            metavar="MS",
-            min=0,
-            max=MAX_S * 1e3,
-            help="Alarm when a kernel thread waits that long while rt or dl tasks have its CPUs; "
-            + _BY_WATCHDOG,
-            rich_help_panel=_ALARMS,
+            "Alarm when a kernel thread waits that long while rt or dl tasks have its CPUs; " + _BY_WATCHDOG,
         ),
     ] = None
     capture_on_alarm: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.control.audit_chain import AUDIT_FILE, ChainedEntry, ChainReport, verify
 from ktstr_tui.guest import paths
 from ktstr_tui.model.errors import HostError, UsageError
@@ -24,7 +25,6 @@ Where = Annotated[
         help="Name of a run, its data directory or its audit.jsonl. [default: the only run]",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
 
 @app.command()

@@ -7,12 +7,11 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.model.commands import Changed, HoldAutomation, ResumeAutomation
 from ktstr_tui.text.output import print_json, print_line
 
 app = typer.Typer(no_args_is_help=True, help="Hold what a run does by itself, and end the hold.")
-RunName = Annotated[str | None, typer.Argument(help="Name of a run, or the directory of its sockets.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
 
 @app.command()

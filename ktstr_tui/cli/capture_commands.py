@@ -8,14 +8,7 @@ import typer
 
 from ktstr_tui.cli.options import from_options
 from ktstr_tui.cli.restore import RestoreOptions
-
-RunName = Annotated[
-    str | None,
-    typer.Argument(
-        help="Name of a run, or the directory of its (forwarded) sockets. [default: the only run]"
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+from ktstr_tui.cli.run_arguments import AsJson, RunName
 
 
 def capture(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.text.output import print_json, print_line, say
 
 app = typer.Typer(no_args_is_help=True, help="Show and check the configuration file.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 Origin: TypeAlias = Literal["default", "file", "last choice"]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+from ktstr_tui.cli.run_arguments import AsJson
 
 
 def drgn(

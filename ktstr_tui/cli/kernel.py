@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.text.output import print_json, print_line, say
 
 app = typer.Typer(no_args_is_help=True, help="Fetch, list and choose kernels.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
 
 @app.command()

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson, OfRun
 from ktstr_tui.model.commands import FAULTS, RunKernelOp
 from ktstr_tui.model.errors import InternalError, KtstrError, UsageError
 from ktstr_tui.model.outputs import KernelOpEntry, KernelOpError, KernelOpResult
@@ -32,14 +33,7 @@ app = typer.Typer(
     "task:1234.scx.weight, 0xffff…; with :u32, :u64 or :BYTES where the size is not known.",
 )
 
-RunName = Annotated[
-    str | None,
-    typer.Option(
-        "--run", "-r", help="Name of a run, or the directory of its sockets. [default: the only run]"
-    ),
-]
 Cold = Annotated[bool, typer.Option("--cold", help="Freeze the guest for the access.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
 _SIZE = re.compile(r"(?P<place>.*):(?P<size>u32|u64|[0-9]{1,9})")
 _TASK = re.compile(r"task:(?P<pid>[0-9]{1,10})(@(?P<start>[0-9]{1,20}))?\.(?P<field>.+)")
@@ -54,7 +48,7 @@ _GRAMMAR = "ktstr-tui op --help shows what targets look like"
 @app.command()
 def read(
     targets: Annotated[list[str], typer.Argument(help="What to read.")],
-    run_name: RunName = None,
+    run_name: OfRun = None,
     cold: Cold = False,
     as_json: AsJson = False,
 ) -> None:
@@ -113,7 +107,7 @@ def _print_read(entries: list[KernelOpEntry], as_json: bool) -> None:
 @app.command()
 def write(
     assignments: Annotated[list[str], typer.Argument(help="TARGET=VALUE, or TARGET|=BITS to set bits.")],
-    run_name: RunName = None,
+    run_name: OfRun = None,
     cold: Cold = False,
     as_json: AsJson = False,
 ) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from ktstr_tui.cli.attach import KEY_VARIABLE, find_run, own_key
+from ktstr_tui.cli.run_arguments import AsJson, OfRun
 from ktstr_tui.model.commands import AttachDebugger, DangerousRequest, DryRun, End, RestartGuest, RunKernelOp
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.signing import MAX_AGE_MS, Affected, Signed
@@ -29,15 +30,8 @@ app = typer.Typer(
     help="Keys of operators, and commands that several operators sign. "
     f"The environment variable {KEY_VARIABLE} names the file of your key.",
 )
-RunName = Annotated[
-    str | None,
-    typer.Option(
-        "--run", "-r", help="Name of a run, or the directory of its sockets. [default: the only run]"
-    ),
-]
 ProposalFile = Annotated[Path, typer.Argument(metavar="FILE", help="The proposal.")]
 KeyFile = Annotated[Path | None, typer.Option("--key", help=f"File of your key. [default: ${KEY_VARIABLE}]")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 MAX_PROPOSAL_BYTES = 1 << 20
 
 
@@ -103,7 +97,7 @@ def propose(
     debugger: Annotated[
         bool, typer.Option("--debugger", help="Let a debugger in at the run's socket.")
     ] = False,
-    run_name: RunName = None,
+    run_name: OfRun = None,
     key: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -136,7 +130,7 @@ def sign_command(file: ProposalFile, key: KeyFile = None, as_json: AsJson = Fals
 
 
 @app.command()
-def submit(file: ProposalFile, run_name: RunName = None, as_json: AsJson = False) -> None:
+def submit(file: ProposalFile, run_name: OfRun = None, as_json: AsJson = False) -> None:
     """Send a proposal with its signatures to the run."""
     import asyncio
 

@@ -10,12 +10,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.guest.paths import runtime_dir, state_dir
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError, UsageError
 from ktstr_tui.text.output import print_json, print_line
 
 app = typer.Typer(no_args_is_help=True, help="Check recordings, and export what was recorded.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 Recording = Annotated[
     str, typer.Argument(help="A recording, a run's directory, or the name of a run on disk.")
 ]

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.cli.run_arguments import AsJson, Headless, NewName
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import printable
 from ktstr_tui.text.output import print_json, print_line
@@ -57,13 +58,9 @@ class RerunOptions:
     list_only: Annotated[
         bool, typer.Option("--list/--no-list", help="List the interventions of the run, and run nothing.")
     ] = False
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
-        None
-    )
-    headless: Annotated[
-        bool, typer.Option("--headless/--no-headless", help="Run without a screen; print how to attach.")
-    ] = False
-    as_json: Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")] = False
+    name: NewName = None
+    headless: Headless = False
+    as_json: AsJson = False
 
     def to_config(self) -> RunConfig:
         """What is asked of the backend.

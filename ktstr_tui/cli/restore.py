@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.cli.run_arguments import AsJson, Headless, NewName
 from ktstr_tui.model.errors import UsageError
 
 
@@ -44,19 +45,15 @@ class RestoreOptions:
             help="Load memory when the guest touches it, or all of it before the guest runs.",
         ),
     ] = True
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
-        None
-    )
+    name: NewName = None
     duration: Annotated[
         float | None,
         typer.Option(
             "--duration", min=0.1, max=1e6, help="End the run this many seconds after the guest is up."
         ),
     ] = None
-    headless: Annotated[
-        bool, typer.Option("--headless/--no-headless", help="Run without a screen; print how to attach.")
-    ] = False
-    as_json: Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")] = False
+    headless: Headless = False
+    as_json: AsJson = False
 
     def to_config(self) -> RunConfig:
         """What is asked of the backend.

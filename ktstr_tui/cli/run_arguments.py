@@ -1,4 +1,4 @@
-"""Arguments that many commands have."""
+"""Arguments and options that several commands have, with the same words in all of them."""
 
 from __future__ import annotations
 
@@ -13,3 +13,13 @@ RunName = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
+Headless = Annotated[
+    bool, typer.Option("--headless/--no-headless", help="Run without a screen; print how to attach.")
+]
+NewName = Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")]
+OfRun = Annotated[
+    str | None,
+    typer.Option(
+        "--run", "-r", help="Name of a run, or the directory of its sockets. [default: the only run]"
+    ),
+]

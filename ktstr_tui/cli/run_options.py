@@ -24,6 +24,7 @@ from ktstr_tui.backend.config import (
 from ktstr_tui.cli.alarm_options import AlarmOptions
 from ktstr_tui.cli.beat_options import BeatOptions
 from ktstr_tui.cli.disk_options import DiskOptions
+from ktstr_tui.cli.run_arguments import AsJson, Headless, NewName
 from ktstr_tui.cli.run_choices import (
     MAX_S,
     Accel,
@@ -121,12 +122,8 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
             help="Boot the kernel even when a saved boot of the same machine exists.",
         ),
     ] = False
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run. [default: the scenario's]")] = (
-        None
-    )
-    headless: Annotated[
-        bool, typer.Option("--headless/--no-headless", help="Run without a screen; print how to attach.")
-    ] = False
+    name: NewName = None
+    headless: Headless = False
     duration: Annotated[
         float | None,
         typer.Option(
@@ -245,7 +242,7 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
     ] = None
     record_trace: RecordTrace = True
     append: Annotated[str, typer.Option("--append", help="Extra kernel command-line arguments.")] = ""
-    as_json: Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")] = False
+    as_json: AsJson = False
 
     def to_config(self) -> RunConfig:
         """Return what is asked of the backend, after checking what needs no look at the machine.

@@ -7,12 +7,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.guest.paths import state_dir
 from ktstr_tui.link.stored_runs import StoredRuns, facts_of
 from ktstr_tui.text.output import print_json, print_line
 
 app = typer.Typer(no_args_is_help=True, help="List, keep and remove runs that are on disk.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run as `runs list` names it, its directory, or its name.")
 ]

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.model.commands import (
     AttachScheduler,
     DetachScheduler,
@@ -32,7 +33,6 @@ app = typer.Typer(
     no_args_is_help=True, help="Attach, detach or replace the scheduler of a run that is in progress."
 )
 
-RunName = Annotated[str | None, typer.Argument(help="Name of a run, or the directory of its sockets.")]
 Target = Annotated[
     str,
     typer.Option(
@@ -41,7 +41,6 @@ Target = Annotated[
         help="Scheduler of the scenario it is about. [default: the loaded one, else that of the step]",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 LOG_LINES = 20
 """Of a refused scheduler's log are printed, the last."""
 

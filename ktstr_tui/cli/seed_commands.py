@@ -9,9 +9,8 @@ import typer
 
 from ktstr_tui.cli.options import from_options
 from ktstr_tui.cli.rerun import RerunOptions
+from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.model.errors import UsageError
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
 
 @from_options(RerunOptions)

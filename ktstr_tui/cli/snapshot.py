@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.output import print_json, print_line, say
 
 app = typer.Typer(no_args_is_help=True, help="List, check, compare, keep and remove snapshots.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 Name = Annotated[
     str, typer.Argument(metavar="SNAPSHOT", help="Name of a snapshot, RUN/NAME, or a .snap file.")
 ]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.model.commands import (
     HITS_PER_S,
     AddWatch,
@@ -27,9 +28,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Watch writes to a kernel variable or calls of a function, and show by whom."
 )
 
-RunName = Annotated[str | None, typer.Argument(help="Name of a run, or the directory of its sockets.")]
 Slot = Annotated[int, typer.Argument(help="The slot, as watch list shows it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
 
 
 @app.command()

@@ -21,29 +21,16 @@ from ktstr_tui.kernel.btf import BtfError
 from ktstr_tui.kernel.dsq import BuiltinDsqs
 from ktstr_tui.kernel.layout import Layout, Paths
 from ktstr_tui.kernel.memory import MemoryReadError
-from ktstr_tui.kernel.tasks import DEFAULT_PRIO, cpu_list, policy_word, state_letter
+from ktstr_tui.kernel.tasks import DEFAULT_PRIO, LISTED_MEMBERS, cpu_list, policy_word, state_letter
 from ktstr_tui.kernel.torn import Attempts, Torn, plausible_pid, text
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.tasks import MAX_LISTED, ListedTask, TasksListed
 
 _AGE_STEP_MS = 100.0
-"""An age that has changed by less is not told again: it says nothing that its reader does not know."""
+"""A list whose ages have changed by less is not sent: it says nothing that its reader does not know."""
 _MEMBERS: Paths = {
-    "pid": "pid",
-    "tgid": "tgid",
-    "comm": "comm",
-    "state": ("__state", "state"),
-    "exit_state": "exit_state",
-    "sched_class": "sched_class",
-    "policy": "policy",
-    "static_prio": "static_prio",
-    "cpu": ("thread_info.cpu", "cpu"),
-    "cpus_ptr": "cpus_ptr",
-    "on_cpu": "on_cpu",
-    "runnable_at": "scx.runnable_at",
+    **LISTED_MEMBERS,
     "on_list": "scx.runnable_node.next",
-    "dsq": "scx.dsq",
-    "ops_state": "scx.ops_state.counter",
     "next": "tasks.next",
     "prev": "tasks.prev",
     "next_thread": "thread_node.next",

@@ -34,7 +34,7 @@ _RUNNABLE = {
     "next": "scx.runnable_node.next",
     "prev": "scx.runnable_node.prev",
 }
-_FULL: Paths = {
+LISTED_MEMBERS: Paths = {
     "pid": "pid",
     "tgid": "tgid",
     "comm": "comm",
@@ -45,21 +45,25 @@ _FULL: Paths = {
     "sched_class": "sched_class",
     "policy": "policy",
     "static_prio": "static_prio",
-    "weight": "scx.weight",
     # Since Linux kernel commit bcf9033e5449 ("sched: move CPU field back into thread_info if
     # THREAD_INFO_IN_TASK=y") (in v5.16) the CPU is in thread_info. Before that, it is in task_struct itself.
     "cpu": ("thread_info.cpu", "cpu"),
     "cpus_ptr": "cpus_ptr",
-    "nr_cpus_allowed": "nr_cpus_allowed",
     "on_cpu": "on_cpu",
     "runnable_at": "scx.runnable_at",
     "dsq": "scx.dsq",
+    "ops_state": "scx.ops_state.counter",
+}
+"""Members of a task that every list of tasks shows."""
+_FULL: Paths = {
+    **LISTED_MEMBERS,
+    "weight": "scx.weight",
+    "nr_cpus_allowed": "nr_cpus_allowed",
     # Only kernels with sub-schedulers say whose task it is.
     "sched": "scx.sched",
     "dsq_seq": "scx.dsq_seq",
     "dsq_flags": "scx.dsq_flags",
     "scx_flags": "scx.flags",
-    "ops_state": "scx.ops_state.counter",
     "dsq_vtime": "scx.dsq_vtime",
     "slice_ns": "scx.slice",
     "sticky_cpu": "scx.sticky_cpu",

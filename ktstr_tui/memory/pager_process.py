@@ -1,4 +1,4 @@
-"""Starting the pager's process: what it inherits, and what it is told (``native/pager/main.c``)."""
+"""Starting the pager's process: what it inherits, and the arguments that it gets (``native/pager/main.c``)."""
 
 from __future__ import annotations
 

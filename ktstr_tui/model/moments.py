@@ -26,14 +26,14 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
     """Something that happened at one instant."""
 
     seq: int
-    """Of the event that told of it."""
+    """Of the event that marks it."""
     mono_ns: int
     kind: MomentKind
     text: str
 
 
 def moment_of(event: Event) -> Moment | None:
-    """Return what an event tells of; None for most. An alert that stands already is told again by its event."""
+    """Return the moment that an event marks; None for most. An alert marks one at each of its events."""
     match event:
         case AlertRaised():
             return Moment(event.seq, event.mono_ns, "alert", event.text)

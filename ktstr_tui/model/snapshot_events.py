@@ -1,4 +1,4 @@
-"""What is told of snapshots: that one is on disk, or why it is not."""
+"""Events of snapshots: that one is on disk, or why it is not."""
 
 from __future__ import annotations
 

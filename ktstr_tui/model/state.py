@@ -77,7 +77,7 @@ class WatchpointState(msgspec.Struct, kw_only=True):
     capture: bool = False
     budget_per_s: int | None = None
     untold: int = 0
-    """Calls that came too often to be told."""
+    """Calls that came too often to be shown."""
     last_arguments: tuple[Argument, ...] | None = None
     """What the watched function was called with the last time; None for writes."""
 

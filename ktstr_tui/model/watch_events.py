@@ -22,7 +22,7 @@ class WatchpointChanged(RunEvent, frozen=True, tag="watchpoint"):
     capture: bool = False
     """Every hit makes a capture."""
     budget_per_s: int | None = None
-    """Hits per second above which the watch is paused; calls above it are counted, and not told."""
+    """Hits per second above which the watch is paused; calls above it are counted, and not shown."""
 
 
 class WatchpointHit(RunEvent, frozen=True, tag="watchpoint-hit"):
@@ -42,4 +42,4 @@ class WatchpointHit(RunEvent, frozen=True, tag="watchpoint-hit"):
     arguments: tuple[Argument, ...] | None = None
     """What the function was called with; None for a write."""
     untold: int = 0
-    """Calls since the hit before that came too often to be told."""
+    """Calls since the hit before that came too often to be shown."""

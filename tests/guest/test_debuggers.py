@@ -219,6 +219,37 @@ def script(path: Path, *lines: str) -> str:
     return str(path)
 
 
+def kill_one_and_send_garbage(run: HeadlessRun, told: Told, directory: Path) -> None:
+    """A debugger that is killed in the middle of a stop, and one that sends garbage: the run is as before."""
+    kill = script(directory / "kill.gdb", "break schedule", "continue", "shell kill -KILL $PPID")
+    with debugger(run, "--", "-nx", "-batch", "-x", kill) as gdb:
+        gdb.communicate(timeout=BOOT_DEADLINE_S)
+        assert gdb.returncode == -signal.SIGKILL
+    assert "closed" in told.step("left")["what"]
+    where = call_json("gdb", run.name, "--no-start", env=run.env)["where"]
+    assert "attached or expected" in call("gdb", run.name, "--no-start", env=run.env).stderr
+    with socket.socket(socket.AF_UNIX) as garbage:
+        garbage.connect(where)
+        garbage.sendall(bytes(range(256)) * 400 + b"$qSupported#00$vCont;s:9#00$M0,1:#zz")
+        told.step("attached")
+    told.step("left")
+
+
+def step_with_lldb(run: HeadlessRun, told: Told) -> None:
+    """lldb, over TCP, stops at a function and steps."""
+    with debugger(
+        run, "--lldb", "--tcp", "0", "--", "-x", "-b",
+        "-o", "thread list", "-o", "breakpoint set -n schedule", "-o", "continue",
+        "-o", "register read rip", "-o", "thread step-inst", "-o", "process detach",
+    ) as lldb:  # fmt: skip
+        said, _ = lldb.communicate(timeout=BOOT_DEADLINE_S)
+    assert "thread #2: tid = 0x0002" in said, said
+    assert "stop reason = breakpoint 1.1" in said
+    assert "`schedule" in said
+    assert "stop reason = instruction step into" in said
+    told.step("left")
+
+
 def test_gdb_and_lldb_on_a_run_with_captures_watches_and_an_ejection(tmp_path: Path) -> None:
     (tmp_path / "load.toml").write_text(LOAD)
     with headless_run(tmp_path, "--scenario", str(tmp_path / "load.toml")) as run:
@@ -243,32 +274,8 @@ def test_gdb_and_lldb_on_a_run_with_captures_watches_and_an_ejection(tmp_path: P
         assert captured["tag"] == "on-demand-001"
         assert told.step("left")["forwarded"] > 2
 
-        # A debugger that is killed in the middle of a stop, and one that sends garbage.
-        kill = script(tmp_path / "kill.gdb", "break schedule", "continue", "shell kill -KILL $PPID")
-        with debugger(run, "--", "-nx", "-batch", "-x", kill) as gdb:
-            gdb.communicate(timeout=BOOT_DEADLINE_S)
-            assert gdb.returncode == -signal.SIGKILL
-        assert "closed" in told.step("left")["what"]
-        where = call_json("gdb", run.name, "--no-start", env=run.env)["where"]
-        assert "attached or expected" in call("gdb", run.name, "--no-start", env=run.env).stderr
-        with socket.socket(socket.AF_UNIX) as garbage:
-            garbage.connect(where)
-            garbage.sendall(bytes(range(256)) * 400 + b"$qSupported#00$vCont;s:9#00$M0,1:#zz")
-            told.step("attached")
-        told.step("left")
-
-        # lldb, over TCP.
-        with debugger(
-            run, "--lldb", "--tcp", "0", "--", "-x", "-b",
-            "-o", "thread list", "-o", "breakpoint set -n schedule", "-o", "continue",
-            "-o", "register read rip", "-o", "thread step-inst", "-o", "process detach",
-        ) as lldb:  # fmt: skip
-            said, _ = lldb.communicate(timeout=BOOT_DEADLINE_S)
-        assert "thread #2: tid = 0x0002" in said, said
-        assert "stop reason = breakpoint 1.1" in said
-        assert "`schedule" in said
-        assert "stop reason = instruction step into" in said
-        told.step("left")
+        kill_one_and_send_garbage(run, told, tmp_path)
+        step_with_lldb(run, told)
 
         # The scheduler is ejected at its own write while gdb is attached and the guest runs: gdb sees nothing of it,
         # but that the guest is gone when the run ends with the ejection.

@@ -25,7 +25,7 @@ WatchKind: TypeAlias = Literal["watch", "rwatch", "awatch"]
 
 
 class DebuggerStop(msgspec.Struct, frozen=True, kw_only=True):
-    """A stop that the debugger is told of."""
+    """A stop that is reported to the debugger."""
 
     vcpu: int
     """From 0."""
@@ -92,7 +92,7 @@ class DebuggerStops:
         self.holds, self.stepped = False, stepped
 
     async def wait_stop(self) -> DebuggerStop:
-        """Wait for the next stop that the debugger is told of; each is returned once."""
+        """Wait for the next stop to report to the debugger; each is returned once."""
         while self._told is None:
             await self._news.wait()
         told, self._told, self._news = self._told, None, trio.Event()

@@ -30,7 +30,7 @@ LENGTHS_BYTES = (4, 8)
 MAX_LENGTH_BYTES = 4096
 """Of a watch of an engine without a limit."""
 VALUE_BYTES = 8
-"""What is told of a longer one."""
+"""How much of a longer range a hit shows."""
 CALL = "call:"
 """What a function's name is preceded by when its calls are watched."""
 NOT_TYPED = "the kernel's BTF is not loaded yet"
