@@ -205,6 +205,8 @@ int sched_release(struct program *program, struct sched_refusal *refusal)
 	return await_attached();
 }
 
+static void look_at_kernel(uint64_t now_ns);
+
 static void note_ejected(const char *what)
 {
 	char text[PLAN_NAME_BYTES + 400];
@@ -233,10 +235,23 @@ static void await_restart(void)
 		pump(now_ns() + STATE_EVERY_NS);
 }
 
+// The kernel may have begun to take the scheduler down since the last look: what it does by itself is not what the program is
+// asked for now.
+static void look_once_more(void)
+{
+	uint64_t deadline_ns = now_ns() + STOP_WITHIN_NS;
+
+	while (sched_loaded() && !scx_enabled() && !scx_disabled() && now_ns() < deadline_ns)
+		pump(now_ns() + STATE_EVERY_NS / 10);
+	if (sched_loaded())
+		look_at_kernel(now_ns());
+}
+
 void sched_stop(void)
 {
 	uint64_t deadline_ns;
 
+	look_once_more();
 	await_restart();
 	if (is_running() && run.attached && !run.ejected && run.gone_since_ns && scx_disabled())
 		note_ejected("ejected by the kernel");

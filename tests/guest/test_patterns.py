@@ -52,6 +52,28 @@ def test_schedulers_of_seven_patterns_run_and_nothing_is_said_against_them(
     check_user(captures["user"], log)
 
 
+SWEEP = """
+[[steps]]
+name = "restart for {ms} ms"
+duration_ms = {ms}
+scheduler = "./restart"
+[[steps]]
+name = "none after {ms} ms"
+duration_ms = 50
+scheduler = "none"
+"""
+
+
+def test_a_step_may_end_at_any_moment_of_a_restart(checkout: Path, tmp_path: Path) -> None:
+    path = build(checkout, tmp_path).with_name("sweep.toml")
+    workers = '[[workers]]\nkind = "mixed"\ncount = 3\n'
+    # Its first life lasts 700 ms, of which some are over before its step begins.
+    path.write_text('name = "sweep"\n' + workers + "".join(SWEEP.format(ms=ms) for ms in range(440, 640, 14)))
+    summary = call_json("run", "--headless", "--scenario", str(path), env=private_environment(tmp_path))
+    assert summary["exit_code"] == 0, summary["end_reason"]
+    assert summary["ejections"] == summary["restarts"] > 0
+
+
 def check_nothing_is_wrong(events: list[Event]) -> None:
     """No alert and no verdict against a scheduler; but that the host is busy, and that one asks for a restart."""
     alerts = [
