@@ -68,7 +68,7 @@ async def pass_boot(machine: Machine) -> PassedBoot | None:
     except trio.BrokenResourceError as error:
         raise GuestError("the guest is gone") from error
     if machine.stations is not None:
-        await machine.stations.swallowed(port, len(line))
+        await machine.stations.swallowed(port)
     return passed
 
 

@@ -67,7 +67,7 @@ class Stop(msgspec.Struct, frozen=True):
     """The vCPU that stopped first, from 0."""
     watch_address: int | None = None
     """Address of the watch that was hit, as given to `Engine.arm_watch` or `Engine.arm_call`; None for the other
-    reasons."""
+    reasons, and when it is not known which of several it was."""
 
 
 class WatchLimits(msgspec.Struct, frozen=True):

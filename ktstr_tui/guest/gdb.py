@@ -10,6 +10,9 @@ Facts about the stub that shape this file:
   reaches a stopped guest: one reply, never two. When 0x03 wins by less than the time QEMU needs to leave
   its main loop, the reply says SIGINT and the watch is not reported. So after *any* stop, look at the watched
   value itself.
+* **A hit that is not reported is remembered**, and makes the next access near any watch a stop that is reported with
+  the address of the first one. If that watch was removed meanwhile, QEMU reads its address from memory that it has
+  freed. So an address that was never watched says that something was hit, and not what.
 * QEMU before 8.1 queues a stop reply when the guest stops for whatever reason, also when nobody asked. During
   connecting those are discarded until the answer to ``QStartNoAckMode`` comes.
 * Older stubs (7.2) know no ``QStartNoAckMode`` and want each reply acknowledged; the ``$`` of the next request
@@ -23,10 +26,11 @@ How requests find their answers is in `ktstr_tui.guest.gdb_connection`.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 
+import msgspec
 import trio
 
 from ktstr_tui.guest.engine import (
@@ -47,7 +51,11 @@ __all__ = ["GdbClient", "GdbStatistics"]
 STOP_TIMEOUT_S = 10.0
 MAIN_DOCUMENT = "target.xml"
 """Name of the document that a target description begins with."""
+_WATCHES = frozenset(sign + kind for sign in "Zz" for kind in "234")
+"""Requests that set and remove a watch: of writes, of reads, of both."""
 _MAX_DESCRIPTION_CHARS = 1 << 20
+_REMEMBERED = 64
+"""Watches removed a moment ago that a stop may still name."""
 
 
 class GdbStatistics(EngineStatistics, frozen=True, kw_only=True):
@@ -60,6 +68,8 @@ class GdbStatistics(EngineStatistics, frozen=True, kw_only=True):
     bad_checksums: int
     discarded_replies: int
     """Queued stop replies at connecting, and late answers to cancelled questions."""
+    misnamed_hits: int
+    """Hits reported at an address that was not watched."""
 
 
 class GdbClient:
@@ -91,7 +101,9 @@ class GdbClient:
         self._connection = connection
         self._layout = layout
         self._vcpus_asked: deque[int] = deque()
-        self._stops = self._watch_stops = 0
+        self._armed: Counter[int] = Counter()
+        self._left: deque[int] = deque(maxlen=_REMEMBERED)
+        self._stops = self._watch_stops = self._misnamed_hits = 0
         self._last_stop_us: float | None = None
         self._max_stop_us: float | None = None
 
@@ -113,7 +125,7 @@ class GdbClient:
             # Console output packets ("O…") and anything unknown are not stops.
             self._connection.skip_one()
         self.running = False
-        stop = parse_stop(text)
+        stop = self._named(parse_stop(text))
         self._stops += 1
         self._watch_stops += stop.reason == "watch"
         return stop
@@ -247,7 +259,10 @@ class GdbClient:
         """
         self._check_stopped(question)
         self._vcpus_asked.clear()
-        return await self._connection.ask(question)
+        answer = await self._connection.ask(question)
+        if answer == "OK" and question[:2] in _WATCHES:
+            self._note_watch(question)
+        return answer
 
     async def arm_call(self, address: int, tell: Callable[[], bool]) -> None:
         """Refuse: the stub knows no calls that leave the guest as it is; see `Engine.arm_call`."""
@@ -268,6 +283,7 @@ class GdbClient:
             stops=self._stops,
             watch_stops=self._watch_stops,
             discarded_replies=connection.skipped,
+            misnamed_hits=self._misnamed_hits,
             last_stop_us=self._last_stop_us,
             max_stop_us=self._max_stop_us,
         )
@@ -279,6 +295,23 @@ class GdbClient:
             "gdb-bad-checksums": connection.bad_checksums,
             "gdb-junk-bytes": connection.junk_bytes,
         }
+
+    def _note_watch(self, question: str) -> None:
+        address = int(question.split(",")[1], 16)
+        if question[0] == "Z":
+            self._armed[address] += 1
+            return
+        self._armed[address] -= 1
+        self._armed += Counter()
+        self._left.append(address)
+
+    def _named(self, stop: Stop) -> Stop:
+        address = stop.watch_address
+        if address is None or address in self._armed or address in self._left:
+            return stop
+        self._misnamed_hits += 1
+        only = next(iter(self._armed)) if len(self._armed) == 1 else None
+        return msgspec.structs.replace(stop, watch_address=only)
 
     async def _watch(self, request: str, address: int, length: int) -> None:
         answer = await self.ask(f"{request},{address:x},{length:x}")

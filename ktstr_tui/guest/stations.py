@@ -3,6 +3,10 @@
 What the guest has sent by then was taken, whatever it waits for is answered, and what the host has to say is written
 and swallowed before the machine goes on. So each byte reaches the guest at an instruction that is known and written
 down (`Given`), and not at a moment that the host's clock decides.
+
+How many bytes come in each of the guest's buffers decides as well what the guest does with them. QEMU fills a buffer
+with whatever has arrived by then, so no more than a buffer's worth is written before QEMU has taken what was written
+last.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ SWALLOW_ROUNDS = 5
 """Questions to QEMU's monitor until its main loop has surely taken what was written before them."""
 BUFFER_BYTES = 4096
 """QEMU takes at most so much at a time, and so much fits into a buffer of the guest's port, which has 128."""
-MOST_GIVEN_BYTES = 16 * BUFFER_BYTES
+MOST_BUFFERS = 16
 """Of one stream at one station. The rest waits for the next one, or it would reach the guest whenever it has room."""
 
 
@@ -162,7 +166,7 @@ class Stations:
         self.at_station()
         if self.tell_time is not None:
             await self.tell_time()
-        while self.bulk is None or given.get(self.bulk, 0) < MOST_GIVEN_BYTES:
+        while self.bulk is None or given.get(self.bulk, 0) < MOST_BUFFERS:
             data = self.pull()
             if data and self.bulk is not None:
                 self._waiting.append(("bulk", self.bulk, data, trio.Event()))
@@ -171,19 +175,22 @@ class Stations:
             while self._waiting:
                 entry = self._waiting.popleft()
                 await self._write(instructions, *entry)
-                given[entry[1]] = given.get(entry[1], 0) + len(entry[2])
+                given[entry[1]] = given.get(entry[1], 0) + -(-len(entry[2]) // BUFFER_BYTES)
             await self._settled()
-        for stream, size in given.items():
-            await self.swallowed(stream, size)
+        for stream in given:
+            await self.swallowed(stream)
 
-    async def swallowed(self, stream: trio.SocketStream, size: int) -> None:
+    async def swallowed(self, stream: trio.SocketStream) -> None:
         """Wait until QEMU has taken what was written to a stream; what the guest has no room for is late."""
-        for _ in range(2 * size // BUFFER_BYTES + SWALLOW_ROUNDS):
-            if not unread_bytes(stream):
-                break
-            await self._ask_monitor()
+        await self._taken(stream)
         self.late += unread_bytes(stream) > 0
         for _ in range(SWALLOW_ROUNDS):
+            await self._ask_monitor()
+
+    async def _taken(self, stream: trio.SocketStream) -> None:
+        for _ in range(SWALLOW_ROUNDS):
+            if not unread_bytes(stream):
+                break
             await self._ask_monitor()
 
     async def _settled(self) -> None:
@@ -200,7 +207,9 @@ class Stations:
         done.set()
         # A port that is closed is noticed by those who read it.
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await stream.send_all(data)
+            for start in range(0, len(data), BUFFER_BYTES):
+                await self._taken(stream)
+                await stream.send_all(data[start : start + BUFFER_BYTES])
             self.on_given(Given(instructions, port, data))
 
     async def give(self, port: str, stream: trio.SocketStream, data: bytes) -> None:

@@ -73,6 +73,7 @@ ELSEWHERE: dict[str, str] = {
     "PeriodicCaptures._timeouts_in_a_row": "no counter of the run",
     "CatchUp": VIEWER,
     "GdbConnection.skipped": "no loss: answers to questions that were given up on purpose",
+    "GdbStatistics.misnamed_hits": "no loss: the stop is delivered, and the watched values are looked at",
     "GdbStatistics.discarded_replies": "no loss: answers to questions that were given up on purpose",
     "EventLogTruncated": "an event of the bridge, told by BridgeNews",
     "Monitor._bad_in_a_row": "no counter of the run",

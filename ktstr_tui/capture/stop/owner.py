@@ -110,7 +110,7 @@ class Owner:
 
     async def _on_stop(self, stop: Stop) -> None:
         self._rendezvous.stopped_itself()
-        if stop.watch_address is None and not self._guest_stop.debugger.owns(stop):
+        if stop.reason != "watch" and not self._guest_stop.debugger.owns(stop):
             self.unexpected += 1
         async with self._guest_stop.block(Stopwatch(), stop):
             pass

@@ -17,7 +17,7 @@ from ktstr_tui.guest.determinism import Determinism, check_determinism, why_no_o
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.stations import (
     BUFFER_BYTES,
-    MOST_GIVEN_BYTES,
+    MOST_BUFFERS,
     PATIENCE_S,
     SWALLOW_ROUNDS,
     Given,
@@ -111,6 +111,7 @@ class Port:
         self.theirs.setblocking(False)
         self.asked, self.room, self.taken = 0, 1 << 30, b""
         self.given: list[Given] = []
+        self.buffers: list[int] = []
         self.stations = Stations(self._ask)
         self.stations.on_given = self.given.append
         self.stream = StationedStream(self.stations, "bulk", ours)
@@ -119,11 +120,21 @@ class Port:
     async def _ask(self) -> object:
         await trio.lowlevel.checkpoint()
         self.asked += 1
+        self._take()
+        return None
+
+    async def take_at_once(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self.theirs)
+            self._take()
+
+    def _take(self) -> None:
         with suppress(BlockingIOError):
             if size := min(BUFFER_BYTES, self.room):
-                self.taken += self.theirs.recv(size)
+                found = self.theirs.recv(size)
+                self.taken += found
+                self.buffers.append(len(found))
                 self.room -= size
-        return None
 
     def arrived(self) -> bytes:
         taken, self.taken = self.taken, b""
@@ -157,10 +168,27 @@ async def test_all_of_a_large_object_is_taken_before_the_machine_runs(
     pieces = [bytes(BUFFER_BYTES * 8)] * 4
     port.stations.pull = lambda: pieces.pop() if pieces else b""
     await port.stations.visit(100)
-    assert (len(port.arrived()), len(pieces)) == (MOST_GIVEN_BYTES, 2), "the rest waits for the next station"
+    assert (len(port.arrived()), len(pieces)) == (MOST_BUFFERS * BUFFER_BYTES, 2), (
+        "the rest waits for the next station"
+    )
     await port.stations.visit(200)
-    assert (len(port.arrived()), pieces, port.stations.late) == (MOST_GIVEN_BYTES, [], 0)
+    assert (len(port.arrived()), pieces, port.stations.late) == (MOST_BUFFERS * BUFFER_BYTES, [], 0)
     assert [it.instructions for it in port.given] == [100, 100, 200, 200]
+    await port.stream.aclose()
+
+
+@pytest.mark.parametrize("eager", [False, True])
+async def test_the_guest_gets_the_same_buffers_however_busy_the_host_is(
+    port: Port, eager: bool, autojump_clock: MockClock
+) -> None:
+    pieces = [b"a" * 300, b"b" * (BUFFER_BYTES + 1), b"c" * 16]
+    port.stations.pull = lambda: pieces.pop(0) if pieces else b""
+    async with trio.open_nursery() as nursery:
+        if eager:
+            nursery.start_soon(port.take_at_once)
+        await port.stations.visit(100)
+        nursery.cancel_scope.cancel()
+    assert port.buffers == [300, BUFFER_BYTES, 1, 16]
     await port.stream.aclose()
 
 

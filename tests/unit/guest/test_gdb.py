@@ -177,6 +177,9 @@ async def test_a_round_of_stop_look_and_resume(no_ack: bool) -> None:
 
 async def test_a_watchpoint_that_wins_the_race_gives_one_stop() -> None:
     async def body(client: GdbClient, stub: Stub) -> None:
+        await client.stop()
+        await client.arm_watch(0xFF25E97382EFE350)
+        await client.resume()
         stub.stop_reply = "T05thread:02;watch:ff25e97382efe350;"
         stop = await client.stop()
         assert stop == Stop("watch", 1, 0xFF25E97382EFE350)
@@ -190,6 +193,9 @@ async def test_a_watchpoint_that_wins_the_race_gives_one_stop() -> None:
 
 async def test_waiting_for_a_stop_can_be_given_up_and_taken_up() -> None:
     async def body(client: GdbClient, stub: Stub) -> None:
+        await client.stop()
+        await client.arm_watch(0x1000)
+        await client.resume()
         with trio.move_on_after(0):
             await client.wait_stop()
         await stub.halt("T05thread:01;watch:1000;")
@@ -254,6 +260,45 @@ async def test_a_stub_that_hangs_and_one_that_ends(autojump_clock: MockClock) ->
 
     await with_stub(hang)
     await with_stub(end)
+
+
+@pytest.mark.parametrize(
+    ("armed", "removed", "told"),
+    [
+        ((0x1000,), (), 0x1000),
+        ((0x1000, 0x2000), (), None),
+        ((0x1000, 0x2000), (0x2000,), 0x1000),
+        ((), (), None),
+    ],
+)
+async def test_a_hit_at_an_address_that_was_never_watched_is_a_hit_of_something(
+    armed: tuple[int, ...], removed: tuple[int, ...], told: int | None
+) -> None:
+    async def body(client: GdbClient, stub: Stub) -> None:
+        await client.stop()
+        for address in armed:
+            await client.arm_watch(address)
+        for address in removed:
+            await client.disarm_watch(address)
+        await client.resume()
+        await stub.halt("T05thread:02;watch:5593300e7000;")
+        assert await client.wait_stop() == Stop("watch", 1, told)
+        assert client.statistics().misnamed_hits == 1
+
+    await with_stub(body)
+
+
+async def test_a_hit_of_a_watch_that_was_just_removed_keeps_its_name() -> None:
+    async def body(client: GdbClient, stub: Stub) -> None:
+        await client.stop()
+        await client.arm_watch(0x1000)
+        await client.arm_watch(0x2000)
+        await client.disarm_watch(0x1000)
+        await client.resume()
+        await stub.halt("T05thread:01;watch:1000;")
+        assert await client.wait_stop() == Stop("watch", 0, 0x1000)
+
+    await with_stub(body)
 
 
 @pytest.mark.parametrize("text", ["", "T", "Tzz", "T05thread:zz;", "T05watch:nonsense;"])

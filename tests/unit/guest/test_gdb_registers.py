@@ -86,6 +86,10 @@ async def test_a_stop_may_ask_for_them_in_the_same_write(no_ack: bool) -> None:
 
 async def test_a_watchpoint_that_wins_the_race_is_told_before_the_registers() -> None:
     async def body(client: GdbClient, stub: Stub) -> None:
+        await client.stop()
+        await client.arm_watch(0x1000)
+        await client.resume()
+        await wait_all_tasks_blocked()
         await stub.halt("T05thread:02;watch:1000;")
         assert (await client.stop([1])).watch_address == 0x1000
         assert (await client.next_registers()).rax == 1
