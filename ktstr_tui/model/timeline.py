@@ -18,6 +18,8 @@ UNKNOWN: Final = -1
 IDLE: Final = 0
 PREEMPTED: Final = 0x100
 """``prev_state`` of a task that would have run on."""
+_LOOKED_BACK: Final = 16
+"""Events of a task that are looked at to find out since when it waits."""
 TaskState: TypeAlias = Literal["unknown", "runs", "waits", "sleeps", "gone"]
 _ABOUT: Final = ("wakeup", "waking", "new", "migrate", "exit", "enqueue", "insert", "remove", "move")
 
@@ -215,6 +217,16 @@ class Timeline:
                 found[it.pid] = found.get(it.pid, 0) + it.to_ns - it.from_ns
         return found
 
+    def most_wanted(self, from_ns: int, to_ns: int) -> list[int]:
+        """The tasks of a span by how long they ran in it and, at its end, have waited for a CPU; longest first."""
+        found = {pid: ns for pid, ns in self.run_times(from_ns, to_ns).items() if pid not in (UNKNOWN, IDLE)}
+        for pid, rows in self._of_task.items():
+            at = bisect_left(self._times[pid], to_ns)
+            since = _waits_since(rows[max(0, at - _LOOKED_BACK) : at], pid)
+            if since is not None:
+                found[pid] = found.get(pid, 0) + max(0, to_ns - max(from_ns, since))
+        return sorted(found, key=lambda pid: (-found[pid], pid))
+
     def trace_ns(self, mono_ns: int) -> int | None:
         """The trace's clock at a moment of the host's, as near as the blocks tell; None before the first block."""
         if not self._clocks:
@@ -234,6 +246,17 @@ def _most(sums: dict[int, int], prios: dict[int, int | None], length: int) -> Ce
         return None
     pid, ns = max(sums.items(), key=lambda it: it[1])
     return Cell(pid, prios[pid], ns / max(1, length))
+
+
+def _waits_since(rows: Sequence[TraceRow], pid: int) -> int | None:
+    """Since when a task waits, by its newest events; None when it does something else."""
+    since = None
+    for row in reversed(rows):
+        state = _after(row, pid, "sleeps")
+        if state not in (None, "waits"):
+            break
+        since = row.time_ns if state == "waits" else since
+    return since
 
 
 def _after(row: TraceRow, pid: int, before: TaskState) -> TaskState | None:

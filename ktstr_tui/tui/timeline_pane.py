@@ -16,6 +16,10 @@ from ktstr_tui.wire.trace_block import unpack
 
 FIRST_SPAN_NS = 2_000_000_000
 LEAST_SPAN_NS = 10_000
+MOST_GIVEN_LANES = 8
+"""Tasks that get a lane when nobody has chosen any."""
+OTHER_ROWS = 8
+"""Rows of a timeline besides those of CPUs and tasks, about."""
 MAX_EVENTS = 400_000
 """Of a timeline that grows while it is open; then it begins again with what the run keeps."""
 
@@ -64,6 +68,9 @@ class TimelinePane(LinePane):
         super().__init__(name)
         self._block, self._zero_ns = block, zero_ns
         self.pids = list(dict.fromkeys(pids))
+        """Tasks with a lane."""
+        self.chosen = bool(pids)
+        """Whether somebody chose them; else they are those that ran or waited most, as many as have room."""
         self.lanes, self._letters = Lanes(), Letters()
         self.span_ns = FIRST_SPAN_NS
         self.at_ns: int | None = None
@@ -90,6 +97,8 @@ class TimelinePane(LinePane):
         if self.line.begin_ns is None:
             self._rows_now = []
             return 0
+        if not self.chosen:
+            self.pids = self._most_wanted()
         self._rows_now = rows(self.line, self._moments, self.look(), self._letters, max(LABEL + 10, width))
         return len(self._rows_now)
 
@@ -147,11 +156,33 @@ class TimelinePane(LinePane):
             pid = stretch.pid if stretch is not None and stretch.pid > 0 else None
         if pid is None:
             return
-        if pid in self.pids:
+        if not self.chosen:
+            self.pids, self.chosen = [pid], True
+        elif pid in self.pids:
             self.pids.remove(pid)
         else:
             self.pids.append(pid)
         self._again()
+
+    def remove_lane(self) -> bool:
+        """Take away the lane under the cursor; returns whether it is one of a task."""
+        row = self._rows_now[self.cursor] if self.cursor < len(self._rows_now) else None
+        if row is None or row.pid is None:
+            return False
+        self.pids.remove(row.pid)
+        self.chosen = True
+        self._again()
+        return True
+
+    def _most_wanted(self) -> list[int]:
+        look, cpus = self.look(), len(self.line.cpus)
+        room = min(MOST_GIVEN_LANES, (self.size.height - OTHER_ROWS - 2 * cpus) // 2)
+        if room <= 0:
+            return []
+        wanted = self.line.most_wanted(look.from_ns, min(look.to_ns, self.line.end_ns))
+        # Those that are there stay, as long as they are not among the least: lanes that change places cannot be read.
+        kept = [pid for pid in self.pids if pid in wanted[: 2 * room]][:room]
+        return kept + [pid for pid in wanted if pid not in kept][: room - len(kept)]
 
     def zoom(self, step: int) -> None:
         """Show half or twice as much time, the cursor staying where it is on the screen."""

@@ -35,6 +35,8 @@ class TimelineBar(LineBar):
             left += [("follows the newest moment", "strong")]
         else:
             left += [("stays where it is", "strong"), ("  end follows again", "dim")]
+        if self._pane.pids and not self._pane.chosen:
+            left += [("   lanes: who ran or waited most", "dim")]
         span = self._pane.span_ns
         size = (
             f"{span / 1e9:.3g} s"
@@ -107,9 +109,9 @@ class TimelineScreen(RunScreen):
         self.sync()
 
     def action_remove(self) -> None:
-        if self.pane.pids:
-            self.pane.pids.pop()
-        self.pane.sync(self.view, force=True)
+        if not self.pane.remove_lane():
+            self.app.bell()
+        self.sync()
 
     def action_close(self) -> None:
         self.dismiss(None)

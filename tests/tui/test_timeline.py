@@ -51,6 +51,23 @@ def test_lanes_are_shown_at_80_columns_and_say_what_is_missing() -> None:
     )
 
 
+def test_tasks_that_ran_or_waited_most_have_lanes_until_one_is_chosen() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[object]:
+        await press(app, pilot, "0")
+        assert isinstance(app.screen, TimelineScreen)
+        pane, found = app.screen.pane, list[object]()
+        found.append((list(pane.pids), "who ran or waited most" in rows(app)[0]))
+        await press(app, pilot, "j", "j", "x")
+        found.append(list(pane.pids))
+        await press(app, pilot, "x", "x")
+        found.append((list(pane.pids), "who ran or waited most" in rows(app)[0]))
+        await press(app, pilot, "escape")
+        return found
+
+    # 200 ran 250 ms and waits for the last 250 ms; 201 ran 500 ms.
+    assert drive(source(), steps, (120, 40))[1] == [([200, 201], True), [201], ([], False)]
+
+
 def test_a_task_gets_a_lane_and_its_events_are_found() -> None:
     run = source()
 

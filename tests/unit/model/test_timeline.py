@@ -122,6 +122,23 @@ def test_a_task_runs_waits_and_sleeps() -> None:
     assert cells == ["unknown", "waits", "runs", "waits", "runs", "sleeps", None, None]
 
 
+def test_those_that_wait_are_wanted_as_much_as_those_that_run() -> None:
+    made = [
+        TraceRow(BEGIN + 10 * MS, 0, "wakeup", 9, 1, 0, 1, 120),
+        TraceRow(BEGIN + 10 * MS, 0, "insert", 9, 1, 0, 1, 120),
+        TraceRow(BEGIN + 15 * MS, 0, "wakeup", 7, 1, 0, 1, 120),
+        TraceRow(BEGIN + 20 * MS, 1, "switch", 7, 0, 0, 0, 120),
+        TraceRow(BEGIN + 40 * MS, 1, "switch", 8, 7, 0x100, 0, 120),
+        TraceRow(BEGIN + 65 * MS, 1, "switch", 0, 8, 1, 0, 120),
+    ]
+    line = timeline_of([(block(BEGIN, BEGIN + 70 * MS), made)])
+    # 9 has waited for 60 ms; 7 ran for 20 and has waited for 30; 8 ran for 25 and sleeps.
+    assert line.most_wanted(BEGIN, BEGIN + 70 * MS) == [9, 7, 8]
+    # Of a later span only what lies in it counts, but a wait goes on.
+    assert line.most_wanted(BEGIN + 60 * MS, BEGIN + 70 * MS) == [7, 9, 8]
+    assert line.most_wanted(BEGIN + 12 * MS, BEGIN + 14 * MS) == [9]
+
+
 def test_what_was_lost_or_not_kept_is_unknown_and_not_guessed() -> None:
     one = (block(BEGIN, BEGIN + 10 * MS), [TraceRow(BEGIN + 5 * MS, 0, "switch", 7, 0, 0, 0, 120)])
     nothing: list[TraceRow] = []
