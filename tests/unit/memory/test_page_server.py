@@ -65,7 +65,7 @@ async def test_a_connection_that_breaks_is_made_again_and_the_guest_waits(tmp_pa
         await it.ask("start_touch", count=len(SEEDS))
         lost = await event_of(pager, LinkLost)
         assert lost == LinkLost("No such file or directory")
-        assert pager.statistics().parked == 1
+        await wait_until(lambda: pager.statistics().parked == 1, "the touch waits")
         async with serving(store, snapshot, path):
             assert await event_of(pager, LinkBack) == LinkBack()
             await wait_until(lambda: pager.statistics().faults == len(SEEDS), "all pages are there")
