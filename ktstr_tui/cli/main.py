@@ -15,6 +15,7 @@ from ktstr_tui.cli.options import from_options
 from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.cli.run_options import RunOptions
 from ktstr_tui.cli.seed_commands import declare_seed_commands
+from ktstr_tui.cli.stored_recording import Recording, recording_of
 from ktstr_tui.cli.suggesting import SuggestingGroup
 from ktstr_tui.cli.task_commands import tasks
 from ktstr_tui.text.output import guarded, print_line
@@ -108,16 +109,16 @@ def attach(
 
 @app.command()
 def replay(
-    recording: Annotated[Path, typer.Argument(help="A recording (recording.ktstr).")],
+    recording: Recording,
     speed: Annotated[
         float, typer.Option("--speed", min=0.25, max=16, help="Playback speed, as a multiple of real time.")
     ] = 1.0,
     theme: Theme = None,
 ) -> None:
-    """Play a recording in the same screen."""
+    """Play a recording in the same screen: a file, or that of a run on disk by its name."""
     from ktstr_tui.cli.screen import replay_command
 
-    replay_command(recording, speed, theme)
+    replay_command(recording_of(recording), speed, theme)
 
 
 @app.command()

@@ -11,14 +11,12 @@ import msgspec
 import typer
 
 from ktstr_tui.cli.run_arguments import AsJson
-from ktstr_tui.guest.paths import runtime_dir, state_dir
+from ktstr_tui.cli.stored_recording import Recording, complete_run, recording_of
+from ktstr_tui.guest.paths import runtime_dir
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError, UsageError
 from ktstr_tui.text.output import print_json, print_line
 
 app = typer.Typer(no_args_is_help=True, help="Check recordings, and export what was recorded.")
-Recording = Annotated[
-    str, typer.Argument(help="A recording, a run's directory, or the name of a run on disk.")
-]
 
 
 class Format(StrEnum):
@@ -34,7 +32,7 @@ def info(recording: Recording, as_json: AsJson = False) -> None:
     from ktstr_tui.link.inspect import inspect_recording
     from ktstr_tui.text.stored_lines import recording_lines
 
-    found = inspect_recording(_file(recording))
+    found = inspect_recording(recording_of(recording))
     if as_json:
         print_json(msgspec.to_builtins(found))
         return
@@ -47,7 +45,7 @@ def verify(recording: Recording, as_json: AsJson = False) -> None:
     """Read all of a recording and check every checksum; exit status 3 when something is wrong or missing."""
     from ktstr_tui.link.inspect import inspect_recording
 
-    path = _file(recording)
+    path = recording_of(recording)
     found = inspect_recording(path)
     if as_json:
         print_json(
@@ -64,7 +62,8 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="A run in progress (of this host), a recording, a run on disk, or a capture's JSON file."
+            help="A run in progress (of this host), a recording, a run on disk, or a capture's JSON file.",
+            autocompletion=complete_run,
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
@@ -99,7 +98,7 @@ def _parts(source: str, form: Format) -> tuple[Iterable[bytes], str]:
     from ktstr_tui.history.perfetto import run_packets
     from ktstr_tui.link.recfile import read_recording
 
-    found = _file(source)
+    found = recording_of(source)
     return run_packets(read_recording(found)), f"recording {found}"
 
 
@@ -164,19 +163,6 @@ def _of_live(pid: int, form: Format) -> tuple[Iterable[bytes], str]:
                 f"the kernel's trace cannot be read: {error}", "freeze the run, try again"
             ) from error
         return [trace_dat(rings, texts, comms_of(trace))], f"the kernel's trace, {count} events"
-
-
-def _file(word: str) -> Path:
-    """The recording that a word means."""
-    from ktstr_tui.link.runs import RECORDING_FILE
-    from ktstr_tui.link.stored_runs import StoredRuns
-
-    path = Path(word)
-    if path.is_file():
-        return path
-    if (path / RECORDING_FILE).is_file():
-        return path / RECORDING_FILE
-    return Path(StoredRuns(state_dir() / "runs").find(word)[-1].path) / RECORDING_FILE
 
 
 def _write(out: Path, parts: Iterable[bytes]) -> int:

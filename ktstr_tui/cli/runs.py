@@ -8,13 +8,19 @@ import msgspec
 import typer
 
 from ktstr_tui.cli.run_arguments import AsJson
+from ktstr_tui.cli.stored_recording import complete_run
 from ktstr_tui.guest.paths import state_dir
 from ktstr_tui.link.stored_runs import StoredRuns, facts_of
 from ktstr_tui.text.output import print_json, print_line
 
 app = typer.Typer(no_args_is_help=True, help="List, keep and remove runs that are on disk.")
 Run = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run as `runs list` names it, its directory, or its name.")
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run as `runs list` names it, its directory, or its name.",
+        autocompletion=complete_run,
+    ),
 ]
 
 
@@ -55,7 +61,10 @@ def show(run: Run, as_json: AsJson = False) -> None:
 
 @app.command()
 def rm(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs as `runs list` names them.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Runs as `runs list` names them.", autocompletion=complete_run),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Remove runs with their recordings and captures; refused for runs that are open or marked to be kept."""

@@ -27,6 +27,7 @@ from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.model.events import RunEnded, RunStarted
 from ktstr_tui.model.stored import Pruned, RemovedRuns, StoredRun, StoredRunFacts
+from ktstr_tui.model.text import did_you_mean
 
 KEEP_FILE = "keep"
 """A directory with a file of this name is removed by nobody but its user."""
@@ -69,8 +70,9 @@ class StoredRuns:
         else:
             found = [it for it in runs if it.id == word] or [it for it in runs if it.name == word]
         if not found:
+            near = did_you_mean(word, [name for it in runs for name in (it.name, it.id)])
             raise UsageError(
-                f"there is no run {word} on disk", f"{self.directory} has them: ktstr-tui runs list"
+                f"there is no run {word} on disk{near}", f"{self.directory} has them: ktstr-tui runs list"
             )
         return found
 
