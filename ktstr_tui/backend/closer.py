@@ -25,7 +25,7 @@ async def look_closer(
     """Do what was asked for, each thing at its time.
 
     Args:
-        config: What was asked for; instants are those of the run's own clock.
+        config: What was asked for; instants are those of the run's own clock, without what a person freezes.
         coordinator: Captures and freezes.
         arm: Arms a watch.
         time: The run's.
@@ -40,7 +40,9 @@ async def look_closer(
             emit(Logged(severity="error", source="rerun", text=f"{what}: {error.message}{hint}"))
 
     async def at(instant_ns: int, what: str, work: Callable[[], Awaitable[object]]) -> None:
-        await time.sleep((instant_ns - time.now_ns()) / 1e9)
+        # Whoever freezes the guest meanwhile moves the clock, and not the instant.
+        while (left_ns := instant_ns - (time.now_ns() - coordinator.frozen_total_ns())) > 0:
+            await time.sleep(left_ns / 1e9)
         await attempt(what, work)
 
     async with trio.open_nursery() as nursery:

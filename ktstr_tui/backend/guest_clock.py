@@ -6,8 +6,7 @@ jiffies go on from there, which also count the time that the machine skipped bec
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.guest.determinism import DEFAULT_INSTRUCTION_NS, Determinism
 from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.kernel.view import KernelView
@@ -75,23 +74,27 @@ class Executed:
         return
 
 
-class NeverBlind:
-    """Says of a machine that is held at each look that nothing hides it.
+class FrozenByHand:
+    """Says of a machine that is held at each look that a person's freeze hides it, and nothing else.
 
     Args:
-        poll: Looks for what no watchpoint told.
+        coordinator: Knows of freezes, and looks for what no watchpoint told.
     """
 
-    frozen = False
     blind = ""
 
-    def __init__(self, poll: Callable[[], None]) -> None:
-        self._poll = poll
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    @property
+    def frozen(self) -> bool:
+        """Whether a person has frozen it."""
+        return self._coordinator.frozen_reason is not None
 
     def frozen_between_ns(self, start_ns: int, end_ns: int) -> int:
-        """0: the guest's clock stands meanwhile."""
-        return 0
+        """How long it was frozen within a stretch of the run's time."""
+        return self._coordinator.frozen_between_ns(start_ns, end_ns)
 
     def poll(self) -> None:
         """Look for what no watchpoint told."""
-        self._poll()
+        self._coordinator.poll()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import trio
 
-from ktstr_tui.backend.guest_clock import Executed, NeverBlind
+from ktstr_tui.backend.guest_clock import Executed, FrozenByHand
 from ktstr_tui.backend.lazily import readable
 from ktstr_tui.capture.accessor import AccessorState
 from ktstr_tui.capture.coordinator import Coordinator
@@ -242,7 +242,7 @@ class Opening:
             self._on_sampler,
             vcpu_times=vcpu_times,
             freezer=(
-                NeverBlind(self._watchers.coordinator.poll)
+                FrozenByHand(self._watchers.coordinator)
                 if isinstance(self._time, GuestTime)
                 else Unobservable(self._watchers.coordinator, self._watchers.host)
             ),

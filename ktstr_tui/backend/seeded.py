@@ -136,7 +136,7 @@ class Seeded:
         async def tell() -> None:
             await self.interventions.at_station(stations.last)
             if isinstance(time, GuestTime):
-                await time.advance(time.now_ns(), stations.rest)
+                await time.wake(stations.rest)
             if (known := view()) is not None and machine.spec.determinism is not None:
                 jiffies, hz = known.jiffies(), known.hz
                 each = max(1, hz * STATION_NS // 1_000_000_000)

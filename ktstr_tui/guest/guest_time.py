@@ -7,7 +7,8 @@ only when all that the one before has set going has come to rest. So what happen
 fast the host is.
 
 While a person has frozen the guest `GuestTime` goes with the host's clock, or a thaw would wait for ever for the tick
-that decides on it.
+that decides on it. So from then on it is ahead of the guest's clock by as long as the guest stood, as the host's clock
+would be, and whoever judges subtracts that (`FrozenLog`).
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ class GuestTime:
 
     def __init__(self) -> None:
         self._now_ns = START_NS
+        self._stood_ns = 0
         self._sleepers: list[tuple[int, int, trio.Event]] = []
         self._hasty: set[trio.Event] = set()
         self._numbers = itertools.count()
@@ -113,18 +115,20 @@ class GuestTime:
                 self._sleepers.remove(entry)
                 heapq.heapify(self._sleepers)
 
-    def note(self, now_ns: int) -> None:
-        """Show a later time without waking anybody: the machine is held between two stations."""
-        self._now_ns = max(self._now_ns, now_ns)
-
-    async def advance(self, now_ns: int, rest: Callable[[], Awaitable[None]]) -> None:
-        """Show a later time, and wake whoever waited for it.
+    def note(self, guest_ns: int) -> None:
+        """Show a later time without waking anybody: the machine is held between two stations.
 
         Args:
-            now_ns: The time.
+            guest_ns: What the guest's clock shows, which has not gone on while the guest was frozen.
+        """
+        self._now_ns = max(self._now_ns, guest_ns + self._stood_ns)
+
+    async def wake(self, rest: Callable[[], Awaitable[None]]) -> None:
+        """Wake whoever waited for the time that is shown.
+
+        Args:
             rest: Returns when all that was set going has come to rest.
         """
-        self.note(now_ns)
         while self._sleepers and self._sleepers[0][0] <= self._now_ns:
             heapq.heappop(self._sleepers)[2].set()
             await rest()
@@ -140,7 +144,10 @@ class GuestTime:
             await trio.sleep(STANDING_LOOK_S)
             now_s = trio.current_time()
             if stands():
-                await self.advance(self._now_ns + round((now_s - before_s) * 1e9), trio.lowlevel.checkpoint)
+                passed_ns = round((now_s - before_s) * 1e9)
+                self._stood_ns += passed_ns
+                self._now_ns += passed_ns
+                await self.wake(trio.lowlevel.checkpoint)
             before_s = now_s
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from ktstr_tui.backend.guest_clock import HUNG_NS, Executed, GuestClock, NeverBlind
+from ktstr_tui.backend.guest_clock import HUNG_NS, Executed, FrozenByHand, GuestClock
 from ktstr_tui.backend.in_order import tasks_in_order
 from ktstr_tui.guest.determinism import Determinism
 
 if TYPE_CHECKING:
+    from ktstr_tui.capture.coordinator import Coordinator
     from ktstr_tui.guest.hold import HoldEngine
     from ktstr_tui.kernel.view import KernelView
 
@@ -56,10 +57,18 @@ def test_a_guest_whose_jiffies_stand_gets_older_all_the_same() -> None:
 def test_a_vcpu_has_run_for_as_long_as_its_instructions_take() -> None:
     executed = Executed(cast("HoldEngine", SimpleNamespace(counts=(10, 20))), 4)
     assert executed() == {0: 40, 1: 80}
+
+
+def test_only_a_freeze_hides_a_guest_that_is_held() -> None:
     polled: list[int] = []
-    blind = NeverBlind(lambda: polled.append(1))
-    blind.poll()
-    assert (blind.frozen, blind.blind, blind.frozen_between_ns(0, 9), polled) == (False, "", 0, [1])
+    coordinator = SimpleNamespace(
+        frozen=True, frozen_reason=None, frozen_between_ns=lambda start, end: 0, poll=lambda: polled.append(1)
+    )
+    sight = FrozenByHand(cast("Coordinator", coordinator))
+    sight.poll()
+    assert (sight.frozen, sight.blind, sight.frozen_between_ns(0, 9), polled) == (False, "", 0, [1])
+    coordinator.frozen_reason, coordinator.frozen_between_ns = "by me", lambda start, end: 7
+    assert (sight.frozen, sight.blind, sight.frozen_between_ns(0, 9)) == (True, "", 7)
 
 
 async def test_tasks_are_taken_in_their_order() -> None:

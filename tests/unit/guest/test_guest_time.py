@@ -47,7 +47,8 @@ async def test_waiters_are_woken_in_the_order_of_their_instants(autojump_clock: 
         nursery.start_soon(diary.every, "quick", 0.1)
         await come_to_rest()
         for tenth in range(1, 4):
-            await time.advance(START_NS + tenth * SECOND_NS // 10, come_to_rest)
+            time.note(START_NS + tenth * SECOND_NS // 10)
+            await time.wake(come_to_rest)
         nursery.cancel_scope.cancel()
     assert diary.lines == ["quick 0.1", "quick 0.2", "slow 0.3", "quick 0.3"]
 
@@ -59,7 +60,8 @@ async def test_the_next_is_woken_when_a_thread_of_the_one_before_is_done(autojum
         nursery.start_soon(diary.in_thread, 0.1)
         nursery.start_soon(diary.every, "next", 0.2)
         await come_to_rest()
-        await time.advance(START_NS + SECOND_NS, come_to_rest)
+        time.note(START_NS + SECOND_NS)
+        await time.wake(come_to_rest)
         nursery.cancel_scope.cancel()
     assert diary.lines == ["begun", "read", "next 1"]
 
@@ -79,7 +81,8 @@ async def test_only_those_who_wait_hastily_are_woken_early(autojump_clock: MockC
         time.hasten()
         await come_to_rest()
         assert woken == ["hasty"]
-        await time.advance(START_NS + 9 * SECOND_NS, come_to_rest)
+        time.note(START_NS + 9 * SECOND_NS)
+        await time.wake(come_to_rest)
     assert woken == ["hasty", "patient"]
 
 
@@ -94,6 +97,11 @@ async def test_it_goes_with_the_host_while_the_guest_stands(autojump_clock: Mock
         stands = False
         await trio.sleep(5)
         assert len(diary.lines) == 2
+        # The guest goes on where it was frozen, and the clock with it: it does not wait for the guest to catch up.
+        time.note(START_NS + SECOND_NS)
+        await time.wake(come_to_rest)
+        await come_to_rest()
+        assert len(diary.lines) == 3
         nursery.cancel_scope.cancel()
 
 
