@@ -112,7 +112,8 @@ class Registers(msgspec.Struct, frozen=True):
     r14: int
     r15: int
     rip: int
-    eflags: int
+    eflags: int | None
+    """None when the engine cannot see all of it."""
     cs: int
     ss: int
     ds: int

@@ -7,6 +7,9 @@ is what it would have done without.
 Two hold the machine: whoever called `HoldEngine.stop` or was told of a hit, and the stations (see
 `ktstr_tui.guest.stations`). It goes on when neither does any more. A stop that is asked for while the machine is at a
 station is that station.
+
+The emulator knows the arithmetic flags of the vCPU that holds only where a block of translated code begins, and works
+them out when the monitor asks. A store is somewhere within one: there that vCPU has no ``eflags``.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 
+import msgspec
 import trio
 
 from ktstr_tui.guest.engine import (
@@ -154,14 +158,17 @@ class HoldEngine:
         if not self._vcpus_asked:
             raise InternalError("unexpected registers")
         vcpu = self._vcpus_asked.popleft()
-        own, held = self._page.registers(), self.held
-        if self._answers is None and held is not None and own is not None and vcpu == held.vcpu:
-            return own
+        held, own = self.held, self._page.registers()
+        if held is not None and own is not None and held.reason is HoldReason.WRITE:
+            own = msgspec.structs.replace(own, eflags=None)
+            if vcpu == held.vcpu:
+                return own
         if self._answers is None:
-            self._answers = parse_registers(await self._read_monitor())
+            answers = self._answers = parse_registers(await self._read_monitor())
             if held is not None and own is not None:
                 # The emulator keeps some registers of the vCPU that holds where the monitor does not look.
-                self._answers[held.vcpu] = own
+                flags = None if own.eflags is None else answers[held.vcpu].eflags
+                answers[held.vcpu] = msgspec.structs.replace(own, eflags=flags)
         if vcpu not in self._answers:
             raise InternalError(f"QEMU has no vCPU {vcpu}")
         return self._answers[vcpu]

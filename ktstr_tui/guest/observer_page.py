@@ -129,7 +129,7 @@ class ObserverPage:
         return Held(HoldReason(reason), vcpu, total, address, low | high << 64, width, counts)
 
     def registers(self) -> Registers | None:
-        """The registers of the vCPU that holds; None when one could not be read."""
+        """The registers of the vCPU that holds, without the arithmetic flags; None when one could not be read."""
         names = Registers.__struct_fields__
         (known,) = struct.unpack_from("<Q", self._map, _REGISTERS_KNOWN)
         if known != (1 << len(names)) - 1:

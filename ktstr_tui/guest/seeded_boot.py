@@ -134,7 +134,7 @@ async def _stop_after_boot(machine: Machine) -> None:
             heard.extend(os.read(port.socket.fileno(), len(HERE)))
         if heard.endswith(HERE) and not stopping.is_set():
             nursery.start_soon(partial(machine.qmp.execute, "stop", timeout_s=WAITS_WITHIN_S * 2))
-            await _main_thread_waits(machine.pid)
+            await main_thread_waits(machine.pid)
             stopping.set()
 
     with trio.move_on_after(BOOT_WITHIN_S) as scope:
@@ -145,7 +145,7 @@ async def _stop_after_boot(machine: Machine) -> None:
         raise GuestError(f"the guest had not booted within {BOOT_WITHIN_S:g} s", "is the host overloaded?")
 
 
-async def _main_thread_waits(pid: int) -> None:
+async def main_thread_waits(pid: int) -> None:
     """Return when QEMU's main thread waits for a lock or a condition, as it does for vCPUs that it has told to stop."""
     with trio.move_on_after(WAITS_WITHIN_S):
         while (call := _system_call(pid)) != _SYS_FUTEX:
