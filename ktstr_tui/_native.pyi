@@ -110,6 +110,16 @@ class Lib:
     KTT_VALUES: int
     KTT_SWITCH: int
     KTT_PACKED_BYTES: int
+    KTC_MAX_KNOWN: int
+    KTC_SWITCH: int
+    KTC_WAKEUP: int
+    KTC_NEW: int
+    KTC_MIGRATE: int
+    KTC_EXIT: int
+    KTC_KICK: int
+    KTC_RUNS: int
+    KTC_WAITS: int
+    KTC_SLEEPS: int
     def ktf_crc32(self, crc: int, data: CData, length: int) -> int: ...
     def ktf_crc32_tables(self, crc: int, data: CData, length: int) -> int: ...
     def ktf_encode(self, out: CData, size: int, msg_type: int, payload: CData, length: int) -> int: ...
@@ -134,6 +144,22 @@ class Lib:
     ) -> int: ...
     def ktt_packable(self, events: CData, count: int, /) -> int: ...
     def ktt_pack(self, events: CData, count: int, packable: int, base_ns: int, out: CData, /) -> None: ...
+    def ktc_create(self, nr_cpus: int, bounds_ns: CData, bound_count: int, /) -> CData: ...
+    def ktc_destroy(self, c: CData, /) -> None: ...
+    def ktc_add(self, c: CData, events: CData, count: int, /) -> bool: ...
+    def ktc_forget(self, c: CData, cpu: int, /) -> None: ...
+    def ktc_forget_waits(self, c: CData, /) -> None: ...
+    def ktc_finish(
+        self,
+        c: CData,
+        now_ns: int,
+        stretch: CData,
+        rates: CData,
+        room: int,
+        cpus: CData,
+        buckets: CData,
+        /,
+    ) -> int: ...
     def ktt_decode(
         self,
         data: CData,

@@ -34,6 +34,8 @@ SOURCES = [
     "pager/ktstr_blake2b.c",
     "pager/ktstr_uffd.c",
     "trace/ktstr_block.c",
+    "trace/ktstr_count.c",
+    "trace/ktstr_stretch.c",
     "trace/ktstr_trace.c",
 ]
 """C files of the module, relative to this directory."""
@@ -52,9 +54,16 @@ HEADERS = [
     "pager/ktstr_uffd.h",
     "trace/ktstr_trace.h",
     "trace/ktstr_block.h",
+    "trace/ktstr_count.h",
 ]
 """What the glue includes, each after those that it needs. Python sees what is between their markers."""
-OTHER_INPUTS = ["frames/ktstr_bytes.h", "frames/ktstr_crc.h", "heartbeat/ktstr_slot.h", "build.py"]
+OTHER_INPUTS = [
+    "frames/ktstr_bytes.h",
+    "frames/ktstr_crc.h",
+    "heartbeat/ktstr_slot.h",
+    "trace/ktstr_known.h",
+    "build.py",
+]
 """Further files whose change makes the module stale."""
 # Warnings are errors in CI only: a user's compiler may warn of what ours do not.
 C_FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", *(["-Werror"] if os.environ.get("CI") else [])]

@@ -1,61 +1,36 @@
-"""Counts what tasks and CPUs do, event by event: the running state that outlives a stretch, and the sums of one.
+"""Counts what tasks and CPUs do: the running state that outlives a stretch, and the sums of one.
 
-The numbers come as the C loop left them, in order of time over all CPUs.
+The loop over events is in C (``native/trace/ktstr_count.h`` says what is counted and how); here its numbers become
+values. ``tests/oracles/trace_counts.py`` is the same in plain Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from ktstr_tui.kernel.trace.events import Kind, is_runnable
-from ktstr_tui.model.rates import BOUNDS_MS, CpuRate, TaskRate, TaskRates, bucket_of, waits_of
+from ktstr_tui._native import ffi, lib
+from ktstr_tui.kernel.trace.decode import KINDS, RECORD_BYTES
+from ktstr_tui.model.rates import BOUNDS_MS, CpuRate, TaskDoing, TaskRate, TaskRates, Waits
+
+if TYPE_CHECKING:
+    from ktstr_tui._native import CData
 
 MAX_TASKS: Final = 256
 """In one stretch's list."""
-MAX_KNOWN: Final = 65536
+MAX_KNOWN: Final = lib.KTC_MAX_KNOWN
 """Tasks that are remembered; pids are few, but a guest may write any."""
-
-
-class Seen(NamedTuple):
-    """One event, as numbers."""
-
-    time_ns: int
-    cpu: int
-    kind: Kind
-    pid: int
-    prev_pid: int
-    number: int
-    """``prev_state``."""
-    prio: int
-
-
-class _Task:
-    __slots__ = (
-        "cpu",
-        "migrations",
-        "preempted",
-        "prio",
-        "ran_ns",
-        "since_ns",
-        "sleeps",
-        "switches",
-        "waited_ms",
-        "wakeups",
-    )
-
-    def __init__(self, cpu: int) -> None:
-        self.cpu = cpu
-        self.prio: int | None = None
-        self.since_ns: int | None = None
-        """Since when it waits; None when it does not, or nobody knows."""
-        self.sleeps = False
-        self.begin()
-
-    def begin(self) -> None:
-        """Begin a stretch."""
-        self.ran_ns = self.switches = self.preempted = self.migrations = self.wakeups = 0
-        self.waited_ms: list[float] = []
+_COUNTED: Final = {
+    "switch": lib.KTC_SWITCH, "wakeup": lib.KTC_WAKEUP, "new": lib.KTC_NEW, "migrate": lib.KTC_MIGRATE,
+    "exit": lib.KTC_EXIT, "kick": lib.KTC_KICK,
+}  # fmt: skip
+assert all(KINDS[number - 1] == kind for kind, number in _COUNTED.items())
+_DOING: Final[dict[int, TaskDoing]] = {
+    lib.KTC_RUNS: "runs",
+    lib.KTC_WAITS: "waits",
+    lib.KTC_SLEEPS: "sleeps",
+}
+_BOUNDS_NS: Final = tuple(round(ms * 1e6) for ms in BOUNDS_MS)
 
 
 class Counts:
@@ -63,99 +38,40 @@ class Counts:
 
     Args:
         nr_cpus: How many there are.
+
+    Raises:
+        MemoryError: There is none for it; `add` raises it too.
     """
 
     def __init__(self, nr_cpus: int) -> None:
-        self._tasks: dict[int, _Task] = {}
-        self._on_cpu: list[int | None] = [None] * nr_cpus
-        self._on_since_ns = [0] * nr_cpus
-        self._buckets = [0] * (len(BOUNDS_MS) + 1)
-        self._begin_ns: int | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        self._touched: dict[int, _Task] = {}
-        self._busy_ns = [0] * len(self._on_cpu)
-        self._idle_ns = [0] * len(self._on_cpu)
-        self._switches = [0] * len(self._on_cpu)
-        self._preempted = [0] * len(self._on_cpu)
-        self._events = self._kicks = 0
+        made = lib.ktc_create(nr_cpus, ffi.new("uint64_t[]", _BOUNDS_NS), len(_BOUNDS_NS))
+        if made == ffi.NULL:
+            raise MemoryError("counts of the trace")
+        self._counts = ffi.gc(made, lib.ktc_destroy)
+        self._stretch = ffi.new("struct ktc_stretch *")
+        self._rates = ffi.new("struct ktc_rate[]", MAX_TASKS)
+        self._cpus = ffi.new("struct ktc_cpu[]", nr_cpus)
+        self._nr_cpus = nr_cpus
+        self._buckets = ffi.new("uint64_t[]", len(_BOUNDS_NS) + 1)
 
     def forget(self, cpu: int) -> None:
         """Something of a CPU was lost: who runs there is not known until it switches again."""
-        self._on_cpu[cpu] = None
+        lib.ktc_forget(self._counts, cpu)
 
     def forget_waits(self) -> None:
         """Something was lost: that a task waits still is not known."""
-        for task in self._tasks.values():
-            task.since_ns = None
+        lib.ktc_forget_waits(self._counts)
 
-    def add(self, events: Iterable[Seen]) -> None:
-        """Count events, in order of time."""
-        for event in events:
-            self._events += 1
-            if self._begin_ns is None:
-                self._begin_ns = event.time_ns
-            match event.kind:
-                case "switch":
-                    self._switch(event)
-                case "wakeup" | "new":
-                    self._wakeup(event)
-                case "migrate":
-                    self._task(event.pid, event.cpu).migrations += 1
-                case "kick":
-                    self._kicks += 1
-                case "exit":
-                    self._tasks.pop(event.pid, None)
+    def add(self, events: bytes) -> None:
+        """Count events.
 
-    def _task(self, pid: int, cpu: int) -> _Task:
-        task = self._tasks.get(pid)
-        if task is None:
-            if len(self._tasks) >= MAX_KNOWN:
-                self._tasks.clear()
-            task = self._tasks[pid] = _Task(cpu)
-        self._touched[pid] = task
-        return task
-
-    def _switch(self, event: Seen) -> None:
-        cpu, now = event.cpu, event.time_ns
-        self._switches[cpu] += 1
-        self._charge(cpu, now, event.prev_pid)
-        if event.prev_pid:
-            prev = self._task(event.prev_pid, cpu)
-            prev.cpu = cpu
-            prev.sleeps = not is_runnable(event.number)
-            prev.since_ns = None if prev.sleeps else now
-            prev.preempted += not prev.sleeps
-            self._preempted[cpu] += not prev.sleeps
-        self._on_cpu[cpu], self._on_since_ns[cpu] = event.pid, now
-        if not event.pid:
-            return
-        task = self._task(event.pid, cpu)
-        task.cpu, task.prio, task.sleeps = cpu, event.prio, False
-        task.switches += 1
-        if task.since_ns is not None:
-            waited_ms = max(0, now - task.since_ns) / 1e6
-            task.waited_ms.append(waited_ms)
-            self._buckets[bucket_of(waited_ms)] += 1
-            task.since_ns = None
-
-    def _charge(self, cpu: int, now: int, pid: int) -> None:
-        """Give the time since the last switch to whoever had the CPU, if that is known."""
-        if self._on_cpu[cpu] != pid:
-            return
-        ns = max(0, now - max(self._on_since_ns[cpu], self._begin_ns or 0))
-        if pid:
-            self._task(pid, cpu).ran_ns += ns
-            self._busy_ns[cpu] += ns
-        else:
-            self._idle_ns[cpu] += ns
-
-    def _wakeup(self, event: Seen) -> None:
-        task = self._task(event.pid, event.cpu)
-        task.wakeups += 1
-        if task.since_ns is None and event.pid not in self._on_cpu:
-            task.since_ns, task.sleeps = event.time_ns, False
+        Args:
+            events: An array of ``struct ktt_event`` in order of time over all CPUs; those that lack a value are left
+                out.
+        """
+        count = len(events) // RECORD_BYTES
+        if not lib.ktc_add(self._counts, ffi.from_buffer("struct ktt_event[]", events), count):
+            raise MemoryError("counts of the trace")
 
     def finish(
         self, now_ns: int, comms: Mapping[int, str], lost: Mapping[int, int], *, kicks: bool = False
@@ -168,58 +84,57 @@ class Counts:
             lost: Events of each CPU that were not seen.
             kicks: Whether the trace records kicks.
         """
-        begin_ns = now_ns if self._begin_ns is None else min(self._begin_ns, now_ns)
-        for cpu, pid in enumerate(self._on_cpu):
-            if pid is not None:
-                self._charge(cpu, now_ns, pid)
-                self._on_since_ns[cpu] = max(now_ns, self._on_since_ns[cpu])
-        for pid, task in self._tasks.items():
-            if task.since_ns is not None:
-                self._touched.setdefault(pid, task)
-        span_ns = max(1, now_ns - begin_ns)
-        rates = [self._rate(pid, task, span_ns, now_ns, comms) for pid, task in self._touched.items()]
-        rates.sort(key=lambda it: (-it.run_share, -(it.waiting_ms or 0.0)))
-        waited = [ms for task in self._touched.values() for ms in task.waited_ms]
-        result = TaskRates(
-            span_ms=(now_ns - begin_ns) / 1e6,
-            events=self._events,
-            tasks=tuple(rates[:MAX_TASKS]),
-            more_tasks=max(0, len(rates) - MAX_TASKS),
-            cpus=tuple(self._cpu(cpu, lost.get(cpu, 0)) for cpu in range(len(self._on_cpu))),
-            waits=waits_of(waited),
-            kicks=self._kicks if kicks else None,
+        stretch = self._stretch
+        listed = lib.ktc_finish(
+            self._counts, now_ns, stretch, self._rates, MAX_TASKS, self._cpus, self._buckets
+        )
+        span_ns = max(1, stretch.span_ns)
+        return TaskRates(
+            span_ms=stretch.span_ns / 1e6,
+            events=stretch.events,
+            tasks=tuple(_task(self._rates[k], span_ns, comms) for k in range(listed)),
+            more_tasks=stretch.tasks - listed,
+            cpus=tuple(_cpu(cpu, self._cpus[cpu], lost.get(cpu, 0)) for cpu in range(self._nr_cpus)),
+            waits=_waits(stretch.waits),
+            kicks=stretch.kicks if kicks else None,
             buckets=tuple(self._buckets),
         )
-        for task in self._touched.values():
-            task.begin()
-        self._begin()
-        self._begin_ns = now_ns
-        return result
 
-    def _rate(self, pid: int, task: _Task, span_ns: int, now_ns: int, comms: Mapping[int, str]) -> TaskRate:
-        runs = pid in self._on_cpu
-        waits = task.since_ns is not None
-        return TaskRate(
-            pid=pid,
-            comm=comms.get(pid, "?"),
-            cpu=task.cpu,
-            doing="runs" if runs else "waits" if waits or not task.sleeps else "sleeps",
-            prio=task.prio,
-            run_share=min(1.0, task.ran_ns / span_ns),
-            switches=task.switches,
-            preempted=task.preempted,
-            migrations=task.migrations,
-            wakeups=task.wakeups,
-            waits=waits_of(task.waited_ms),
-            waiting_ms=None if task.since_ns is None else max(0.0, (now_ns - task.since_ns) / 1e6),
-        )
 
-    def _cpu(self, cpu: int, lost: int) -> CpuRate:
-        known_ns = self._busy_ns[cpu] + self._idle_ns[cpu]
-        return CpuRate(
-            cpu=cpu,
-            busy_share=self._busy_ns[cpu] / known_ns if known_ns else None,
-            switches=self._switches[cpu],
-            preempted=self._preempted[cpu],
-            lost=lost,
-        )
+def _task(rate: Any, span_ns: int, comms: Mapping[int, str]) -> TaskRate:  # noqa: ANN401 - a C structure
+    return TaskRate(
+        pid=rate.pid,
+        comm=comms.get(rate.pid, "?"),
+        cpu=rate.cpu,
+        doing=_DOING[rate.doing],
+        prio=rate.prio if rate.has_prio else None,
+        run_share=min(1.0, rate.ran_ns / span_ns),
+        switches=rate.switches,
+        preempted=rate.preempted,
+        migrations=rate.migrations,
+        wakeups=rate.wakeups,
+        waits=_waits(rate.waits),
+        waiting_ms=rate.waiting_ns / 1e6 if rate.is_waiting else None,
+    )
+
+
+def _waits(waits: Any) -> Waits:  # noqa: ANN401 - a C structure
+    if not waits.count:
+        return Waits()
+    return Waits(
+        count=waits.count,
+        p50_ms=waits.p50_ns / 1e6,
+        p99_ms=waits.p99_ns / 1e6,
+        max_ms=waits.max_ns / 1e6,
+    )
+
+
+def _cpu(cpu: int, found: CData, lost: int) -> CpuRate:
+    known_ns = found.busy_ns + found.idle_ns
+    return CpuRate(
+        cpu=cpu,
+        busy_share=found.busy_ns / known_ns if known_ns else None,
+        switches=found.switches,
+        preempted=found.preempted,
+        lost=lost,
+    )

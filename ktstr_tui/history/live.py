@@ -11,7 +11,7 @@ runs on that CPU, and who waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,11 @@ import msgspec
 
 from ktstr_tui._native import ffi, lib
 from ktstr_tui.history.blocks import block_of, since
-from ktstr_tui.history.counted import Counts, Seen
+from ktstr_tui.history.counted import Counts
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.torn import Attempts, Torn
-from ktstr_tui.kernel.trace.decode import KINDS, RECORD, RECORD_BYTES, Decoder
+from ktstr_tui.kernel.trace.decode import RECORD_BYTES, Decoder
 from ktstr_tui.kernel.trace.reader import TraceReader
 from ktstr_tui.kernel.trace.rings import Overrun, RingCopy
 from ktstr_tui.model.rates import TaskRates
@@ -111,7 +111,7 @@ class LiveTrace:
         count = len(events) // RECORD_BYTES
         taken = lib.ktt_until(ffi.from_buffer("struct ktt_event[]", events), count, until_ns) * RECORD_BYTES
         self._later, events = events[taken:], events[:taken]
-        self._counts.add(seen_of(events))
+        self._counts.add(events)
         if not self._begun:
             # A kernel that boots switches its events off and on again: a wakeup is seen, the switch is not.
             self._counts.forget_waits()
@@ -178,12 +178,3 @@ class LiveTrace:
             self._counts.forget(ring.cpu)
             self._counts.forget_waits()
         place.overrun = ring.overrun
-
-
-def seen_of(events: bytes) -> Iterator[Seen]:
-    """Make values of an array of ``struct ktt_event``; those that lack a value are left out."""
-    for time_ns, _, _, _, cpu, missing, kind, pid, prev_pid, number, _, _, prio, _ in RECORD.iter_unpack(
-        events
-    ):
-        if kind and not missing:
-            yield Seen(time_ns, cpu, KINDS[kind - 1], pid, prev_pid, number, prio)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -107,22 +106,3 @@ class TasksMeasured(RunEvent, frozen=True, tag="task-rates"):
     """How tasks and CPUs fared since the last one."""
 
     rates: TaskRates
-
-
-def bucket_of(ms: float) -> int:
-    """Return the number of the bucket that a wait belongs to."""
-    return bisect_left(BOUNDS_MS, ms)
-
-
-def waits_of(waited_ms: list[float]) -> Waits:
-    """Sum up waits; the list is sorted in place."""
-    if not waited_ms:
-        return Waits()
-    waited_ms.sort()
-    last = len(waited_ms) - 1
-    return Waits(
-        count=last + 1,
-        p50_ms=waited_ms[last // 2],
-        p99_ms=waited_ms[min(last, int(0.99 * last + 0.5))],
-        max_ms=waited_ms[last],
-    )

@@ -100,7 +100,7 @@ def scribble(guest: Guest, view: KernelView, reader: TraceReader, untouched: tup
     space, made_up = view.fresh_space(), random.Random(7)
     ring = reader.rings._ring_row(space, 0)
     assert ring is not None
-    pages = [int(row["page"]) for row in reader.rings._pages(space, ring)]
+    pages = [int(reader.rings._page.read(space, at)["page"]) for at in reader.rings._pages(space, ring)]
 
     def write(address: int, data: bytes) -> None:
         at = space.physical(address)

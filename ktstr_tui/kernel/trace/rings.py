@@ -105,8 +105,8 @@ class Rings:
             },
         )  # fmt: skip
         self._stamp = self._ring.offset("write_stamp")
-        self._page = Layout(btf, "buffer_page", {"next": "list.next", "read": "read", "page": "page"})
-        self._link = self._page.offset("list")
+        self._page = Layout(btf, "buffer_page", {"read": "read", "page": "page"})
+        self._link, self._next = self._page.offset("list"), self._page.offset("list.next")
         self._data = Layout(btf, "buffer_data_page", {"time": "time_stamp", "commit": "commit.a.counter"})
         self._body = self._data.offset("data")
 
@@ -167,8 +167,8 @@ class Rings:
         limit = (PAGE_BYTES << min(self._buffer_row(space)["order"] or 0, _MAX_ORDER)) - self._body
         order = self._pages(space, ring)
         copied, oldest_ns, read, overtaken = list[PageCopy](), MASK64, 0, 0
-        for row in reversed(order):
-            page = self._copy_page(space, row, limit, growing=not read)
+        for at in reversed(order):
+            page = self._copy_page(space, self._page.read(space, at), limit, growing=not read)
             if page is None or (page.data and page.time_ns > oldest_ns):
                 overtaken = len(order) - read
                 break
@@ -189,31 +189,29 @@ class Rings:
             known_from_ns=0 if whole else oldest_ns,
         )
 
-    def _pages(self, space: AddressSpace, ring: dict[str, Any]) -> list[dict[str, Any]]:
-        """The ``struct buffer_page`` that hold events, oldest first."""
+    def _pages(self, space: AddressSpace, ring: dict[str, Any]) -> list[int]:
+        """The ``struct buffer_page`` that hold events, oldest first. Of each only the pointer to the next is read."""
         limit = space.memory.end // PAGE_BYTES
         if not 0 < ring["nr_pages"] <= limit:
             raise Torn(f"a trace ring of {ring['nr_pages']} pages")
-        reader = self._page.read(space, ring["reader"])
         if ring["reader"] == ring["commit"]:
-            return [reader]
-        at, found = self._head(space, ring), [reader]
+            return [ring["reader"]]
+        at, found = self._head(space, ring), [int(ring["reader"])]
         for _ in range(ring["nr_pages"] + 1):
-            page = self._page.read(space, at)
-            found.append(page)
+            found.append(at)
             if at == ring["commit"]:
                 return found
-            at = (page["next"] & ~_FLAGS) - self._link
+            at = (space.u64(at + self._next) & ~_FLAGS) - self._link
         raise Torn("the page that is written to is not in the trace ring")
 
     def _head(self, space: AddressSpace, ring: dict[str, Any]) -> int:
         """The oldest page: the one that a pointer with flags leads to."""
-        at = ring["head"]
+        at = int(ring["head"])
         for _ in range(ring["nr_pages"] + 1):
-            following = self._page.read(space, at)["next"]
+            following = space.u64(at + self._next)
             at = (following & ~_FLAGS) - self._link
             if following & _FLAGS:
-                return int(at)
+                return at
         raise Torn("no page of the trace ring is its head")
 
     def _copy_page(

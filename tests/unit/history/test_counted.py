@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ktstr_tui.history.counted import Counts, Seen
+from ktstr_tui.history.counted import Counts
 from ktstr_tui.history.live import LiveTrace
 from ktstr_tui.kernel.trace.events import TraceEvent, is_runnable
 from ktstr_tui.kernel.trace.reader import TraceReader
-from ktstr_tui.model.rates import BOUNDS_MS, TaskRates, bucket_of, waits_of
+from ktstr_tui.model.rates import BOUNDS_MS, TaskRates
+from tests.oracles.trace_counts import Seen, bucket_of, packed, waits_of
 from tests.unit.history.scripted import BOOT_NS, MS, Machine, comm
 from tests.unit.kernel.tracing import TinyTrace, enqueue_body, switch_body, wakeup_body
 
@@ -63,7 +64,7 @@ def test_shares_and_waits_are_what_really_happened(
     places = sorted({min(cut, len(events)) for cut in cuts} | {len(events)})
     parts, before = list[TaskRates](), 0
     for place in places:
-        counts.add(events[before:place])
+        counts.add(packed(events[before:place]))
         end_ns = events[place - 1].time_ns if place else BOOT_NS
         parts.append(counts.finish(end_ns, {}, {}))
         before = place
@@ -99,7 +100,7 @@ def test_a_task_that_waits_is_listed_while_it_does() -> None:
     machine.wait(30)
     machine.switch(0, 0, 1)
     counts = Counts(1)
-    counts.add(events_of(machine))
+    counts.add(packed(events_of(machine)))
     rates = counts.finish(machine.now_ns, {5: comm(5), 7: comm(7)}, {})
     assert [(it.comm, it.doing, it.waiting_ms) for it in rates.tasks] == [
         ("task-5", "sleeps", None), ("task-7", "waits", 30.0),
@@ -113,9 +114,26 @@ def test_a_task_that_waits_is_listed_while_it_does() -> None:
 
 def test_kicks_are_counted_where_the_trace_records_them() -> None:
     counts = Counts(1)
-    counts.add(Seen(BOOT_NS + at, 0, "kick", 0, 0, 0, 0) for at in range(3))
+    counts.add(packed(Seen(BOOT_NS + at, 0, "kick", 0, 0, 0, 0) for at in range(3)))
     assert counts.finish(BOOT_NS + MS, {}, {}, kicks=True).kicks == 3
     assert counts.finish(BOOT_NS + 2 * MS, {}, {}, kicks=True).kicks == 0
+
+
+def test_a_task_that_exits_keeps_what_it_did_and_is_gone_with_the_stretch() -> None:
+    counts, machine = Counts(1), Machine(1)
+    machine.switch(0, 5)
+    machine.wait(10)
+    exits = Seen(machine.now_ns, 0, "exit", 5, 0, 0, 120)
+    machine.wait(10)
+    machine.switch(0, 0, 0x10)
+    counts.add(packed(sorted([*events_of(machine), exits])))
+    rates = counts.finish(machine.now_ns, {5: comm(5)}, {})
+    assert [(it.comm, it.run_share, it.switches, it.doing) for it in rates.tasks] == [
+        ("task-5", 1.0, 1, "sleeps")
+    ]
+    counts.add(packed([Seen(machine.now_ns + MS, 0, "migrate", 5, 0, 0, 0)]))
+    again = counts.finish(machine.now_ns + MS, {}, {}).tasks
+    assert [(it.prio, it.doing) for it in again] == [(None, "waits")], "it is another task"
 
 
 @given(st.lists(st.floats(0, 20000), max_size=200))
