@@ -1,13 +1,15 @@
-"""What the flight recorder costs: decoding its events, the guest's work with it, and the longer pause of a capture.
+"""What the flight recorder costs: decoding, following it live, the guest's work, the pause of a capture, seeking.
 
 The guest's work is compared in runs with a seed: there time is the number of instructions, so that the iterations of
-the workers in a second of the guest's time are exact, whatever else this host does. Recording off is the baseline.
+the workers in a second of the guest's time are exact, whatever else this host does, and nothing is gained by turns.
+Recording off is the baseline. Workers that switch most pay most, so the ratio is also told for each kind.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, Final, get_args
 
 import trio
@@ -16,6 +18,8 @@ from ktstr_tui._native import ffi
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.prepare import prepare
 from ktstr_tui.bench.guest import attached, live_guest, next_event, summary
+from ktstr_tui.bench.seek import bench_seek
+from ktstr_tui.bench.trace_live import live_cost
 from ktstr_tui.capture.report.past import mark_stop
 from ktstr_tui.capture.report.raw import RawCapture
 from ktstr_tui.guest.determinism import Determinism
@@ -35,7 +39,9 @@ GOAL_PAUSE_US: Final = 200.0
 SEED: Final = 42
 REPORTS: Final = 6
 """Of the guest's workers, about a second of its time apart."""
-RUN_S: Final = 4.0
+BUFFER_KIB: Final = 4096
+"""Of each CPU: room for all events of `RUN_S`."""
+RUN_S: Final = 8.0
 """How long events are gathered before they are decoded."""
 _LEAST_S: Final = 0.5
 
@@ -47,22 +53,26 @@ def bench_trace(rounds: int) -> dict[str, Any]:
 
 async def _bench_trace(rounds: int) -> dict[str, Any]:
     decoding = await _bench_reading(rounds)
-    work = {mode: await _work(mode) for mode in get_args(TraceMode)}
+    by_kind = {mode: await _work(mode) for mode in get_args(TraceMode)}
+    work = {mode: sum(rates.values()) for mode, rates in by_kind.items()}
     ratios = {mode: rate / work["off"] for mode, rate in work.items() if mode != "off"}
     return {
         "bench": "trace",
         **decoding,
+        **bench_seek(),
         "work_baseline": f"iterations of the workers in a second of the guest's time, recording off, seed {SEED}",
         "work_per_s": work,
         "work_ratio": ratios["sched"],
         "work_ratio_scx": ratios["scx"],
+        "work_ratio_by_kind": _by_kind(by_kind["sched"], by_kind["off"]),
         "goal_work_ratio": GOAL_WORK_RATIO,
         "work_met": ratios["sched"] >= GOAL_WORK_RATIO,
     }
 
 
 async def _bench_reading(rounds: int) -> dict[str, Any]:
-    config = RunConfig(scenario="steady", scheduler="demo:fifo", sample_hz=0)
+    recorder = RecorderConfig(buffer_kib=BUFFER_KIB)
+    config = RunConfig(scenario="steady", scheduler="demo:fifo", sample_hz=0, recorder=recorder)
     prepared = await prepare(config, say)
     async with live_guest(config, prepared) as (guest, stream):
         view = guest.view
@@ -76,10 +86,13 @@ async def _bench_reading(rounds: int) -> dict[str, Any]:
         rings = [reader.rings.copy(space, cpu) for cpu in range(view.nr_cpus)]
         figures = _decoding(rings, reader.decoder(space), rounds)
         pause = summary(_pauses(view, 200))
+        await guest.coordinator.freeze("bench")
+        live = live_cost(view, reader, rounds)
     say(f"{figures['events']} events of {view.nr_cpus} CPUs")
     return {
         "accelerator": prepared.verdict.accelerator,
         **figures,
+        **live,
         "pause_us": pause,
         "goal_pause_us": GOAL_PAUSE_US,
         "pause_met": pause["p50"] <= GOAL_PAUSE_US,
@@ -103,7 +116,8 @@ def _decoding(rings: list[RingCopy], decoder: Decoder, rounds: int) -> dict[str,
     records = summary([_rate(raw) for _ in range(rounds)])
     return {
         "events": raw(),
-        "bytes_per_event": sum(len(page.data) for ring in rings for page in ring.pages) / max(1, raw()),
+        "buffer_bytes_per_event": sum(len(page.data) for ring in rings for page in ring.pages)
+        / max(1, raw()),
         "records_per_s": records,
         "values_per_s": summary([_rate(values) for _ in range(rounds)]),
         "goal_records_per_s": GOAL_EVENTS_PER_S,
@@ -129,8 +143,12 @@ def _pauses(view: KernelView, times: int) -> list[float]:
     return found
 
 
-async def _work(mode: TraceMode) -> float:
-    """Iterations a second of the guest's own time."""
+def _by_kind(rates: Mapping[str, float], off: Mapping[str, float]) -> dict[str, float]:
+    return {kind: rate / off[kind] for kind, rate in rates.items() if off.get(kind)}
+
+
+async def _work(mode: TraceMode) -> dict[str, float]:
+    """Iterations a second of the guest's own time, by kind of worker."""
     config = RunConfig(
         scenario="steady",
         scheduler="demo:fifo",
@@ -143,12 +161,15 @@ async def _work(mode: TraceMode) -> float:
         await attached(stream)
         reports = [await _report(stream) for _ in range(REPORTS)]
     # The guest reports once a second of its own time.
-    rate = (reports[-1] - reports[0]) / (REPORTS - 1)
-    say(f"recording {mode}: {rate:,.0f} iterations a second")
-    return rate
+    rates = {kind: (count - reports[0][kind]) / (REPORTS - 1) for kind, count in reports[-1].items()}
+    say(f"recording {mode}: {sum(rates.values()):,.0f} iterations a second")
+    return rates
 
 
-async def _report(stream: Stream) -> int:
+async def _report(stream: Stream) -> Counter[str]:
     event = await next_event(stream, lambda it: isinstance(it, WorkersReported))
     assert isinstance(event, WorkersReported)
-    return sum(worker.iterations for worker in event.workers)
+    found = Counter[str]()
+    for worker in event.workers:
+        found[worker.comm.partition("-")[0]] += worker.iterations
+    return found
