@@ -192,8 +192,16 @@ def attach_command(run_name: str | None, read_only: bool = False, theme: str | N
         say(f"run {info.name} is still in progress; attach with: ktstr-tui attach {info.name}")
 
 
-def replay_command(recording: Path, speed: float, theme: str | None = None) -> None:
+def replay_command(
+    recording: Path, speed: float, theme: str | None = None, *, memory: Path | None = None
+) -> None:
     """Open the screen on a recording.
+
+    Args:
+        recording: Its file.
+        speed: How fast it plays.
+        theme: As for `run_with_screen`.
+        memory: The snapshot that it shows, for drgn's prompt.
 
     Raises:
         HostError: The recording is damaged, has a hole, or lacks the end of its run; raised when the screen is closed.
@@ -205,6 +213,7 @@ def replay_command(recording: Path, speed: float, theme: str | None = None) -> N
     source = Replay(recording, speed, stays=True)
     require_terminal()
     app = KtstrApp(source, owner=False, look=look_for(theme))
+    app.view.memory = memory
     asyncio.run(until_left(app))
     if app.back is not None:
         raise RunExit(go_back(app.back, theme))
@@ -261,9 +270,11 @@ def _show(
     from ktstr_tui.cli.attach import own_key
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
+    from ktstr_tui.tui.memory_shown import memory_of_run
 
     source = Viewer(sockets, read_only=read_only, signer=own_key())
     app = KtstrApp(source, owner=owner, explain=explain, look=look)
+    app.view.memory = memory_of_run(sockets)
 
     async def show() -> Leaving:
         watching = asyncio.create_task(_watch_beginning(app, source, process))
@@ -302,9 +313,14 @@ async def until_left(app: KtstrApp, *, headless: bool = False) -> Leaving:
         signal.alarm(CLOSE_S)
         app.exit(Leaving.GONE)
 
+    def interrupt() -> None:
+        if not app.prompting:  # else the prompt got it, too, and it was meant for that
+            leave()
+
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, leave)
+    loop.add_signal_handler(signal.SIGINT, interrupt)
     wish = await app.run_async(headless=headless) or Leaving.DETACH
     signal.alarm(0)
     return wish

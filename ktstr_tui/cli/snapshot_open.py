@@ -45,8 +45,9 @@ def open_command(name: str, theme: str | None) -> None:
     """
     from ktstr_tui.cli.screen import replay_command
 
-    with recording_of(find_snapshot(name)) as path:
-        replay_command(path, 1.0, theme)
+    found = find_snapshot(name)
+    with recording_of(found) as path:
+        replay_command(path, 1.0, theme, memory=found.path)
 
 
 @contextmanager

@@ -74,6 +74,16 @@ ACTIONS: tuple[Action, ...] = (
         "app",
     ),
     Action(
+        "run.prompt",
+        "d",
+        "prompt",
+        "drgn",
+        "Open drgn's prompt on the guest's memory, or on that of the capture that is open; ctrl+d returns",
+        "app",
+        footer=8,
+        when="offered",
+    ),
+    Action(
         "run.hold",
         "H",
         "hold",

@@ -43,7 +43,6 @@ from ktstr_tui.tui.build_page import BuildPage
 from ktstr_tui.tui.dialogs import FilterDialog, HelpPage, InfoPage, LeaveDialog
 from ktstr_tui.tui.drill_window import DrillWindow
 from ktstr_tui.tui.film_keys import FilmKeys
-from ktstr_tui.tui.going_back import BackApp
 from ktstr_tui.tui.hold_dialog import HoldDialog
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.lists import CapturesPane
@@ -51,6 +50,7 @@ from ktstr_tui.tui.look import Look
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.new_captures import NewCaptures
 from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.prompt import PromptApp
 from ktstr_tui.tui.report_screen import ReportScreen
 from ktstr_tui.tui.run_screen import RunScreen
 from ktstr_tui.tui.timeline_screen import TimelineScreen
@@ -66,7 +66,7 @@ PAINT_RATES_HZ = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """What ``+`` and ``-`` choose from."""
 
 
-class KtstrApp(FilmKeys, BackApp, inherit_bindings=False):
+class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
     """The screen of one run.
 
     The exit value says what becomes of the run: ``end`` or ``leave`` (the owner's choice) or ``detach``.

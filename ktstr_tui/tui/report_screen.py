@@ -21,6 +21,7 @@ from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import TabBar, badges
 from ktstr_tui.tui.drill_window import DrillWindow
 from ktstr_tui.tui.maps_pane import MapsPane
+from ktstr_tui.tui.memory_shown import prompt_offers
 from ktstr_tui.tui.pane import LineBar, LinePane
 from ktstr_tui.tui.report_panes import DocumentPane, OverviewPane, ReportPane, TaskDetail, TasksPane
 from ktstr_tui.tui.run_screen import RunScreen, TooSmall
@@ -152,7 +153,7 @@ class ReportScreen(RunScreen):
         self.sync_footer()
 
     def offers(self) -> dict[str, str]:
-        return {**super().offers(), "capture.export": "Export"}
+        return {**super().offers(), **prompt_offers(self.view, self.capture), "capture.export": "Export"}
 
     def show(self, capture: CaptureState) -> None:
         """Show another capture in the same section."""

@@ -10,6 +10,7 @@ from textual.widgets import Footer, Static
 
 from ktstr_tui.tui.build_page import edit_offers
 from ktstr_tui.tui.footer import arranged, labels
+from ktstr_tui.tui.memory_shown import prompt_offers
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
@@ -47,7 +48,7 @@ class RunScreen(Screen[None]):
     def offers(self) -> dict[str, str]:
         """Ids and labels of what the focused pane offers."""
         found = self.focused.offers(self.view) if isinstance(self.focused, LinePane) else {}
-        return {**found, **edit_offers(self.view.source.state)}
+        return {**found, **edit_offers(self.view.source.state), **prompt_offers(self.view)}
 
     @property
     def active_bindings(self) -> dict[str, ActiveBinding]:

@@ -7,6 +7,7 @@ lost and nothing is slowed down; going on is only a matter of looking at the liv
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ktstr_tui.link.replay import Replay
@@ -42,6 +43,9 @@ class View:
         self.alert_index = 0
         self.failure = ""
         """Why the source's worker ended with an error; empty when it did not."""
+        self.memory: Path | None = None
+        """What drgn is given for the memory of what is shown: a run's directory of sockets, or the file of a snapshot;
+        None for a recording, and for a run of another machine."""
         self._paused: RunState | None = None
         self._since_s = time.monotonic()
         self.film: Replay | None = None

@@ -40,11 +40,19 @@ def test_c_captures_and_enter_opens_the_report(steady: Terminal) -> None:
     assert "on-demand-001" in report
 
 
-def test_f_freezes_and_thaws(steady: Terminal, env: dict[str, str]) -> None:
+def test_f_freezes_d_asks_drgn_and_f_thaws(steady: Terminal, env: dict[str, str]) -> None:
     steady.wait_for(r"fifo\s+● enabled")
     steady.press("f")
     steady.wait_for("(?i)frozen")
     assert call_json("status", "seen", env=env)["frozen"]
+    steady.press("d")
+    steady.wait_for(r"wrong here\.\s+>>>\s*$")
+    # Interrupts what is typed, and neither the prompt nor the screen; so does ctrl+z, where there is no shell to go to.
+    steady.press("C-c", "C-z")
+    steady.press('prog["init_task"].comm', "Enter")
+    steady.wait_for("KeyboardInterrupt(.|\n)*swapper/0")
+    steady.press("C-d")
+    steady.wait_for(r"fifo(.|\n)*d drgn(.|\n)*\^q Quit")
     steady.press("f")
     steady.wait_for(r"Guest thawed")
     assert not call_json("status", "seen", env=env)["frozen"]

@@ -116,7 +116,7 @@ def test_a_viewer_without_control_sees_no_key_that_would_be_refused() -> None:
         await press(app, pilot, "question_mark")
         return before, after, "\n".join(rows(app)), said
 
-    before, after, help_page, said = drive(source, steps, (120, 90))[1]
+    before, after, help_page, said = drive(source, steps, (120, 100))[1]
     for word in ("Capture", "Freeze", "watch"):
         assert word in before
         assert word not in after
