@@ -40,5 +40,6 @@ FILM_ACTIONS: tuple[Action, ...] = (
     ),
     Action("film.faster", "ctrl+up", "film_speed(1)", "Faster", "Play twice as fast", "app"),
     Action("film.slower", "ctrl+down", "film_speed(-1)", "Slower", "Play half as fast", "app"),
+    Action("film.time", "T", "film_time", "Time", "Type the time to show: 1:23.5, 83.5 s or -5 s", "app"),
     Action("film.now", "L", "film_now", "Now", "Return to now, or to the end of a recording", "app"),
 )

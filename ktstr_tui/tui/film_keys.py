@@ -1,4 +1,4 @@
-"""The keys of a recording that is played: speed, seek, an event on and back, the next mark, and back to now.
+"""The keys of a recording that is played: speed, seek, a typed time, an event on and back, the next mark, and now.
 
 On a run that is live they show its recording so far, from the backend's file, when that is on this machine.
 """
@@ -12,6 +12,8 @@ from textual import work
 
 from ktstr_tui.link.replay import MAX_SPEED, MIN_SPEED, Replay
 from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.text.times import TypedTime
+from ktstr_tui.tui.seek_dialog import SeekDialog
 from ktstr_tui.tui.themed_app import ThemedApp
 
 if TYPE_CHECKING:
@@ -38,6 +40,23 @@ class FilmKeys(ThemedApp, inherit_bindings=False):
         reel = self._reel()
         if reel is not None:
             reel.seek_ms(reel.position_ms + seconds * 1e3)
+
+    def action_film_time(self) -> None:
+        """Ask which time to show."""
+        if self.view.reel is not None or self._recorded() is not None:
+            self.push_screen(SeekDialog(), self._show_time)
+
+    def _show_time(self, wanted: TypedTime | None) -> None:
+        reel = self._reel() if wanted is not None else None
+        if wanted is None or reel is None:
+            return
+        position_ms, end_ms = wanted.from_start_ms(reel.position_ms), reel.duration_ms or 0.0
+        reel.seek_ms(position_ms)
+        if position_ms > end_ms:
+            so_far = " so far" if self.view.film is not None else ""
+            self.say(f"The recording{so_far} ends at +{end_ms / 1e3:.2f} s; that is shown.")
+        elif position_ms < 0:
+            self.say("That is before the recording; its start is shown.")
 
     def action_film_event(self, step: int) -> None:
         reel = self._reel()
@@ -71,14 +90,10 @@ class FilmKeys(ThemedApp, inherit_bindings=False):
         """The recording that is played; that of the live run so far is opened for it."""
         if self.view.reel is not None:
             return self.view.reel
-        info = self.view.source.state.info
-        path = Path(info.data_dir or "/nonexistent") / RECORDING_FILE if info is not None else None
+        path = self._recorded()
+        if path is None:
+            return None
         try:
-            if path is None or not path.is_file():
-                self.say(
-                    "The recording of this run is not on this machine, so only now can be shown.", "warning"
-                )
-                return None
             film = Replay(path, stays=True)
         except KtstrError as problem:
             self.say(f"{problem.message}. {problem.hint}", "error")
@@ -88,6 +103,15 @@ class FilmKeys(ThemedApp, inherit_bindings=False):
         self.view.film = film
         self._play(film)
         return film
+
+    def _recorded(self) -> Path | None:
+        """The recording of the live run; None, and a message, when it is not on this machine."""
+        info = self.view.source.state.info
+        path = Path(info.data_dir or "/nonexistent") / RECORDING_FILE if info is not None else None
+        if path is None or not path.is_file():
+            self.say("The recording of this run is not on this machine, so only now can be shown.", "warning")
+            return None
+        return path
 
     @work(exclusive=True, group="film", exit_on_error=False)
     async def _play(self, film: Replay) -> None:

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import msgspec
 from textual.pilot import Pilot
 
-from ktstr_tui.link.source import Connection, OnEvents
+from ktstr_tui.link.source import Connection, OnEvents, Source
 from ktstr_tui.model.commands import Failure, Reply, Request
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.fold import fold
@@ -82,7 +82,7 @@ Drive = Callable[[KtstrApp, Pilot[Leaving]], Awaitable[_T]]
 
 
 def drive(
-    source: FakeSource,
+    source: Source,
     steps: Drive[_T],
     size: tuple[int, int] = (120, 40),
     *,
