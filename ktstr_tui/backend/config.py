@@ -89,6 +89,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Disk for the data of all runs, checked at the start of one; 0 for no limit."""
     recorder: RecorderConfig = RecorderConfig()
     """What the guest's kernel records of itself."""
+    bpf_stats: bool = False
+    """Whether the guest's kernel counts runs of BPF programs."""
     extra_kernel_args: str = ""
     fresh_boot: bool = False
     """Whether to boot the kernel even where a saved boot of the same machine is there."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Final, Protocol
 
 import trio
 
@@ -35,6 +36,7 @@ from ktstr_tui.history.live import LiveTrace
 from ktstr_tui.kernel.btf import BtfError
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.sampler import SampleReader
+from ktstr_tui.kernel.scheduler_values import SchedulerValuesReader
 from ktstr_tui.kernel.task_list import TaskListReader
 from ktstr_tui.kernel.trace.reader import TraceReader
 from ktstr_tui.kernel.view import KernelView
@@ -48,6 +50,20 @@ from ktstr_tui.wire.messages import MsgType
 
 ARM_S = 2.0
 """How long the scenario may be kept waiting for slot 0."""
+
+
+class Followed(Protocol):
+    """Reads something of the kernel again and again."""
+
+    def look(self) -> Event | None:
+        """Return what there is; None when there is nothing new."""
+        raise NotImplementedError
+
+
+_FOLLOWED: Final[Mapping[Callable[[KernelView], Followed], str]] = {
+    TaskListReader: "tasks",
+    SchedulerValuesReader: "variables and programs of the scheduler",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,19 +197,22 @@ class Opening:
         trace, reader = None, view.trace
         if isinstance(reader, TraceReader):
             trace = LiveTrace(reader, view.fresh_space(), view.nr_cpus, view.trace_now_ns)
-        try:
-            tasks = TaskListReader(view).look
-        except BtfError as problem:
-            text = f"tasks are not listed: {problem.message}"
-            self._emit(Logged(severity="warning", source="sampler", text=text))
-            tasks = None
+        readers = [self._reader(kind, view) for kind in _FOLLOWED]
         return TaskRatesLoop(
             None if trace is None else trace.look,
             self._emit,
             lambda: self._watchers.coordinator.frozen,
-            tasks,
+            [it.look for it in readers if it is not None],
             None if trace is None else lambda: trace.block,
         )
+
+    def _reader(self, kind: Callable[[KernelView], Followed], view: KernelView) -> Followed | None:
+        try:
+            return kind(view)
+        except BtfError as problem:
+            text = f"{_FOLLOWED[kind]} are not followed: {problem.message}"
+            self._emit(Logged(severity="warning", source="sampler", text=text))
+            return None
 
     async def _vcpu_times(self) -> VcpuTimes | Executed:
         engine, determinism = self._machine.engine, self._machine.spec.determinism

@@ -47,7 +47,7 @@ from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.guest_files import NO_SCHEDULER
 from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
-from ktstr_tui.guest.recorder import recorder_arguments
+from ktstr_tui.guest.recorder import BPF_STATS_ARGUMENT, recorder_arguments
 from ktstr_tui.guest.saved_boots import SavedBoot
 from ktstr_tui.guest.seeded_boot import find_or_make
 from ktstr_tui.heartbeat.intake import open_host_socket
@@ -128,7 +128,8 @@ def _appended(config: RunConfig) -> str:
     """What this run adds to the kernel's command line; the user's own words come last, so that they win."""
     cpus = Topology.parse(config.topology).cpus
     recorder = recorder_arguments(config.recorder, cpus, config.memory_mib)
-    return " ".join(filter(None, (recorder, config.extra_kernel_args)))
+    counting = BPF_STATS_ARGUMENT if config.bpf_stats else ""
+    return " ".join(filter(None, (recorder, counting, config.extra_kernel_args)))
 
 
 class _Audience:

@@ -52,6 +52,15 @@ RecordTrace = Annotated[
 ]
 
 
+BpfStats = Annotated[
+    bool,
+    typer.Option(
+        "--bpf-stats/--no-bpf-stats",
+        help="Let the guest's kernel count runs of BPF programs and their time, which makes each a little slower.",
+    ),
+]
+
+
 def recorder_of(trace: TraceChoice, names: str, buffer: str | None) -> RecorderConfig:
     """Return what the guest's kernel is to record of itself.
 

@@ -28,6 +28,7 @@ from ktstr_tui.cli.run_arguments import AsJson, Headless, NewName
 from ktstr_tui.cli.run_choices import (
     MAX_S,
     Accel,
+    BpfStats,
     OnExitChoice,
     RecordTrace,
     TraceChoice,
@@ -241,6 +242,7 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
         ),
     ] = None
     record_trace: RecordTrace = True
+    bpf_stats: BpfStats = False
     append: Annotated[str, typer.Option("--append", help="Extra kernel command-line arguments.")] = ""
     as_json: AsJson = False
 
@@ -290,6 +292,7 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
             record=str(self.record.absolute()) if self.record else None,
             record_trace=self.record_trace,
             recorder=recorder_of(self.trace, self.trace_events, self.trace_buffer),
+            bpf_stats=self.bpf_stats,
             extra_kernel_args=self.append,
             fresh_boot=self.fresh_boot,
             determinism=determinism_of(

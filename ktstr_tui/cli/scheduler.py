@@ -1,4 +1,4 @@
-"""``ktstr-tui scheduler``: attach, detach and replace the scheduler of a run while its guest runs."""
+"""``ktstr-tui scheduler``: show, attach, detach and replace the scheduler of a run while its guest runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ktstr_tui.model.scheduler_swap import (
 from ktstr_tui.text.output import print_json, print_line, say
 
 app = typer.Typer(
-    no_args_is_help=True, help="Attach, detach or replace the scheduler of a run that is in progress."
+    no_args_is_help=True, help="Show, attach, detach or replace the scheduler of a run in progress."
 )
 
 Target = Annotated[
@@ -43,6 +43,29 @@ Target = Annotated[
 ]
 LOG_LINES = 20
 """Of a refused scheduler's log are printed, the last."""
+
+
+@app.command()
+def show(run_name: RunName = None, as_json: AsJson = False) -> None:
+    """Print the loaded scheduler's variables, and how often and how long its BPF programs run at the moment."""
+    import asyncio
+
+    from ktstr_tui.cli.attach import find_run
+    from ktstr_tui.link.viewer import Viewer
+    from ktstr_tui.model.state import RunState
+    from ktstr_tui.text.value_lines import printed_values, values_json
+
+    async def ask(place: Path) -> RunState:
+        async with Viewer(place) as viewer:
+            await viewer.connect()
+            return viewer.state
+
+    state = asyncio.run(ask(find_run(run_name)))
+    if as_json:
+        print_json(values_json(state))
+        return
+    for line in printed_values(state):
+        print_line(line)
 
 
 @app.command()

@@ -20,7 +20,7 @@ RESERVE = 1024
 REPLACEABLE = (
     ev.Sampled, ev.OutputText, ev.Logged, ev.WorkersReported, ev.FramesCounted, ev.DropsCounted, ev.BackendBeat,
     ev.TasksMeasured, ev.TasksListed, ev.TraceRead, ev.BeatsObserved, ev.BeatRefused, ev.WatchpointHit, ev.ProbeRead,
-    ev.ProbeFailed,
+    ev.ProbeFailed, ev.SchedulerValuesRead,
 )  # fmt: skip
 """The next event of the kind makes up for a lost one, or no decision rests on it."""
 

@@ -47,6 +47,9 @@ SCX_PROBES: Final = (
 )
 """Name, function of kernel/sched/ext.c, and what is taken of its arguments."""
 
+BPF_STATS_ARGUMENT: Final = "sysctl.kernel.bpf_stats_enabled=1"
+"""Has the kernel count runs of BPF programs; it sets sysctls of its command line before its first program starts."""
+
 
 class RecorderConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be recorded."""

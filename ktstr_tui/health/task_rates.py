@@ -1,20 +1,19 @@
-"""Follows the kernel's trace and its list of tasks while the guest runs, once a second.
+"""Follows the kernel's trace, its list of tasks and the scheduler's variables while the guest runs, once a second.
 
 Reading and counting take their time in a thread of their own, as much as there are events. A frozen guest writes none,
-so its trace is not looked at; its list of tasks is, once, so that what is shown is the moment at which it was frozen.
+so its trace is not looked at; its tasks and variables are, once, so that what is shown is the moment of the freeze.
 When a look takes longer than its period, the next one simply comes later and covers more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
 
 from ktstr_tui.model.events import Event, TasksMeasured, TraceRead
 from ktstr_tui.model.rates import TaskRates
-from ktstr_tui.model.tasks import TasksListed
 from ktstr_tui.model.trace_block import TraceBlock
 
 PERIOD_S: Final = 1.0
@@ -27,7 +26,7 @@ class TaskRatesLoop:
         look: Reads what is new of the trace; called in a thread. None where there is no trace.
         emit: Takes events, on the trio thread.
         frozen: Whether the guest is frozen.
-        tasks: Reads what has changed in the list of tasks; called in a thread.
+        lists: What else is read, each of it called in a thread; None when there is nothing new.
         block: Returns what the newest look has read.
     """
 
@@ -36,10 +35,10 @@ class TaskRatesLoop:
         look: Callable[[], TaskRates] | None,
         emit: Callable[[Event], object],
         frozen: Callable[[], object],
-        tasks: Callable[[], TasksListed | None] | None = None,
+        lists: Sequence[Callable[[], Event | None]] = (),
         block: Callable[[], TraceBlock | None] | None = None,
     ) -> None:
-        self._look, self._emit, self._frozen, self._tasks, self._block = look, emit, frozen, tasks, block
+        self._look, self._emit, self._frozen, self._lists, self._block = look, emit, frozen, lists, block
         self._stopped = trio.Event()
         self._quiet = self._seen_frozen = False
         self._left_out = 0
@@ -58,8 +57,8 @@ class TaskRatesLoop:
             frozen = bool(self._frozen())
             if not frozen and self._look is not None:
                 await self._measure(self._look)
-            if self._tasks is not None and not (frozen and self._seen_frozen):
-                listed = await trio.to_thread.run_sync(self._tasks)
+            for read in () if frozen and self._seen_frozen else self._lists:
+                listed = await trio.to_thread.run_sync(read)
                 if listed is not None and not self._stopped.is_set():
                     self._emit(listed)
             self._seen_frozen = frozen

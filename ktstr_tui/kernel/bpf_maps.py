@@ -156,6 +156,16 @@ class BpfMaps:
             left -= _copied_bytes(raw)
         return found, more
 
+    def copy_section(self, space: AddressSpace, address: int) -> RawMap | None:
+        """Copy a map if it is a section of globals; raises ``MemoryReadError``."""
+        row = self._map.read(space, address)
+        if self._types.get(row["map_type"]) != "ARRAY" or b"." not in row["name"]:
+            return None
+        raw = self._describe(space, address, None)
+        if raw.error is None:
+            self._fill(space, address, raw, {}, 1)
+        return raw
+
     def _describe(self, space: AddressSpace, address: int, used_up: str | None) -> RawMap:
         """The map without its entries, and with the reason if they are not to be copied."""
         row = self._map.read(space, address)

@@ -13,19 +13,23 @@ has no node: its head is the item.
 
 How exact is this? The kernel changes these trees under a lock that is not taken here, and frees nodes after a grace
 period of RCU. A walk may miss an item that comes or goes meanwhile. It ends in any case: shifts must fall from node to
-node, so damaged trees have no circles.
+node, so damaged trees have no circles; and a tree whose slots all lead to the same node is refused after `MAX_NODES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.btf import Btf
 from ktstr_tui.kernel.layout import Layout
+from ktstr_tui.kernel.memory import MemoryReadError
 
 _SLOTS = 64
 _MAX_SHIFT = 60
+MAX_NODES = 1 << 14
+"""Of one table, which is a million ids side by side."""
 
 
 class IdTables:
@@ -44,7 +48,7 @@ class IdTables:
         """Yield ``(id, pointer)`` in order of id, at most ``limit``; raises ``MemoryReadError``."""
         row = self._idr.read(space, idr)
         base = row["base"] or 0
-        found = self._walk(space, row["head"], 0, _MAX_SHIFT + 1)
+        found = self._walk(space, row["head"], 0, _MAX_SHIFT + 1, count())
         for _, (index, pointer) in zip(range(limit), found, strict=False):
             yield base + index, pointer
 
@@ -64,7 +68,7 @@ class IdTables:
         return entry if entry >= KERNEL_HALF and not entry & 3 and index == 0 else None
 
     def _walk(
-        self, space: AddressSpace, entry: int, index: int, parent_shift: int
+        self, space: AddressSpace, entry: int, index: int, parent_shift: int, nodes: Iterator[int]
     ) -> Iterator[tuple[int, int]]:
         if entry & 3 != 2:  # not a node: an item, a value, or nothing
             if entry >= KERNEL_HALF and not entry & 3:
@@ -73,10 +77,12 @@ class IdTables:
         node = entry & ~3
         if node < KERNEL_HALF:
             return
+        if next(nodes) >= MAX_NODES:
+            raise MemoryReadError("a table of ids has too many nodes", node)
         shift = self._node.read(space, node)["shift"]
         if shift >= parent_shift:
             return
         slots = memoryview(space.read(node + self._slots, 8 * _SLOTS)).cast("Q")
         for k, slot in enumerate(slots):
             if slot:
-                yield from self._walk(space, slot, index + (k << shift), shift)
+                yield from self._walk(space, slot, index + (k << shift), shift, nodes)

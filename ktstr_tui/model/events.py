@@ -31,6 +31,7 @@ from ktstr_tui.model.report import CaptureReport, Pause
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import Sample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
+from ktstr_tui.model.scheduler_values import SchedulerValuesRead as SchedulerValuesRead  # noqa: PLC0414
 from ktstr_tui.model.snapshot_events import GuestRestored, SnapshotStored
 from ktstr_tui.model.step_events import LifecycleChanged, ScenarioChanged, StepStarted
 from ktstr_tui.model.stimulus_events import StimulusApplied

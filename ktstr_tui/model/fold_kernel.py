@@ -106,6 +106,10 @@ def _listed(state: RunState, event: ev.TasksListed) -> None:
     )
 
 
+def _values(state: RunState, event: ev.SchedulerValuesRead) -> None:
+    state.scheduler_values_before, state.scheduler_values = state.scheduler_values, event.values
+
+
 def _traced(state: RunState, event: ev.TraceRead) -> None:
     trace = state.trace
     trace.append(event.block)
@@ -256,6 +260,7 @@ ARMS: Arms = {
     ev.TasksMeasured: _measured,
     ev.TasksListed: _listed,
     ev.TraceRead: _traced,
+    ev.SchedulerValuesRead: _values,
     ev.SchedulerChanged: _scheduler,
     ev.HealthChanged: _health,
     ev.HostStood: _stood,

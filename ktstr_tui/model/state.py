@@ -21,6 +21,7 @@ from ktstr_tui.model.report import Argument, CaptureReport, Pause, RunningTask, 
 from ktstr_tui.model.report_files import DegradedReport, DualOutcome
 from ktstr_tui.model.sample import CpuSample, SchedulerSample
 from ktstr_tui.model.scheduler_swap import ReplaceOutcome, SwapOp
+from ktstr_tui.model.scheduler_values import SchedulerValues
 from ktstr_tui.model.stimulus import Outcome, StimulusState
 from ktstr_tui.model.tasks import TaskList
 from ktstr_tui.model.trace_block import TraceBlock
@@ -263,6 +264,10 @@ class RunState(msgspec.Struct, kw_only=True):
     """Of the last second or so; None when the kernel's trace is not read."""
     task_list: TaskList | None = None
     """The kernel's own list of tasks; None when it is not followed, or not yet."""
+    scheduler_values: SchedulerValues | None = None
+    """The newest look at the scheduler's variables and programs; None before the first."""
+    scheduler_values_before: SchedulerValues | None = None
+    """The look before that one."""
     trace: list[TraceBlock] = []
     """The newest blocks of the kernel's trace, oldest first; at most `MAX_KEPT_BYTES`."""
     moments: list[Moment] = []

@@ -12,6 +12,7 @@ import msgspec
 
 from ktstr_tui.model.event_base import RunEvent
 from ktstr_tui.model.rates import TaskRate, TaskRates, TasksMeasured
+from ktstr_tui.model.scheduler_values import SchedulerValuesRead
 from ktstr_tui.model.trace_block import TraceRead
 
 MAX_LISTED: Final = 4096
@@ -60,7 +61,7 @@ class TasksListed(RunEvent, frozen=True, tag="tasks"):
     """Why the list could not be read; what was known before is of then."""
 
 
-TaskEvent: TypeAlias = TasksMeasured | TasksListed | TraceRead
+TaskEvent: TypeAlias = TasksMeasured | TasksListed | TraceRead | SchedulerValuesRead
 
 
 class TaskList(msgspec.Struct, frozen=True, kw_only=True):

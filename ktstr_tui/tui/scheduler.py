@@ -9,6 +9,7 @@ from ktstr_tui.text import words
 from ktstr_tui.text.edit_lines import edit_lines, with_marks
 from ktstr_tui.text.lines import ABSENT, Line, clean, cut, faded, fit, sparkline, spread, text_of, wrap
 from ktstr_tui.text.sub_lines import live_tree
+from ktstr_tui.text.value_lines import value_lines
 from ktstr_tui.tui.bars import scheduler_role, watchdog_gauge
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
@@ -68,6 +69,7 @@ def _loaded(state: RunState, scheduler: SchedulerSample, width: int) -> list[Lin
         *edit_lines(state, width),
         *_queues(scheduler, width),
         *_counters(scheduler, width),
+        *value_lines(state, width),
         *_workers(state, width),
     ]
 

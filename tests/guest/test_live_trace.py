@@ -7,15 +7,19 @@ from dataclasses import replace
 
 import pytest
 from drgn import Object
+from drgn.helpers.linux.bpf import bpf_prog_for_each
+from drgn.helpers.linux.percpu import per_cpu_ptr
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_cpu, task_state_to_char
 
 from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.machine import MachineSpec
-from ktstr_tui.guest.recorder import RecorderConfig, recorder_arguments
+from ktstr_tui.guest.recorder import BPF_STATS_ARGUMENT, RecorderConfig, recorder_arguments
 from ktstr_tui.history.live import LiveTrace
+from ktstr_tui.kernel.scheduler_values import SchedulerValuesReader
 from ktstr_tui.kernel.task_list import TaskListReader
 from ktstr_tui.kernel.trace import TraceReader
+from ktstr_tui.model.scheduler_values import SchedulerValuesRead
 from tests.guest.kernel_run import Run, Running
 
 LOOKS, PAUSE_S = 8, 0.25
@@ -24,7 +28,7 @@ LOOKS, PAUSE_S = 8, 0.25
 @pytest.fixture
 def machine_spec(machine_spec: MachineSpec) -> MachineSpec:
     """With the recorder on; time is instructions, so that no vCPU stands still in the middle of a switch."""
-    append = recorder_arguments(RecorderConfig(buffer_kib=1024), 2, 512)
+    append = f"{recorder_arguments(RecorderConfig(buffer_kib=1024), 2, 512)} {BPF_STATS_ARGUMENT}"
     return replace(machine_spec, append=append, accelerator="tcg", determinism=Determinism(42))
 
 
@@ -58,6 +62,18 @@ def as_drgn_reads(task: Object) -> tuple[str, int, str, int, bool, int]:
     )
 
 
+def programs_as_drgn_reads(run: Run) -> dict[int, tuple[str, int, int, int]]:
+    """Name and counters of each BPF program, by drgn's own helpers; the guest stands still."""
+    found = {}
+    for program in bpf_prog_for_each(run.view.prog):
+        cpus = [per_cpu_ptr(program.stats, cpu) for cpu in range(run.view.nr_cpus)]
+        sums = (
+            sum(int(getattr(it, name).v.a.a.counter) for it in cpus) for name in ("cnt", "nsecs", "misses")
+        )
+        found[int(program.aux.id)] = (program.aux.name.string_().decode(), *sums)
+    return found
+
+
 async def test_shares_and_switches_are_those_that_the_kernel_counts(running: Running) -> None:
     async with running("demo:fifo") as run:
         await run.loaded()
@@ -76,7 +92,10 @@ async def test_shares_and_switches_are_those_that_the_kernel_counts(running: Run
             parts.append(following.look())
         after, ran_after, lost_after = switches(run), run_ms(run), preemptions(run)
         listed = TaskListReader(run.view).look()
+        scheduler = SchedulerValuesReader(run.view).look()
+        programs = programs_as_drgn_reads(run)
         theirs = {int(task.pid): as_drgn_reads(task) for task in for_each_task(run.view.prog)}
+    check_programs_and_variables(scheduler, programs)
     assert listed is not None
     assert {it.pid: (it.comm, it.tgid, it.state, it.nice, it.on_cpu, it.cpu) for it in listed.tasks} == theirs
     assert any(it.sched_class == "ext" and it.is_waiting for it in listed.tasks)
@@ -107,3 +126,22 @@ async def test_shares_and_switches_are_those_that_the_kernel_counts(running: Run
         # A switch takes time, which the kernel gives to one task and its trace to the other.
         assert shares[pid] == pytest.approx(ms, rel=0.01, abs=0.5 + 0.1 * times[pid])
     assert sum(part.waits.count for part in parts) > 10
+
+
+def check_programs_and_variables(
+    read: SchedulerValuesRead | None, theirs: dict[int, tuple[str, int, int, int]]
+) -> None:
+    """Programs are those that drgn finds; what the scheduler counts of itself is what the kernel counts of its runs."""
+    assert read is not None
+    values = read.values
+    assert (values.unreadable, values.counted) == (None, True)
+    assert {it.id: (it.name, it.runs, it.run_ns, it.misses) for it in values.programs} == theirs
+    runs = {it.name: it.runs or 0 for it in values.programs}
+    known = {it.name: it for it in values.variables}
+    # The machine may have stopped within a run: it is counted when it ends.
+    enqueued = known["nr_enqueued"].value
+    assert type(enqueued) is int
+    assert 0 <= enqueued - runs["fifo_enqueue"] <= 2
+    assert enqueued > 20
+    assert (known["slice_ns"].section, known["slice_ns"].value) == (".rodata", 5_000_000)
+    assert (known["nr_enqueued"].section, known["exit_kind"].value) == (".bss", "SCX_EXIT_NONE (0)")

@@ -178,6 +178,7 @@ ON_A_RUN = {
     "thaw": [(), ("--json",)],
     "end": [(), ("--json",)],
     "watch list": [(), ("--json",)],
+    "scheduler show": [(), ("--json",)],
 }
 OTHERS = [
     ("watch", "add", "jiffies", "live"),

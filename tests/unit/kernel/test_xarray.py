@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.xarray import IdTables
 from tests.unit.kernel.blob import PAGE_OFFSET
 from tests.unit.kernel.whole import MAP_IDR, MAP_NODE, WholeKernel
@@ -95,3 +98,14 @@ def test_a_head_that_leads_to_user_space_is_no_node() -> None:
     table.put(HEAD, 0x7000_0000_0002)
     assert table.entries() == []
     assert table.find(0) is None
+
+
+def test_a_tree_whose_slots_all_lead_to_one_node_is_refused() -> None:
+    table = Table()
+    below = 0
+    for level in range(5):
+        slots = {f"_{k}": below for k in range(64)} if below else {}
+        below = table.node(MAP_NODE + 0x400 * level, 6 * level, **slots)
+    table.put(HEAD, below)
+    with pytest.raises(MemoryReadError, match="too many nodes"):
+        table.entries()
