@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -15,6 +15,9 @@ from ktstr_tui.cli.stored_recording import Recording, complete_run, recording_of
 from ktstr_tui.guest.paths import runtime_dir
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError, UsageError
 from ktstr_tui.text.output import print_json, print_line
+
+if TYPE_CHECKING:
+    from ktstr_tui.history.trace_pages import TracePages
 
 app = typer.Typer(no_args_is_help=True, help="Check recordings, and export what was recorded.")
 
@@ -71,46 +74,57 @@ def export(
         Format,
         typer.Option(
             "--format",
-            help="perfetto for the Perfetto UI; trace.dat for trace-cmd and kernelshark (runs in progress).",
+            help="perfetto for the Perfetto UI; trace.dat for trace-cmd and kernelshark.",
         ),
     ] = Format.perfetto,
     as_json: AsJson = False,
 ) -> None:
-    """Write a run, a recording or a capture for Perfetto, or the kernel's trace of a run for trace-cmd."""
-    parts, what = _parts(source, form)
-    size = _write(out, parts)
+    """Write a run, a recording or a capture for Perfetto, or the kernel's trace of it for trace-cmd."""
+    with _pages(out) as pages:
+        parts, what = _parts(source, form, pages)
+        size = _write(out, parts)
     if as_json:
         print_json({"path": str(out.absolute()), "format": form.value, "source": what, "bytes": size})
     else:
         print_line(f"{out}: {what}, {size} bytes")
 
 
-def _parts(source: str, form: Format) -> tuple[Iterable[bytes], str]:
+def _parts(source: str, form: Format, pages: TracePages) -> tuple[Iterable[bytes], str]:
     """What is to be written, and what it is of."""
     path = Path(source)
     if path.suffix == ".json" and path.is_file():
-        _only_perfetto(form, "a capture")
-        return _of_capture(path)
+        return _of_capture(path, form, pages)
     live = None if path.exists() and path.is_file() else _live(source)
     if live is not None:
         return _of_live(live, form)
-    _only_perfetto(form, "a recording")
     from ktstr_tui.history.perfetto import run_packets
     from ktstr_tui.link.recfile import read_recording
 
     found = recording_of(source)
-    return run_packets(read_recording(found)), f"recording {found}"
+    if form is Format.perfetto:
+        return run_packets(read_recording(found)), f"recording {found}"
+    pages.take(read_recording(found))
+    return _of_pages(pages, f"recording {found}")
 
 
-def _only_perfetto(form: Format, what: str) -> None:
-    if form is Format.trace_dat:
+def _pages(out: Path) -> TracePages:
+    from ktstr_tui.history.trace_pages import TracePages
+
+    return TracePages(out.parent)
+
+
+def _of_pages(pages: TracePages, what: str) -> tuple[Iterable[bytes], str]:
+    """The file of all blocks, and what it is of."""
+    if not pages.events:
         raise UsageError(
-            f"{what} does not have the kernel's trace as it was written",
-            "export trace.dat while the run is in progress, or choose --format perfetto",
+            f"{what} has no events of the kernel's trace",
+            "runs record them unless --trace off or --no-record-trace is given",
         )
+    older = f", without {pages.left_out} of before the guest was booted again" if pages.left_out else ""
+    return pages.parts(), f"{what}, {pages.events} events{older}"
 
 
-def _of_capture(path: Path) -> tuple[Iterable[bytes], str]:
+def _of_capture(path: Path, form: Format, pages: TracePages) -> tuple[Iterable[bytes], str]:
     from ktstr_tui.history.perfetto import capture_packets
     from ktstr_tui.model.report import CaptureReport
     from ktstr_tui.model.report_files import decode_report
@@ -125,7 +139,11 @@ def _of_capture(path: Path) -> tuple[Iterable[bytes], str]:
         raise UsageError(
             f"{path} has no capture of its own", "export one of the two captures that it is about"
         )
-    return capture_packets(report), f"capture {report.tag}"
+    if form is Format.perfetto:
+        return capture_packets(report), f"capture {report.tag}"
+    if report.history is not None and report.history.block is not None:
+        pages.add(report.history.block)
+    return _of_pages(pages, f"capture {report.tag}")
 
 
 def _live(name: str) -> int | None:

@@ -17,12 +17,16 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ktstr_tui.history.block_events import event_of
+from ktstr_tui.history.run_clock import RunClock
 from ktstr_tui.kernel.trace.events import Kind, TraceEvent
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.history import CpuHistory, History
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.sample import Sample
+from ktstr_tui.model.trace_block import TraceBlock
 from ktstr_tui.wire.protobuf import message, number, real, text
+from ktstr_tui.wire.trace_block import unpack
 
 _SEQUENCE: Final = 1
 _SLICE_BEGIN, _SLICE_END, _INSTANT, _COUNTER = 1, 2, 3, 4
@@ -45,8 +49,16 @@ def kernel_events(events: Iterable[TraceEvent], release: str = "") -> Iterator[b
         release: The kernel's; Perfetto reads task states by it.
     """
     if release:
-        yield packet(message(45, message(1, text(1, "Linux") + text(3, release) + text(4, "x86_64"))))
-    prios: dict[int, int] = {}
+        yield _system(release)
+    yield from _bundles(events, {})
+
+
+def _system(release: str) -> bytes:
+    return packet(message(45, message(1, text(1, "Linux") + text(3, release) + text(4, "x86_64"))))
+
+
+def _bundles(events: Iterable[TraceEvent], prios: dict[int, int]) -> Iterator[bytes]:
+    """Packets of events, each CPU's oldest first; ``prios`` keeps what they say of tasks."""
     for cpu, of_cpu in groupby(events, key=attrgetter("cpu")):
         bundle = list[bytes]()
         for event in of_cpu:
@@ -181,14 +193,20 @@ def capture_packets(report: CaptureReport) -> Iterator[bytes]:
     tracks = Tracks(f"capture {report.tag}")
     if report.history is not None:
         yield from history_packets(report.history, report.mono_ns, tracks)
+        if report.history.block is not None:
+            yield from _KernelBlocks().block(report.history.block)
     yield from tracks.instant("captures", report.tag, report.mono_ns, report.trigger_detail)
 
 
 def run_packets(events: Iterable[ev.Event]) -> Iterator[bytes]:
-    """A recording: counters, alerts, captures with what led to them, steps and schedulers, on the run's clock."""
-    tracks = Tracks("run")
+    """A recording, on the run's clock.
+
+    Events of the kernel's trace, counters, alerts, captures with what led to them, steps and schedulers.
+    """
+    tracks, kernel = Tracks("run"), _KernelBlocks()
     ends = dict[int, float]()
     for event in events:
+        yield from kernel.packets(event)
         at_ns = event.mono_ns
         match event:
             case ev.Sampled():
@@ -207,6 +225,33 @@ def run_packets(events: Iterable[ev.Event]) -> Iterator[bytes]:
                 yield from tracks.instant("steps", event.name, at_ns, event.scheduler)
             case ev.SchedulerChanged():
                 yield from tracks.instant("schedulers", f"{event.name} {event.change}", at_ns)
+
+
+class _KernelBlocks:
+    """The events of a recording's blocks of the trace."""
+
+    def __init__(self) -> None:
+        self._clock, self._comms, self._prios = RunClock(), dict[int, str](), dict[int, int]()
+
+    def packets(self, event: ev.Event) -> Iterator[bytes]:
+        """What an event of the run says of the kernel's trace."""
+        match event:
+            case ev.KernelTyped():
+                yield _system(event.release)
+            case ev.Frozen():
+                self._clock.freeze(event.mono_ns)
+            case ev.Thawed():
+                self._clock.thaw(event.mono_ns)
+            case ev.TraceRead():
+                yield from self.block(event.block)
+
+    def block(self, block: TraceBlock) -> Iterator[bytes]:
+        """The events of the next block."""
+        self._clock.take(block)
+        self._comms.update(block.comms)
+        found = (event_of(it, self._comms, self._clock.at(it.time_ns)) for it in unpack(block))
+        events = sorted(filter(None, found), key=attrgetter("cpu"))
+        yield from _bundles(events, self._prios)
 
 
 def _after(history: History, stop_ns: int, ends: dict[int, float]) -> History:

@@ -25,7 +25,7 @@ from ktstr_tui.kernel.trace.rings import PageCopy, RingCopy
 _MAGIC: Final = b"\x17\x08\x44tracing6\0"
 _HEAD_BYTES: Final = 16
 """Of a page: its time and how much of it is valid."""
-_MIN_PAGE_BYTES: Final = 4096
+MIN_PAGE_BYTES: Final = 4096
 _HEADER_PAGE: Final = (
     "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n"
     "\tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n"
@@ -49,6 +49,24 @@ def trace_dat(rings: Sequence[RingCopy], events: Iterable[EventText], comms: Map
         comms: Names of tasks by pid.
     """
     size = _page_bytes(rings)
+    begin = file_begin([len(ring.pages) for ring in rings], events, comms, size)
+    return begin + b"".join(_page(it, size) for ring in rings for it in ring.pages)
+
+
+def file_begin(
+    page_counts: Sequence[int],
+    events: Iterable[EventText],
+    comms: Mapping[int, str],
+    size: int = MIN_PAGE_BYTES,
+) -> bytes:
+    """Everything that comes before the pages, which follow CPU by CPU.
+
+    Args:
+        page_counts: Pages of each CPU, in their order.
+        events: Descriptions of the events in them.
+        comms: Names of tasks by pid.
+        size: Bytes of a page.
+    """
     head = b"".join(
         (
             _MAGIC,
@@ -61,26 +79,24 @@ def trace_dat(rings: Sequence[RingCopy], events: Iterable[EventText], comms: Map
             _systems(events),
             struct.pack("<II", 0, 0),
             _long("".join(f"{pid} {comm}\n" for pid, comm in sorted(comms.items()))),
-            struct.pack("<I", len(rings)),
+            struct.pack("<I", len(page_counts)),
             b"options  \0",
             struct.pack("<H", 0),
             b"flyrecord\0",
         )
     )
-    at = -(-(len(head) + 16 * len(rings)) // size) * size
-    index, pages = b"", list[bytes]()
-    for ring in rings:
-        length = size * len(ring.pages)
-        index += struct.pack("<QQ", at, length)
-        pages += [_page(it, size) for it in ring.pages]
-        at += length
+    at = -(-(len(head) + 16 * len(page_counts)) // size) * size
+    index = b""
+    for count in page_counts:
+        index += struct.pack("<QQ", at, size * count)
+        at += size * count
     begin = head + index
-    return begin + bytes(-len(begin) % size) + b"".join(pages)
+    return begin + bytes(-len(begin) % size)
 
 
 def _page_bytes(rings: Iterable[RingCopy]) -> int:
     longest = max((len(page.data) for ring in rings for page in ring.pages), default=0) + _HEAD_BYTES
-    size = _MIN_PAGE_BYTES
+    size = MIN_PAGE_BYTES
     while size < longest:
         size *= 2
     return size

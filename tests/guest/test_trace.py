@@ -12,7 +12,10 @@ from pathlib import Path
 
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.recorder import RecorderConfig, recorder_arguments
+from ktstr_tui.history.block_events import NAMED
+from ktstr_tui.history.blocks import block_of_trace
 from ktstr_tui.history.trace_dat import trace_dat
+from ktstr_tui.history.trace_pages import TracePages
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.trace import Trace, TraceReader, read_trace
 from ktstr_tui.kernel.trace.events import TraceEvent, state_letters
@@ -169,9 +172,31 @@ async def test_the_trace_is_what_the_kernel_prints_of_it_and_trace_cmd_reads_of_
                 assert [it for it in read if it[0] == cpu] == [
                     (it.cpu, it.time_ns, it.name, words(it)) for it in trace.cpus[cpu].events
                 ], "trace-cmd reads the same events, one by one"
+            check_pages_of_a_block(trace, tmp_path)
             scribble(guest, view, reader, trace.cpus[1].events)
         finally:
             ram.close()
+
+
+def check_pages_of_a_block(trace: Trace, directory: Path) -> None:
+    """A block, as captures and recordings keep them, gives the same events, but for names and origins of tasks."""
+    block = block_of_trace(trace, max(it.time_ns for it in trace.merged()), 5)
+    path = directory / "block.dat"
+    with TracePages(directory) as pages:
+        pages.add(block)
+        path.write_bytes(b"".join(pages.parts()))
+    known = [it for it in trace.merged() if it.time_ns >= block.begin_ns and it.kind in NAMED]
+    assert len(known) > 100
+    read = reported(path)
+    for cpu in range(2):
+        assert [(*it[:3], unnamed(it[3])) for it in read if it[0] == cpu] == [
+            (it.cpu, it.time_ns, it.name, unnamed(words(it))) for it in known if it.cpu == cpu
+        ]
+
+
+def unnamed(said: str) -> str:
+    """An event without names of tasks and without the CPU that one came from."""
+    return re.sub(r"(prev_|next_|)comm=.*? (?=\1pid=)| orig_cpu=\d+", "", said)
 
 
 async def test_a_guest_that_records_nothing_has_an_empty_trace(

@@ -72,6 +72,7 @@ ELSEWHERE: dict[str, str] = {
     "PeriodicFacts.timeouts": "no counter of the run",
     "PeriodicCaptures._timeouts_in_a_row": "no counter of the run",
     "CatchUp": VIEWER,
+    "TracePages": "told by the command that exports a recording",
     "GdbConnection.skipped": "no loss: answers to questions that were given up on purpose",
     "GdbStatistics.misnamed_hits": "no loss: the stop is delivered, and the watched values are looked at",
     "GdbStatistics.discarded_replies": "no loss: answers to questions that were given up on purpose",

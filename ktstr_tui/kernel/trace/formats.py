@@ -28,7 +28,7 @@ MAX_TYPE = (1 << 16) - 1
 """An event's type is 16 bits wide."""
 _NAME_BYTES = 64
 _PRINT_BYTES = 8192
-_COMMON_FIELDS = (
+COMMON_FIELDS = (
     "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n"
     "\tfield:unsigned char common_flags;\toffset:2;\tsize:1;\tsigned:0;\n"
     "\tfield:unsigned char common_preempt_count;\toffset:3;\tsize:1;\tsigned:0;\n"
@@ -138,7 +138,7 @@ class Formats:
         shown = space.string(call["print"], _PRINT_BYTES) if call["print"] else '""'
         own = sorted(self._rows(space, it.call), key=lambda row: int(row["offset"]))
         lines = "".join(_field_line(space, row) for row in own)
-        head = f"name: {it.name}\nID: {it.id}\nformat:\n{_COMMON_FIELDS}\n"
+        head = f"name: {it.name}\nID: {it.id}\nformat:\n{COMMON_FIELDS}\n"
         return EventText(it.id, system, f"{head}{lines}\nprint fmt: {shown}\n")
 
     def _calls(self, space: AddressSpace) -> list[EventFormat]:

@@ -76,7 +76,7 @@ def test_a_recording_and_a_capture_are_exported_for_perfetto(recording: Path, tm
 
 def test_what_cannot_be_exported_leaves_no_file(recording: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(UsageError, match="does not have the kernel's trace"):
+    with pytest.raises(UsageError, match="has no events of the kernel's trace"):
         export(str(recording), out, Format.trace_dat)
     bad = tmp_path / "bad.json"
     bad.write_text("{}")

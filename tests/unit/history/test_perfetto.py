@@ -22,6 +22,7 @@ from ktstr_tui.model.history import CpuHistory, History, Ran, TaskStep, Wait
 from ktstr_tui.model.report import placeholder
 from ktstr_tui.model.sample import CpuSample, DsqSample, RunnableTask, Sample, SchedulerSample
 from ktstr_tui.wire import protobuf
+from tests.unit.history.rows import block, row
 
 S = 1_000_000_000
 
@@ -174,3 +175,40 @@ def test_a_track_is_described_once_before_its_first_event() -> None:
     trace = read([*tracks.counter("a", 1, 1.0), *tracks.counter("a", 2, None), *tracks.instant("a", "x", 3)])
     kinds = [it.WhichOneof("data") for it in trace.packet]
     assert kinds == ["track_descriptor", "track_descriptor", "track_event", "track_descriptor", "track_event"]
+
+
+def test_a_recording_has_the_events_of_its_blocks_on_the_runs_clock() -> None:
+    first = block(
+        [row(5, 1, "switch", 9, 7, number=1), row(6, 0, "waking", 7, 9, to_cpu=1)],
+        comms={7: "fifo", 9: "spin-0"}, now_ns=10, mono_ns=S + 10,
+    )  # fmt: skip
+    second = block([row(20, 1, "switch", 7, 9, number=0x100, prio=98)], now_ns=30, mono_ns=S + 30)
+    events: list[ev.Event] = [
+        ev.KernelTyped(release="7.2.12", hz=250, cpus=2, btf_types=1, typed_ms=1.0),
+        ev.TraceRead(block=first),
+        ev.TraceRead(block=second),
+    ]
+    trace = read(run_packets(events))
+    assert trace.packet[0].system_info.utsname.release == "7.2.12"
+    bundles = [it.ftrace_events for it in trace.packet[1:]]
+    assert [(it.cpu, [event.timestamp for event in it.event]) for it in bundles] == [
+        (0, [S + 6]), (1, [S + 5]), (1, [S + 20]),
+    ]  # fmt: skip
+    switch = bundles[2].event[0].sched_switch
+    assert (switch.prev_comm, switch.next_comm, switch.next_prio, switch.prev_prio) == (
+        "spin-0",
+        "fifo",
+        98,
+        120,
+    )
+
+
+def test_a_capture_has_the_events_of_its_block_and_a_recording_only_its_own() -> None:
+    found = msgspec.structs.replace(
+        history(), block=block([row(5, 1, "switch", 9, 7)], now_ns=10, mono_ns=10 * S)
+    )
+    report = with_history(placeholder("error-001", "error", "x", mono_ns=10 * S), found)
+    own = [it for it in read(capture_packets(report)).packet if it.HasField("ftrace_events")]
+    assert [it.ftrace_events.event[0].timestamp for it in own] == [10 * S - 5]
+    taken = read(run_packets([ev.CaptureTaken(mono_ns=11 * S, report=report)]))
+    assert not any(it.HasField("ftrace_events") for it in taken.packet)
