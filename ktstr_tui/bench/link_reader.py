@@ -11,21 +11,27 @@ import zmq
 
 from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model.events import Event, Sampled
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.state import RunState
 from ktstr_tui.text.output import flush, print_json_line
+from ktstr_tui.wire.codec import decode_event
 
 BARE_TOPIC = b"e"
 BARE_SOCKET = "bare.sock"
 
 
-def read_bare(place: Path, count: int) -> int:
-    """Take messages of a plain SUB socket, unread; how many came."""
+def read_bare(place: Path, count: int, *, works: bool) -> int:
+    """Take messages of a plain SUB socket, unread, or decoded and folded if it ``works``; how many came."""
+    state = RunState()
     with zmq.Context() as context, context.socket(zmq.SUB) as socket:
         socket.set(zmq.RCVHWM, 0)
         socket.connect(f"ipc://{place / BARE_SOCKET}")
         socket.subscribe(BARE_TOPIC)
         _say_ready()
         for _ in range(count):
-            socket.recv_multipart()
+            data = socket.recv_multipart()[-1]
+            if works:
+                fold(state, decode_event(data))
     return count
 
 
@@ -56,7 +62,11 @@ def _say_ready() -> None:
 def main() -> None:
     """Take as many events as the command line says, and print when the last one was there."""
     kind, place, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    seen = asyncio.run(read_ours(place, count)) if kind == "ours" else read_bare(place, count)
+    seen = (
+        asyncio.run(read_ours(place, count))
+        if kind == "ours"
+        else read_bare(place, count, works=kind == "worked")
+    )
     print_json_line(f'{{"seen": {seen}, "last_ns": {time.monotonic_ns()}}}')
     flush()
 

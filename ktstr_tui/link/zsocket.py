@@ -43,6 +43,9 @@ import zmq
 
 _T = TypeVar("_T")
 _MAY_WAIT_TO_SEND = (zmq.DEALER, zmq.PUSH)
+# Plain numbers: what is done with the library's enumerations at each message costs more than to encode an event.
+_POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
+_LAST, _MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 class LinkStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +86,7 @@ class TrioSocket:
         self._socket.set(zmq.MAXMSGSIZE, max_message_bytes)
         self._fd = int(self._socket.get(zmq.FD))
         self._kind = kind
-        self._lots = {zmq.POLLIN: trio.lowlevel.ParkingLot(), zmq.POLLOUT: trio.lowlevel.ParkingLot()}
+        self._lots = {_POLLIN: trio.lowlevel.ParkingLot(), _POLLOUT: trio.lowlevel.ParkingLot()}
         self._sentry: tuple[int, trio.CancelScope] | None = None
         self._received = self._sent = self._refused = self._wakes = 0
 
@@ -114,7 +117,7 @@ class TrioSocket:
         Raises:
             trio.ClosedResourceError: The socket was closed, now or while waiting.
         """
-        frames = await self._retry(self._take, zmq.POLLIN)
+        frames = await self._retry(self._take, _POLLIN)
         self._received += 1
         return frames
 
@@ -127,7 +130,7 @@ class TrioSocket:
         Raises:
             trio.ClosedResourceError: The socket was closed, now or while waiting.
         """
-        frames = await self._retry(lambda: self._socket.recv_multipart(zmq.NOBLOCK, copy=False), zmq.POLLIN)
+        frames = await self._retry(lambda: self._socket.recv_multipart(zmq.NOBLOCK, copy=False), _POLLIN)
         self._received += 1
         try:
             address = str(frames[-1].get("Peer-Address"))
@@ -160,7 +163,7 @@ class TrioSocket:
         """
         if self._kind not in _MAY_WAIT_TO_SEND:
             raise RuntimeError("this kind of socket always claims room: use send_nowait()")
-        await self._retry(lambda: self._give(frames), zmq.POLLOUT)
+        await self._retry(lambda: self._give(frames), _POLLOUT)
         self._sent += 1
 
     def send_nowait(self, frames: Sequence[bytes]) -> None:
@@ -195,7 +198,7 @@ class TrioSocket:
         if self._sentry is not None:
             trio.lowlevel.notify_closing(self._fd)
         self._socket.close(linger_ms)
-        self._wake(zmq.POLLIN | zmq.POLLOUT)
+        self._wake(_POLLIN | _POLLOUT)
 
     def __enter__(self) -> TrioSocket:
         return self
@@ -220,7 +223,9 @@ class TrioSocket:
         return self._socket.recv_multipart(zmq.NOBLOCK)
 
     def _give(self, frames: Sequence[bytes]) -> None:
-        self._socket.send_multipart(frames, zmq.NOBLOCK)
+        for frame in frames[:-1]:
+            self._socket.send(frame, _MORE)
+        self._socket.send(frames[-1], _LAST)
 
     def _require_open(self) -> None:
         if self._socket.closed:
@@ -244,7 +249,7 @@ class TrioSocket:
 
     async def _wait(self, wanted: int) -> None:
         if self._sentry is not None:
-            await self._lots[zmq.PollEvent(wanted)].park()
+            await self._lots[wanted].park()
             return
         with trio.CancelScope() as scope:
             self._sentry = wanted, scope
@@ -252,7 +257,7 @@ class TrioSocket:
                 await trio.lowlevel.wait_readable(self._fd)
             finally:
                 self._sentry = None
-                self._wake(zmq.POLLIN | zmq.POLLOUT)
+                self._wake(_POLLIN | _POLLOUT)
 
     def _pass_on(self) -> int:
         """Wake those who wait for what the socket is ready for; what that is."""

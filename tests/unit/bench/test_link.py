@@ -18,5 +18,9 @@ def test_rates_and_ratios_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for viewers in (1, 2):
         case = result[f"viewers_{viewers}"]
         assert math.isclose(case["ratio"], case["events_per_s"]["p50"] / case["bare_per_s"]["p50"])
+        assert math.isclose(
+            case["ratio_to_worked"], case["events_per_s"]["p50"] / case["worked_per_s"]["p50"]
+        )
+        assert min(case["sender_us_per_event"].values()) > 0
         assert case["met"] == (case["ratio"] >= link.GOAL_RATIO)
     assert result["beside_stopped_viewer"]["events_per_s"]["p50"] > 0
