@@ -190,7 +190,7 @@ class Interventions:
     async def _carry_out(self, total: int) -> None:
         while self._again and self._apply is not None and self._again[0][1].instructions <= total:
             number, it = self._again.pop(0)
-            self._keep(it)
+            self._keep(msgspec.structs.replace(it, instructions=total))
             text = f"intervention {number}: {it.words}"
             self._emit(Logged(severity="info", source="rerun", text=text))
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ import trio
 import trio.testing
 
 from ktstr_tui.guest.determinism import Determinism
+from ktstr_tui.guest.engine import EngineLostError
 from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.kernel.memory import GuestRam
@@ -23,6 +25,7 @@ from tests.guest.waiting import BOOT_DEADLINE_S
 
 pytestmark = pytest.mark.guest
 SEED = 42
+MANY = 10_000
 
 
 @pytest.fixture
@@ -87,3 +90,34 @@ async def test_the_end_of_the_guest(check: Check, seeded: MachineSpec, boot_gues
         with trio.fail_after(BOOT_DEADLINE_S):
             await check(HeldGuest(guest, [0, 0]))
         await guest.machine.wait_exit()
+
+
+async def test_ten_thousand_watches_tell_the_one_that_is_hit_and_the_end_of_the_backend_ends_the_machine(
+    seeded: MachineSpec, boot_guest: BootGuest
+) -> None:
+    async with boot_guest(seeded) as guest:
+        machine, engine = guest.machine, guest.machine.engine
+        assert isinstance(engine, HoldEngine)
+        symbols = KernelView.open(GuestRam.from_fds(machine.ram_parts())).symbols
+        constants, address = symbols.find("linux_banner"), symbols.find("panic_timeout")
+        assert constants is not None
+        assert address is not None
+        await engine.stop()
+        await engine.arm_watch(address)
+        engine.watch_besides((constants + 16 * number, 8) for number in range(MANY))
+        await engine.resume()
+        await guest.tell("write /proc/sys/kernel/panic 77")
+        with trio.fail_after(BOOT_DEADLINE_S):
+            stop = await engine.wait_stop()
+        assert (stop.reason, stop.watch_address) == ("watch", address)
+        assert engine.held is not None
+        assert (engine.held.value, engine.held.width) == (77, 4)
+        assert not any(engine.drops().values())
+
+        machine._gdb_stream.socket.shutdown(socket.SHUT_RDWR)
+        with trio.fail_after(BOOT_DEADLINE_S):
+            ended = await machine.wait_exit()
+        assert ended.returncode == 1
+        assert "the backend is gone while the machine is held" in ended.detail
+        with pytest.raises(EngineLostError):
+            await engine.resume()

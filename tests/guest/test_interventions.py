@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -12,9 +17,11 @@ from ktstr_tui.backend.interventions import INTERVENTIONS_FILE
 from ktstr_tui.backend.seeded import GIVEN_FILE
 from ktstr_tui.guest.initramfs import guest_directory
 from tests.guest.runs import PROGRAM, call, call_json, headless_run
-from tests.guest.test_seed import data_dir
+from tests.guest.test_seed import is_comparison
 
 pytestmark = pytest.mark.guest
+BETWEEN, LONGEST_BLOCK = 1_000_000, 10_000
+"""Instructions from a station of a busy guest to where none is, and more than QEMU translates at a time."""
 
 SCENARIO = """
 name = "touched"
@@ -30,14 +37,26 @@ kind = "spin"
 """
 
 
-def test_a_rerun_writes_and_replaces_at_the_same_instructions(tmp_path: Path) -> None:
-    scenario, stall = tmp_path / "touched.toml", guest_directory() / "stall.bpf.o"
+class Touched(NamedTuple):
+    """A run that was changed."""
+
+    path: Path
+    summary: dict[str, Any]
+    env: Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def touched(tmp_path_factory: pytest.TempPathFactory) -> Touched:
+    """A run that was frozen, and then written to twice, before its scheduler was replaced by one that stalls."""
+    path, stall = tmp_path_factory.mktemp("touched"), guest_directory() / "stall.bpf.o"
+    scenario = path / "touched.toml"
     scenario.write_text(SCENARIO)
     words = ("--seed", "7", "--scenario", str(scenario), "--allow-writes", "--no-early-capture")
-    with headless_run(tmp_path, *words, name="touched") as run:
+    with headless_run(path, *words, name="touched") as run:
         run.wait_for("step")
         assert call("freeze", run.name, env=run.env).returncode == 0
-        assert call("op", "write", "panic_timeout=77", "--run", run.name, env=run.env).returncode == 0
+        for write in ("panic_timeout=77", "panic_timeout|=0x100"):
+            assert call("op", "write", write, "--run", run.name, env=run.env).returncode == 0
         # It waits for the guest, which is frozen.
         change = [*PROGRAM, "scheduler", "replace", str(stall), run.name]
         with subprocess.Popen(change, env=run.env, stdout=subprocess.PIPE, text=True) as replacing:
@@ -46,20 +65,74 @@ def test_a_rerun_writes_and_replaces_at_the_same_instructions(tmp_path: Path) ->
             assert (replacing.returncode, "attached as stall" in told) == (0, True)
         _, first, _ = run.end()
     assert "ERROR_STALL" in first["end_reason"]
+    return Touched(path, first, run.env)
 
-    listed = call_json("rerun", "touched", "--list", env=run.env)["interventions"]
-    assert [it["words"] for it in listed] == ["write panic_timeout=77", "replace scheduler by stall.bpf.o"]
-    with headless_run(tmp_path, "touched", name="again", command="rerun") as again:
-        _, second, _ = again.end()
-    assert second["end_reason"] == first["end_reason"]
-    for name in (GIVEN_FILE, CHECKPOINTS_FILE, "console.log"):
-        one, other = ((data_dir(it) / name).read_bytes() for it in (first, second))
-        assert one == other, name
-    instants = [
-        [line.partition(b",")[0] for line in (data_dir(it) / INTERVENTIONS_FILE).read_bytes().splitlines()]
-        for it in (first, second)
+
+def data_dir(summary: dict[str, Any]) -> Path:
+    return Path(summary["data_dir"])
+
+
+def events_of(summary: dict[str, Any], env: Mapping[str, str]) -> list[dict[str, Any]]:
+    recording = data_dir(summary) / "recording.ktstr"
+    return [
+        json.loads(line) for line in call("events", str(recording), "--json", env=env).stdout.splitlines()
     ]
+
+
+def interventions_of(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (directory / INTERVENTIONS_FILE).read_bytes().splitlines()]
+
+
+def test_a_rerun_writes_and_replaces_at_the_same_instructions(touched: Touched) -> None:
+    listed = call_json("rerun", "touched", "--list", env=touched.env)["interventions"]
+    assert [it["words"] for it in listed] == [
+        "write panic_timeout=77",
+        "write panic_timeout=|0x100",
+        "replace scheduler by stall.bpf.o",
+    ]
+    with headless_run(touched.path, "touched", name="again", command="rerun") as again:
+        _, second, _ = again.end()
+    first = touched.summary
+    assert second["end_reason"] == first["end_reason"]
+    one, other = (data_dir(it) for it in (first, second))
+    for name in (GIVEN_FILE, CHECKPOINTS_FILE, "console.log"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    instants = [[it["instructions"] for it in interventions_of(place)] for place in (one, other)]
     assert instants[0] == instants[1]
-    refused = call("rerun", "touched", "--without", "3", env=run.env)
+    refused = call("rerun", "touched", "--without", "4", env=touched.env)
     assert refused.returncode == 2
-    assert "no intervention 3: the run has 2 interventions" in refused.stderr
+    assert "no intervention 4: the run has 3 interventions" in refused.stderr
+
+
+def test_one_that_is_left_out_makes_another_history_and_one_between_two_stations_is_done_there(
+    touched: Touched,
+) -> None:
+    """The second write is moved to where no station is; without the third the scheduler is not replaced."""
+    one = data_dir(touched.summary)
+    moved = one.with_name("moved")
+    shutil.copytree(one, moved)
+    kept = interventions_of(one)
+    between = kept[1]["instructions"] + BETWEEN
+    kept[1] |= {"instructions": between, "at_station": False}
+    (moved / INTERVENTIONS_FILE).write_text("".join(f"{json.dumps(it)}\n" for it in kept))
+    ejected = next(it for it in events_of(touched.summary, touched.env) if it.get("change") == "ejected")
+
+    words = (str(moved), "--without", "3")
+    with headless_run(touched.path, *words, name="without", command="rerun") as run:
+        # As far as the other came, and it was frozen, which takes time of its clock.
+        next(it for it in run.events("sample") if it["mono_ns"] > ejected["mono_ns"])
+        assert call("end", run.name, env=run.env).returncode == 0
+        _, without, _ = run.end()
+    assert (without["exit_code"], without["ejections"]) == (0, 0)
+    done = interventions_of(data_dir(without))
+    assert [it["instructions"] for it in done[:1]] == [kept[0]["instructions"]]
+    # Where the next block of code begins, and not at the next station.
+    assert between <= done[1]["instructions"] < between + LONGEST_BLOCK
+    assert len(done) == 2
+    events = events_of(without, run.env)
+    written = [it["entries"][0] for it in events if it["type"] == "kernel-op"]
+    assert [(it["before"], it["after"]) for it in written] == [(0xFFFFFFFF, 77), (77, 77 | 0x100)]
+    (said,) = [it["text"] for it in events if is_comparison(it) and "then not" in it["text"]]
+    same = re.search(r"identical to moved for (\d+) checkpoints", said)
+    assert same is not None
+    assert int(same[1]) > 0

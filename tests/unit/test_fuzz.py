@@ -15,7 +15,7 @@ import pytest
 from ktstr_tui.model.errors import KtstrError
 from tests.unit import fuzz_decoders
 
-NATIVE = ("frames", "beats", "uploads", "pages")
+NATIVE = ("frames", "beats", "uploads", "pages", "observer")
 SECONDS = 5
 RUNS = {"payloads": 1500, "dispatch": 500, "recording": 300, "codec": 2500, "btf": 500, "vmcoreinfo": 1000}
 OTHER_RUNS = 2500

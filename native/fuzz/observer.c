@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+//
+// Fuzz target: the observer, with QEMU and the backend made up around it.
+//
+// The input is a program of operations: blocks that are executed, stores, and what the backend writes into the page, sound
+// or with any bytes, at any time. Whatever stands there, the machine is held where a model says that it is, and the page
+// says why; a backend that is gone while it is held ends the process.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "script.h"
+
+static _Noreturn void end_process(int status);
+static ssize_t tell_backend(int fd, const void *byte, size_t size, int flags);
+static ssize_t hear_backend(int fd, void *byte, size_t size);
+
+#define _exit(status) end_process(status)
+#define send(fd, byte, size, flags) tell_backend(fd, byte, size, flags)
+#define read(fd, byte, size) hear_backend(fd, byte, size)
+#include "../observer/observer.c"
+#include "../observer/ranges.c"
+#undef _exit
+#undef send
+#undef read
+#include "observer_qemu.h"
+
+#define OPERATIONS_MAX 200
+#define SLOTS 64 // places of a kernel in which all that is sound happens
+#define KERNEL 0xffffffff81000000ull
+#define VCPUS 2
+
+static jmp_buf process;
+static bool gone;
+static uint64_t holds_told;
+
+// What is watched, as the observer must have taken it at the last hold.
+static struct observer_range model[OBSERVER_WATCHES];
+static uint32_t nr_model, model_generation;
+
+static uint64_t place(void)
+{
+	return KERNEL + take8(script) % SLOTS * 8;
+}
+
+static void end_process(int status)
+{
+	MUST(status == 1 && gone);
+	longjmp(process, 1);
+}
+
+static void watch_many(void)
+{
+	uint32_t stride = 8 + take8(script) % 16, nr = take16(script);
+
+	nr = take8(script) % 4 == 1 ? OBSERVER_WATCHES + nr % 3 : nr;
+	uint64_t first = take8(script) % 8 ? KERNEL : take64(script);
+
+	page->nr_watches = nr;
+	for (uint32_t i = 0; i < nr && i < OBSERVER_WATCHES; i++)
+		page->watches[i] = (struct observer_range){ first + i * stride, first + i * stride + 7 };
+}
+
+static void watch_few(void)
+{
+	uint64_t at = KERNEL;
+
+	page->nr_watches = take8(script) % 5;
+	for (uint32_t i = 0; i < page->nr_watches; i++) {
+		at += take8(script) % 64;
+		page->watches[i].first = at;
+		at += take8(script) % 64;
+		page->watches[i].last = at++;
+	}
+}
+
+static void probe_few(void)
+{
+	page->nr_probes = take8(script) % 5;
+	for (uint32_t i = 0; i < page->nr_probes; i++)
+		page->probes[i] = KERNEL + 8 * i;
+	if (take8(script) % 8 == 1)
+		page->nr_probes = take8(script) % 2 ? OBSERVER_PROBES + take8(script) : take32(script);
+}
+
+// What the backend does to its part of the page, or to any of it.
+static void command(void)
+{
+	size_t got;
+	const uint8_t *bytes;
+
+	switch (take8(script) % 9) {
+	case 0:
+		page->stop = 1;
+		break;
+	case 1:
+		page->hold_at = total + take8(script);
+		break;
+	case 2:
+		page->hold_at = take64(script);
+		break;
+	case 3:
+		page->step = take8(script) % 2 ? take8(script) : take64(script);
+		break;
+	case 4:
+		watch_few();
+		break;
+	case 5:
+		watch_many();
+		break;
+	case 6:
+		probe_few();
+		break;
+	case 7:
+		page->clock_address = take8(script) % 2 ? place() : take64(script);
+		page->clock_due = take8(script);
+		break;
+	case 8:
+		bytes = take_bytes(script, take8(script), &got);
+		memcpy((uint8_t *)page + take32(script) % (sizeof(*page) - got), bytes, got);
+		break;
+	}
+	if (take8(script) % 4)
+		page->generation++;
+}
+
+// The backend at a hold: the page says where, and what is written now is taken when it lets the machine go on.
+static ssize_t tell_backend(int fd, const void *byte, size_t size, int flags)
+{
+	(void)fd;
+	(void)flags;
+	MUST(size == 1 && *(const char *)byte == 'h');
+	if (take8(script) % 16 == 1) {
+		errno = EINTR;
+		return -1;
+	}
+	if (take8(script) % 64 == 1) {
+		gone = true;
+		errno = EPIPE;
+		return -1;
+	}
+	holds_told++;
+	MUST(page->reason >= OBSERVER_COUNT && page->reason <= OBSERVER_CALL);
+	MUST(page->vcpu < VCPUS && page->total == total && page->registers[RIP] == page->next_ip);
+	return 1;
+}
+
+static void take_model(void)
+{
+	bool sound = page->nr_watches <= OBSERVER_WATCHES;
+
+	model_generation = page->generation;
+	nr_model = 0;
+	for (uint32_t i = 0; sound && i < page->nr_watches; i++)
+		sound = page->watches[i].first <= page->watches[i].last &&
+			(!i || page->watches[i].first > page->watches[i - 1].last);
+	if (!sound)
+		return;
+	nr_model = page->nr_watches;
+	memcpy(model, page->watches, nr_model * sizeof(*model));
+}
+
+static ssize_t hear_backend(int fd, void *byte, size_t size)
+{
+	(void)fd;
+	(void)size;
+	for (uint8_t commands = take8(script) % 4; commands; commands--)
+		command();
+	if (take8(script) % 64 == 1) {
+		gone = true;
+		return 0;
+	}
+	if (page->generation != model_generation)
+		take_model();
+	*(char *)byte = 'g';
+	return 1;
+}
+
+// -- the machine --------------------------------------------------------------------------------------
+
+static void execute(void)
+{
+	uint64_t before = total;
+
+	block_address = place();
+	block_insns = take8(script);
+	translated(1, NULL);
+	executed(take8(script) % VCPUS, executed_data);
+	MUST(!gone && total == before + block_insns);
+}
+
+// Mostly at the edge of what is watched.
+static uint64_t address_of_store(void)
+{
+	const struct observer_range *near;
+
+	switch (take8(script) % 8) {
+	case 0:
+		return place() + take8(script) % 8;
+	case 1:
+		return take64(script);
+	default:
+		near = &model[nr_model ? take16(script) % nr_model : 0];
+		return (take8(script) % 2 ? near->first : near->last) + take8(script) % 32 - 16;
+	}
+}
+
+static void store(void)
+{
+	uint64_t address = address_of_store(), told = holds_told;
+	uint32_t shift = take8(script) % 5, width = 1u << shift;
+	bool hit = false;
+
+	// Watched as it was before, and where the clock's hold has let the machine go on, as it is then.
+	value = (struct qemu_value){ .data.u64 = take16(script) };
+	block_address = KERNEL;
+	block_insns = 1;
+	translated(1, NULL);
+	if (address == clock_address && clock_address && value.data.u64 >= clock_due) {
+		stored(0, shift, address, stored_data);
+		MUST(!gone && holds_told > told);
+		return;
+	}
+	for (uint32_t i = 0; i < nr_model; i++)
+		hit |= model[i].first <= address + width - 1 && address <= model[i].last;
+	stored(0, shift, address, stored_data);
+	MUST(!gone && holds_told == told + hit);
+}
+
+static void reset(void)
+{
+	memset(&watches, 0, sizeof(watches));
+	memset(handles, 0, sizeof(handles));
+	total = clock_address = clock_due = holds_told = 0;
+	nr_probes = nr_model = 0;
+	has_thread = gone = false;
+}
+
+static void run(void)
+{
+	static const struct qemu_info info = {
+		"x86_64", { 1, QEMU_PLUGIN_API_VERSION }, true, { VCPUS, VCPUS }
+	};
+	int fd = memfd_create("ktstr-fuzz", MFD_CLOEXEC);
+	char page_word[16], link_word[] = "link=0", *words[] = { page_word, link_word };
+
+	MUST(fd >= 0 && !ftruncate(fd, sizeof(*page)));
+	snprintf(page_word, sizeof(page_word), "page=%d", fd);
+	MUST(!qemu_plugin_install(1, &info, 2, words));
+	close(fd);
+	MUST(page->magic == OBSERVER_MAGIC);
+	model_generation = page->generation;
+	begun(1, 0);
+	if (setjmp(process))
+		return;
+	for (int left = OPERATIONS_MAX; script->left && left; left--) {
+		switch (take8(script) % 8) {
+		case 0:
+			command();
+			break;
+		case 1:
+			// Whatever was commanded so far is taken.
+			page->stop = 1;
+			__attribute__((fallthrough));
+		case 2:
+		case 3:
+			execute();
+			break;
+		default:
+			store();
+			break;
+		}
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct script input = { data, size };
+
+	script = &input;
+	reset();
+	run();
+	munmap(page, sizeof(*page));
+	return 0;
+}
