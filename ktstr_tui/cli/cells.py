@@ -25,6 +25,7 @@ MAX_CELLS: Final = 100_000
 STACK_FRAMES: Final = 4
 """Innermost functions of a writer's stack that tell failures apart."""
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+(?:\.\d+)?")
+_ERROR = re.compile(r"^error \([^)]*\): ")
 _TASK = re.compile(r"\S+\[\d+\]")
 _WRITER = re.compile(r"by vCPU (\d+)$")
 _Key = TypeVar("_Key")
@@ -175,5 +176,6 @@ def each_of(keys: Iterable[_Key], work: Callable[[_Key], _Found], jobs: int) -> 
 
 
 def _last_line(text: str) -> str:
+    """The error that a run printed last, without what says that it is one; else its last line."""
     lines = [line for line in text.splitlines() if line.startswith("error")] or text.splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return _ERROR.sub("", lines[-1]) if lines else "it said nothing"

@@ -16,6 +16,8 @@ import msgspec
 from ktstr_tui.backend.measured import Measured, measure
 from ktstr_tui.cli.cells import each_of, run_words
 from ktstr_tui.cli.kept_runs import events_of
+from ktstr_tui.guest.kernels import resolve_kernel
+from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.model.errors import GuestError, UsageError
 from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.lines import fit
@@ -47,11 +49,14 @@ def compare_seeds_command(
     """Run both sides with each seed, and print the figures of both.
 
     Raises:
-        UsageError: The words are wrong.
+        UsageError: The words are wrong, or a side cannot be found.
         GuestError: A run left no summary.
     """
     if by not in ("scheduler", "kernel"):
         raise UsageError(f"--by {by} cannot be compared", "take scheduler or kernel")
+    for side in sides:
+        # A run takes its time: what is not there is told before the first.
+        resolve_kernel(side) if by == "kernel" else resolve_scheduler(side)
     keys = [(side, seed) for seed in seeds for side in range(2)]
 
     def work(key: tuple[int, int]) -> Measured:
