@@ -21,6 +21,7 @@ async def look_closer(
     arm: Callable[[ArmWatch], Awaitable[object]],
     time: RunTime,
     emit: Callable[[Event], object],
+    held: Callable[[], object] = lambda: None,
 ) -> None:
     """Do what was asked for, each thing at its time.
 
@@ -30,6 +31,7 @@ async def look_closer(
         arm: Arms a watch.
         time: The run's.
         emit: Takes events.
+        held: Called when the guest is frozen where that was asked for, or cannot be.
     """
 
     async def attempt(what: str, work: Callable[[], Awaitable[object]]) -> None:
@@ -45,6 +47,12 @@ async def look_closer(
             await time.sleep(left_ns / 1e9)
         await attempt(what, work)
 
+    async def hold(reason: str) -> None:
+        try:
+            await coordinator.freeze(reason)
+        finally:
+            held()
+
     async with trio.open_nursery() as nursery:
         for instant_ns in config.captures_at_ns:
             words = f"{instant_ns / 1e9:.3f} s of the run's clock"
@@ -52,6 +60,6 @@ async def look_closer(
             nursery.start_soon(at, instant_ns, f"no capture at {words}", take)
         if config.freeze_at_ns is not None:
             reason = f"the run was to be held at {config.freeze_at_ns / 1e9:.3f} s of its clock"
-            nursery.start_soon(at, config.freeze_at_ns, "not frozen", partial(coordinator.freeze, reason))
+            nursery.start_soon(at, config.freeze_at_ns, "not frozen", partial(hold, reason))
         for expression in config.watches:
             await attempt(f"no watch on {expression}", partial(arm, ArmWatch(expression=expression)))

@@ -23,7 +23,7 @@ from ktstr_tui.backend.debugging import make_door
 from ktstr_tui.backend.guest_asks import GuestAsks
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.lazily import loader_of
-from ktstr_tui.backend.opening import Opening, Watchers
+from ktstr_tui.backend.opening import Opening, Sampling, Watchers
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.probes import Numbers, capture_backlog, host_probes
 from ktstr_tui.backend.restoring import FROZEN, Restoring
@@ -189,9 +189,11 @@ class LiveGuest:
         self.debugger = make_door(machine, coordinator, setup, stream, nursery)
 
     def _make_opening(self, watchers: Watchers) -> Opening:
-        setup, emit, hz = self._setup, self._stream.emit, self._setup.config.sample_hz
-        parts = (self._machine, emit, watchers, self._outbox)
-        return Opening(*parts, sample_hz=hz, started_ns=setup.started_ns, time=setup.time)
+        setup, config = self._setup, self._setup.config
+        # Up to the instant to which a run is had again nobody looks at it.
+        sampling = Sampling(config.sample_hz, later=config.freeze_at_ns is not None)
+        parts = (self._machine, self._stream.emit, watchers, self._outbox)
+        return Opening(*parts, sampling=sampling, started_ns=setup.started_ns, time=setup.time)
 
     def _make_coordinator(self, held: Held, beside: Beside) -> Coordinator:
         return Coordinator(
@@ -319,7 +321,8 @@ class LiveGuest:
         await self.typed.wait()
         arm = partial(self._setup.control.desk.ask, "rerun")
         config, time = self._setup.config, self._setup.time
-        await look_closer(config, self.coordinator, arm, time, self._stream.emit)
+        held = self._opening.begin_sampling
+        await look_closer(config, self.coordinator, arm, time, self._stream.emit, held)
 
     def _make_counting(self) -> Counting:
         return Counting(

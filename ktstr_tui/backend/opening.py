@@ -107,6 +107,19 @@ class Watchers:
     restored: RestoredGuest | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a guest is looked at.
+
+    Args:
+        hz: Samples a second; 0 for none, and then tasks are not followed either.
+        later: Whether samples begin with `Opening.begin_sampling`, and not with the scenario.
+    """
+
+    hz: float
+    later: bool = False
+
+
 class Opening:
     """Opens the kernel of one guest, and keeps what came of it. Single use.
 
@@ -115,7 +128,7 @@ class Opening:
         emit: Takes events.
         watchers: Who waits for the guest's memory.
         outbox: Takes the frame that lets the scenario begin.
-        sample_hz: Samples a second; 0 for none, and then tasks are not followed either.
+        sampling: How often the guest is looked at, and from when on.
         started_ns: Host monotonic time at which the machine was started.
         time: The run's.
     """
@@ -127,7 +140,7 @@ class Opening:
         watchers: Watchers,
         outbox: Outbox,
         *,
-        sample_hz: float,
+        sampling: Sampling,
         started_ns: int,
         time: RunTime,
     ) -> None:
@@ -145,7 +158,8 @@ class Opening:
         self._emit = emit
         self._watchers = watchers
         self._outbox = outbox
-        self._sample_hz = sample_hz
+        self._sampling = sampling
+        self._to_sample = trio.Event()
         self._started_ns = started_ns
 
     def up_ms(self) -> float | None:
@@ -183,15 +197,25 @@ class Opening:
         if not isinstance(self._time, GuestTime):
             nursery.start_soon(self._watchers.host.run)
         self._outbox.reply(MsgType.AccessorReady)
-        if self._sample_hz > 0:
+        if self._sampling.hz > 0:
             self.sampler = self._make_sampler(view, vcpu_times)
-            nursery.start_soon(self.sampler.run)
-        if self._sample_hz > 0 and not isinstance(self._time, GuestTime):
+            nursery.start_soon(self._sample_when_asked if self._sampling.later else self.sampler.run)
+        if self._sampling.hz > 0 and not isinstance(self._time, GuestTime):
             self.following = self._follow_tasks(view)
             nursery.start_soon(self.following.run)
         self.typed.set()
         await self._machine.wait_exit()
         self.stop_watching()
+
+    def begin_sampling(self) -> None:
+        """Take a sample, also of a guest that is frozen, and go on from there; where that was asked for, and once."""
+        self._to_sample.set()
+
+    async def _sample_when_asked(self) -> None:
+        await self._to_sample.wait()
+        if self.sampler is not None and self.sampler.hz:
+            self.sampler.look()
+            await self.sampler.run()
 
     def _follow_tasks(self, view: KernelView) -> TaskRatesLoop:
         trace, reader = None, view.trace
@@ -266,7 +290,7 @@ class Opening:
                 else Unobservable(self._watchers.coordinator, self._watchers.host)
             ),
             monitor=Monitor(view.hz, alarms=self._watchers.limits),
-            hz=self._sample_hz,
+            hz=self._sampling.hz,
             time=self._time,
         )
 

@@ -122,6 +122,10 @@ class Sampler:
         self._hz = _checked(hz)
         self._changed.set()
 
+    def look(self) -> None:
+        """Take one sample now, also of a guest that is frozen: there is none yet of what it was like before."""
+        self._take()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Sample until cancelled."""
         task_status.started()
@@ -150,6 +154,9 @@ class Sampler:
             self._skipped_frozen += 1
             self._lose_sight()
             return
+        self._take()
+
+    def _take(self) -> None:
         now_ns = self._time.now_ns()
         frozen_ns = 0 if self._last_ns is None else self._freezer.frozen_between_ns(self._last_ns, now_ns)
         self._last_ns = now_ns

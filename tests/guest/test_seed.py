@@ -136,6 +136,17 @@ def test_it_was_held_half_a_second_before_the_ejection(both: Runs) -> None:
     assert 0.4 <= both.held_before_s <= 0.5
 
 
+def test_nobody_looked_before_it_was_held_and_then_at_once(both: Runs) -> None:
+    kinds = [it["type"] for it in both.watched]
+    frozen = kinds.index("frozen")
+    assert "sample" not in kinds[:frozen]
+    sample = next(it for it in both.watched if it["type"] == "sample")
+    assert sample["mono_ns"] == both.watched[frozen]["mono_ns"]
+    # What it shows is what the untouched run was at that time: the task that will be thrown out waits already.
+    assert sample["sample"]["scheduler"]["oldest_runnable"]["age_ms"] > 1000
+    assert kinds.count("sample") > 1
+
+
 def test_all_that_the_guest_is_and_says_is_the_same(both: Runs) -> None:
     first, second = both.first, both.second
     assert first["end_reason"] == second["end_reason"]

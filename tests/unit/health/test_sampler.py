@@ -147,6 +147,15 @@ async def test_a_frozen_guest_is_not_sampled(autojump_clock: MockClock) -> None:
     assert max(end - start for start, end in bench.freezer.asked) == pytest.approx(400_000_000, rel=0.001)
 
 
+async def test_whoever_begins_to_look_at_a_frozen_guest_sees_it(autojump_clock: MockClock) -> None:
+    bench = Bench(autojump_clock)
+    bench.freezer.frozen = True
+    bench.sampler.look()
+    await bench.run_for(0.15)
+    statistics = bench.sampler.statistics()
+    assert (statistics.samples, statistics.skipped_frozen) == (1, 2)
+
+
 async def test_while_the_host_does_not_run_the_guest_the_verdict_is_inconclusive(
     autojump_clock: MockClock,
 ) -> None:
