@@ -81,6 +81,12 @@ def _pager(rounds: int | None) -> Mapping[str, Any]:
     return bench_pager(rounds or 5)
 
 
+def _tui(seconds: float | None) -> Mapping[str, Any]:
+    from ktstr_tui.bench.tui import bench_tui
+
+    return bench_tui(seconds)
+
+
 BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "boot": _boot,
     "sample": _sample,
@@ -95,17 +101,32 @@ BENCHES: dict[str, Callable[[int | None], Mapping[str, Any]]] = {
     "store": _store,
     "trace": _trace,
 }
+TIMED: dict[str, Callable[[float | None], Mapping[str, Any]]] = {"tui": _tui}
+"""Those that measure for so many seconds, not so many rounds."""
 
 
-def bench_command(what: str, rounds: int | None, as_json: bool) -> None:
+def bench_command(what: str, rounds: int | None, seconds: float | None, as_json: bool) -> None:
     """Run one bench and print its figures.
 
+    Args:
+        what: Its name.
+        rounds: How often it repeats; None for as often as is usual.
+        seconds: How long one of `TIMED` measures; None for as long as is usual.
+        as_json: Whether to print JSON.
+
     Raises:
-        UsageError: There is no such bench.
+        UsageError: There is no such bench, or it has no rounds or seconds.
     """
-    if what not in BENCHES:
-        raise UsageError(f"unknown bench {what!r}", f"benches are {', '.join(BENCHES)}")
-    figures = BENCHES[what](rounds)
+    if what in TIMED:
+        if rounds is not None:
+            raise UsageError(f"the bench {what} has no rounds", "say --seconds")
+        figures = TIMED[what](seconds)
+    elif what in BENCHES:
+        if seconds is not None:
+            raise UsageError(f"the bench {what} has no time of its own", "say --rounds")
+        figures = BENCHES[what](rounds)
+    else:
+        raise UsageError(f"unknown bench {what!r}", f"benches are {', '.join([*BENCHES, *TIMED])}")
     if as_json:
         print_json(figures)
         return

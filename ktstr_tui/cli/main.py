@@ -255,15 +255,21 @@ def locate(as_json: AsJson = False) -> None:
 def bench(
     what: Annotated[
         str,
-        typer.Argument(help="boot, sample, freeze, frames, beats, link, loop, rerun, trace, store, restore."),
+        typer.Argument(
+            help="boot, sample, freeze, frames, beats, link, loop, pager, rerun, trace, store, restore, tui."
+        ),
     ],
     rounds: Annotated[int | None, typer.Option("--rounds", min=1, help="Number of repetitions.")] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=1, max=3600, help="How long keys are pressed, of tui. [default: 10]"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure performance; print each figure as a ratio to a baseline of the same run."""
     from ktstr_tui.cli.bench import bench_command
 
-    bench_command(what, rounds, as_json)
+    bench_command(what, rounds, seconds, as_json)
 
 
 def _print_version() -> None:

@@ -55,7 +55,8 @@ class TablePane(LinePane, Generic[T]):
     def load(self, view: View, width: int) -> int:
         kept = self.chosen()
         self._all = list(self.items(view))
-        rows = [it for it in self._all if self.keeps(self.searchable(it))]
+        # What the filter looks at is composed only for a filter: it costs as much as the order.
+        rows = [it for it in self._all if self.keeps(self.searchable(it))] if self.filter else self._all
         self._items = ordered(rows, self.table[self.sort_column], reverse=self.reverse)
         if kept is not None:
             ids = [self.identity(it) for it in self._items]
