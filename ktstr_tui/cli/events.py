@@ -130,7 +130,7 @@ def _print_recording(path: Path, follow: bool, as_json: bool) -> None:
 async def _print_run(place: Path, follow: bool, as_json: bool) -> None:
     from ktstr_tui.link.viewer import Viewer
 
-    async with Viewer(place) as viewer:
+    async with Viewer(place, trace=True) as viewer:
         await viewer.connect()
         printer = EventPrinter(as_json=as_json, start_ns=viewer.state.started_mono_ns)
         oldest, past = await viewer.fetch(1, viewer.state.seq)

@@ -272,7 +272,8 @@ def _show(
     from ktstr_tui.tui.app import KtstrApp
     from ktstr_tui.tui.memory_shown import memory_of_run
 
-    source = Viewer(sockets, read_only=read_only, signer=own_key())
+    # The screen that a run was started with keeps the trace all the time, so that it is there when the run has ended.
+    source = Viewer(sockets, read_only=read_only, signer=own_key(), trace=owner)
     app = KtstrApp(source, owner=owner, explain=explain, look=look)
     app.view.memory = memory_of_run(sockets)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from ktstr_tui.link.follower import Follower, Offer
 from ktstr_tui.link.requests import Requests
+from ktstr_tui.link.trace_on_demand import lacks_trace
 from ktstr_tui.model.commands import GetRange, GetSnapshot, RangeSent
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.events import Event
@@ -37,9 +38,11 @@ class CatchUp:
 
     Args:
         follower: Folds the events.
+        trace: Whether the viewer wants the kernel's trace.
     """
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, *, trace: bool) -> None:
+        self.wants_trace = trace
         self.healed = 0
         """Missing events that were fetched by range."""
         self.bad_answers = 0
@@ -66,7 +69,7 @@ class CatchUp:
 
     async def snapshot(self, requests: Requests) -> Snapshot | None:
         """Ask for the whole state; None when no usable answer came."""
-        reply, frames = await requests.ask(GetSnapshot(), ANSWER_TIMEOUT_S)
+        reply, frames = await requests.ask(GetSnapshot(trace=self.wants_trace), ANSWER_TIMEOUT_S)
         if not reply.ok:
             return None
         try:
@@ -76,6 +79,19 @@ class CatchUp:
             self.bad_answers += 1
             return None
         return Snapshot(reply.run_id, state, reply.may_control, reply.controllers)
+
+    @property
+    def lacks_trace(self) -> bool:
+        """Whether the trace is wanted, and what is here of it came before that was so."""
+        return self.wants_trace and lacks_trace(self._follower.state)
+
+    async def fetch_trace(self, requests: Requests) -> bool:
+        """Take the whole state with its trace; whether that worked."""
+        found = await self.snapshot(requests)
+        if found is None or found.run_id != self._follower.run_id:
+            return False
+        self._follower.adopt(found.run_id, found.state)
+        return True
 
     def no_snapshot(self, place: Path) -> HostError:
         """Say why no snapshot came: nothing answered, or what did is no run that can be read."""

@@ -13,6 +13,10 @@ from ktstr_tui.model.errors import UsageError
 EVENTS_SOCKET = "events.sock"
 CONTROL_SOCKET = "control.sock"
 EVENT_TOPIC = b"e"
+TRACE_TOPIC = b"t"
+"""Blocks of the kernel's trace, for viewers that have opened a timeline."""
+BRIEF_TOPIC = b"b"
+"""In their place, for all others: the same events without what is in the blocks, so that no number is missing."""
 VIEWER_TOPIC = b"v"
 """Each viewer also subscribes to this and a name of its own. Nothing is sent there, but the publisher sees
 the subscription come and go; so it counts viewers."""

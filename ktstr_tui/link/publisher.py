@@ -26,6 +26,7 @@ from ktstr_tui.link.operator import peer_of
 from ktstr_tui.link.publisher_statistics import PublisherStatistics
 from ktstr_tui.link.status import status_of
 from ktstr_tui.link.stream import Stream
+from ktstr_tui.link.trace_on_demand import messages, without_trace
 from ktstr_tui.link.zsocket import TrioSocket
 from ktstr_tui.model.commands import (
     LINK_REQUESTS,
@@ -176,7 +177,7 @@ class Publisher:
         self._missing: dict[bytes, int] = {}
         self._pings: Counter[bytes] = Counter()
         self._lag_ms: dict[bytes, int] = {}
-        self._snapshot: tuple[int, bytes] | None = None
+        self._snapshots: dict[bool, tuple[int, bytes]] = {}
         self._busy = 0
         self._counts: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
@@ -224,7 +225,8 @@ class Publisher:
     def publish(self, event: Event, data: bytes) -> None:
         """Send one event to all viewers; what ZeroMQ does not take is counted."""
         try:
-            self._events.send_nowait([framing.EVENT_TOPIC, self._run_id, data])
+            for topic, part in messages(event, data):
+                self._events.send_nowait([topic, self._run_id, part])
         except trio.WouldBlock:
             self._refused["event: full"] += 1
         except zmq.ZMQError as error:
@@ -323,8 +325,8 @@ class Publisher:
                 self._note_ping(ping)
             case GetStatus():
                 result = {**status_of(self._stream.state)}
-            case GetSnapshot():
-                result, attachments = self._snapshot_now()
+            case GetSnapshot(trace=trace):
+                result, attachments = self._snapshot_now(trace=trace)
             case GetRange(first=first, last=last):
                 result, attachments = self._range(first, last)
         self._reply(peer, Reply(id=command.id, result=result), attachments)
@@ -366,12 +368,13 @@ class Publisher:
             if ping.lag_ms is not None:
                 self._lag_ms[topic] = ping.lag_ms
 
-    def _snapshot_now(self) -> tuple[dict[str, object], list[bytes]]:
-        seq = self._stream.state.seq
-        if self._snapshot is None or self._snapshot[0] != seq:
-            self._snapshot = seq, encode_state(self._stream.state)
+    def _snapshot_now(self, *, trace: bool) -> tuple[dict[str, object], list[bytes]]:
+        state, made = self._stream.state, self._snapshots.get(trace)
+        if made is None or made[0] != state.seq:
+            made = state.seq, encode_state(state if trace else without_trace(state))
+            self._snapshots[trace] = made
         self._counts["snapshots"] += 1
-        return {"seq": seq}, [self._snapshot[1]]
+        return {"seq": state.seq}, [made[1]]
 
     def _range(self, first: int, last: int) -> tuple[dict[str, object], list[bytes]]:
         oldest = self._stream.statistics().recent_first_seq or 1

@@ -50,5 +50,8 @@ class Source(Protocol):
     async def command(self, request: Request) -> Reply:
         """Make a request; whatever goes wrong is in the reply."""
 
+    def want_trace(self) -> None:
+        """Have the blocks of the kernel's trace in the state from now on; a recording has them in any case."""
+
     def statistics(self) -> msgspec.Struct:
         """Counts so far, a frozen record."""

@@ -15,6 +15,7 @@ from ktstr_tui.wire.codec import MAX_EVENT_BYTES, CodecError, decode_event
 BUDGET_EVENTS = 500
 """Events taken in one go before others get the loop."""
 BUDGET_NS = 10_000_000
+_TOPICS = (framing.EVENT_TOPIC, framing.TRACE_TOPIC, framing.BRIEF_TOPIC)
 QUEUE_EVENTS = 4000
 """Events that may wait here before ZeroMQ drops the newest."""
 
@@ -30,9 +31,12 @@ class Subscription:
         context: Makes the socket.
         topic: The viewer's own, see `framing.VIEWER_TOPIC`.
         clock: Our monotonic clock in ns.
+        trace: Whether to get the kernel's trace.
     """
 
-    def __init__(self, context: zmq.asyncio.Context, topic: str, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, context: zmq.asyncio.Context, topic: str, clock: Callable[[], int], *, trace: bool
+    ) -> None:
         self.socket: zmq.asyncio.Socket = context.socket(zmq.SUB)
         self.socket.set(zmq.LINGER, 0)
         self.socket.set(zmq.RCVHWM, QUEUE_EVENTS)
@@ -40,6 +44,7 @@ class Subscription:
         self.socket.set(zmq.MAXMSGSIZE, MAX_EVENT_BYTES + 4096)
         self.socket.subscribe(framing.EVENT_TOPIC)
         self.socket.subscribe(topic.encode())
+        self.socket.subscribe(framing.TRACE_TOPIC if trace else framing.BRIEF_TOPIC)
         self._shadow: zmq.Socket[bytes] = zmq.Socket.shadow(self.socket)
         self._clock = clock
         self.lag = LagMeter()
@@ -48,6 +53,11 @@ class Subscription:
         self.late_ms = 0.0
         """Lag of the newest event of the last `drain` that tells."""
         self.received = self.bytes = self.skipped = self.undecodable = 0
+
+    def want_trace(self) -> None:
+        """Get the kernel's trace from now on; on the way to it one of its events may come twice."""
+        self.socket.subscribe(framing.TRACE_TOPIC)
+        self.socket.unsubscribe(framing.BRIEF_TOPIC)
 
     async def wait(self, timeout_ms: int) -> bool:
         """Wait until something is there; whether something is."""
@@ -87,7 +97,7 @@ class Subscription:
             self.skipped += 1
 
     def _parse(self, frames: list[bytes]) -> tuple[str, Event] | None:
-        if len(frames) != 3 or frames[0] != framing.EVENT_TOPIC:
+        if len(frames) != 3 or frames[0] not in _TOPICS:
             self.undecodable += 1
             return None
         self.bytes += len(frames[2])

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-import msgspec
 import zmq
 import zmq.asyncio
 from zmq.utils.monitor import recv_monitor_message
@@ -31,6 +30,7 @@ from ktstr_tui.link.requests import Requests
 from ktstr_tui.link.source import Connection, OnEvents
 from ktstr_tui.link.subscription import Subscription
 from ktstr_tui.link.viewer_statistics import ViewerStatistics
+from ktstr_tui.link.wires import Wires
 from ktstr_tui.model.commands import (
     MAX_NAME_CHARACTERS,
     SCHEDULER_REQUESTS,
@@ -57,16 +57,6 @@ _POLL_MS = 250
 _MONITORED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 
-class _Wires(msgspec.Struct, frozen=True):
-    """What is open while connected."""
-
-    context: zmq.asyncio.Context
-    events: Subscription
-    requests: Requests
-    monitors: tuple[zmq.asyncio.Socket, zmq.asyncio.Socket]
-    tasks: list[asyncio.Task[None]]
-
-
 class Viewer:
     """A live run as a `Source`.
 
@@ -77,6 +67,7 @@ class Viewer:
         read_only: Whether this viewer refuses to touch the run.
         signer: Signs what touches the run; None for nobody.
         label: Who looks, for the run's log; the user's name and host when not given.
+        trace: Whether to get the kernel's trace from the begin, see `want_trace`.
 
     Raises:
         UsageError: The place's name is too long for a unix socket.
@@ -91,6 +82,7 @@ class Viewer:
         label: str | None = None,
         read_only: bool = False,
         signer: Signer | None = None,
+        trace: bool = False,
     ) -> None:
         self._paths = framing.socket_pair(place)
         self._addresses = [framing.endpoint(path) for path in self._paths]
@@ -99,13 +91,13 @@ class Viewer:
         self._topic = framing.VIEWER_TOPIC.decode() + uuid.uuid4().hex
         self._follower = Follower()
         self._presence = Presence(int(silence_s * 1e9), clock)
-        self._wires: _Wires | None = None
+        self._wires: Wires | None = None
         self._last: ViewerStatistics | None = None
         self._notify: OnEvents = _ignore
         self._backend_seq = 0
         self._rtt_ms: float | None = None
         self._access = Access(read_only=read_only, signer=signer)
-        self._catch_up = CatchUp(self._follower)
+        self._catch_up = CatchUp(self._follower, trace=trace)
 
     @property
     def state(self) -> RunState:
@@ -220,6 +212,12 @@ class Viewer:
         """
         return await fetch_range(self._open().requests, first, last)
 
+    def want_trace(self) -> None:
+        """Get the blocks of the kernel's trace from now on, and those that the run still keeps."""
+        if not self._catch_up.wants_trace and self._wires is not None:
+            self._wires.events.want_trace()
+        self._catch_up.wants_trace = True
+
     async def close(self) -> None:
         """Disconnect; may be called twice."""
         wires = self._wires
@@ -260,17 +258,17 @@ class Viewer:
             stray_replies=requests.stray,
         )
 
-    def _open(self) -> _Wires:
+    def _open(self) -> Wires:
         if self._wires is not None:
             return self._wires
         context = zmq.asyncio.Context()
-        events = Subscription(context, self._topic, self._clock)
+        events = Subscription(context, self._topic, self._clock, trace=self._catch_up.wants_trace)
         requests = Requests(context, self._label, self._topic)
         monitors = (
             events.socket.get_monitor_socket(_MONITORED),
             requests.socket.get_monitor_socket(_MONITORED),
         )
-        self._wires = wires = _Wires(context, events, requests, monitors, [])
+        self._wires = wires = Wires(context, events, requests, monitors, [])
         events.socket.connect(self._addresses[0])
         requests.socket.connect(self._addresses[1])
         self._presence.heard()
@@ -278,9 +276,11 @@ class Viewer:
         wires.tasks.extend(asyncio.create_task(coroutine) for coroutine in work)
         return wires
 
-    async def _feed(self, wires: _Wires) -> None:
+    async def _feed(self, wires: Wires) -> None:
         while True:
             await self._sync(wires)
+            if self._catch_up.lacks_trace and await self._catch_up.fetch_trace(wires.requests):
+                self._notify([])
             if self.state.ended is not None:
                 break
             if await wires.events.wait(_POLL_MS):
@@ -303,7 +303,7 @@ class Viewer:
         if events:
             self._notify(events)
 
-    async def _follow(self, wires: _Wires, batch: list[tuple[str, Event]]) -> list[Event]:
+    async def _follow(self, wires: Wires, batch: list[tuple[str, Event]]) -> list[Event]:
         folded: list[Event] = []
         for run_id, event in batch:
             offer = self._follower.offer(run_id, event)
@@ -318,20 +318,20 @@ class Viewer:
             self._hear()
         return folded
 
-    async def _heal(self, wires: _Wires, last: int) -> list[Event]:
+    async def _heal(self, wires: Wires, last: int) -> list[Event]:
         """Fetch what is missing up to ``last``, or take a snapshot instead; the events that were fetched."""
         healed, whole = await self._catch_up.heal(wires.requests, last)
         if not whole:
             await self._resync(wires)
         return healed
 
-    async def _sync(self, wires: _Wires) -> None:
+    async def _sync(self, wires: Wires) -> None:
         while not self._presence.synced:
             if await self._resync(wires):
                 return
             await asyncio.sleep(_RETRY_S)
 
-    async def _resync(self, wires: _Wires) -> bool:
+    async def _resync(self, wires: Wires) -> bool:
         """Take a snapshot; whether that worked."""
         self._presence.synced = False
         snapshot = await self._catch_up.snapshot(wires.requests)
@@ -352,7 +352,7 @@ class Viewer:
         self._notify([])
         return True
 
-    async def _ping(self, wires: _Wires) -> None:
+    async def _ping(self, wires: Wires) -> None:
         while True:
             asked_ns = self._clock()
             missing, lag_ms = self._follower.statistics().missing, wires.events.lag.lag_ms
@@ -370,13 +370,13 @@ class Viewer:
             self._judge()
             await asyncio.sleep(_TICK_S)
 
-    async def _watch_events(self, wires: _Wires) -> None:
+    async def _watch_events(self, wires: Wires) -> None:
         while True:
             message = await recv_monitor_message(wires.monitors[0])
             self._presence.connected = message["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self._judge()
 
-    async def _watch_control(self, wires: _Wires) -> None:
+    async def _watch_control(self, wires: Wires) -> None:
         while True:
             message = await recv_monitor_message(wires.monitors[1])
             if message["event"] == zmq.EVENT_DISCONNECTED:

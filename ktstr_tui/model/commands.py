@@ -65,6 +65,9 @@ class Ping(_Request, frozen=True, tag="ping"):
 class GetSnapshot(_Request, frozen=True, tag="snapshot"):
     """Send the whole state."""
 
+    trace: bool = False
+    """Whether with the events of the kernel's trace that it keeps."""
+
 
 class GetRange(_Request, frozen=True, tag="range"):
     """Send the events from ``first`` to ``last``, as far as they are kept."""

@@ -73,6 +73,9 @@ class TimelineScreen(RunScreen):
         yield TooSmall()
 
     def on_mount(self) -> None:
+        if self._report is None:
+            # From here on all the time: so it is there when the run has ended.
+            self.view.source.want_trace()
         self.set_focus(self.pane)
         self.call_after_refresh(self.sync)
 

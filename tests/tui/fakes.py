@@ -51,6 +51,7 @@ class FakeSource:
         self.why_read_only = "attached read-only"
         self.commands: list[tuple[str, dict[str, object]]] = []
         self.failure: Failure | None = None
+        self.wants_trace = False
         self._on_events: OnEvents = lambda batch: None
         self.feed(events)
 
@@ -72,6 +73,10 @@ class FakeSource:
         args = {it.name: values[it.name] for it in fields if values[it.name] != it.default}
         self.commands.append((request.name, args))
         return Reply(id=len(self.commands), error=self.failure)
+
+    def want_trace(self) -> None:
+        """Note it."""
+        self.wants_trace = True
 
     def statistics(self) -> FakeStatistics:
         """A frozen record."""

@@ -88,3 +88,14 @@ def test_a_task_gets_a_lane_and_its_events_are_found() -> None:
         return [*found, "1500.000" in text or "-0.500000" in text, type(app.screen)]
 
     assert drive(run, steps, (120, 40))[1] == [[201], 750, 500, 750, 740, 750, 1000, 2000, True, MainScreen]
+
+
+def test_the_trace_is_asked_for_when_the_timeline_of_the_run_is_opened() -> None:
+    run = source()
+
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[bool]:
+        before = run.wants_trace
+        await press(app, pilot, "0")
+        return [before, run.wants_trace]
+
+    assert drive(run, steps)[1] == [False, True]
