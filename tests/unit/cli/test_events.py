@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -89,6 +90,7 @@ def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_
 
         def __init__(self, source: Replay, **_: object) -> None:
             self._source = source
+            self.view = SimpleNamespace()
 
         def exit(self, _: str) -> None:
             """Nobody sends a signal."""
