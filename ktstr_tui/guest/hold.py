@@ -32,6 +32,7 @@ from ktstr_tui.guest.engine import (
 )
 from ktstr_tui.guest.monitor_registers import parse_registers
 from ktstr_tui.guest.observer_page import MAX_PROBES, MAX_WATCHES, Held, HoldReason, ObserverPage
+from ktstr_tui.guest.turns import whose_turn
 from ktstr_tui.model.errors import HostError, InternalError
 
 __all__ = ["HoldEngine"]
@@ -81,6 +82,7 @@ class HoldEngine:
         self._arrived: Stop | None = None
         self._news = trio.Event()
         self._asked = self._in_station = self._lost = False
+        self._met: set[int] = set()
         self._watches: Counter[tuple[int, int]] = Counter()
         self._calls: dict[int, Callable[[], bool]] = {}
         self._vcpus_asked: deque[int] = deque()
@@ -94,7 +96,7 @@ class HoldEngine:
         try:
             while await self._link.receive_some(1):
                 await self._take(self._page.held())
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, EngineLostError):
             pass
         finally:
             self._lost = True
@@ -247,6 +249,9 @@ class HoldEngine:
         return {"observer-refused": self._page.refused}
 
     async def _take(self, held: Held) -> None:
+        if held.reason is HoldReason.TURN:
+            await self._meet()
+            return
         self.held, self.counts = held, held.counts
         if held.reason is HoldReason.CALL and not self._tells(held.address):
             self._release()
@@ -264,6 +269,13 @@ class HoldEngine:
         finally:
             self._in_station = False
         self._release()
+
+    async def _meet(self) -> None:
+        """Tell the observer which vCPU executes for the first time; nobody else is told of that hold."""
+        vcpu = whose_turn(self._page.registers(), parse_registers(await self._read_monitor()), self._met)
+        self._met.add(vcpu)
+        self._page.tell_turn(vcpu)
+        self._go()
 
     def _arrive(self, held: Held, reason: StopReason) -> None:
         watch = self._watch_at(held) if reason == "watch" else None
@@ -303,6 +315,9 @@ class HoldEngine:
         if self._in_station or self._arrived is not None or not self.running or self.held is None:
             return
         self.held = None
+        self._go()
+
+    def _go(self) -> None:
         # At once: the next hold may come before a task that waits for its own byte is asked again.
         try:
             os.write(self._link.socket.fileno(), b"g")

@@ -20,9 +20,9 @@ PAGE_BYTES = 12288 + 16384 * 16
 MAX_WATCHES = 16384
 MAX_PROBES = 1024
 MAX_VCPUS = 256
-_MAGIC, _LAYOUT = 0x4F42534B, 2
+_MAGIC, _LAYOUT = 0x4F42534B, 3
 _STOP, _GENERATION, _HOLD_AT, _STEP, _NR_WATCHES, _NR_PROBES, _HELD = 16, 20, 24, 32, 40, 44, 48
-_CLOCK = 496
+_TURN, _CLOCK = 488, 496
 _REGISTERS_KNOWN, _REGISTERS, _COUNTS, _PROBES, _WATCHES = 112, 120, 512, 4096, 12288
 
 
@@ -34,6 +34,7 @@ class HoldReason(IntEnum):
     STOP = 3
     WRITE = 4
     CALL = 5
+    TURN = 6
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -93,6 +94,10 @@ class ObserverPage:
     def hold_at_time(self, address: int, due: int) -> None:
         """Have the machine held once, as at a step, when 8 bytes of at least ``due`` are stored at ``address``."""
         struct.pack_into("<QQ", self._map, _CLOCK, address, due)
+
+    def tell_turn(self, vcpu: int) -> None:
+        """Say which vCPU it is that executes for the first time, while the machine is held for that."""
+        struct.pack_into("<I", self._map, _TURN, vcpu)
 
     def hold_at(self, instructions: int) -> None:
         """Have the machine held once, when so many instructions were executed; 0 for never."""

@@ -25,6 +25,7 @@ static ssize_t hear_backend(int fd, void *byte, size_t size);
 #define read(fd, byte, size) hear_backend(fd, byte, size)
 #include "../observer/observer.c"
 #include "../observer/ranges.c"
+#include "../observer/turns.c"
 #undef _exit
 #undef send
 #undef read
@@ -36,8 +37,26 @@ static ssize_t hear_backend(int fd, void *byte, size_t size);
 #define VCPUS 2
 
 static jmp_buf process;
-static bool gone;
+static bool gone, is_turn;
 static uint64_t holds_told;
+static uint8_t states[VCPUS]; // what the emulation keeps of each vCPU
+static uint32_t executing;
+
+/* Call a block's callback as translated code does: with the address of the vCPU's state in %rbp. */
+void call_block(void (*cb)(unsigned int, void *), unsigned int vcpu, void *data, const void *state);
+__asm__(".text\n"
+	".local call_block\n"
+	".type call_block, @function\n"
+	"call_block:\n"
+	"	push %rbp\n"
+	"	mov %rcx, %rbp\n"
+	"	mov %rdi, %rax\n"
+	"	mov %esi, %edi\n"
+	"	mov %rdx, %rsi\n"
+	"	call *%rax\n"
+	"	pop %rbp\n"
+	"	ret\n"
+	".size call_block, . - call_block\n");
 
 // What is watched, as the observer must have taken it at the last hold.
 static struct observer_range model[OBSERVER_WATCHES];
@@ -144,9 +163,11 @@ static ssize_t tell_backend(int fd, const void *byte, size_t size, int flags)
 		errno = EPIPE;
 		return -1;
 	}
-	holds_told++;
-	MUST(page->reason >= OBSERVER_COUNT && page->reason <= OBSERVER_CALL);
-	MUST(page->vcpu < VCPUS && page->total == total && page->registers[RIP] == page->next_ip);
+	MUST(page->reason >= OBSERVER_COUNT && page->reason <= OBSERVER_TURN);
+	is_turn = page->reason == OBSERVER_TURN;
+	holds_told += !is_turn;
+	MUST(is_turn || page->vcpu == executing);
+	MUST(page->total == total && page->registers[RIP] == page->next_ip);
 	return 1;
 }
 
@@ -177,6 +198,11 @@ static ssize_t hear_backend(int fd, void *byte, size_t size)
 	}
 	if (page->generation != model_generation)
 		take_model();
+	if (is_turn) {
+		// Without a number of its own a vCPU is not told apart, which ends the process as well.
+		gone = take8(script) % 64 == 1;
+		page->turn_vcpu = gone ? VCPUS + take8(script) : executing;
+	}
 	*(char *)byte = 'g';
 	return 1;
 }
@@ -190,7 +216,9 @@ static void execute(void)
 	block_address = place();
 	block_insns = take8(script);
 	translated(1, NULL);
-	executed(take8(script) % VCPUS, executed_data);
+	executing = take8(script) % VCPUS;
+	// The number that QEMU gives is of any vCPU.
+	call_block(executed, take8(script) % VCPUS, executed_data, &states[executing]);
 	MUST(!gone && total == before + block_insns);
 }
 
@@ -235,8 +263,10 @@ static void store(void)
 static void reset(void)
 {
 	memset(&watches, 0, sizeof(watches));
+	memset(&turns, 0, sizeof(turns));
 	memset(handles, 0, sizeof(handles));
-	total = clock_address = clock_due = holds_told = 0;
+	total = clock_address = clock_due = holds_told = turn_began = 0;
+	executing = 0;
 	nr_probes = nr_model = 0;
 	has_thread = gone = false;
 }

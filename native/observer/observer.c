@@ -22,6 +22,7 @@
 #include "page.h"
 #include "qemu_plugin_api.h"
 #include "ranges.h"
+#include "turns.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -41,6 +42,9 @@ static struct ranges watches;
 static uint64_t probes[OBSERVER_PROBES];
 static uint32_t nr_probes, taken_generation;
 static uint64_t total, due, next_count, clock_address, clock_due;
+static struct turns turns;
+static uint64_t turn_began;
+static uint32_t nr_vcpus;
 static void *handles[OBSERVER_REGISTERS];
 static struct g_byte_array *bytes;
 static pthread_t thread;
@@ -131,10 +135,17 @@ static void wait_for_the_backend(void)
 		give_up("the backend is gone while the machine is held");
 }
 
-static void hold(enum observer_reason reason, unsigned int vcpu, uint64_t next_ip)
+static void count_turn(void)
 {
+	page->counts[turns.vcpu] += total - turn_began;
+	turn_began = total;
+}
+
+static void hold(enum observer_reason reason, uint64_t next_ip)
+{
+	count_turn();
 	page->reason = reason;
-	page->vcpu = vcpu;
+	page->vcpu = turns.vcpu;
 	page->total = total;
 	page->next_ip = next_ip;
 	page->holds++;
@@ -185,36 +196,62 @@ static unsigned int packed_number(const void *data)
 	return (uintptr_t)data & 0xffff;
 }
 
-static void on_block(unsigned int vcpu, void *data)
+static void begin_turn(const void *state, uint64_t address)
+{
+	count_turn();
+	if (turns_begin(&turns, state))
+		return;
+	check_thread();
+	page->turn_vcpu = 0;
+	if (nr_vcpus > 1)
+		hold(OBSERVER_TURN, address);
+	if (!turns_learn(&turns, state, page->turn_vcpu, nr_vcpus))
+		give_up("cannot tell the vCPUs apart: this QEMU calls plugins in a way that is not known");
+	turns_begin(&turns, state);
+}
+
+// Called by `observed_block` with the state of the vCPU that executes.
+__attribute__((used)) static void on_block(unsigned int vcpu, void *data, const void *state)
 {
 	uint64_t address = packed_address(data);
 	unsigned int n = packed_number(data);
 
+	(void)vcpu; // not to be trusted, see turns.h
+	if (__builtin_expect(state != turns.now, 0))
+		begin_turn(state, address);
 	if (__builtin_expect(total >= due, 0)) {
 		check_thread();
-		hold(total >= next_count ? OBSERVER_COUNT : OBSERVER_STEP, vcpu, address);
+		hold(total >= next_count ? OBSERVER_COUNT : OBSERVER_STEP, address);
 	}
 	if (__builtin_expect(__atomic_load_n(&page->stop, __ATOMIC_RELAXED), 0)) {
 		__atomic_store_n(&page->stop, 0, __ATOMIC_RELAXED);
 		check_thread();
-		hold(OBSERVER_STOP, vcpu, address);
+		hold(OBSERVER_STOP, address);
 	}
 	// A function is entered by a jump or a call, and both begin a block.
-	if (nr_probes && is_probed(address)) {
+	if (__builtin_expect(nr_probes, 0) && is_probed(address)) {
 		check_thread();
 		page->address = address;
-		hold(OBSERVER_CALL, vcpu, address);
+		hold(OBSERVER_CALL, address);
 	}
 	total += n;
-	if (vcpu < OBSERVER_VCPUS)
-		page->counts[vcpu] += n;
 }
+
+void observed_block(unsigned int vcpu, void *data);
+__asm__(".text\n"
+	".local observed_block\n"
+	".type observed_block, @function\n"
+	"observed_block:\n"
+	"	mov %rbp, %rdx\n"
+	"	jmp on_block\n"
+	".size observed_block, . - observed_block\n");
 
 static void on_store(unsigned int vcpu, uint32_t info, uint64_t address, void *data)
 {
 	uint32_t width;
 	struct qemu_value value;
 
+	(void)vcpu;
 	// Of a store elsewhere not even the width is asked: that would be a call into QEMU for each of them.
 	if (__builtin_expect(!ranges_near(&watches, address), 1))
 		return;
@@ -222,7 +259,7 @@ static void on_store(unsigned int vcpu, uint32_t info, uint64_t address, void *d
 	if (__builtin_expect(address == clock_address && clock_address, 0)) {
 		if (qemu_plugin_mem_get_value(info).data.u64 >= clock_due) {
 			check_thread();
-			hold(OBSERVER_STEP, vcpu, packed_address(data) + packed_number(data));
+			hold(OBSERVER_STEP, packed_address(data) + packed_number(data));
 		}
 	}
 	if (!ranges_hit(&watches, address, address + width - 1))
@@ -237,7 +274,7 @@ static void on_store(unsigned int vcpu, uint32_t info, uint64_t address, void *d
 			  : width == 8 ? value.data.u64
 				       : value.data.u128.low;
 	page->value_high = width > 8 ? value.data.u128.high : 0;
-	hold(OBSERVER_WRITE, vcpu, packed_address(data) + packed_number(data));
+	hold(OBSERVER_WRITE, packed_address(data) + packed_number(data));
 }
 
 static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
@@ -245,7 +282,7 @@ static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
 	size_t n = qemu_plugin_tb_n_insns(tb);
 
 	(void)id;
-	qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, QEMU_PLUGIN_CB_R_REGS,
+	qemu_plugin_register_vcpu_tb_exec_cb(tb, observed_block, QEMU_PLUGIN_CB_R_REGS,
 					     pack(qemu_plugin_tb_vaddr(tb), n));
 	for (size_t i = 0; i < n; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
@@ -316,7 +353,8 @@ int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, cha
 	bytes = g_byte_array_new();
 	taken_generation = ~page->generation;
 	take_commands();
-	page->nr_vcpus = (uint32_t)info->system.smp_vcpus;
+	nr_vcpus = (uint32_t)info->system.smp_vcpus;
+	page->nr_vcpus = nr_vcpus;
 	page->layout = OBSERVER_LAYOUT;
 	__atomic_store_n(&page->magic, OBSERVER_MAGIC, __ATOMIC_RELEASE);
 	qemu_plugin_register_vcpu_init_cb(id, on_vcpu);

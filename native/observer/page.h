@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define OBSERVER_MAGIC 0x4f42534bu
-#define OBSERVER_LAYOUT 2
+#define OBSERVER_LAYOUT 3
 #define OBSERVER_VCPUS 256
 #define OBSERVER_PROBES 1024
 #define OBSERVER_WATCHES 16384
@@ -25,6 +25,7 @@ enum observer_reason {
 	OBSERVER_STOP, // the backend asked
 	OBSERVER_WRITE, // a store into a watched range
 	OBSERVER_CALL, // an address is about to be executed
+	OBSERVER_TURN, // a vCPU executes that never did before: `turn_vcpu` is to say which one
 };
 
 struct observer_range {
@@ -53,7 +54,8 @@ struct observer_page {
 	uint64_t holds; // since the start
 	uint64_t registers_known; // a bit for each that could be read
 	uint64_t registers[OBSERVER_REGISTERS]; // of the vCPU that holds
-	uint8_t reserved[512 - 120 - 8 * OBSERVER_REGISTERS - 16];
+	uint8_t reserved[512 - 120 - 8 * OBSERVER_REGISTERS - 24];
+	uint32_t turn_vcpu, turn_pad; // the backend's: its answer
 	// The backend's: hold once a value of at least `clock_due` is stored at `clock_address`.
 	uint64_t clock_address, clock_due;
 	uint64_t counts[OBSERVER_VCPUS]; // instructions executed by each vCPU
@@ -68,6 +70,7 @@ _Static_assert(offsetof(struct observer_page, stop) == 16, "as in observer_page.
 _Static_assert(offsetof(struct observer_page, reason) == 48, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, registers_known) == 112, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, registers) == 120, "as in observer_page.py");
+_Static_assert(offsetof(struct observer_page, turn_vcpu) == 488, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, clock_address) == 496, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, counts) == 512, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, probes) == 4096, "as in observer_page.py");

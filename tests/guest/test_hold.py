@@ -26,6 +26,7 @@ from tests.guest.waiting import BOOT_DEADLINE_S
 pytestmark = pytest.mark.guest
 SEED = 42
 MANY = 10_000
+STOPS = 40
 
 
 @pytest.fixture
@@ -82,6 +83,25 @@ async def test_all_rules_but_those_of_the_end(seeded: MachineSpec, boot_guest: B
         for check in CHECKS:
             with trio.fail_after(BOOT_DEADLINE_S):
                 await check(held)
+        with trio.fail_after(BOOT_DEADLINE_S):
+            assert len(await vcpus_of_stops(guest, view)) > 1
+
+
+async def vcpus_of_stops(guest: Guest, view: KernelView) -> set[int]:
+    """The vCPUs that stops were on, each of which is the one whose memory the registers point to."""
+    engine, nr = guest.machine.engine, guest.machine.spec.topology.cpus
+    offsets = await symbol_address(guest, "__per_cpu_offset")
+    of_cpus = [int.from_bytes(view.space.read(offsets + 8 * cpu, 8), "little") for cpu in range(nr)]
+    seen = set()
+    for _ in range(STOPS):
+        stop = await engine.stop()
+        await engine.ask_registers([stop.vcpu])
+        own = await engine.next_registers()
+        assert of_cpus[stop.vcpu] in (own.gs_base, own.k_gs_base)
+        seen.add(stop.vcpu)
+        await engine.resume()
+        await guest.ask("cat /proc/interrupts")
+    return seen
 
 
 @pytest.mark.parametrize("check", ENDINGS, ids=lambda check: check.__name__)

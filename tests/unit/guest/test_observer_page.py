@@ -58,6 +58,7 @@ def test_both_sides_have_the_same_page() -> None:
         "reason": observer_page._HELD,
         "registers_known": observer_page._REGISTERS_KNOWN,
         "registers": observer_page._REGISTERS,
+        "turn_vcpu": observer_page._TURN,
         "clock_address": observer_page._CLOCK,
         "counts": observer_page._COUNTS,
         "probes": observer_page._PROBES,

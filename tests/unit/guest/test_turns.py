@@ -1,0 +1,110 @@
+"""Whose turn it is: the observer's table, compiled as it stands, and the vCPU that is found by its registers."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ktstr_tui.guest.engine import Registers
+from ktstr_tui.guest.observer_page import MAX_VCPUS
+from ktstr_tui.guest.turns import whose_turn
+from ktstr_tui.model.errors import InternalError
+
+SOURCE = Path(__file__).parents[3] / "native/observer/turns.c"
+STATES = (0x1000, 0x2000, 0x3000)
+NR_VCPUS = 3
+
+
+class Turns(ctypes.Structure):
+    """`struct turns`."""
+
+    _fields_ = (
+        ("now", ctypes.c_void_p),
+        ("vcpu", ctypes.c_uint32),
+        ("nr", ctypes.c_uint32),
+        ("states", ctypes.c_void_p * MAX_VCPUS),
+        ("numbers", ctypes.c_uint32 * MAX_VCPUS),
+    )
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    assert compiler is not None, "no C compiler: apt install gcc libc6-dev"
+    path = tmp_path_factory.mktemp("turns") / "turns.so"
+    subprocess.run([compiler, "-O1", "-Wall", "-Werror", "-fPIC", "-shared", "-o", path, SOURCE], check=True)
+    loaded = ctypes.CDLL(str(path))
+    loaded.turns_begin.restype = loaded.turns_learn.restype = ctypes.c_bool
+    return loaded
+
+
+def begin(library: ctypes.CDLL, turns: Turns, state: int) -> bool:
+    known: bool = library.turns_begin(ctypes.byref(turns), ctypes.c_void_p(state))
+    return known
+
+
+def learn(library: ctypes.CDLL, turns: Turns, state: int, number: int, nr_vcpus: int = NR_VCPUS) -> bool:
+    taken: bool = library.turns_learn(ctypes.byref(turns), ctypes.c_void_p(state), number, nr_vcpus)
+    return taken
+
+
+def test_a_turn_is_of_the_number_that_was_learned(library: ctypes.CDLL) -> None:
+    turns = Turns()
+    assert not begin(library, turns, STATES[0])
+    assert turns.now is None
+    for state, number in zip(STATES, (2, 0, 1), strict=True):
+        assert learn(library, turns, state, number)
+    for state, number in zip(STATES, (2, 0, 1), strict=True):
+        assert begin(library, turns, state)
+        assert (turns.now, turns.vcpu) == (state, number)
+
+
+def test_a_number_is_of_one_vcpu_and_there_is_none_beyond_the_machine(library: ctypes.CDLL) -> None:
+    turns = Turns()
+    assert not learn(library, turns, STATES[0], NR_VCPUS)
+    assert learn(library, turns, STATES[0], 1)
+    assert not learn(library, turns, STATES[1], 1)
+    assert turns.nr == 1
+
+
+def test_as_many_as_there_are(library: ctypes.CDLL) -> None:
+    turns = Turns()
+    for number in range(MAX_VCPUS):
+        assert learn(library, turns, 16 + number, number, MAX_VCPUS + 1)
+    assert not learn(library, turns, 8, MAX_VCPUS, MAX_VCPUS + 1)
+    assert begin(library, turns, 16 + MAX_VCPUS - 1)
+
+
+def registers(**values: int) -> Registers:
+    every = dict.fromkeys(Registers.__struct_fields__, 0)
+    return Registers(**(every | values))
+
+
+def printed(own: Registers, **values: int) -> Registers:
+    """What the monitor prints of it."""
+    return msgspec.structs.replace(own, k_gs_base=None, cr8=None, **values)
+
+
+def test_it_is_the_vcpu_with_the_same_registers() -> None:
+    one, other = registers(rsp=1, k_gs_base=5, rip=7), registers(rsp=2, rip=7)
+    of_all = {0: printed(one, rip=3, eflags=2), 1: printed(other)}
+    assert whose_turn(one, of_all, ()) == 0
+    assert whose_turn(other, of_all, ()) == 1
+
+
+def test_of_vcpus_that_are_alike_it_is_the_first_that_was_not_met() -> None:
+    reset = registers()
+    of_all = {vcpu: printed(reset) for vcpu in (1, 0, 2)}
+    assert whose_turn(reset, of_all, ()) == 0
+    assert whose_turn(reset, of_all, {0}) == 1
+
+
+@pytest.mark.parametrize("own", [None, registers(rsp=9)])
+def test_one_that_is_none_of_them_is_said_to_be(own: Registers | None) -> None:
+    with pytest.raises(InternalError, match="shows no vCPU"):
+        whose_turn(own, {0: printed(registers())}, ())
