@@ -38,6 +38,8 @@ from ktstr_tui.model.errors import HostError, InternalError
 __all__ = ["HoldEngine"]
 
 STOP_TIMEOUT_S = 10.0
+_KERNEL_HALF = 1 << 63
+"""Addresses from here on are the kernel's."""
 _REASONS: dict[HoldReason, StopReason] = {
     HoldReason.STOP: "interrupt",
     HoldReason.WRITE: "watch",
@@ -180,6 +182,11 @@ class HoldEngine:
         self._check_stopped()
         if len(self._watches) >= MAX_WATCHES and (address, length) not in self._watches:
             raise HostError(f"{MAX_WATCHES} watches are armed already", "disarm some")
+        if address < _KERNEL_HALF:
+            raise HostError(
+                f"{address:#x} is not in the kernel's memory: a run with a seed sees only stores there",
+                "watch something of the kernel's",
+            )
         self._watches[address, length] += 1
         self._page.watch(self._watches, self._calls)
         await trio.lowlevel.checkpoint()

@@ -4,8 +4,9 @@
  * noticing. With thread=single one host thread runs all vCPUs in turn, so a callback that does not return holds all of
  * them, virtual time stands, and what comes after is what would have come without the hold.
  *
- * The callbacks are registered for everything from the start, whether or not anybody looks, so that looking does not
- * change which code runs. Only plain callbacks: the inline operations of the interface abort under -icount.
+ * The callbacks are registered from the start, whether or not anybody looks, so that looking does not change which code
+ * runs: for each block, and for each store of the kernel's code. Only plain callbacks: with the inline operations and the
+ * conditional callbacks of the interface, QEMU 10.0 under -icount emulates the guest wrongly (it does not come up).
  *
  * Arguments: page=FD (a shared page, see page.h), link=FD (one end of a stream socket: a byte goes out when the machine
  * is held, one comes in to let it go on, and its end is the end of the backend). probe=on loads, says so and exits.
@@ -71,6 +72,11 @@ static void set_due(void)
 	due = smaller(step ? (total / step + 1) * step : UINT64_MAX, next_count);
 }
 
+static bool is_kernel(uint64_t address)
+{
+	return address >> 63;
+}
+
 static void take_commands(void)
 {
 	uint32_t generation = __atomic_load_n(&page->generation, __ATOMIC_ACQUIRE);
@@ -85,7 +91,8 @@ static void take_commands(void)
 	if (generation == taken_generation)
 		return;
 	taken_generation = generation;
-	if (!ranges_take(&watches, page->watches, page->nr_watches))
+	if (!ranges_take(&watches, page->watches, page->nr_watches) ||
+	    (watches.nr && !is_kernel(watches.at[0].first)))
 		page->refused++;
 	ranges_also_near(&watches, clock_address);
 	nr_probes = 0;
@@ -284,6 +291,9 @@ static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
 	(void)id;
 	qemu_plugin_register_vcpu_tb_exec_cb(tb, observed_block, QEMU_PLUGIN_CB_R_REGS,
 					     pack(qemu_plugin_tb_vaddr(tb), n));
+	// What is watched is the kernel's, and no program can store there.
+	if (!is_kernel(qemu_plugin_tb_vaddr(tb)))
+		return;
 	for (size_t i = 0; i < n; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 

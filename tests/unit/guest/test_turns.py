@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import shutil
+import socket
+import struct
 import subprocess
+from contextlib import closing
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
+import trio
 
+from ktstr_tui.guest import observer_page
 from ktstr_tui.guest.engine import Registers
-from ktstr_tui.guest.observer_page import MAX_VCPUS
+from ktstr_tui.guest.hold import HoldEngine
+from ktstr_tui.guest.observer_page import MAX_VCPUS, HoldReason, ObserverPage
+from ktstr_tui.guest.stations import stream_of
 from ktstr_tui.guest.turns import whose_turn
-from ktstr_tui.model.errors import InternalError
+from ktstr_tui.model.errors import HostError, InternalError
 
 SOURCE = Path(__file__).parents[3] / "native/observer/turns.c"
 STATES = (0x1000, 0x2000, 0x3000)
@@ -56,7 +64,7 @@ def learn(library: ctypes.CDLL, turns: Turns, state: int, number: int, nr_vcpus:
 def test_a_turn_is_of_the_number_that_was_learned(library: ctypes.CDLL) -> None:
     turns = Turns()
     assert not begin(library, turns, STATES[0])
-    assert turns.now is None
+    assert not turns.now
     for state, number in zip(STATES, (2, 0, 1), strict=True):
         assert learn(library, turns, state, number)
     for state, number in zip(STATES, (2, 0, 1), strict=True):
@@ -108,3 +116,57 @@ def test_of_vcpus_that_are_alike_it_is_the_first_that_was_not_met() -> None:
 def test_one_that_is_none_of_them_is_said_to_be(own: Registers | None) -> None:
     with pytest.raises(InternalError, match="shows no vCPU"):
         whose_turn(own, {0: printed(registers())}, ())
+
+
+MONITOR = """CPU#{vcpu}
+RAX=0 RBX=0 RCX=0 RDX=0 RSI=0 RDI=0 RBP=0 RSP={rsp:x}
+R8 =0 R9 =0 R10=0 R11=0 R12=0 R13=0 R14=0 R15=0
+RIP=0 RFL=2
+ES =0 0
+CS =0 0
+SS =0 0
+DS =0 0
+FS =0 0
+GS =0 0
+CR0=0 CR2=0 CR3=0 CR4=0
+EFER=0
+"""
+
+
+async def test_an_engine_that_is_asked_whose_turn_it_is_answers_and_tells_nobody() -> None:
+    ours, theirs = socket.socketpair()
+    visited: list[int] = []
+
+    async def monitor() -> str:
+        await trio.lowlevel.checkpoint()
+        return "".join(MONITOR.format(vcpu=vcpu, rsp=16 * vcpu) for vcpu in range(2))
+
+    async def visit(instructions: int) -> None:
+        await trio.lowlevel.checkpoint()
+        visited.append(instructions)
+
+    with closing(ObserverPage()) as page, ours, theirs:
+        engine = HoldEngine(page, stream_of(ours), monitor, visit)
+        names = Registers.__struct_fields__
+        struct.pack_into("<I", page._map, observer_page._HELD, HoldReason.TURN)
+        struct.pack_into("<Q", page._map, observer_page._REGISTERS_KNOWN, (1 << len(names)) - 1)
+        struct.pack_into("<Q", page._map, observer_page._REGISTERS + 8 * names.index("rsp"), 16)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.run)
+            theirs.send(b"h")
+            with trio.fail_after(10):
+                await trio.lowlevel.wait_readable(theirs)
+            assert theirs.recv(1) == b"g"
+            assert struct.unpack_from("<I", page._map, observer_page._TURN) == (1,)
+            assert (engine.held, engine.running, visited) == (None, True, [])
+            theirs.close()
+
+
+async def test_a_watch_of_a_programs_memory_is_refused() -> None:
+    ours, theirs = socket.socketpair()
+    with closing(ObserverPage()) as page, ours, theirs:
+        engine = HoldEngine(page, stream_of(ours), AsyncMock(), AsyncMock())
+        engine.running = False
+        with pytest.raises(HostError, match="not in the kernel's memory"):
+            await engine.arm_watch(0x7FFF_0000_0000, 8)
+        await engine.arm_watch(0xFFFF_8000_0000_0000, 8)
