@@ -200,9 +200,8 @@ class Opening:
         if self._sampling.hz > 0:
             self.sampler = self._make_sampler(view, vcpu_times)
             nursery.start_soon(self._sample_when_asked if self._sampling.later else self.sampler.run)
-        if self._sampling.hz > 0 and not isinstance(self._time, GuestTime):
             self.following = self._follow_tasks(view)
-            nursery.start_soon(self.following.run)
+            nursery.start_soon(self._follow, self.following)
         self.typed.set()
         await self._machine.wait_exit()
         self.stop_watching()
@@ -217,10 +216,15 @@ class Opening:
             self.sampler.look()
             await self.sampler.run()
 
+    async def _follow(self, following: TaskRatesLoop) -> None:
+        if self._sampling.later:
+            await self._to_sample.wait()
+        await following.run()
+
     def _follow_tasks(self, view: KernelView) -> TaskRatesLoop:
         trace, reader = None, view.trace
         if isinstance(reader, TraceReader):
-            trace = LiveTrace(reader, view.fresh_space(), view.nr_cpus, view.trace_now_ns)
+            trace = LiveTrace(reader, view.fresh_space(), view.nr_cpus, view.trace_now_ns, self._time.now_ns)
         readers = [self._reader(kind, view) for kind in _FOLLOWED]
         return TaskRatesLoop(
             None if trace is None else trace.look,
@@ -228,6 +232,7 @@ class Opening:
             lambda: self._watchers.coordinator.frozen,
             [it.look for it in readers if it is not None],
             None if trace is None else lambda: trace.block,
+            self._time.sleep,
         )
 
     def _reader(self, kind: Callable[[KernelView], Followed], view: KernelView) -> Followed | None:

@@ -3,15 +3,19 @@
 Reading and counting take their time in a thread of their own, as much as there are events. A frozen guest writes none,
 so its trace is not looked at; its tasks and variables are, once, so that what is shown is the moment of the freeze.
 When a look takes longer than its period, the next one simply comes later and covers more.
+
+In a run with a seed a second is one of the guest's, and the machine is held until the look is done: so nothing that is
+read is torn, and two runs of a seed read the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
 
+from ktstr_tui.guest.guest_time import sleep_or
 from ktstr_tui.model.events import Event, TasksMeasured, TraceRead
 from ktstr_tui.model.rates import TaskRates
 from ktstr_tui.model.trace_block import TraceBlock
@@ -28,6 +32,7 @@ class TaskRatesLoop:
         frozen: Whether the guest is frozen.
         lists: What else is read, each of it called in a thread; None when there is nothing new.
         block: Returns what the newest look has read.
+        sleep: Waits, in seconds of the run's time.
     """
 
     def __init__(
@@ -37,7 +42,9 @@ class TaskRatesLoop:
         frozen: Callable[[], object],
         lists: Sequence[Callable[[], Event | None]] = (),
         block: Callable[[], TraceBlock | None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = trio.sleep,
     ) -> None:
+        self._sleep = sleep
         self._look, self._emit, self._frozen, self._lists, self._block = look, emit, frozen, lists, block
         self._stopped = trio.Event()
         self._quiet = self._seen_frozen = False
@@ -50,8 +57,7 @@ class TaskRatesLoop:
     async def run(self) -> None:
         """Look once a second."""
         while not self._stopped.is_set():
-            with trio.move_on_after(PERIOD_S):
-                await self._stopped.wait()
+            await sleep_or(self._stopped, self._sleep, PERIOD_S)
             if self._stopped.is_set():
                 return
             frozen = bool(self._frozen())

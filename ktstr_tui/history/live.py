@@ -71,6 +71,7 @@ class LiveTrace:
         space: Its memory.
         nr_cpus: How many CPUs it has.
         now: Reads the trace's clock, as near as it is known; without it the last event is now.
+        clock: The run's, in nanoseconds.
     """
 
     def __init__(
@@ -79,7 +80,9 @@ class LiveTrace:
         space: AddressSpace,
         nr_cpus: int,
         now: Callable[[AddressSpace], int] | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        self._clock = clock
         self._reader, self._space, self._nr_cpus, self._now = reader, space, nr_cpus, now
         self._places = [_Place() for _ in range(nr_cpus)]
         self._counts = Counts(nr_cpus)
@@ -96,7 +99,7 @@ class LiveTrace:
 
     def look(self) -> TaskRates:
         """Read and count what is new; never raises for what the guest's memory holds."""
-        start_ns, space, mono_ns = time.perf_counter_ns(), self._space.clone(), time.monotonic_ns()
+        start_ns, space, mono_ns = time.perf_counter_ns(), self._space.clone(), self._clock()
         self._block = None
         try:
             self._reader.clock(space)

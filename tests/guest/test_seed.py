@@ -123,6 +123,8 @@ def test_the_stream_of_events_is_the_same_one_by_one(both: Runs) -> None:
     ]
     assert difference(*streams) is None
     assert len(streams[0]) > 100
+    assert {"trace", "task-rates", "tasks"} <= {it["type"] for it in streams[0]}
+    assert sum(it["block"]["events"] for it in streams[0] if it["type"] == "trace") > 1000
     figures, same = (measure(read_recording(place / "recording.ktstr")) for place in (one, other))
     assert figures == same
     assert figures.ejections == 1

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from ktstr_tui.guest.guest_time import GuestTime
 from ktstr_tui.health.task_rates import TaskRatesLoop
 from ktstr_tui.model.events import Event, TasksMeasured
 from ktstr_tui.model.rates import TaskRates
@@ -77,3 +78,16 @@ async def test_it_ends_when_it_is_stopped(autojump_clock: trio.testing.MockClock
     rig.loop.stop()
     await rig.loop.run()
     assert rig.said == []
+
+
+async def test_a_second_is_one_of_the_runs_time() -> None:
+    rig, time = Rig(), GuestTime()
+    loop = TaskRatesLoop(rig.look, rig.said.append, lambda: False, sleep=time.sleep)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(loop.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for looks in (0, 1, 1, 2):
+            time.note(time.now_ns() + 500_000_000)
+            await time.wake(trio.testing.wait_all_tasks_blocked)
+            assert rig.looks == looks
+        loop.stop()
