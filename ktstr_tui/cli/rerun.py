@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import typer
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.cli.run_arguments import AsJson, Headless, NewName
-from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.errors import KtstrError, UsageError
 from ktstr_tui.model.text import printable
 from ktstr_tui.text.output import print_json, print_line
 
@@ -130,16 +131,23 @@ def rerun_command(options: RerunOptions) -> None:
 
 
 def _list(run: str, as_json: bool) -> None:
+    from ktstr_tui.backend.instants import without_freezes
     from ktstr_tui.backend.interventions import read_interventions
-    from ktstr_tui.cli.kept_runs import find_kept
+    from ktstr_tui.cli.kept_runs import events_of, find_kept
 
-    found = read_interventions(find_kept(run))
+    directory = find_kept(run)
+    found = read_interventions(directory)
     if as_json:
         rows = [{"number": n, "words": it.words, **msgspec.to_builtins(it)} for n, it in enumerate(found, 1)]
         print_json({"interventions": rows})
         return
+    # As `--to` takes them: the run's clock went on while it was frozen, and most of these are made then. Without a
+    # recording, as a bundle is, nobody knows for how long.
+    events = []
+    with suppress(KtstrError):
+        events = events_of(directory)
     for number, it in enumerate(found, 1):
-        at = f"{(it.mono_ns - _begin_ns()) / 1e9:.3f} s"
+        at = f"{(without_freezes(events, it.mono_ns) - _begin_ns()) / 1e9:.3f} s"
         print_line(f"{number:3}  {at:>10}  {printable(it.words)}  by {printable(it.by)}")
     if not found:
         print_line("no interventions: neither the scheduler nor memory of the kernel was changed")

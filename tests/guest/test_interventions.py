@@ -90,6 +90,10 @@ def test_a_rerun_writes_and_replaces_at_the_same_instructions(touched: Touched) 
         "write panic_timeout=|0x100",
         "replace scheduler by stall.bpf.o",
     ]
+    # When it was frozen, as --to takes it, and not what the clock showed by then.
+    frozen = next(it for it in events_of(touched.summary, touched.env) if it["type"] == "frozen")
+    lines = call("rerun", "touched", "--list", env=touched.env).stdout.splitlines()
+    assert [line.split()[1] for line in lines[:2]] == [f"{frozen['mono_ns'] / 1e9 - 1:.3f}"] * 2
     with headless_run(touched.path, "touched", name="again", command="rerun") as again:
         _, second, _ = again.end()
     first = touched.summary
