@@ -18,9 +18,16 @@ from ktstr_tui.guest.machine import Machine
 from ktstr_tui.guest.origin import Origin
 from ktstr_tui.kernel.memory import GuestRam, RamImage
 from ktstr_tui.memory import pager_messages as pm
+from ktstr_tui.memory.page_server import PageServer
 from ktstr_tui.memory.pager import Pager, open_pager
 from ktstr_tui.memory.pager_process import PagerConfig, why_not_lazily
-from ktstr_tui.memory.pager_source import decode_pages, encode_pages, store_source
+from ktstr_tui.memory.pager_source import (
+    PageSource,
+    SocketSource,
+    decode_pages,
+    encode_pages,
+    store_source,
+)
 from ktstr_tui.memory.restored import RestoredOrigin
 from ktstr_tui.memory.store import ORDER
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError, UsageError
@@ -29,6 +36,7 @@ from ktstr_tui.model.snapshot_events import RestorePhase
 from ktstr_tui.wire.whole_file import write_whole
 
 TELL_EVERY_S = 0.5
+PAGES_SOCKET = "pages.sock"
 MAX_ORDER = 1024
 """Pages of a guest's first uses that are kept for the next one."""
 _DAMAGED = "ktstr-tui snapshot verify names what is damaged"
@@ -36,7 +44,12 @@ _DAMAGED = "ktstr-tui snapshot verify names what is damaged"
 
 @asynccontextmanager
 async def open_lazily(
-    origin: RestoredOrigin | None, path: str | None, emit: Callable[[Event], object], *, wanted: bool
+    origin: RestoredOrigin | None,
+    path: str | None,
+    emit: Callable[[Event], object],
+    socket_dir: Path,
+    *,
+    wanted: bool,
 ) -> AsyncIterator[None]:
     """Start the pager of a restored guest, where that is wanted and permitted.
 
@@ -44,6 +57,7 @@ async def open_lazily(
         origin: What the guest starts from; None for one that boots.
         path: The snapshot's file.
         emit: Takes events.
+        socket_dir: Where the pager asks for pages that lie on another machine.
         wanted: Whether memory is to be loaded while the guest runs.
 
     Raises:
@@ -58,11 +72,37 @@ async def open_lazily(
         yield
         return
     order = Path(path).with_suffix(ORDER)
-    source = store_source(origin.snapshot, Path(path).parent)
-    async with open_pager(source, PagerConfig(prefetch=_read_order(order))) as pager:
+    async with (
+        _source(origin, Path(path).parent, socket_dir) as source,
+        open_pager(source, PagerConfig(prefetch=_read_order(order))) as pager,
+    ):
         origin.page_with(pager)
         yield
         _keep_order(order, pager)
+    if (words := travel_words(origin)) is not None:
+        emit(Logged(severity="info", source="restore", text=words))
+
+
+@asynccontextmanager
+async def _source(origin: RestoredOrigin, directory: Path, socket_dir: Path) -> AsyncIterator[PageSource]:
+    """Where the pager takes the pages from; what lies on another machine it asks this process for."""
+    stored = store_source(origin.snapshot, directory)
+    if origin.remote is None:
+        yield stored
+        return
+    path = socket_dir / PAGES_SOCKET
+    async with trio.open_nursery() as nursery:
+        await nursery.start(PageServer(origin.snapshot, origin.remote, origin.remote).run, path)
+        yield SocketSource(path=path, pages=stored.pages, digests=stored.digests)
+        nursery.cancel_scope.cancel()
+
+
+def travel_words(origin: RestoredOrigin) -> str | None:
+    """How much of the memory came from another machine; None when it lies here."""
+    if origin.remote is None:
+        return None
+    came, total = origin.remote.travelled, sum(it.pages - it.zero_pages for it in origin.snapshot.memory)
+    return f"{came.words()}; its memory has {total}"
 
 
 def _read_order(path: Path) -> tuple[int, ...]:
@@ -110,8 +150,11 @@ async def watch_pager(
 
 
 async def load_rest(origin: RestoredOrigin) -> None:
-    """Have all that is left loaded while the guest runs; should the pager have died, `watch_pager` tells."""
-    if origin.pager is not None and not origin.resident:
+    """Have all that is left loaded while the guest runs; should the pager have died, `watch_pager` tells.
+
+    What lies on another machine comes only when it is touched.
+    """
+    if origin.pager is not None and not origin.resident and origin.remote is None:
         with suppress(HostError):
             await origin.pager.fill()
 

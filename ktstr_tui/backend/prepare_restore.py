@@ -18,9 +18,9 @@ from ktstr_tui.guest.kernels import resolve_kernel
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.scenario import Scenario
 from ktstr_tui.memory.explore import blob_bytes
-from ktstr_tui.memory.pages import DamagedError, PageFile
+from ktstr_tui.memory.pages import DamagedError, PageFile, Pages
+from ktstr_tui.memory.remote_pages import RemotePages, open_pages
 from ktstr_tui.memory.snapshot import Snapshot, SnapshotMachine, read_snapshot
-from ktstr_tui.memory.store import PAGES
 from ktstr_tui.model.errors import HostError, UsageError
 
 _T = TypeVar("_T")
@@ -98,11 +98,11 @@ def look_up_restore(path: Path, note: Callable[[str], None]) -> Restorable:
     return Restorable(kernel, scenario, files, verdict, machine, snapshot.run_files is not None)
 
 
-def _pages(path: Path) -> closing[PageFile]:
-    return closing(PageFile(path.parent / PAGES))
+def _pages(path: Path) -> closing[PageFile | RemotePages]:
+    return closing(open_pages(path.parent))
 
 
-def _files(pages: PageFile, snapshot: Snapshot) -> GuestFiles:
+def _files(pages: Pages, snapshot: Snapshot) -> GuestFiles:
     initrd = blob_bytes(pages, snapshot.initrd)
     run = b"" if snapshot.run_files is None else blob_bytes(pages, snapshot.run_files)
     return GuestFiles(whole=initrd, base=initrd, run=run)

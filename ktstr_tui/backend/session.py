@@ -56,6 +56,9 @@ from ktstr_tui.link.recording import Recorder
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.link.stream import Sink, Stream
 from ktstr_tui.link.trace_keeper import TraceKeeper
+from ktstr_tui.memory.remote_messages import SOCKET_NAME
+from ktstr_tui.memory.remote_server import SnapshotServer
+from ktstr_tui.memory.store import DIRECTORY, SnapshotStore
 from ktstr_tui.model.drops import Drops
 from ktstr_tui.model.errors import (
     HostError,
@@ -185,6 +188,9 @@ class Session:
         self._config = config
         self._reboots = Reboots(config, prepared, self.stream, self.ending)
         self._place = place
+        self._snapshots = SnapshotServer(
+            SnapshotStore(place.data_dir / DIRECTORY), place.name, self.stream.run_id
+        )
         self._edits = plan_edits(config, place.data_dir)
         self._authority = authority_of(config, self.stream.run_id)
         plan = plan_of(config, place.name, prepared.scenario.duration_ms)
@@ -213,6 +219,7 @@ class Session:
                 ) as publisher:
                     self._announce()
                     await nursery.start(control.run)
+                    await nursery.start(self._snapshots.run, self._place.socket_dir / SOCKET_NAME)
                     control.loop.probes.install(Numbers("viewers", partial(_viewer_numbers, publisher)))
                     audience = _Audience(publisher, recorder, authority, control)
                     await self._look_after(nursery, audience, ready)
@@ -264,6 +271,7 @@ class Session:
                         origin,
                         self._config.restore,
                         self.stream.emit,
+                        self._place.socket_dir,
                         wanted=self._config.restore_lazily,
                     ),
                     open_machine(replace(spec, restored=origin), saved) as machine,

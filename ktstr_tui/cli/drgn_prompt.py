@@ -25,6 +25,7 @@ from drgn import cli as drgn_cli
 from drgn.helpers.linux.sched import task_cpu
 
 from ktstr_tui.cli.attach import find_run
+from ktstr_tui.cli.travelled import say_travelled
 from ktstr_tui.guest.paths import runtime_dir
 from ktstr_tui.guest.run_ram import open_ram_of
 from ktstr_tui.kernel import scx_helpers
@@ -35,6 +36,7 @@ from ktstr_tui.link.framing import EVENTS_SOCKET, socket_pair
 from ktstr_tui.link.runs import RUN_FILE, RunRecord, look_at_run
 from ktstr_tui.memory.explore import open_view as open_snapshot
 from ktstr_tui.memory.find import Found, all_snapshots, find_snapshot
+from ktstr_tui.memory.remote import socket_of
 from ktstr_tui.memory.snapshot import SUFFIX
 from ktstr_tui.model.errors import EXIT_EJECTED, HostError, UsageError
 from ktstr_tui.wire.user_file import read_user_text
@@ -74,6 +76,8 @@ def drgn_command(run_name: str | None, code: str | None, script: Path | None) ->
             _prompt(view, banner)
         else:
             run_code(view, *source)
+    if snapshot is not None:
+        say_travelled(snapshot)
 
 
 def find_stored(name: str) -> Found | None:
@@ -85,7 +89,8 @@ def find_stored(name: str) -> Found | None:
     if runtime_dir().joinpath(name).is_dir():
         return None
     known = any(name in (it.name, f"{it.run}/{it.name}") for it in all_snapshots())
-    return find_snapshot(name) if known or name.endswith(SUFFIX) else None
+    far = "/" in name and socket_of(Path(name).parent) is not None
+    return find_snapshot(name) if known or far or name.endswith(SUFFIX) else None
 
 
 def find_record(run_name: str | None) -> RunRecord:

@@ -19,7 +19,11 @@ class RestoreOptions:
     """The command line of ``restore`` as typer read it."""
 
     snapshot: Annotated[
-        str, typer.Argument(metavar="SNAPSHOT", help="Name of a snapshot, RUN/NAME, or a .snap file.")
+        str,
+        typer.Argument(
+            metavar="SNAPSHOT",
+            help="Name of a snapshot, RUN/NAME, a .snap file, or DIRECTORY/NAME with a run's (forwarded) sockets.",
+        ),
     ] = ""
     set_: Annotated[
         list[str] | None,
@@ -42,7 +46,7 @@ class RestoreOptions:
         bool,
         typer.Option(
             "--lazy/--eager",
-            help="Load memory when the guest touches it, or all of it before the guest runs.",
+            help="Load memory when the guest touches it, or all of it before the guest runs; better so over a slow link.",
         ),
     ] = True
     name: NewName = None

@@ -14,14 +14,61 @@ from ktstr_tui.text.output import print_json, print_line, say
 
 app = typer.Typer(no_args_is_help=True, help="List, check, compare, keep and remove snapshots.")
 Name = Annotated[
-    str, typer.Argument(metavar="SNAPSHOT", help="Name of a snapshot, RUN/NAME, or a .snap file.")
+    str,
+    typer.Argument(
+        metavar="SNAPSHOT",
+        help="Name of a snapshot, RUN/NAME, a .snap file, or DIRECTORY/NAME with a run's (forwarded) sockets.",
+    ),
 ]
 MIB = 1 << 20
 
 
 @app.command("list")
-def list_snapshots(as_json: AsJson = False) -> None:
+def list_snapshots(
+    place: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIRECTORY]", help="Of a run's (forwarded) sockets: list those where that run is."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the snapshots of all runs on this host, those of a run together, oldest first."""
+    rows = _rows_here() if place is None else _rows_there(place)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print_line(
+            f"{clean(row['run'])}/{clean(row['name'])}{'  kept' if row['kept'] else ''}  {_about(row)}"
+        )
+    if not rows:
+        say("no snapshot there; ktstr-tui capture --memory takes one")
+
+
+def _rows_there(place: Path) -> list[dict[str, Any]]:
+    from ktstr_tui.memory.remote import list_remote, socket_of
+    from ktstr_tui.model.errors import UsageError
+
+    socket = socket_of(place)
+    if socket is None:
+        raise UsageError(
+            f"{place} is not the directory of a run's sockets",
+            "without one, snapshots of this host are listed",
+        )
+    listing = list_remote(socket)
+    rows: list[dict[str, Any]] = []
+    for it in listing.snapshots:
+        row: dict[str, Any] = {"name": it.name, "run": listing.run, "kept": it.kept}
+        if it.info is None:
+            row["problem"] = it.problem
+        else:
+            row["info"] = msgspec.to_builtins(it.info)
+        rows.append(row)
+    return rows
+
+
+def _rows_here() -> list[dict[str, Any]]:
     from ktstr_tui.memory.find import all_snapshots
     from ktstr_tui.model.errors import KtstrError
 
@@ -33,15 +80,7 @@ def list_snapshots(as_json: AsJson = False) -> None:
         except KtstrError as error:
             row["problem"] = error.message
         rows.append(row)
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        print_line(
-            f"{clean(row['run'])}/{clean(row['name'])}{'  kept' if row['kept'] else ''}  {_about(row)}"
-        )
-    if not rows:
-        say("no snapshot on this host; ktstr-tui capture --memory takes one")
+    return rows
 
 
 def _about(row: dict[str, Any]) -> str:
@@ -74,6 +113,7 @@ def open_snapshot(
 def show(name: Name, as_json: AsJson = False) -> None:
     """Show what a snapshot is of, and what it takes."""
     from ktstr_tui.memory.find import find_snapshot
+    from ktstr_tui.memory.remote import RemoteStore
 
     found = find_snapshot(name)
     snapshot = found.store.read(found.name)
@@ -87,6 +127,8 @@ def show(name: Name, as_json: AsJson = False) -> None:
         "elapsed_ms": None if snapshot.elapsed_ns is None else snapshot.elapsed_ns / 1e6,
         "store_bytes": found.store.size_bytes(),
     }
+    if isinstance(found.store, RemoteStore):
+        data["pages_here"] = found.store.here(snapshot)
     if as_json:
         print_json(data)
         return
@@ -122,12 +164,15 @@ def verify(
 @app.command()
 def diff(before: Name, after: Name, as_json: AsJson = False) -> None:
     """Compare two snapshots: how much of the memory differs, and what changed between their captures."""
+    from ktstr_tui.cli.travelled import say_travelled
     from ktstr_tui.memory.explore import difference
     from ktstr_tui.memory.find import find_snapshot
     from ktstr_tui.text.lines import text_of
     from ktstr_tui.text.report_diff import diff_lines
 
-    found = difference(find_snapshot(before), find_snapshot(after))
+    old, new = find_snapshot(before), find_snapshot(after)
+    found = difference(old, new)
+    say_travelled(old, new)
     if as_json:
         print_json(msgspec.to_builtins(found))
         return
@@ -143,9 +188,9 @@ def keep(
     as_json: AsJson = False,
 ) -> None:
     """Protect a snapshot from being removed when the disk limit is reached."""
-    from ktstr_tui.memory.find import find_snapshot
+    from ktstr_tui.memory.find import find_here
 
-    found = find_snapshot(name)
+    found = find_here(name)
     found.store.keep(found.name, kept=not undo)
     if as_json:
         print_json({"run": found.run, "name": found.name, "kept": not undo})
@@ -158,9 +203,9 @@ def remove(
     names: Annotated[list[str], typer.Argument(metavar="SNAPSHOT...", help="Which.")], as_json: AsJson = False
 ) -> None:
     """Remove snapshots, kept ones too, and give back the disk space that only they took."""
-    from ktstr_tui.memory.find import find_snapshot
+    from ktstr_tui.memory.find import find_here
 
-    found = [find_snapshot(it) for it in names]
+    found = [find_here(it) for it in names]
     for it in found:
         it.store.remove(it.name)
     stores = {it.store.directory: it.store for it in found}
@@ -194,11 +239,14 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a snapshot as a crash dump that drgn and crash open, or its memory as a raw image; zeros are holes."""
+    from ktstr_tui.cli.travelled import say_travelled
     from ktstr_tui.memory.explore import export_raw
     from ktstr_tui.memory.find import find_snapshot
     from ktstr_tui.memory.vmcore import export_vmcore
 
-    written = (export_raw if raw else export_vmcore)(find_snapshot(name), out)
+    found = find_snapshot(name)
+    written = (export_raw if raw else export_vmcore)(found, out)
+    say_travelled(found)
     if as_json:
         print_json({"path": str(out.absolute()), "data_bytes": written})
     else:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ktstr_tui.capture.report.collect import collect
+from ktstr_tui.cli.travelled import say_travelled
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.recfile import RecordedEvent, header, pack_chunk
@@ -48,6 +49,7 @@ def open_command(name: str, theme: str | None) -> None:
     found = find_snapshot(name)
     with recording_of(found) as path:
         replay_command(path, 1.0, theme, memory=found.path)
+    say_travelled(found)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import msgspec
 
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.memory.find import Found
-from ktstr_tui.memory.pages import PAGE_BYTES, DamagedError, PageFile
+from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, DamagedError, Pages
 from ktstr_tui.memory.snapshot import Blob, Snapshot
 from ktstr_tui.memory.stored_ram import SnapshotRam
 from ktstr_tui.model.diff import ReportDiff, diff_reports
@@ -29,13 +29,16 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """Between the captures that were taken at the same stops."""
 
 
-def blob_bytes(pages: PageFile, blob: Blob) -> bytes:
+def blob_bytes(pages: Pages, blob: Blob) -> bytes:
     """The bytes of a blob.
 
     Raises:
         DamagedError: A page is not what was stored.
     """
-    return b"".join(pages.get(blob.digest(at)) for at in range(blob.pages))[: blob.size_bytes]
+    digests = [blob.digest(at) for at in range(blob.pages)]
+    wanted = list(dict.fromkeys(digest for digest in digests if digest != ZERO))
+    found = {ZERO: bytes(PAGE_BYTES), **dict(zip(wanted, pages.get_many(wanted), strict=True))}
+    return b"".join(found[digest] for digest in digests)[: blob.size_bytes]
 
 
 def report_of(found: Found) -> CaptureReport:

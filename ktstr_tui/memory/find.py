@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 
 from ktstr_tui.guest.paths import state_dir
+from ktstr_tui.memory.remote import RemoteStore, open_remote, socket_of
+from ktstr_tui.memory.remote_pages import remote_of
 from ktstr_tui.memory.snapshot import SUFFIX
 from ktstr_tui.memory.store import DIRECTORY, SnapshotStore
 from ktstr_tui.model.errors import UsageError
@@ -22,7 +24,9 @@ class Found(msgspec.Struct, frozen=True):
 
     @property
     def run(self) -> str:
-        """The directory of its run."""
+        """The directory of its run, or the name of a run on another machine."""
+        if isinstance(self.store, RemoteStore):
+            return self.store.remote.run
         return self.store.directory.parent.name
 
     @property
@@ -50,15 +54,21 @@ def find_snapshot(wanted: str, runs: Path | None = None) -> Found:
     """Find one snapshot.
 
     Args:
-        wanted: Its file, its name, or ``RUN/NAME`` with the run's directory.
+        wanted: Its file, its name, ``RUN/NAME`` with the run's directory, or the directory of the (forwarded) sockets
+            of a run and the name of a snapshot there.
         runs: As for `stores`.
 
     Raises:
         UsageError: There is none, or the name means several.
+        HostError: The machine where it lies does not answer.
     """
     path = Path(wanted)
     if path.name.endswith(SUFFIX) and path.exists():
-        return Found(SnapshotStore(path.parent), path.name.removesuffix(SUFFIX))
+        remote = remote_of(path.parent)
+        store = SnapshotStore(path.parent) if remote is None else RemoteStore(path.parent, remote)
+        return Found(store, path.name.removesuffix(SUFFIX))
+    if "/" in wanted and (socket := socket_of(path.parent)) is not None:
+        return Found(open_remote(socket, path.name), path.name)
     run, _, name = wanted.rpartition("/")
     known = all_snapshots(runs)
     found = [it for it in known if it.name == name and run in ("", it.run)]
@@ -69,3 +79,17 @@ def find_snapshot(wanted: str, runs: Path | None = None) -> Found:
         several = ", ".join(f"{it.run}/{it.name}" for it in found)
         raise UsageError(f"{wanted} may be several snapshots: {several}", "name one of these")
     return found[0]
+
+
+def find_here(wanted: str, runs: Path | None = None) -> Found:
+    """As `find_snapshot`, for what changes a store: only one of this machine.
+
+    Raises:
+        UsageError: There is none, the name means several, or it lies on another machine.
+    """
+    path = Path(wanted)
+    if "/" in wanted and not path.exists() and socket_of(path.parent) is not None:
+        raise UsageError(
+            f"{wanted} lies where its run is", "do that there, by its name without the directory"
+        )
+    return find_snapshot(wanted, runs)

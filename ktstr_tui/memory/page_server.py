@@ -16,10 +16,13 @@ from pathlib import Path
 import trio
 
 from ktstr_tui.guest.paths import check_socket_path
-from ktstr_tui.memory.pages import PAGE_BYTES, DamagedError, PageFile
+from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, DamagedError, Pages
+from ktstr_tui.memory.remote_pages import RemotePages
 from ktstr_tui.memory.snapshot import Snapshot
 from ktstr_tui.model.errors import HostError
 
+CLUSTER_PAGES = 16
+"""Of the image, that are fetched together."""
 MAX_CONNECTIONS = 8
 """More are closed at once: one pager has one."""
 _REQUEST = struct.Struct("<QQ")
@@ -31,13 +34,15 @@ class PageServer:
     Args:
         snapshot: The snapshot.
         pages: Its pages; must stay open as long as this object is used.
+        far: Where they may have to be fetched, what says whether one is here. Fetching is done in a thread, and brings
+            neighbours along, since a guest waits for each page.
     """
 
-    def __init__(self, snapshot: Snapshot, pages: PageFile) -> None:
+    def __init__(self, snapshot: Snapshot, pages: Pages, far: RemotePages | None = None) -> None:
         self._digests = [
             blob.digest(page) for blob in snapshot.memory for page in range(blob.size_bytes // PAGE_BYTES)
         ]
-        self._pages = pages
+        self._pages, self._far = pages, far
         self._connections = 0
         self.sent_pages = 0
         """To all who asked."""
@@ -89,11 +94,21 @@ class PageServer:
         while data := await stream.receive_some(4096):
             held += data
             while len(held) >= _REQUEST.size:
-                answer = self._answer(*_REQUEST.unpack_from(held))
+                asked = _REQUEST.unpack_from(held)
+                if self._is_far(asked[0]):
+                    answer = await trio.to_thread.run_sync(self._answer, *asked)
+                else:
+                    answer = self._answer(*asked)
                 held = held[_REQUEST.size :]
                 if answer is None:
                     return
                 await stream.send_all(answer)
+
+    def _is_far(self, offset: int) -> bool:
+        number = offset // PAGE_BYTES
+        return (
+            self._far is not None and number < len(self._digests) and self._digests[number] not in self._far
+        )
 
     def _answer(self, offset: int, page_bytes: int) -> bytes | None:
         """The answer to a request; None for one that no pager makes."""
@@ -101,9 +116,15 @@ class PageServer:
         if rest or page_bytes != PAGE_BYTES or number >= len(self._digests):
             return None
         try:
+            if self._is_far(offset):
+                first = number - number % CLUSTER_PAGES
+                around = dict.fromkeys(self._digests[first : first + CLUSTER_PAGES])
+                self._pages.get_many([digest for digest in around if digest != ZERO])
             page = self._pages.get(self._digests[number])
         except DamagedError:
             self.unreadable_pages += 1
             return _REQUEST.pack(offset, 0)
+        except HostError:
+            return None  # the link is away: the pager makes its connection again and asks again
         self.sent_pages += 1
         return _REQUEST.pack(offset, PAGE_BYTES) + page

@@ -18,6 +18,7 @@ import struct
 import zlib
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import zstandard
@@ -59,6 +60,31 @@ class PagesStatistics(msgspec.Struct, frozen=True, kw_only=True):
 def digest_of(page: bytes) -> bytes:
     """The digest of a page; `ZERO` for one of zeros."""
     return ZERO if page == _ZEROS else hashlib.blake2b(page, digest_size=DIGEST_BYTES).digest()
+
+
+class Pages(Protocol):
+    """Pages by digest, wherever they are."""
+
+    def get(self, digest: bytes) -> bytes:
+        """The page of that digest."""
+        ...
+
+    def get_many(self, digests: Sequence[bytes]) -> list[bytes]:
+        """The pages of several digests, none of them `ZERO`."""
+        ...
+
+
+def unpacked_page(stored: bytes) -> bytes:
+    """A page of what is stored of it, whose sender is not trusted; the caller compares it with its digest.
+
+    Raises:
+        ZstdError: It cannot be unpacked, or is longer than a page.
+    """
+    if len(stored) == PAGE_BYTES:
+        return stored
+    if zstandard.frame_content_size(stored) > PAGE_BYTES:
+        raise zstandard.ZstdError("it is longer than a page")
+    return zstandard.ZstdDecompressor().decompress(stored, max_output_size=PAGE_BYTES)
 
 
 class PageFile:
@@ -137,6 +163,19 @@ class PageFile:
         if len(page) != PAGE_BYTES or digest_of(page) != digest:
             raise DamagedError(f"page {digest.hex()} of {self._path} is not what was stored", _LOST)
         return page
+
+    def stored(self, digest: bytes) -> bytes:
+        """A page as it is stored, which `unpacked_page` unpacks; unchecked.
+
+        Raises:
+            DamagedError: It is not there.
+        """
+        offset = self._offsets.get(digest)
+        record = b"" if offset is None else os.pread(self._fd, _HEADER.size + PAGE_BYTES, offset)
+        if len(record) < _HEADER.size:
+            raise DamagedError(f"{self._path} lacks page {digest.hex()}", _LOST)
+        _, length, _, _ = _HEADER.unpack_from(record)
+        return record[_HEADER.size : _HEADER.size + length]
 
     def get_many(self, digests: Sequence[bytes]) -> list[bytes]:
         """The pages of several digests, none of them `ZERO`, unpacked together without the interpreter's lock.

@@ -21,10 +21,10 @@ from ktstr_tui.kernel.memory import GuestRam, RamImage
 from ktstr_tui.memory.explore import blob_bytes
 from ktstr_tui.memory.lazy_ram import LazyRam
 from ktstr_tui.memory.pager import Pager
-from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, PageFile
+from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, Pages
 from ktstr_tui.memory.raw_cache import RawCache
+from ktstr_tui.memory.remote_pages import RemotePages, open_pages
 from ktstr_tui.memory.snapshot import Blob, Snapshot, read_snapshot
-from ktstr_tui.memory.store import PAGES
 from ktstr_tui.memory.stored_ram import SnapshotRam
 
 _CHUNK_PAGES = 2048
@@ -57,12 +57,13 @@ class RestoredOrigin:
         """Whether a pager has loaded all of it."""
         self._loading: IO[bytes] | None = None
         self._stack = ExitStack()
-        self._pages = PageFile(path.parent / PAGES)
-        self._stack.callback(self._pages.close)
+        self.pages = open_pages(path.parent)
+        """Those of the snapshot, which may lie on another machine."""
+        self._stack.callback(self.pages.close)
         self._state = directory / f".restore-{os.getpid()}-{id(self):x}"
         self._stack.callback(self._state.unlink, missing_ok=True)
         try:
-            self._state.write_bytes(blob_bytes(self._pages, self.snapshot.state))
+            self._state.write_bytes(blob_bytes(self.pages, self.snapshot.state))
         except BaseException:
             self.close()
             raise
@@ -71,6 +72,11 @@ class RestoredOrigin:
     def state(self) -> Path:
         """State of vCPUs and devices."""
         return self._state
+
+    @property
+    def remote(self) -> RemotePages | None:
+        """The pages, when they lie on another machine."""
+        return self.pages if isinstance(self.pages, RemotePages) else None
 
     @property
     def console(self) -> bytes:
@@ -100,7 +106,7 @@ class RestoredOrigin:
             KtstrError: It cannot be had.
         """
         if self.pager is not None and not self.resident:
-            stored = SnapshotRam(self.snapshot, self._pages)
+            stored = SnapshotRam(self.snapshot, self.pages)
             first, last = stored.page_number(phys), stored.page_number(phys + length - 1)
             self.pager.load(first, last - first + 1)
 
@@ -124,7 +130,7 @@ class RestoredOrigin:
         """
         if self.pager is None:
             return live
-        return LazyRam(live, SnapshotRam(self.snapshot, self._pages), self)
+        return LazyRam(live, SnapshotRam(self.snapshot, self.pages), self)
 
     def copy_ram(self, ram_fds: Sequence[int]) -> None:
         """Fill the RAM files, unless there is a pager; zeros stay holes.
@@ -140,7 +146,7 @@ class RestoredOrigin:
             self.filled_pages = sum(blob.pages - blob.zero_pages for blob in self.snapshot.memory)
         else:
             for blob, fd in zip(self.snapshot.memory, ram_fds, strict=True):
-                self.filled_pages += _fill(self._pages, blob, fd)
+                self.filled_pages += _fill(self.pages, blob, fd)
             self._cache.keep(self.snapshot, ram_fds)
         self.fill_ms = (time.monotonic() - began_s) * 1e3
 
@@ -149,7 +155,7 @@ class RestoredOrigin:
         self._stack.close()
 
 
-def _fill(pages: PageFile, blob: Blob, fd: int) -> int:
+def _fill(pages: Pages, blob: Blob, fd: int) -> int:
     filled = 0
     for first in range(0, blob.pages, _CHUNK_PAGES):
         wanted = [

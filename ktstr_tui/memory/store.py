@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from ktstr_tui.memory.pages import DIGEST_BYTES, PAGE_BYTES, ZERO, DamagedError, PageFile
+from ktstr_tui.memory.pages import DIGEST_BYTES, PAGE_BYTES, ZERO, DamagedError, PageFile, Pages
 from ktstr_tui.memory.snapshot import SUFFIX, Blob, Snapshot, encode_snapshot, read_snapshot
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.wire.whole_file import sync_directory, write_whole
@@ -85,8 +85,16 @@ class SnapshotStore:
         """
         return read_snapshot(self._path(name))
 
+    def file(self, name: str) -> Path:
+        """The file of a snapshot.
+
+        Raises:
+            UsageError: There is none of that name.
+        """
+        return self._path(name)
+
     @contextmanager
-    def pages(self) -> Iterator[PageFile]:
+    def pages(self) -> Iterator[Pages]:
         """The pages of all snapshots, for reading."""
         file = PageFile(self.directory / PAGES)
         try:
@@ -227,7 +235,7 @@ class SnapshotStore:
 
     def _path(self, name: str) -> Path:
         path = self.directory / f"{name}{SUFFIX}"
-        if _NAME.fullmatch(name) is None or not path.exists():
+        if not is_name(name) or not path.exists():
             raise self._unknown(name)
         return path
 
@@ -303,7 +311,7 @@ class SnapshotWriter:
             HostError: No space is left; nothing is stored then.
         """
         name = snapshot.info.name
-        if _NAME.fullmatch(name) is None:
+        if not is_name(name):
             raise UsageError(
                 f"{name!r} cannot be a snapshot's name", "use letters, digits, dots, dashes and underscores"
             )
@@ -322,6 +330,11 @@ class SnapshotWriter:
             ) from error
         self._step("done")
         return path
+
+
+def is_name(name: str) -> bool:
+    """Whether a snapshot can have that name."""
+    return _NAME.fullmatch(name) is not None
 
 
 @contextmanager

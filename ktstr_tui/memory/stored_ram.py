@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ktstr_tui.guest import topology_args
 from ktstr_tui.kernel.memory import OutOfRange
-from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, PageFile
+from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, Pages
 from ktstr_tui.memory.snapshot import Blob, Snapshot
 
 _U64 = struct.Struct("<Q")
@@ -37,7 +37,7 @@ class SnapshotRam:
         pages: Its pages; must stay open as long as this object is used.
     """
 
-    def __init__(self, snapshot: Snapshot, pages: PageFile) -> None:
+    def __init__(self, snapshot: Snapshot, pages: Pages) -> None:
         nodes = tuple(blob.size_bytes for blob in snapshot.memory)
         self._segments = [
             _Segment(
@@ -74,6 +74,8 @@ class SnapshotRam:
             raise ValueError(f"negative length {n}")
         parts: list[bytes] = []
         at, end = phys, phys + n
+        if n > PAGE_BYTES:
+            self._load(at, end)
         while at < end:
             page = self._page(at)
             offset = at % PAGE_BYTES
@@ -107,6 +109,12 @@ class SnapshotRam:
         """The first byte of each page of a run from ``data_ranges``, as ``(guest_phys, bytes)``."""
         for at in range(phys, phys + length, PAGE_BYTES):
             yield at, self._page(at)[:1]
+
+    def _load(self, start: int, end: int) -> None:
+        """Load the pages of a range together, which matters where each would have to be asked for."""
+        wanted = dict.fromkeys(self.digest(at) for at in range(start - start % PAGE_BYTES, end, PAGE_BYTES))
+        missing = [digest for digest in wanted if digest != ZERO and digest not in self._loaded]
+        self._loaded.update(zip(missing, self._pages.get_many(missing), strict=True))
 
     def _page(self, phys: int) -> bytes:
         digest = self.digest(phys)

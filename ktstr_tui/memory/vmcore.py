@@ -20,7 +20,7 @@ from ktstr_tui.kernel.program import direct_map_of
 from ktstr_tui.kernel.vmcoreinfo import find_vmcoreinfo
 from ktstr_tui.memory.explore import report_of
 from ktstr_tui.memory.find import Found
-from ktstr_tui.memory.pages import PAGE_BYTES, PageFile
+from ktstr_tui.memory.pages import PAGE_BYTES, Pages
 from ktstr_tui.memory.snapshot import Snapshot
 from ktstr_tui.memory.stored_ram import SnapshotRam
 from ktstr_tui.model.errors import HostError, UsageError
@@ -54,7 +54,7 @@ def export_vmcore(found: Found, out: Path) -> int:
         raise
 
 
-def _write(snapshot: Snapshot, pages: PageFile, vcpus: tuple[VcpuReport, ...], out: Path) -> int:
+def _write(snapshot: Snapshot, pages: Pages, vcpus: tuple[VcpuReport, ...], out: Path) -> int:
     ram = SnapshotRam(snapshot, pages)
     note = snapshot.vmcoreinfo or find_vmcoreinfo(ram)
     if not note:
@@ -75,7 +75,7 @@ def _write(snapshot: Snapshot, pages: PageFile, vcpus: tuple[VcpuReport, ...], o
     return _fill(ram, pages, out)
 
 
-def _fill(ram: SnapshotRam, pages: PageFile, out: Path) -> int:
+def _fill(ram: SnapshotRam, pages: Pages, out: Path) -> int:
     written = 0
     with out.open("r+b") as file:
         loads = [it.header for it in ELFFile(file).iter_segments("PT_LOAD")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,6 +102,20 @@ def test_snapshots_are_whole_and_guests_that_start_from_one_end_as_the_first_did
     tell_of_a_killed_pager(tmp_path)
 
 
+def look_at_one_from_afar(tmp_path: Path, name: str) -> None:
+    """Restore a snapshot that lies where its run is: QEMU starts from it, and only a part of its memory comes."""
+    with headless_run(tmp_path, name, "--frozen", name="from-afar", command="restore") as run:
+        next(it for it in run.events("guest-restored") if it["phase"] == "frozen")
+        assert call("end", "from-afar", env=run.env).returncode == 0
+        run.end()
+        [data_dir] = (tmp_path / "state/ktstr-tui/runs").glob("from-afar-*")
+        told = call("events", str(data_dir / "recording.ktstr"), env=run.env).stdout
+        came = re.search(r"(\d+) pages came from where the snapshot lies .*; its memory has (\d+)", told)
+        assert came is not None, told
+        assert 0 < int(came[1]) < int(came[2]) / 2
+        assert "all memory is loaded" not in told
+
+
 def tell_of_a_killed_pager(tmp_path: Path) -> None:
     """Kill the pager under a guest that runs: the run says what that means, and leaves nothing behind."""
     with restored(tmp_path, "r3") as run:
@@ -172,6 +187,13 @@ def test_questions_have_one_answer_wherever_the_memory_is(tmp_path: Path) -> Non
             assert next(it for it in phases if it["phase"] == "resident")
             from_restored = asked("frozen")
             assert call("end", "frozen", env=env).returncode == 0
+        there = run.socket_dir
+        listed: Any = call_json("snapshot", "list", str(there), env=env)
+        assert [it["name"] for it in listed] == ["kept", "again"]
+        assert asked(f"{there}/again") == live
+        here = call_json("snapshot", "show", f"{there}/again", env=env)
+        assert 0 < here["pages_here"] < here["pages"] / 2
+        look_at_one_from_afar(tmp_path, f"{there}/again")
         assert call("end", "test", env=env).returncode == 0
     assert len(live) > 50
     assert live["scheduler"] == "fifo"

@@ -17,6 +17,7 @@ from ktstr_tui.memory.store import PAGES, SnapshotStore
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.report import CaptureReport
 from tests.unit.memory.made_up import page, ram, store_one
+from tests.unit.memory.serving import served
 
 
 @pytest.fixture
@@ -92,3 +93,25 @@ def test_rm_gives_back_what_only_the_removed_one_had(store: SnapshotStore) -> No
     assert [it["damage"] for it in data("verify")] == [[], []]
     with pytest.raises(UsageError, match="no snapshot large"):
         find_snapshot("large")
+
+
+def test_snapshots_of_a_run_elsewhere_are_named_by_its_sockets(store: SnapshotStore, tmp_path: Path) -> None:
+    far = tmp_path / "far"
+    with pytest.raises(UsageError, match="not the directory of a run's sockets"):
+        data("list", str(tmp_path))
+    with served(store, far, "afar"):
+        assert [(it["run"], it["name"]) for it in data("list", str(far))] == [
+            ("afar", "before"),
+            ("afar", "after"),
+        ]
+        assert call("list", str(far)).startswith("afar/before  made up, demo:stall")
+        shown = data("show", f"{far}/after")
+        assert (shown["pages"], shown["pages_here"]) == (3, 0)
+        assert data("diff", f"{far}/before", f"{far}/after")["changed_pages"] == 1
+        done = CliRunner().invoke(app, ["export", f"{far}/after", str(tmp_path / "image"), "--raw"])
+        assert "3 of 3 are here now" in done.stderr
+        assert data("show", f"{far}/after")["pages_here"] == 3
+        for command in ("keep", "rm"):
+            with pytest.raises(UsageError, match="lies where its run is"):
+                call(command, f"{far}/after")
+    assert store.names() == ["before", "after"]

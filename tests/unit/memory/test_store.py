@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_removing_gives_back_what_nobody_names(tmp_path: Path) -> None:
     store.remove("first")
     assert store.collect() > 0
     assert [it.damage for it in store.verify()] == [()]
-    with store.pages() as pages:
+    with closing(PageFile(store.directory / PAGES)) as pages:
         assert pages.statistics().pages == len(second.wanted() - {ZERO})
 
 
