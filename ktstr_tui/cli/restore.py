@@ -46,7 +46,7 @@ class RestoreOptions:
         bool,
         typer.Option(
             "--lazy/--eager",
-            help="Load memory when the guest touches it, or all of it before the guest runs; better so over a slow link.",
+            help="Load memory when the guest touches it, or all of it first (better so over a slow link).",
         ),
     ] = True
     name: NewName = None

@@ -25,6 +25,7 @@ from ktstr_tui.text.output import RunExit, say
 from ktstr_tui.text.plain import clean
 
 if TYPE_CHECKING:
+    from ktstr_tui.link.still import Still
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp
     from ktstr_tui.tui.going_back import GoBack
@@ -192,16 +193,25 @@ def attach_command(run_name: str | None, read_only: bool = False, theme: str | N
         say(f"run {info.name} is still in progress; attach with: ktstr-tui attach {info.name}")
 
 
-def replay_command(
-    recording: Path, speed: float, theme: str | None = None, *, memory: Path | None = None
-) -> None:
-    """Open the screen on a recording.
+def still_command(source: Still, memory: Path, theme: str | None) -> None:
+    """Open the screen on one instant.
 
     Args:
-        recording: Its file.
-        speed: How fast it plays.
-        theme: As for `run_with_screen`.
+        source: The instant.
         memory: The snapshot that it shows, for drgn's prompt.
+        theme: As for `run_with_screen`.
+    """
+    from ktstr_tui.cli.look import look_for
+    from ktstr_tui.tui.app import KtstrApp
+
+    require_terminal()
+    app = KtstrApp(source, owner=False, look=look_for(theme))
+    app.view.memory = memory
+    asyncio.run(until_left(app))
+
+
+def replay_command(recording: Path, speed: float, theme: str | None = None) -> None:
+    """Open the screen on a recording.
 
     Raises:
         HostError: The recording is damaged, has a hole, or lacks the end of its run; raised when the screen is closed.
@@ -213,7 +223,6 @@ def replay_command(
     source = Replay(recording, speed, stays=True)
     require_terminal()
     app = KtstrApp(source, owner=False, look=look_for(theme))
-    app.view.memory = memory
     asyncio.run(until_left(app))
     if app.back is not None:
         raise RunExit(go_back(app.back, theme))

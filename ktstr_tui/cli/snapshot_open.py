@@ -1,15 +1,12 @@
 """``snapshot open``: a snapshot on the screen, as the run at that moment would be seen if it were frozen.
 
-The screen reads events and nothing else. So the snapshot becomes a short recording: what the run was, one sample of its
+The screen reads events and nothing else. So the snapshot becomes a few of them: what the run was, one sample of its
 CPUs and the capture of its scheduler, both read from the stored memory.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 
@@ -17,7 +14,7 @@ from ktstr_tui.capture.report.collect import collect
 from ktstr_tui.cli.travelled import say_travelled
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
-from ktstr_tui.link.recfile import RecordedEvent, header, pack_chunk
+from ktstr_tui.link.still import Still
 from ktstr_tui.memory.explore import open_view, report_of
 from ktstr_tui.memory.find import Found, find_snapshot
 from ktstr_tui.memory.snapshot import SnapshotInfo
@@ -27,13 +24,12 @@ from ktstr_tui.model.events import (
     Frozen,
     KernelTyped,
     Logged,
-    RunEnded,
     RunStarted,
     Sampled,
+    ScenarioChanged,
 )
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.report import CaptureReport
-from ktstr_tui.wire.codec import encode_event
 
 FROM_MEMORY = "read from the memory of the snapshot"
 
@@ -44,30 +40,26 @@ def open_command(name: str, theme: str | None) -> None:
     Raises:
         KtstrError: There is no such snapshot, it is damaged, or there is no terminal.
     """
-    from ktstr_tui.cli.screen import replay_command
+    from ktstr_tui.cli.screen import still_command
 
     found = find_snapshot(name)
-    with recording_of(found) as path:
-        replay_command(path, 1.0, theme, memory=found.path)
+    still_command(still_of(found), found.path, theme)
     say_travelled(found)
 
 
-@contextmanager
-def recording_of(found: Found) -> Iterator[Path]:
-    """A recording that shows a snapshot; removed afterwards.
+def still_of(found: Found) -> Still:
+    """What the screen shows of a snapshot.
 
     Raises:
         KtstrError: The snapshot is damaged, or holds no kernel.
     """
-    with tempfile.TemporaryDirectory(prefix="ktstr-snapshot-") as directory:
-        path = Path(directory) / f"{found.name}.ktstr"
-        events = [
-            msgspec.structs.replace(event, seq=seq, mono_ns=event.mono_ns or seq)
-            for seq, event in enumerate(events_of(found), 1)
-        ]
-        rows = [RecordedEvent(it.seq, it.mono_ns, encode_event(it)) for it in events]
-        path.write_bytes(header(found.store.read(found.name).info.run_id) + pack_chunk(rows))
-        yield path
+    info = found.store.read(found.name).info
+    events = [
+        msgspec.structs.replace(event, seq=seq, mono_ns=event.mono_ns or seq)
+        for seq, event in enumerate(events_of(found), 1)
+    ]
+    what = f"{found.run}/{found.name}: the guest as it was at {info.taken_wall}, at the stop of capture {info.tag}."
+    return Still(events, what, f"ktstr-tui restore {found.run}/{found.name} runs on from here")
 
 
 def events_of(found: Found) -> Iterator[Event]:
@@ -76,11 +68,14 @@ def events_of(found: Found) -> Iterator[Event]:
     Raises:
         KtstrError: The snapshot is damaged, or holds no kernel.
     """
-    info = found.store.read(found.name).info
-    stored = report_of(found)
+    snapshot = found.store.read(found.name)
+    info, stored = snapshot.info, report_of(found)
     at_ns = info.mono_ns
     with open_view(found) as (view, _):
-        yield RunStarted(info=_run(found, info), mono_ns=at_ns)
+        began_ns = max(1, at_ns - (snapshot.elapsed_ns or 0))
+        yield RunStarted(info=_run(found, info), mono_ns=began_ns)
+        if snapshot.elapsed_ns is not None:
+            yield ScenarioChanged(state="started", elapsed_ms=0, mono_ns=began_ns)
         yield KernelTyped(
             release=view.release,
             hz=view.hz,
@@ -97,7 +92,6 @@ def events_of(found: Found) -> Iterator[Event]:
         f"ktstr-tui restore {found.run}/{found.name} starts a guest from here; ktstr-tui drgn asks its memory"
     )
     yield Logged(severity="info", source="snapshot", text=text, mono_ns=at_ns)
-    yield RunEnded(exit_code=0, reason="a snapshot: nothing follows", mono_ns=at_ns)
 
 
 def _run(found: Found, info: SnapshotInfo) -> RunInfo:

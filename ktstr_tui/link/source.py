@@ -11,7 +11,7 @@ from ktstr_tui.model.commands import Reply, Request
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
 
-Connection: TypeAlias = Literal["connecting", "live", "gone", "replay", "ended"]
+Connection: TypeAlias = Literal["connecting", "live", "gone", "replay", "ended", "still"]
 OnEvents: TypeAlias = Callable[[list[Event]], None]
 """Called with each batch of events after it was folded, and with an empty list when the state was replaced or
 the connection changed."""

@@ -25,6 +25,7 @@ CONNECTIONS = {
     "gone": ("× backend gone", "bad"),
     "replay": ("► replay", "info"),
     "ended": ("■ ended", "dim"),
+    "still": ("■ snapshot", "info"),
 }
 
 
@@ -75,6 +76,8 @@ def _freshness(view: View) -> Line:
     text, role = CONNECTIONS["ended" if state.ended is not None else view.connection]
     if view.connection == "ended" and state.ended is None:
         text = "■ end of recording"
+    if view.connection == "still":
+        return [(text, role), (" ", "")]
     lag = view.source.lag_ms
     span = words.uptime(state.mono_ns - state.started_mono_ns)
     line: Line = [("up " if view.live else "ran ", "dim"), (span, ""), ("  ", "")]
@@ -160,7 +163,8 @@ def badges(view: View) -> Line:
         line += [(" gdb attached ", "badge-warn"), (" ", "")]
     if state.frozen is not None:
         since = max(0, state.mono_ns - state.frozen_since_mono_ns)
-        line += [(f" ■ FROZEN {words.seconds(since / 1e9)} ", "badge-info"), (" ", "")]
+        lasts = "" if view.connection == "still" else f"{words.seconds(since / 1e9)} "
+        line += [(f" ■ FROZEN {lasts}", "badge-info"), (" ", "")]
     reel = view.reel
     if reel is not None and reel.film is not None:
         sign = "‖" if reel.paused else "▶"

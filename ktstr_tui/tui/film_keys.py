@@ -90,6 +90,9 @@ class FilmKeys(ThemedApp, inherit_bindings=False):
         """The recording that is played; that of the live run so far is opened for it."""
         if self.view.reel is not None:
             return self.view.reel
+        if self.view.connection == "still":
+            self.say("One instant is shown: there is no earlier or later one.", "warning")
+            return None
         path = self._recorded()
         if path is None:
             return None

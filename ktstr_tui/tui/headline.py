@@ -29,6 +29,8 @@ class Headline:
 
 def headline_of(view: View) -> Headline:
     """Return the headline. Only a run that is seen and is well, or has ended well, has the role ``ok``."""
+    if view.connection == "still":
+        return Headline("■ SNAPSHOT", "info", view.connection_reason)
     known = _of_run(view)
     before = f"last known: {known.badge} {known.sentence}" if view.state.seq else ""
     if view.connection == "gone":

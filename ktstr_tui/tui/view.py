@@ -26,6 +26,7 @@ _PAST: dict[Connection, str] = {
     "ended": "ended",
     "gone": "gone",
     "connecting": "old",
+    "still": "",
 }
 
 
