@@ -35,9 +35,9 @@ def gdb(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN_NAME] [-- ARGUMENTS]",
-            help="Name of a run, or the directory of its (forwarded) sockets; arguments for the debugger behind --. "
-            "[default: the only run]",
+            metavar="[RUN|SNAPSHOT] [-- ARGUMENTS]",
+            help="Name of a run, the directory of its (forwarded) sockets, or a snapshot; arguments for the debugger "
+            "behind --. [default: the only run]",
         ),
     ] = None,
     lldb: Annotated[bool, typer.Option("--lldb/--gdb", help="Which debugger to start.")] = False,
@@ -59,7 +59,7 @@ def gdb(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Open gdb or lldb on the guest of a run; what watches it stays."""
+    """Open gdb or lldb on the guest of a run; what watches it stays. Or on a snapshot, for reading."""
     from ktstr_tui.cli.gdb import GdbOptions, gdb_command
 
     options = GdbOptions.parse(words or [], lldb=lldb, start=start, port=port, detach=detach, as_json=as_json)

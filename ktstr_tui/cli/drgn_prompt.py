@@ -25,8 +25,8 @@ from drgn import cli as drgn_cli
 from drgn.helpers.linux.sched import task_cpu
 
 from ktstr_tui.cli.attach import find_run
+from ktstr_tui.cli.stored import find_stored
 from ktstr_tui.cli.travelled import say_travelled
-from ktstr_tui.guest.paths import runtime_dir
 from ktstr_tui.guest.run_ram import open_ram_of
 from ktstr_tui.kernel import scx_helpers
 from ktstr_tui.kernel.memory import GuestRam
@@ -35,9 +35,6 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.framing import EVENTS_SOCKET, socket_pair
 from ktstr_tui.link.runs import RUN_FILE, RunRecord, look_at_run
 from ktstr_tui.memory.explore import open_view as open_snapshot
-from ktstr_tui.memory.find import Found, all_snapshots, find_snapshot
-from ktstr_tui.memory.remote import socket_of
-from ktstr_tui.memory.snapshot import SUFFIX
 from ktstr_tui.model.errors import EXIT_EJECTED, HostError, UsageError
 from ktstr_tui.wire.user_file import read_user_text
 
@@ -78,19 +75,6 @@ def drgn_command(run_name: str | None, code: str | None, script: Path | None) ->
             run_code(view, *source)
     if snapshot is not None:
         say_travelled(snapshot)
-
-
-def find_stored(name: str) -> Found | None:
-    """Return the snapshot of that name; None when there is none, or a run in progress has the name.
-
-    Raises:
-        UsageError: The name may be several snapshots.
-    """
-    if runtime_dir().joinpath(name).is_dir():
-        return None
-    known = any(name in (it.name, f"{it.run}/{it.name}") for it in all_snapshots())
-    far = "/" in name and socket_of(Path(name).parent) is not None
-    return find_snapshot(name) if known or far or name.endswith(SUFFIX) else None
 
 
 def find_record(run_name: str | None) -> RunRecord:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,6 +25,9 @@ from ktstr_tui.model.answers import DebuggerOpened
 from ktstr_tui.model.commands import AttachDebugger, Changed, DetachDebugger
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.text.output import print_json, print_line, say
+
+if TYPE_CHECKING:
+    from ktstr_tui.memory.find import Found
 
 SOCKET_NAME = "gdb.sock"
 PATIENCE_S = 30
@@ -62,11 +67,19 @@ class GdbOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def gdb_command(options: GdbOptions) -> None:
-    """Start a debugger on a run, print where one can connect, or remove the one that is attached.
+    """Start a debugger on a run or a snapshot, print where one can connect, or remove the one that is attached.
 
     Raises:
         KtstrError: There is no such run or no debugger, or the run refuses.
     """
+    found = _snapshot(options)
+    if found is not None:
+        from ktstr_tui.cli.gdb_snapshot import serve_snapshot
+
+        program = _program(options) if options.start else ""
+        command = partial(_words, program, options) if options.start else None
+        serve_snapshot(found, command, as_json=options.as_json)
+        return
     if options.detach:
         changed = ask_run(options.run_name, DetachDebugger(), Changed).changed
         if options.as_json:
@@ -89,6 +102,25 @@ def gdb_command(options: GdbOptions) -> None:
     else:
         print_line(where)
         say(f"within a minute: gdb -ex 'target remote {where}'")
+
+
+def _snapshot(options: GdbOptions) -> Found | None:
+    """The snapshot that is meant; None when it is a run.
+
+    Raises:
+        UsageError: It may be several, or is asked for what only a run has.
+    """
+    if options.run_name is None:
+        return None
+    from ktstr_tui.cli.stored import find_stored
+
+    found = find_stored(options.run_name)
+    if found is not None and (options.detach or options.port is not None):
+        raise UsageError(
+            f"{options.run_name} is a snapshot: a debugger on it is served by this command alone",
+            "leave out --detach and --tcp",
+        )
+    return found
 
 
 def _program(options: GdbOptions) -> str:
@@ -132,6 +164,11 @@ def _symbols(options: GdbOptions) -> Path | None:
 
 
 def _become(program: str, options: GdbOptions, where: str, symbols: Path | None) -> None:
+    words = _words(program, options, where, symbols)
+    os.execv(words[0], words)
+
+
+def _words(program: str, options: GdbOptions, where: str, symbols: Path | None) -> list[str]:
     if options.lldb:
         url = f"unix-connect://{where}" if options.port is None else f"connect://{where}"
         create = [] if symbols is None else ["-o", f"target create --no-dependents {symbols}"]
@@ -139,4 +176,4 @@ def _become(program: str, options: GdbOptions, where: str, symbols: Path | None)
         words = [*patience, *create, "-o", f"process connect --plugin gdb-remote {url}"]
     else:
         words = ["-q", "-iex", f"set remotetimeout {PATIENCE_S}", "-ex", f"target remote {where}"]
-    os.execv(program, [program, *words, *options.arguments])
+    return [program, *words, *options.arguments]

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,34 @@ def look_at_one_from_afar(tmp_path: Path, name: str) -> None:
         assert "all memory is loaded" not in told
 
 
+GDB = (
+    "info threads",
+    "output *(unsigned*)&panic_timeout",
+    "thread 2",
+    "output/x $cr3",
+    "set var *(int*)&panic_timeout = 7",
+    "set var $rax = 1",
+    "stepi",
+    "continue",
+    "output *(unsigned*)&panic_timeout",
+)
+
+
+def look_at_it_in_gdb(env: Mapping[str, str]) -> None:
+    """A stock gdb reads a snapshot, as drgn does, and changes nothing."""
+    asked = 'print(prog.read_u32(prog.symbol("panic_timeout").address))'
+    value = call("drgn", "kept", "-c", asked, env=env).stdout.strip()
+    assert value
+    commands = [word for command in GDB for word in ("-ex", command, "-ex", "echo \\n")]
+    done = call("gdb", "kept", "--", "-batch", *commands, env=env)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert sum("Thread " in line and "(CPU " in line for line in lines) == 2
+    assert lines.count(value) == 2
+    assert any(re.fullmatch(r"0x[0-9a-f]{4,}", line) for line in lines)
+    assert done.stderr.count("this is a snapshot: nothing runs in it") == 2
+
+
 def tell_of_a_killed_pager(tmp_path: Path) -> None:
     """Kill the pager under a guest that runs: the run says what that means, and leaves nothing behind."""
     with restored(tmp_path, "r3") as run:
@@ -201,6 +229,7 @@ def test_questions_have_one_answer_wherever_the_memory_is(tmp_path: Path) -> Non
     assert asked("kept") == live
     assert asked("again") == live
     assert from_restored == live
+    look_at_it_in_gdb(env)
     core = tmp_path / "core"
     assert call("snapshot", "export", "kept", str(core), env=env).returncode == 0
     stock = subprocess.run(

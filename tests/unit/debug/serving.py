@@ -13,6 +13,7 @@ from ktstr_tui.capture.stop.debugger import DebuggerStop
 from ktstr_tui.capture.watch.debugger_points import Point
 from ktstr_tui.debug.files import OfferedFile
 from ktstr_tui.debug.session import Session, SessionCounts
+from ktstr_tui.debug.target import Target
 from ktstr_tui.guest.gdb_packets import PacketReader, encode
 from ktstr_tui.model.errors import KtstrError, UsageError
 
@@ -96,15 +97,15 @@ class Debugger:
 
 
 @asynccontextmanager
-async def serving(target: FakeTarget | None = None) -> AsyncIterator[Debugger]:
+async def serving(target: Target | None = None) -> AsyncIterator[Debugger]:
     """A session that has just begun."""
     ours, theirs = memory_stream_pair()
-    target = target or FakeTarget()
-    debugger = Debugger(ours, target)
+    fake = FakeTarget()
+    debugger = Debugger(ours, fake)
 
     async def serve() -> None:
         first = DebuggerStop(vcpu=0, interrupted=True)
-        session = Session(theirs, target, OfferedFile(SYMBOLS), first, debugger.counts)
+        session = Session(theirs, target or fake, OfferedFile(SYMBOLS), first, debugger.counts)
         debugger.reason = await session.run()
 
     async with trio.open_nursery() as nursery:
