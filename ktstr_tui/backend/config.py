@@ -23,6 +23,7 @@ DEFAULT_BOOT_DEADLINE_S = 90.0
 DEFAULT_SILENCE_S = 30.0
 DEFAULT_FREEZE_LIMIT_S = 600.0
 DEFAULT_RUNS_LIMIT_MIB = 10 << 10
+DEFAULT_SNAPSHOTS_LIMIT_MIB = 8 << 10
 
 OnExit: TypeAlias = Literal["end", "keep"]
 
@@ -87,6 +88,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the recording keeps what the guest's kernel records."""
     runs_limit_mib: int = DEFAULT_RUNS_LIMIT_MIB
     """Disk for the data of all runs, checked at the start of one; 0 for no limit."""
+    snapshots_limit_mib: int = DEFAULT_SNAPSHOTS_LIMIT_MIB
+    """Disk for the snapshots of the run, checked after each; 0 for no limit."""
     recorder: RecorderConfig = RecorderConfig()
     """What the guest's kernel records of itself."""
     bpf_stats: bool = False

@@ -91,7 +91,8 @@ class MemoryShots:
         nursery: trio.Nursery,
         guest: GuestFacts,
     ) -> None:
-        self.store = SnapshotStore(setup.place.data_dir / DIRECTORY)
+        limit_bytes = setup.config.snapshots_limit_mib << 20
+        self.store = SnapshotStore(setup.place.data_dir / DIRECTORY, limit_bytes=limit_bytes)
         self._machine, self._setup, self._guest = machine, setup, guest
         self._stream, self._nursery = stream, nursery
         self._known = StateOfStop()

@@ -303,4 +303,5 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
                 memory=self.memory_on_ejection,
             ),
             runs_limit_mib=self.runs_limit_mib(),
+            snapshots_limit_mib=self.snapshots_limit_mib(),
         )

@@ -54,7 +54,7 @@ class SnapshotStore:
 
     Args:
         directory: Of the snapshots; made by the first one that is stored.
-        limit_bytes: How much they may take; the oldest that nobody keeps goes first.
+        limit_bytes: How much they may take; the oldest that nobody keeps goes first; 0 for no limit.
         step: Told before each step of a commit.
     """
 
@@ -173,7 +173,7 @@ class SnapshotStore:
         candidates = [name for name in self.names() if not self.is_kept(name)]
         # The newest stays: it was just asked for.
         for name in candidates[:-1]:
-            if self.size_bytes() <= self._limit:
+            if not self._limit or self.size_bytes() <= self._limit:
                 break
             self.remove(name)
             self.collect()

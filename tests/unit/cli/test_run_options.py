@@ -41,13 +41,15 @@ def test_no_word_means_the_defaults() -> None:
 def test_words_reach_the_config() -> None:
     options = read(
         *("-s", "demo:fifo", "--hz", "5", "--no-early-capture", "--accel", "tcg", "--record", "r.ktstr"),
-        *("--silent-ms", "750", "--capture-on-stall", "--headless", "--json", "--", "--slice", "5"),
+        *("--silent-ms", "750", "--capture-on-stall", "--headless", "--json"),
+        *("--runs-limit", "3G", "--snapshots-limit", "500M", "--", "--slice", "5"),
     )
     assert options.headless
     assert options.as_json
     config = options.to_config()
     assert (config.scheduler, config.scheduler_args) == ("demo:fifo", ("--slice", "5"))
     assert (config.sample_hz, config.early_capture, config.accelerator) == (5.0, False, "tcg")
+    assert (config.runs_limit_mib, config.snapshots_limit_mib) == (3 << 10, 500)
     assert config.record == str(Path("r.ktstr").absolute())
     assert (config.beats.threshold_ms, config.beats.capture_on_stall) == (750.0, True)
 

@@ -79,6 +79,7 @@ def test_the_oldest_that_nobody_keeps_goes_first(tmp_path: Path) -> None:
     for number, name in enumerate(("kept", "old", "new")):
         store_one(store, name, ram(number + 1))
     store.keep("kept")
+    assert SnapshotStore(tmp_path / "s", limit_bytes=0).evict() == [], "no limit"
     assert store.evict() == ["old"]
     assert store.names() == ["kept", "new"]
     store.keep("kept", kept=False)
