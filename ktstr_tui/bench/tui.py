@@ -57,7 +57,8 @@ def bench_tui(seconds: float | None) -> dict[str, Any]:
     seconds = SECONDS if seconds is None else seconds
     with tempfile.TemporaryDirectory(prefix="kb") as name:
         env = {**os.environ, "TERM": "xterm-256color", "XDG_STATE_HOME": name, "XDG_CONFIG_HOME": name}
-        env.pop("NO_COLOR", None)
+        for unwanted in ("NO_COLOR", "COLUMNS", "LINES"):
+            env.pop(unwanted, None)
         with Terminal([sys.executable, "-c", _EMPTY_APP], SIZE, env) as terminal:
             floor = _measure(terminal, ("pressed 0 times",), min(seconds, SECONDS), _press_empty(terminal))
         say(f"an empty app: {floor['key_ms']['p50']:.0f} ms from key to paint")

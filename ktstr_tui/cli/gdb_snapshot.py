@@ -23,7 +23,7 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.memory.explore import open_view, report_of
 from ktstr_tui.memory.find import Found
 from ktstr_tui.model.errors import HostError
-from ktstr_tui.text.output import RunExit, print_json, print_line, say
+from ktstr_tui.text.output import print_json, print_line, say
 
 SOCKET_NAME = "gdb.sock"
 WAIT_S = 60.0
@@ -61,7 +61,8 @@ def serve_snapshot(found: Found, command: Command | None, *, as_json: bool) -> N
         code = trio.run(_serve, target, symbols, place, words)
     say_travelled(found)
     if code:
-        raise RunExit(code)
+        # The debugger's own code, as with a live guest, where the debugger takes this process's place.
+        raise SystemExit(code if code > 0 else 128 - code)
 
 
 def target_of(found: Found, view: KernelView) -> StillTarget:

@@ -16,6 +16,7 @@ import msgspec
 
 from ktstr_tui.memory import remote_messages as rm
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.text import counted
 
 _Kind = TypeVar("_Kind", rm.Listing, rm.FileBytes, rm.StoredPages)
 PATIENCE_S = 60.0
@@ -37,9 +38,8 @@ class Travelled(msgspec.Struct):
         """It in words."""
         often = "once" if self.losses == 1 else f"{self.losses} times"
         again = f"; the link was away {often}" if self.losses else ""
-        return (
-            f"{self.pages} pages came from where the snapshot lies ({self.bytes / (1 << 20):.1f} MiB{again})"
-        )
+        size = f"{self.bytes / (1 << 20):.1f} MiB"
+        return f"{counted(self.pages, 'page')} came from where the snapshot lies ({size}{again})"
 
 
 class RemoteLink:

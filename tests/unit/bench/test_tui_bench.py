@@ -48,6 +48,8 @@ def test_a_program_that_ends_is_told_with_what_it_painted_last() -> None:
 def test_the_screen_stands_beside_an_empty_app(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tui, "KEY_EVERY_S", 0.01)
     monkeypatch.setattr(tui, "SETTLE_S", 0.01)
+    # The screen has the size of its own terminal, whatever that of whoever starts the bench is said to have.
+    monkeypatch.setenv("COLUMNS", "80")
     result = tui.bench_tui(1.0)
     assert json.loads(json.dumps(result)) == result
     assert result["keys"] > 0
