@@ -63,9 +63,9 @@ class Explainer:
         self._idr = view.symbols.address("init_pid_ns") + namespace.offset("idr")
         self._ids = IdTables(view.btf)
         self._tasks_of_pid = Layout(view.btf, "pid", {}).offset("tasks")
-        task = Layout(view.btf, "task_struct", {"queued_ns": "sched_info.last_queued"})
+        task = Layout(view.btf, "task_struct", {"queued_ns": "sched_info.last_queued", "on_rq": "on_rq"})
         self._pid_links = task.offset("pid_links")
-        self._sched_info = task
+        self._queueing = task
         self._progress = ProgressOf(view.btf)
 
     def explain(self, pid: int, silent_ms: float, vcpu_ms: Mapping[int, float]) -> StallCause:
@@ -127,7 +127,8 @@ class Explainer:
         if report.state != "R" and row["on_cpu"]:
             # In the middle of a switch: what thread.sp points to is the stack of an earlier sleep.
             return StallCause(kind="blocked", reason="it is going to sleep", **common)
-        if report.state != "R":
+        # A task that is preempted on its way to sleep still waits for a CPU, whatever its state says already.
+        if report.state != "R" and not self._queueing.read(space, task)["on_rq"]:
             stack = self._stack(space, row)
             return StallCause(kind="blocked", wchan=wchan_of(stack), stack=stack, **common)
         if starved:
@@ -147,7 +148,7 @@ class Explainer:
         """How long the task has been runnable: by sched_ext's tick, else by the time it was queued."""
         if sched_class == "ext" and row["runnable_at"]:
             return self._view.age_ms(row["runnable_at"], self._view.jiffies())
-        queued_ns, clock_ns = self._sched_info.read(space, task)["queued_ns"], rq["clock"]
+        queued_ns, clock_ns = self._queueing.read(space, task)["queued_ns"], rq["clock"]
         if not queued_ns or clock_ns is None or clock_ns < queued_ns:
             return None
         return float(clock_ns - queued_ns) / 1e6

@@ -66,12 +66,13 @@ def check(cause: StallCause, prog: Program, pid: int, tasks: dict[int, Object]) 
     curr = {cpu: per_cpu(prog["runqueues"], cpu).curr.pid.value_() for cpu in range(2)}
     if pid in curr.values():
         assert cause.kind == "running"
-    elif state == "R":
+    elif state == "R" or task.on_rq:
         assert cause.kind == "runnable"
         assert {it.cpu: it.pid for it in cause.running_there} == curr
         queued_ns = task.sched_info.last_queued.value_()
         clock_ns = per_cpu(prog["runqueues"], task_cpu(task)).clock.value_()
-        # In the middle of a switch a task is runnable and was not queued yet.
+        # In the middle of a switch a task is runnable and was not queued yet. One with another state was preempted
+        # on its way to sleep.
         assert (cause.waiting_ms is not None) == (cause.sched_class == "ext" or 0 < queued_ns <= clock_ns)
         assert 0 <= (cause.waiting_ms or 0) < 5000
     else:

@@ -13,7 +13,7 @@ from tests.unit.kernel.whole import JIFFIES, PID_NODE, PIDS, WholeKernel
 
 WILD = 0xFFFF_8880_7000_0000
 PID, CPU = 42, 1
-ON_CPU, STATE, EXIT_STATE, TASK_CPU = 32, 40, 44, 68
+ON_RQ, ON_CPU, STATE, EXIT_STATE, TASK_CPU = 4, 32, 40, 44, 68
 INTERRUPTIBLE, ZOMBIE = 1, 0x20
 
 
@@ -129,6 +129,14 @@ def test_a_task_on_its_way_to_sleep_has_no_stack_to_be_believed() -> None:
     silent.set(ON_CPU, 1)
     found = silent.cause()
     assert (found.kind, found.reason, found.stack) == ("blocked", "it is going to sleep", None)
+
+
+def test_a_task_that_was_preempted_on_its_way_to_sleep_waits_for_a_cpu() -> None:
+    silent = Silent()
+    silent.set(STATE, INTERRUPTIBLE)
+    silent.set(ON_RQ, 1)
+    found = silent.cause()
+    assert (found.kind, found.state, found.dsq, found.wchan) == ("runnable", "S", "0x13", None)
 
 
 def test_a_task_that_is_gone_or_a_zombie_has_exited() -> None:

@@ -29,7 +29,7 @@ def test_types_are_found_by_kind_and_name() -> None:
     prog = WholeKernel().open().prog
     task = prog.type("struct task_struct")
     assert (task.kind, task.size) == (TypeKind.STRUCT, 0x200)
-    assert [member.name for member in task.members[:2]] == ["pid", "comm"]
+    assert [member.name for member in task.members[:3]] == ["pid", "on_rq", "comm"]
     assert prog.type("union thread_union").size == 0x4000
     with pytest.raises(LookupError):
         prog.type("union task_struct")

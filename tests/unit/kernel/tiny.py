@@ -136,6 +136,7 @@ def _task(b: BlobBuilder, of: Basics) -> None:
         TASK_BYTES,
         [
             ("pid", of.i32, 0),
+            ("on_rq", of.i32, 4),
             ("comm", comm, 8),
             ("sched_class", of.u64, 24),
             ("on_cpu", of.i32, 32),
