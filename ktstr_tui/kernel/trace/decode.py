@@ -7,6 +7,7 @@ seven numbers out of each. Here the numbers get their names back, and the text i
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
@@ -64,8 +65,16 @@ class Records(NamedTuple):
     """When it was."""
 
 
+class _Room(threading.local):
+    """Where the events of a page are put: a capture is rendered in one thread while another follows the trace."""
+
+    def __init__(self) -> None:
+        self.capacity = 0
+        self.events: CData = ffi.NULL
+
+
 class Decoder:
-    """Makes events of pages.
+    """Makes events of pages; may be used by several threads.
 
     Args:
         formats: The formats of events by their type, with fields.
@@ -82,8 +91,7 @@ class Decoder:
         self._plans = ffi.new("struct ktt_plan[]", max(1, len(self._formats)))
         for plan, it in enumerate(self._formats.values()):
             self._fill(self._plans[plan], it)
-        self._capacity = 0
-        self._events: CData = ffi.NULL
+        self._room = _Room()
         self._comms: dict[bytes, str] = {}
 
     def knows(self, kind: Kind) -> bool:
@@ -116,16 +124,16 @@ class Decoder:
         """Decode a page in C.
 
         Returns:
-            An array of ``struct ktt_event``, overwritten by the next call, and how many are in it.
+            An array of ``struct ktt_event``, overwritten by the next call in the same thread, and how many are in it.
         """
-        needed = len(page.data) // _LEAST_EVENT_BYTES + 1
-        if needed > self._capacity:
-            self._events, self._capacity = ffi.new("struct ktt_event[]", needed), needed
+        room, needed = self._room, len(page.data) // _LEAST_EVENT_BYTES + 1
+        if needed > room.capacity:
+            room.events, room.capacity = ffi.new("struct ktt_event[]", needed), needed
         found = lib.ktt_decode(
             ffi.from_buffer(page.data), len(page.data), page.time_ns, cpu, self._plans, len(self._formats),
-            self._events, self._capacity, counts,
+            room.events, room.capacity, counts,
         )  # fmt: skip
-        return self._events, found
+        return room.events, found
 
     def types(self, page: PageCopy, cpu: int) -> set[int]:
         """Return the types of the events of a page, known or not."""

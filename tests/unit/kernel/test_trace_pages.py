@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +48,20 @@ def test_nothing_is_damaged_but_what_is_cut_off(pieces: list[bytes], time_ns: in
     shorter = data[: max(0, len(data) - cut)]
     before = decoded(data, time_ns)[0]
     assert decoded(shorter, time_ns)[0] == before[: len(decoded(shorter, time_ns)[0])]
+
+
+def test_pages_that_are_decoded_by_two_threads_do_not_meet() -> None:
+    # A capture is rendered in one thread while another follows the trace, with one decoder.
+    decoder, counts = Decoder({}), ffi.new("struct ktt_counts *")
+    one, other = (plain.data_event(bytes([number]) * 16, number, long=False) for number in (1, 2))
+    rows, found = decoder.decode_raw(PageCopy(1000, one * 5), 0, counts)
+    before = [(rows[k].time_ns, rows[k].cpu) for k in range(found)]
+    theirs = threading.Thread(
+        target=decoder.decode_raw, args=(PageCopy(9000, other * 3), 1, ffi.new("struct ktt_counts *"))
+    )
+    theirs.start()
+    theirs.join()
+    assert [(rows[k].time_ns, rows[k].cpu) for k in range(found)] == before
 
 
 def test_what_follows_the_end_of_a_page_is_not_read() -> None:
