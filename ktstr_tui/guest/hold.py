@@ -278,7 +278,7 @@ class HoldEngine:
         self._release()
 
     async def _meet(self) -> None:
-        """Tell the observer which vCPU executes for the first time; nobody else is told of that hold."""
+        """A vCPU executes for the first time: tell the observer which one it is, and no one else of that hold."""
         vcpu = whose_turn(self._page.registers(), parse_registers(await self._read_monitor()), self._met)
         self._met.add(vcpu)
         self._page.tell_turn(vcpu)

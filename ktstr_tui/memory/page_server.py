@@ -8,23 +8,19 @@ one connection.
 
 from __future__ import annotations
 
-import os
 import struct
-from contextlib import suppress
 from pathlib import Path
 
 import trio
 
-from ktstr_tui.guest.paths import check_socket_path
 from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, DamagedError, Pages
 from ktstr_tui.memory.remote_pages import RemotePages
 from ktstr_tui.memory.snapshot import Snapshot
+from ktstr_tui.memory.unix_listener import MAX_CONNECTIONS, serve_unix
 from ktstr_tui.model.errors import HostError
 
 CLUSTER_PAGES = 16
 """Of the image, that are fetched together."""
-MAX_CONNECTIONS = 8
-"""More are closed at once: one pager has one."""
 _REQUEST = struct.Struct("<QQ")
 
 
@@ -59,24 +55,7 @@ class PageServer:
         Raises:
             HostError: The socket cannot be made.
         """
-        check_socket_path(path)
-        listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-        try:
-            await listener.bind(str(path))
-        except OSError as error:
-            listener.close()
-            raise HostError(f"cannot listen on {path}: {error.strerror}", "choose another path") from error
-        os.chmod(path, 0o600)
-        listener.listen(MAX_CONNECTIONS)
-        try:
-            async with trio.open_nursery() as nursery:
-                task_status.started()
-                await trio.serve_listeners(
-                    self._serve, [trio.SocketListener(listener)], handler_nursery=nursery
-                )
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+        await serve_unix(path, self._serve, task_status=task_status)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         self._connections += 1

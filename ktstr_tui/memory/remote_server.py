@@ -12,16 +12,13 @@ from pathlib import Path
 
 import trio
 
-from ktstr_tui.guest.paths import check_socket_path
 from ktstr_tui.memory import remote_messages as rm
 from ktstr_tui.memory.pages import DIGEST_BYTES, DamagedError, PageFile
 from ktstr_tui.memory.snapshot import MAX_FILE_BYTES
 from ktstr_tui.memory.store import PAGES, SnapshotStore
-from ktstr_tui.model.errors import HostError, KtstrError
+from ktstr_tui.memory.unix_listener import MAX_CONNECTIONS, serve_unix
+from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.wire.user_file import read_user_file
-
-MAX_CONNECTIONS = 8
-"""More are told so and closed."""
 
 
 class SnapshotServer:
@@ -49,26 +46,9 @@ class SnapshotServer:
         Raises:
             HostError: The socket cannot be made.
         """
-        check_socket_path(path)
-        listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-        try:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-            await listener.bind(str(path))
-        except OSError as error:
-            listener.close()
-            raise HostError(f"cannot listen on {path}: {error.strerror}", "choose another place") from error
-        os.chmod(path, 0o600)
-        listener.listen(MAX_CONNECTIONS)
-        try:
-            async with trio.open_nursery() as nursery:
-                task_status.started()
-                await trio.serve_listeners(
-                    self._serve, [trio.SocketListener(listener)], handler_nursery=nursery
-                )
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+        with suppress(OSError):
+            os.unlink(path)  # of a run that was killed
+        await serve_unix(path, self._serve, task_status=task_status)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         self._connections += 1
