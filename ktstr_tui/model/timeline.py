@@ -8,6 +8,7 @@ than the one that was there. So the sum of a lane is always its whole length, an
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -66,6 +67,7 @@ class Timeline:
         self._of_task: dict[int, list[TraceRow]] = {}
         self._times: dict[int, list[int]] = {}
         self._clocks: list[tuple[int, int]] = []
+        self._gaps: list[int] = []
         self._states: dict[int, tuple[list[int], list[TaskState], list[int]]] = {}
         self.comms: dict[int, str] = {}
         """Names of tasks."""
@@ -89,8 +91,11 @@ class Timeline:
         self._clocks.append((block.mono_ns, block.now_ns))
         self._states.clear()
         if block.begin_ns > self.end_ns or block.dropped:
+            self._gaps.append(self.end_ns)
             for lane in self._lanes.values():
                 lane.add(self.end_ns, UNKNOWN, None)
+        if block.lost:
+            self._gaps.append(block.begin_ns)
         for cpu in block.lost:
             self._lane(cpu).add(block.begin_ns, UNKNOWN, None)
         for row in rows:
@@ -169,7 +174,17 @@ class Timeline:
         found = self._states.get(pid)
         if found is None:
             times, states, cpus = [self.begin_ns or 0], list[TaskState](["unknown"]), [-1]
+            gaps = deque(self._gaps)
+
+            def forget(until_ns: int) -> None:
+                # What a task did while nothing was recorded is not known, and so not what it does after that.
+                while gaps and gaps[0] <= until_ns:
+                    times.append(gaps.popleft())
+                    states.append("unknown")
+                    cpus.append(-1)
+
             for row in self._of_task.get(pid, ()):
+                forget(row.time_ns)
                 state = _after(row, pid, states[-1])
                 if state is not None:
                     if len(states) == 1 and row.kind == "switch" and row.other == pid:
@@ -177,6 +192,7 @@ class Timeline:
                     times.append(row.time_ns)
                     states.append(state)
                     cpus.append(row.cpu if row.kind == "switch" else row.to_cpu)
+            forget(self.end_ns)
             found = self._states[pid] = (times, states, cpus)
         return found
 
@@ -223,7 +239,7 @@ class Timeline:
         for pid, rows in self._of_task.items():
             at = bisect_left(self._times[pid], to_ns)
             since = _waits_since(rows[max(0, at - _LOOKED_BACK) : at], pid)
-            if since is not None:
+            if since is not None and not any(since <= gap < to_ns for gap in self._gaps):
                 found[pid] = found.get(pid, 0) + max(0, to_ns - max(from_ns, since))
         return sorted(found, key=lambda pid: (-found[pid], pid))
 

@@ -155,6 +155,26 @@ def test_what_was_lost_or_not_kept_is_unknown_and_not_guessed() -> None:
     assert found.pid == UNKNOWN
 
 
+def test_what_a_task_does_across_a_gap_is_not_known() -> None:
+    waits = [TraceRow(BEGIN + 2 * MS, 0, "wakeup", 7, 1, 0, 1, 120)]
+    runs = [TraceRow(BEGIN + 35 * MS, 1, "switch", 7, 0, 0, 0, 120)]
+    line = timeline_of(
+        [(block(BEGIN, BEGIN + 10 * MS), waits), (block(BEGIN + 30 * MS, BEGIN + 40 * MS), runs)]
+    )
+    assert line.state_cells(7, BEGIN, BEGIN + 40 * MS, 8) == [
+        "waits", "waits", "unknown", "unknown", "unknown", "unknown", "unknown", "runs"
+    ]  # fmt: skip
+    nothing: list[TraceRow] = []
+    lost = timeline_of(
+        [
+            (block(BEGIN, BEGIN + 10 * MS), waits),
+            (block(BEGIN + 10 * MS, BEGIN + 20 * MS, lost={0: 3}), nothing),
+        ]
+    )
+    assert lost.state_cells(7, BEGIN, BEGIN + 20 * MS, 4) == ["waits", "waits", "unknown", "unknown"]
+    assert 7 not in lost.most_wanted(BEGIN, BEGIN + 20 * MS)
+
+
 def test_a_moment_of_the_host_is_one_of_the_trace_also_around_a_freeze() -> None:
     line = Timeline()
     for now, mono in ((100, 1000), (200, 1100), (210, 5110)):
