@@ -37,7 +37,9 @@ from ktstr_tui.model.errors import KtstrError
 
 Status = Literal["ok", "degraded", "missing"]
 WANTED_MEMORY_BYTES = 512 << 20
-_EMULATION = f"emulates up to {SINGLE_UP_TO} CPUs on one host thread, more with a thread for each"
+_EMULATION = (
+    f"emulates up to {SINGLE_UP_TO} CPUs on one host thread, more with a thread each if the host has as many"
+)
 _QEMU_SOURCES = {
     "KTSTR_QEMU": "named by KTSTR_QEMU",
     "system": "the system's",

@@ -44,6 +44,7 @@ def test_a_healthy_scheduler_beside_busy_loops_raises_no_alert(tmp_path: Path, t
         env=private_environment(tmp_path),
         timeout_s=SECONDS + 400,
     )
+    assert summary["exit_code"] == 0, summary["end_reason"]
     (recording,) = (tmp_path / "state").rglob("recording.ktstr")
     events = list(read_recording(recording))
     begun_ns = min(event.mono_ns for event in events if isinstance(event, StepStarted))
@@ -51,4 +52,3 @@ def test_a_healthy_scheduler_beside_busy_loops_raises_no_alert(tmp_path: Path, t
     assert [event.text for event in steady if isinstance(event, AlertRaised)] == []
     verdicts = [(event.verdict, event.reasons) for event in steady if isinstance(event, HealthChanged)]
     assert [verdict for verdict in verdicts if verdict[0] != "ok"] == []
-    assert summary["exit_code"] == 0, summary["end_reason"]

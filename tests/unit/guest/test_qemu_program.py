@@ -67,20 +67,25 @@ def test_threads_by_version(version: str, threads: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "vcpus", "asked", "threads"),
+    ("version", "vcpus", "host_cpus", "asked", "threads"),
     [
-        ("10.0.2", 2, "", "single"),
-        ("10.0.2", 4, "", "single"),
-        ("10.0.2", 5, "", "multi"),
-        ("7.2.22", 16, "", "single"),
-        ("10.0.2", 2, "multi", "multi"),
-        ("10.0.2", 16, "single", "single"),
+        ("10.0.2", 2, 16, "", "single"),
+        ("10.0.2", 4, 16, "", "single"),
+        ("10.0.2", 5, 16, "", "multi"),
+        ("10.0.2", 16, 16, "", "multi"),
+        ("10.0.2", 17, 16, "", "single"),
+        ("10.0.2", 8, 2, "", "single"),
+        ("7.2.22", 16, 16, "", "single"),
+        ("10.0.2", 2, 16, "multi", "multi"),
+        ("10.0.2", 8, 2, "multi", "multi"),
+        ("10.0.2", 16, 16, "single", "single"),
     ],
 )
 def test_threads_by_size(
-    version: str, vcpus: int, asked: str, threads: str, monkeypatch: pytest.MonkeyPatch
+    version: str, vcpus: int, host_cpus: int, asked: str, threads: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KTSTR_TCG_THREADS", asked)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(host_cpus)))
     assert qemu_program.threads_for(version, vcpus) == threads
 
 
