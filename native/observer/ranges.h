@@ -28,10 +28,12 @@ static inline bool ranges_page_near(const struct ranges *ranges, uint64_t addres
 /* Whether a store to `address` may be watched: false for nearly all that are not. */
 static inline bool ranges_near(const struct ranges *ranges, uint64_t address)
 {
-	uint64_t last = address + RANGES_STORE_BYTES - 1;
+	bool at_its_end =
+		(address & ((1u << RANGES_PAGE_SHIFT) - 1)) > (1u << RANGES_PAGE_SHIFT) - RANGES_STORE_BYTES;
 
 	return ranges_page_near(ranges, address) ||
-	       (__builtin_expect((address ^ last) >> RANGES_PAGE_SHIFT, 0) && ranges_page_near(ranges, last));
+	       (__builtin_expect(at_its_end, 0) &&
+		ranges_page_near(ranges, address + RANGES_STORE_BYTES - 1));
 }
 
 /* Have `ranges_near` be true of an address that is no range. Until the next `ranges_take`. */
