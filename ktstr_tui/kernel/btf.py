@@ -2,7 +2,7 @@
 
 A blob is a header, a table of variable-sized type records and a table of strings. A type is named by its
 place in the table, so nothing can be looked up before one pass over all records; that pass (125,000 records
-for a stock kernel) is all that happens up front, over machine words and without decoding a name. A *split*
+for a stock kernel) is all that happens up front, in C and without decoding a name. A *split*
 blob continues the ids and the strings of a base.
 
 Mirrors include/uapi/linux/btf.h (Documentation/bpf/btf.rst), all words little-endian:
@@ -27,11 +27,13 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 from typing import NamedTuple
 
+from ktstr_tui._native import ffi, lib
 from ktstr_tui.model.errors import GuestError
 
 MAX_BTF_BYTES = 32 << 20
@@ -64,15 +66,6 @@ class Kind(IntEnum):
     ENUM64 = 19
 
 
-_FIXED_WORDS = {Kind.INT: 1, Kind.ARRAY: 3, Kind.VAR: 1, Kind.DECL_TAG: 1}
-_PER_ENTRY_WORDS = {
-    Kind.STRUCT: 3,
-    Kind.UNION: 3,
-    Kind.ENUM: 2,
-    Kind.FUNC_PROTO: 2,
-    Kind.DATASEC: 3,
-    Kind.ENUM64: 3,
-}
 _NAMED = (1 << Kind.INT | 1 << Kind.STRUCT | 1 << Kind.UNION | 1 << Kind.ENUM | 1 << Kind.TYPEDEF) | (
     1 << Kind.VAR | 1 << Kind.DATASEC | 1 << Kind.FLOAT | 1 << Kind.ENUM64
 )
@@ -153,33 +146,38 @@ class Btf:
         self._strings = data[header + str_off : str_end]
         self.end_string: int = self.first_string + len(self._strings)
         self._words = array("I", data[header + type_off : type_end])
-        self._starts = array("I")
-        self._names: dict[int, int] = {}
+        self._starts: array[int]
+        self._names: dict[int, int]
         self.end_id: int = self.first_id + self._index()
         self._records: dict[int, TypeRecord] = {}
         self._members: dict[int, tuple[Member, ...]] = {}
 
     def _index(self) -> int:
         """One pass over all records: where each starts, and names (as string offsets) to ids; their count."""
-        words, starts, names = self._words, self._starts, self._names
-        steps = [(0x100, 0)] * 32
-        for kind in Kind:
-            steps[kind] = (3 + _FIXED_WORDS.get(kind, 0), _PER_ENTRY_WORDS.get(kind, 0))
-        at, end, type_id = 0, len(words) - 2, self.first_id
-        while at < end:
-            info = words[at + 1]
-            kind_number = info >> 24 & 31
-            starts.append(at)
-            if _NAMED >> kind_number & 1 and words[at]:
-                names.setdefault(words[at] << 5 | kind_number, type_id)
-            fixed, each = steps[kind_number]
-            if fixed == 0x100:
-                raise BtfError(f"unknown BTF kind {kind_number} at type {type_id}")
-            at += fixed + each * (info & 0xFFFF) if each else fixed
-            type_id += 1
-        if at != len(words):
+        words, most = self._words, len(self._words) // 3 + 1
+        starts, places, names = (
+            array("I", bytes(4 * most)),
+            array("I", bytes(4 * most)),
+            array("Q", bytes(8 * most)),
+        )
+        views = [ffi.from_buffer(kind, it) for kind, it in (("uint32_t[]", starts), ("uint64_t[]", names))]
+        views += [ffi.from_buffer("uint32_t[]", it) for it in (places, words)]
+        index = ffi.new("struct ktb_index *", [*views[:3], _NAMED])
+        damaged = lib.ktb_index(views[3], len(words), index) != 0
+        for view in views:
+            ffi.release(view)
+        if damaged and index.at < len(words) - 2:
+            kind = words[index.at + 1] >> 24 & 31
+            raise BtfError(f"unknown BTF kind {kind} at type {self.first_id + index.count}")
+        if damaged:
             raise BtfError("BTF type table is cut short")
-        return len(starts)
+        del starts[index.count :]
+        self._starts = starts
+        # The first type of a name is found, so it is entered last.
+        first = self.first_id
+        last_first = zip(names[: index.named][::-1], places[: index.named][::-1], strict=True)
+        self._names = {name: first + place for name, place in last_first}
+        return int(index.count)
 
     def __len__(self) -> int:
         """Return the number of types, those of the base included."""
@@ -220,16 +218,20 @@ class Btf:
 
     def find(self, name: str, *kinds: Kind) -> int | None:
         """Find the id of the first type of that name and one of those kinds."""
-        wanted = b"\0" + name.encode() + b"\0"
-        at = self._strings.find(wanted)
-        while at >= 0:
-            offset = at + 1 + self.first_string
+        for offset in self._offsets(name):
             for kind in kinds:
                 found = self._names.get(offset << 5 | kind)
                 if found is not None:
                     return found
-            at = self._strings.find(wanted, at + 1)
         return self.base.find(name, *kinds) if self.base else None
+
+    def _offsets(self, name: str) -> Iterator[int]:
+        """Where a string is in the table of strings."""
+        wanted = b"\0" + name.encode() + b"\0"
+        at = self._strings.find(wanted)
+        while at >= 0:
+            yield at + 1 + self.first_string
+            at = self._strings.find(wanted, at + 1)
 
     def _owner(self, type_id: int) -> Btf:
         return self if type_id >= self.first_id or self.base is None else self.base._owner(type_id)
@@ -274,16 +276,26 @@ class Btf:
         rows = self.words(type_id, 3 * self.record(type_id).vlen)
         return tuple(SectionVariable(*rows[k : k + 3]) for k in range(0, len(rows), 3))
 
+    def enumerator(self, name: str) -> tuple[int, int] | None:
+        """Find the first enumerator of a name: the id of its type, and its value."""
+        for offset in self._offsets(name):
+            type_id = self._enumerator_types.get(offset)
+            if type_id is not None:
+                return type_id, dict(reversed(self.enumerators(type_id)))[name]
+        return None
+
     @cached_property
-    def enumerator_index(self) -> dict[str, tuple[int, int]]:
-        """Every enumerator's name to (type id, value); built at first use (20 ms for a stock kernel)."""
-        found: dict[str, tuple[int, int]] = {}
-        for place, at in enumerate(self._starts):
-            if self._words[at + 1] >> 24 & 31 in (Kind.ENUM, Kind.ENUM64):
-                type_id = self.first_id + place
-                for name, value in self.enumerators(type_id):
-                    found.setdefault(name, (type_id, value))
-        return found
+    def _enumerator_types(self) -> dict[int, int]:
+        """The string of every enumerator to the id of the first type that has it; built at first use."""
+        words, starts = (
+            ffi.from_buffer("uint32_t[]", self._words),
+            ffi.from_buffer("uint32_t[]", self._starts),
+        )
+        count = lib.ktb_enumerators(words, starts, len(self._starts), ffi.NULL, ffi.NULL)
+        names, places = ffi.new("uint32_t[]", count), ffi.new("uint32_t[]", count)
+        lib.ktb_enumerators(words, starts, len(self._starts), names, places)
+        pairs = zip(reversed(ffi.unpack(names, count)), reversed(ffi.unpack(places, count)), strict=True)
+        return {name: self.first_id + place for name, place in pairs}
 
     @cached_property
     def function_index(self) -> dict[str, int]:
@@ -296,7 +308,8 @@ class Btf:
 
     def enum_value(self, name: str, default: int) -> int:
         """Return the value of an enumerator, or ``default`` where this kernel has none of that name."""
-        return self.enumerator_index.get(name, (0, default))[1]
+        found = self.enumerator(name)
+        return default if found is None else found[1]
 
     def resolve(self, type_id: int) -> TypeRecord:
         """Follow typedefs, qualifiers and tags to the type behind them."""

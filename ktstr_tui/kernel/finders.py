@@ -114,7 +114,7 @@ class BtfFinder:
         if filename is not None:
             return None
         if name not in GLOBAL_TYPES and flags & FindObjectFlags.CONSTANT:
-            enumerator = self._btf.enumerator_index.get(name)
+            enumerator = self._btf.enumerator(name)
             if enumerator is not None:
                 return Object(prog, self._types.type(enumerator[0]), enumerator[1])
         if not flags & FindObjectFlags.VARIABLE:

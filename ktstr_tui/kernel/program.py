@@ -18,13 +18,12 @@ from drgn import (
     Platform,
     PlatformFlags,
     Program,
-    SymbolIndex,
 )
-from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.btf import MAX_BTF_BYTES, Btf
 from ktstr_tui.kernel.finders import load_btf
+from ktstr_tui.kernel.kallsyms import SymbolFinder, load_symbols
 from ktstr_tui.kernel.memory import MemoryReadError, PhysicalMemory, RamImage
 from ktstr_tui.kernel.vmcoreinfo import START_KERNEL_MAP, Vmcoreinfo, find_vmcoreinfo
 from ktstr_tui.model.errors import GuestError
@@ -45,7 +44,7 @@ class KernelParts:
     prog: Program
     info: Vmcoreinfo
     space: AddressSpace
-    symbols: SymbolIndex
+    symbols: SymbolFinder
     btf: Btf
 
 
@@ -75,7 +74,7 @@ def open_parts(memory: RamImage, vmcoreinfo: bytes | None = None) -> KernelParts
     image = _reader(memory, early.image_shift)
     prog.add_memory_segment(START_KERNEL_MAP, early.image_end - START_KERNEL_MAP, image)
     try:
-        symbols = load_vmlinux_kallsyms(prog)
+        symbols = load_symbols(prog, early, info)
     except (LookupError, ValueError, FaultError, MissingDebugInfoError) as problem:
         raise KernelNotFound(
             f"kernel {info.release} has no readable kallsyms: {problem}",

@@ -1,7 +1,7 @@
 """Names of kernel addresses and addresses of kernel names, BPF's JIT-compiled code included.
 
-The image's symbols come from kallsyms, which drgn decompresses once (kernel/kallsyms.c). kallsyms has no sizes: a
-symbol reaches to the next one. Several static symbols may share a name.
+The image's symbols come from kallsyms (`kernel.kallsyms`), which has no sizes: a symbol reaches to the next one.
+Several static symbols may share a name.
 
 JIT-compiled code is not in it. Mirrors ``struct bpf_ksym`` (include/linux/bpf.h): the list ``bpf_kallsyms``
 (kernel/bpf/core.c) links all programs, trampolines and dispatchers with their bounds.
@@ -15,10 +15,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import NamedTuple
 
-from drgn import Symbol, SymbolIndex
+from drgn import Symbol
 
 from ktstr_tui.kernel.address import KERNEL_HALF, AddressSpace
 from ktstr_tui.kernel.btf import Btf
+from ktstr_tui.kernel.kallsyms import SymbolFinder
 from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.memory import MemoryReadError
 
@@ -43,15 +44,16 @@ class Symbols:
         index: The symbols of the kernel's image.
     """
 
-    def __init__(self, index: SymbolIndex) -> None:
-        self._index = index
+    def __init__(self, index: SymbolFinder) -> None:
+        self.index = index
+        """Those of the kernel's image."""
         self._addresses: dict[str, int | None] = {}
         self._names: dict[int, str | None] = {}
 
     def find(self, name: str) -> int | None:
         """Return the address of a symbol, or None where this kernel has none of that name."""
         if name not in self._addresses:
-            found = self._index(None, name, None, True)
+            found = self.index(None, name, None, True)
             self._addresses[name] = found[0].address if found else None
         return self._addresses[name]
 
@@ -64,16 +66,16 @@ class Symbols:
 
     def find_all(self, name: str) -> list[int]:
         """Return the addresses of all symbols of a name: static ones of several files may share it."""
-        return sorted({found.address for found in self._index(None, name, None, False)})
+        return sorted({found.address for found in self.index(None, name, None, False)})
 
     def room(self, name: str) -> int | None:
         """Return the bytes from a symbol to the next one, which its object cannot exceed; None if unknown."""
-        found = self._index(None, name, None, True)
+        found = self.index(None, name, None, True)
         return found[0].size or None if found else None
 
     def all(self) -> list[Symbol]:
         """Return all symbols of the image, in no order."""
-        return list(self._index(None, None, None, False))
+        return list(self.index(None, None, None, False))
 
     def names(self) -> set[str]:
         """Return all names; computed at each call (20 ms for a stock kernel)."""
@@ -89,7 +91,7 @@ class Symbols:
         """
         key = address if exact else ~address
         if key not in self._names:
-            found = self._index(None, None, address if exact else address - 1, True)
+            found = self.index(None, None, address if exact else address - 1, True)
             text = f"{found[0].name}+{address - found[0].address:#x}" if found else None
             if len(self._names) > _MAX_REMEMBERED:
                 self._names.clear()

@@ -41,6 +41,10 @@ class Vmcoreinfo:
         """The address of a symbol; raises ``KeyError`` when the note has none of that name."""
         return int(self._values[f"SYMBOL({name})"], 16)
 
+    def find_symbol(self, name: str) -> int | None:
+        """Do as ``symbol``; None when the note has none of that name."""
+        return self.symbol(name) if f"SYMBOL({name})" in self._values else None
+
     def number(self, name: str, default: int | None = None) -> int:
         """A ``NUMBER(...)``; raises ``KeyError`` when absent and no default is given."""
         text = self._values.get(f"NUMBER({name})")

@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 import trio
 from drgn import Object, Program
+from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 from drgn.helpers.linux.pid import for_each_task
 from drgn.helpers.linux.sched import task_state_to_char
 
 from ktstr_tui.guest.initramfs import pack_cpio
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
+from ktstr_tui.kernel.kallsyms import KallsymsIndex
 from ktstr_tui.kernel.layout import Layout
 from ktstr_tui.kernel.memory import GuestRam, OutOfRange
 from ktstr_tui.kernel.orc import Unwinder, calibrate
@@ -76,6 +78,26 @@ def sleepers_initrd(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return pack_cpio({path: (0o755, file.read_bytes()) for path, file in files.items()})
 
 
+def require_symbols_of_drgn(view: KernelView) -> None:
+    """Compare every symbol with drgn's own reading of kallsyms, and a part of the answers about names and addresses."""
+    ours, drgns = view.symbols.index, load_vmlinux_kallsyms(view.prog)
+    # Were it drgn's too, because ours did not understand this kernel, nothing would be compared.
+    assert isinstance(ours, KallsymsIndex)
+    whole = [
+        sorted(
+            (it.address, it.name, it.size, it.binding.name, it.kind.name)
+            for it in index(None, None, None, False)
+        )
+        for index in (ours, drgns)
+    ]
+    assert whole[0] == whole[1]
+    for address, name, size, *_ in whole[0][::997]:
+        for one in (False, True):
+            assert list(map(str, ours(None, name, None, one))) == list(map(str, drgns(None, name, None, one)))
+            for at in (address - 1, address, address + size // 2, address + size):
+                assert list(map(str, ours(None, None, at, one))) == list(map(str, drgns(None, None, at, one)))
+
+
 async def test_the_view_says_what_the_guest_says(
     machine_spec: MachineSpec, boot_guest: BootGuest, view_of: OpenView
 ) -> None:
@@ -88,6 +110,7 @@ async def test_the_view_says_what_the_guest_says(
         assert view.typed_ms > 0
         assert view.scx_root() is None
         assert int((await guest.ask("symbol scx_root")).split()[0], 16) == view.scx_root_slot()
+        require_symbols_of_drgn(view)
         sample = SampleReader(view).sample({0: 7, 1: 8})
         assert [cpu.vcpu_cpu_time_ns for cpu in sample.cpus] == [7, 8]
         assert sample.scheduler.state == (await guest.ask("cat /sys/kernel/sched_ext/state")).strip()

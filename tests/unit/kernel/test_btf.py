@@ -100,7 +100,7 @@ def test_enumerators_have_their_sign_and_width() -> None:
     btf = Btf(blob)
     assert btf.enumerators(ids["signed"]) == (("MINUS", -1), ("PLUS", 1))
     assert btf.enumerators(ids["wide"]) == (("BUILTIN", 1 << 63),)
-    assert btf.enumerator_index["STALL"] == (ids["kind"], 1026)
+    assert btf.enumerator("STALL") == (ids["kind"], 1026)
     assert btf.enum_value("STALL", 0) == 1026
     assert btf.enum_value("ABSENT", 5) == 5
 
@@ -166,6 +166,7 @@ def test_no_mutation_leads_to_anything_but_a_refusal(data: st.DataObject) -> Non
         for type_id in range(len(btf) + 2):
             btf.size_of(type_id)
             btf.place(type_id, "run.prev")
-        assert btf.enumerator_index is not None
+        assert btf.enumerator("no such enumerator") is None
+        btf.enumerator("STALL")
     except BtfError:
         pass
