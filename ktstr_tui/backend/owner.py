@@ -16,7 +16,7 @@ import trio
 
 from ktstr_tui.backend.config import OnExit
 from ktstr_tui.backend.outcome import RunEnd
-from ktstr_tui.backend.signals import SCREEN_LEFT
+from ktstr_tui.backend.screen_signals import SCREEN_LEFT
 from ktstr_tui.model.end_words import SCREEN_GONE
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event
 

@@ -7,13 +7,8 @@ import signal
 import trio
 
 from ktstr_tui.backend.outcome import RunEnd
+from ktstr_tui.backend.screen_signals import SCREEN_END
 from ktstr_tui.model.end_words import ended_by_signal
-
-SCREEN_END = signal.SIGUSR1
-"""Sent by the screen that started the run when its user chose to end it."""
-
-SCREEN_LEFT = signal.SIGUSR2
-"""Sent by that screen when its user chose to leave the run going."""
 
 
 async def watch_signals(ending: RunEnd) -> None:

@@ -14,8 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.backend.signals import SCREEN_END, SCREEN_LEFT
+from ktstr_tui.backend.screen_signals import SCREEN_END, SCREEN_LEFT
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.commands import FAULTS
 from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
@@ -25,6 +24,7 @@ from ktstr_tui.text.output import RunExit, say
 from ktstr_tui.text.plain import clean
 
 if TYPE_CHECKING:
+    from ktstr_tui.backend.config import RunConfig
     from ktstr_tui.link.still import Still
     from ktstr_tui.link.viewer import Viewer
     from ktstr_tui.tui.app import KtstrApp

@@ -96,6 +96,7 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
         self.view.owner = owner
         self.view.paint_hz = paint_hz
         self._clock: Timer | None = None
+        self._covered_ticks = 0
         self._new_captures = NewCaptures()
         self._acts = Acts(self.view) if explain else None
         if os.environ.get("TERM") == "dumb" and not self.no_color:
@@ -130,12 +131,17 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
             self._clock.stop()
             self._clock = None
         if self.view.paint_hz:
-            self._clock = self.set_interval(1 / self.view.paint_hz, self.paint)
+            self._clock = self.set_interval(1 / self.view.paint_hz, self._tick)
 
-    def paint(self) -> None:
-        """Show what has changed since the last time."""
+    def _tick(self) -> None:
+        # When anything below a window changes, all of it is dimmed again: once a second is enough.
+        self._covered_ticks = 0 if isinstance(self.screen, RunScreen) else self._covered_ticks + 1
+        self.paint(below=self._covered_ticks % max(1, round(self.view.paint_hz)) == 0)
+
+    def paint(self, *, below: bool = True) -> None:
+        """Show what has changed since the last time, also on the screen that a window covers if ``below``."""
         screen = next((it for it in reversed(self.screen_stack) if isinstance(it, RunScreen)), None)
-        if screen is not None:
+        if screen is not None and (below or screen is self.screen):
             with self.batch_update():
                 screen.sync()
         if isinstance(self.screen, DrillWindow):
@@ -237,11 +243,7 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
         elif slot := screen.watches.slot():
             return slot
         else:
-            self.say(
-                "Slot 0 is reserved by ktstr-tui."
-                if screen.watches.slot() == 0
-                else "No watch is set: w adds one."
-            )
+            self.say("Slot 0 is reserved by ktstr-tui." if slot == 0 else "No watch is set: w adds one.")
         return None
 
     @on(LinePane.RowOpened, "#watch")

@@ -13,7 +13,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
-from textual.widgets import Footer
 
 from ktstr_tui.text.drill import Place
 from ktstr_tui.tui.actions import bindings
@@ -21,11 +20,12 @@ from ktstr_tui.tui.bars import BriefBar, HeaderBar, TabBar, VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
 from ktstr_tui.tui.cpus import CpuPane
 from ktstr_tui.tui.drill_window import DrillWindow
+from ktstr_tui.tui.key_bar import COMPACT_WIDTH, KeyBar
 from ktstr_tui.tui.lists import CapturesPane, WirePane
 from ktstr_tui.tui.logs import LogPane, OutputPane
 from ktstr_tui.tui.pane import LineBar, LinePane
 from ktstr_tui.tui.report_screen import ReportScreen
-from ktstr_tui.tui.run_screen import COMPACT_WIDTH, RunScreen, TooSmall
+from ktstr_tui.tui.run_screen import RunScreen, TooSmall
 from ktstr_tui.tui.scheduler import SchedulerPane
 from ktstr_tui.tui.tasks_pane import TasksPane
 from ktstr_tui.tui.view import View
@@ -72,7 +72,7 @@ class MainScreen(RunScreen):
             with Vertical(id="right"):
                 yield SchedulerPane("scheduler")
                 yield WatchPane("watch")
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
         yield TooSmall()
 
     def on_mount(self) -> None:

@@ -30,49 +30,44 @@ from textual.widget import Widget
 from ktstr_tui.model.text import counted
 from ktstr_tui.text.filters import keeps
 from ktstr_tui.text.lines import Line, cut, text_of, width_of, wrap
+from ktstr_tui.tui import roles
 from ktstr_tui.tui.actions import bindings
 
 if TYPE_CHECKING:
     from ktstr_tui.tui.view import View
 
-ROLES = (
-    "strong", "dim", "head", "key", "ok", "warn", "bad", "info", "accent", "spark", "track",
-    "ext", "fair", "rt", "dl", "stop",
-    "badge", "badge-ok", "badge-warn", "badge-bad", "badge-info", "tab", "tab-on",
-    "lane-0", "lane-1", "lane-2", "lane-3", "lane-4", "lane-5",
-)  # fmt: skip
-"""Every role a span may have, besides the empty one; each is the component class ``line--<role>``."""
 
-
-class _StyledLines(Widget):
-    """Turns lines into strips with the colours of the theme."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"line--cursor", *(f"line--{role}" for role in ROLES)}
+class StyledLines(Widget):
+    """Turns lines into strips with the colours of the theme, see `roles`."""
 
     def __init__(self, name: str) -> None:
         super().__init__(id=name)
-        self._styles_of_roles: dict[str, Style] = {}
+        self._styles_of_roles: dict[tuple[str, bool], Style] = {}
 
     def notify_style_update(self) -> None:
         self._styles_of_roles.clear()
         super().notify_style_update()
 
-    def _style(self, role: str) -> Style:
-        style = self._styles_of_roles.get(role)
+    def restyle(self) -> None:
+        """Take over the colours of another theme."""
+        self.notify_style_update()
+        self.refresh()
+
+    def _style(self, role: str, cursor: bool = False) -> Style:
+        style = self._styles_of_roles.get((role, cursor))
         if style is None:
             style = self.rich_style
-            if role:
-                style += self.get_component_rich_style(f"line--{role}", partial=True)
-            self._styles_of_roles[role] = style
+            for it in filter(None, (role, roles.CURSOR if cursor else "")):
+                style += roles.style(self.app, it)
+            self._styles_of_roles[role, cursor] = style
         return style
 
     def _strip(self, line: Line, width: int, offset: int = 0, cursor: bool = False) -> Strip:
-        over = self.get_component_rich_style("line--cursor", partial=True) if cursor else Style()
-        segments = [Segment(text, self._style(role) + over) for text, role in line if text]
-        return Strip(segments).crop_extend(offset, offset + width, self._style("") + over)
+        segments = [Segment(text, self._style(role, cursor)) for text, role in line if text]
+        return Strip(segments).crop_extend(offset, offset + width, self._style("", cursor))
 
 
-class LineBar(_StyledLines):
+class LineBar(StyledLines):
     """A few rows above or between panes, as many as `lines` gives; takes no focus."""
 
     DEFAULT_CSS = "LineBar { height: auto; }"
@@ -124,10 +119,10 @@ class Moment(NamedTuple):
     """In words."""
 
 
-class LinePane(_StyledLines, ScrollView, can_focus=True):
+class LinePane(StyledLines, ScrollView, can_focus=True):
     """A scrolling list of lines with a cursor, an optional heading that stays, and words for when it is empty."""
 
-    # Textual gives a widget the style sheets of its first base only, here `_StyledLines`; without these lines of
+    # Textual gives a widget the style sheets of its first base only, here `StyledLines`; without these lines of
     # `ScrollView` nothing would scroll with the mouse wheel, and no bar would show that rows are hidden.
     DEFAULT_CSS = "LinePane { overflow-x: auto; overflow-y: auto; }"
     BINDINGS: ClassVar[list[BindingType]] = bindings("pane")

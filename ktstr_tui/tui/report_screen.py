@@ -8,7 +8,7 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Vertical
-from textual.widgets import ContentSwitcher, Footer
+from textual.widgets import ContentSwitcher
 
 from ktstr_tui.model.report import CaptureReport, kind_word, of_ejection
 from ktstr_tui.model.state import CaptureState
@@ -20,6 +20,7 @@ from ktstr_tui.text.lines import Line, clean, cut, spread, width_of, wrap
 from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import TabBar, badges
 from ktstr_tui.tui.drill_window import DrillWindow
+from ktstr_tui.tui.key_bar import KeyBar
 from ktstr_tui.tui.maps_pane import MapsPane
 from ktstr_tui.tui.memory_shown import prompt_offers
 from ktstr_tui.tui.pane import LineBar, LinePane
@@ -122,7 +123,7 @@ class ReportScreen(RunScreen):
                 yield DocumentPane(name, report=report, section=section, compose=compose, at_end=at_end)
             yield MapsPane("maps", report=report)
             yield DocumentPane("changes", report=report, section="", compose=self._changes)
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
         yield TooSmall()
 
     def on_mount(self) -> None:

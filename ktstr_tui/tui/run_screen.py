@@ -6,18 +6,17 @@ from textual import events
 from textual.binding import ActiveBinding
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from ktstr_tui.tui.build_page import edit_offers
 from ktstr_tui.tui.footer import arranged, labels
+from ktstr_tui.tui.key_bar import COMPACT_WIDTH
 from ktstr_tui.tui.memory_shown import prompt_offers
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
 
 MIN_WIDTH, MIN_HEIGHT = 60, 15
 """A smaller terminal shows that it is too small, and nothing else."""
-COMPACT_WIDTH = 100
-"""A narrower terminal gets a footer without spaces."""
 
 
 class TooSmall(Static):
@@ -73,7 +72,6 @@ class RunScreen(Screen[None]):
         if tiny and not self.has_class("-tiny"):
             self._focused_before = self.focused
         self.set_class(tiny, "-tiny")
-        self.query_one(Footer).compact = event.size.width < COMPACT_WIDTH
         if not tiny and self._focused_before is not None:
             self.set_focus(self._focused_before)
             self._focused_before = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from ktstr_tui.model.tasks import TaskLine, TaskList, task_table
 from ktstr_tui.model.text import counted
@@ -26,6 +26,10 @@ class TasksPane(TablePane[TaskLine]):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.sort_column = NAMES.index("run")
+
+    def key(self, view: View) -> Hashable:
+        # The list and the rates come once a second: joined and put in order then, and not at each paint.
+        return view.state.task_list, view.state.task_rates
 
     def items(self, view: View) -> Iterable[TaskLine]:
         return task_table(view.state.task_list or TaskList(), view.state.task_rates)

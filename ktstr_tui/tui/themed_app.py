@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.theme import Theme
 
-from ktstr_tui.tui import files, themes
+from ktstr_tui.tui import files, roles, themes
 from ktstr_tui.tui.files_app import FilesApp
 from ktstr_tui.tui.look import Look
+from ktstr_tui.tui.pane import StyledLines
 from ktstr_tui.tui.view import View
 
 
@@ -18,7 +21,11 @@ class ThemedApp(FilesApp, inherit_bindings=False):
         look: Theme and keys as the user wants them.
     """
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = set(roles.COMPONENTS)
+
     def __init__(self, view: View, look: Look) -> None:
+        # Textual asks for its default theme while it is made.
+        self._shown: dict[str, Theme] = {}
         super().__init__(view)
         self._look = look
         self._notices = list(look.notices)
@@ -33,12 +40,27 @@ class ThemedApp(FilesApp, inherit_bindings=False):
             self.unregister_theme(name)
         for theme in loaded:
             self.register_theme(theme)
+        self._shown.clear()
         self._notices += [f"{error.message}; {error.hint}" for error in errors]
         wanted = self._look.theme or files.kept_theme() or themes.DEFAULT
         if wanted not in self.available_themes:
             self._notices.append(f"There is no theme {wanted!r}; this is {themes.DEFAULT}.")
             wanted = themes.DEFAULT
         self.theme = wanted
+
+    def get_theme(self, theme_name: str) -> Theme | None:
+        """A theme by its name, ready to be shown; None when none has it."""
+        found = self._shown.get(theme_name)
+        if found is None and (offered := super().get_theme(theme_name)) is not None:
+            self._shown[theme_name] = found = themes.shown(offered)
+        return found
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Compute all styles again, and paint in them."""
+        super().refresh_css(animate)
+        for screen in self.screen_stack:
+            for lines in screen.query(StyledLines):
+                lines.restyle()
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._keep_theme)

@@ -3,7 +3,8 @@
 A theme file has ``name``, ``dark``, the colours of a Textual theme, and a ``[variables]`` table for the
 colours of scheduling classes and drawings. Themes of Textual lack these, and were made for larger text and fewer
 colours: in most of them a warning or a dimmed word cannot be read on some background of this screen. So they are
-offered with their backgrounds as they are and with every other colour moved until it can be read (`readable`).
+shown with their backgrounds as they are and with every other colour moved until it can be read (`readable`). That takes
+milliseconds for each, so it is done for the one that is shown, when it is (`shown`).
 The two themes of Textual that take the terminal's own 16 colours are not offered, because nobody can measure those.
 """
 
@@ -106,7 +107,7 @@ def user_dir() -> Path:
 
 
 def load_all() -> tuple[list[Theme], list[UsageError]]:
-    """The themes that are offered, and what was wrong with files that could not be read.
+    """The themes that are offered, as they are written, and what was wrong with files that could not be read.
 
     Returns:
         Themes of the program, then of the user, then of Textual. A user's theme of the name of another replaces it.
@@ -116,15 +117,22 @@ def load_all() -> tuple[list[Theme], list[UsageError]]:
     for path in _files():
         try:
             theme = load_theme(path)
-            themes[theme.name] = completed(theme)
+            themes[theme.name] = theme
         except UsageError as error:
             errors.append(error)
-    return list((themes | {name: it for name, it in _stock().items() if name not in themes}).values()), errors
+    stock = {name: it for name, it in BUILTIN_THEMES.items() if not it.ansi and name not in themes}
+    return list((themes | stock).values()), errors
+
+
+def shown(theme: Theme) -> Theme:
+    """Make an offered theme one that can be shown: with all variables, and in colours that can be read."""
+    stock = BUILTIN_THEMES.get(theme.name)
+    return _stock(theme.name) if theme is stock else completed(theme)
 
 
 @cache
-def _stock() -> Mapping[str, Theme]:
-    return {name: readable(theme) for name, theme in BUILTIN_THEMES.items() if not theme.ansi}
+def _stock(name: str) -> Theme:
+    return readable(BUILTIN_THEMES[name])
 
 
 def completed(theme: Theme) -> Theme:

@@ -8,12 +8,12 @@ from typing import ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widgets import Footer
 
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.text.lines import Line, clean, spread
 from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.bars import badges
+from ktstr_tui.tui.key_bar import KeyBar
 from ktstr_tui.tui.pane import LineBar, LinePane
 from ktstr_tui.tui.run_screen import RunScreen, TooSmall
 from ktstr_tui.tui.timeline_pane import TimelinePane
@@ -69,7 +69,7 @@ class TimelineScreen(RunScreen):
     def compose(self) -> ComposeResult:
         yield TimelineBar("timeline-bar", self._report, self.pane)
         yield self.pane
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
         yield TooSmall()
 
     def on_mount(self) -> None:

@@ -8,9 +8,13 @@ no part of it. A program that says no layout is one of somebody else's, and take
 
 from __future__ import annotations
 
+import enum
 import hashlib
+import re
+import sys
+from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -19,8 +23,9 @@ from ktstr_tui.model.commands import Command, Reply
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
 
-_WORDS = ("description", "title")
 _DIGITS = 8
+_NAMES: Final = re.compile(r"[A-Za-z_]\w*")
+_PLAIN: Final = (str, int, float, bool, bytes, tuple, frozenset, type(None))
 
 
 @cache
@@ -31,17 +36,55 @@ def layout() -> str:
 
 def digest(*types: Any) -> str:  # noqa: ANN401 - unions are types too
     """Return a short digest of the fields of some types, and of all that they are made of."""
-    _, components = msgspec.json.schema_components(types)
-    plain = msgspec.json.encode(_without_words(components), order="deterministic")
-    return hashlib.sha256(plain).hexdigest()[:_DIGITS]
+    known, waiting = dict[str, str](), list(types)
+    while waiting:
+        found = waiting.pop()
+        name = f"{found.__module__}.{found.__qualname__}" if isinstance(found, type) else repr(found)
+        if name not in known:
+            known[name] = " ".join(_described(found))
+            waiting += _made_of(found)
+    plain = "\n".join(f"{name}: {known[name]}" for name in sorted(known))
+    return hashlib.sha256(plain.encode()).hexdigest()[:_DIGITS]
 
 
-def _without_words(value: Any) -> Any:  # noqa: ANN401 - a JSON schema is anything
-    if isinstance(value, dict):
-        return {
-            key: _without_words(it)
-            for key, it in value.items()
-            # A field may have such a name, but then its schema is no text.
-            if key not in _WORDS or not isinstance(it, str)
-        }
-    return [_without_words(it) for it in value] if isinstance(value, list) else value
+def _described(found: Any) -> Iterator[str]:  # noqa: ANN401 - unions are types too
+    if not isinstance(found, type):
+        return
+    if issubclass(found, enum.Enum):
+        yield from (f"{it.name}={it.value!r}" for it in found)
+    elif issubclass(found, msgspec.Struct):
+        config, defaults = found.__struct_config__, found.__struct_defaults__
+        yield f"{config.tag_field}={config.tag!r} {config.array_like} {found.__struct_encode_fields__}"
+        written = _annotations(found)
+        missing = len(found.__struct_fields__) - len(defaults)
+        for at, field in enumerate(found.__struct_fields__):
+            default = defaults[at - missing] if at >= missing else msgspec.NODEFAULT
+            made_by = getattr(default, "factory", None)
+            told = default if isinstance(default, _PLAIN) else made_by or type(default)
+            yield f"{field}: {written[field][0]} = {getattr(told, '__name__', None) or repr(told)}"
+
+
+def _made_of(found: Any) -> list[Any]:  # noqa: ANN401 - unions are types too
+    if not isinstance(found, type) or not issubclass(found, msgspec.Struct):
+        return list(get_args(found))
+    parts = []
+    for text, module in _annotations(found).values():
+        names = vars(sys.modules[module])
+        parts += [names[name] for name in _NAMES.findall(text) if _is_ours(names.get(name))]
+    return parts
+
+
+def _is_ours(found: object) -> bool:
+    """Whether it is a type of messages, or made of some: what is imported from elsewhere has no layout of ours."""
+    return bool(get_args(found)) or (
+        isinstance(found, type) and issubclass(found, msgspec.Struct | enum.Enum)
+    )
+
+
+def _annotations(found: type) -> dict[str, tuple[str, str]]:
+    """Each field's annotation as it is written, and the module in which."""
+    return {
+        name: (text if isinstance(text, str) else repr(text), base.__module__)
+        for base in reversed(found.__mro__)
+        for name, text in vars(base).get("__annotations__", {}).items()
+    }

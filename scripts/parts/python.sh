@@ -46,4 +46,6 @@ install_locked() {
             "check the network and pip's configuration (pip config list), then run this again"
     logged pip-self "${pip[@]}" install --no-deps --no-index --no-build-isolation --editable . ||
         fail "pip could not install the checkout itself; see build/log/pip-self.log"
+    # A quarter of a second of each start, for whoever lets Python write no compiled files.
+    .venv/bin/python -m compileall -q ktstr_tui || true
 }

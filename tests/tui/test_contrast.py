@@ -16,11 +16,12 @@ from textual.screen import ModalScreen
 from textual.theme import BUILTIN_THEMES
 
 from ktstr_tui.tui import app as app_module
-from ktstr_tui.tui import themes
+from ktstr_tui.tui import roles, themes
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.contrast import HIGH, READABLE, contrast, legible
 from ktstr_tui.tui.leaving import Leaving
-from ktstr_tui.tui.pane import ROLES, LinePane
+from ktstr_tui.tui.pane import LinePane
+from ktstr_tui.tui.roles import ROLES
 from tests.tui.fakes import FakeSource, drive, press, rest
 from tests.tui.story import END_S, Story
 
@@ -65,7 +66,7 @@ def faint_roles(app: KtstrApp) -> list[str]:
     pane = app.screen.query_one("#log", LinePane)
     faint = []
     for role in ("", *ROLES):
-        style = pane.get_component_rich_style(f"line--{role}", partial=True) if role else Style()
+        style = roles.style(app, role) if role else Style()
         ink = (pane.rich_style + style).color
         assert ink is not None
         below = {"its own": Color.from_rich_color(style.bgcolor)} if style.bgcolor else grounds(app)
@@ -204,7 +205,7 @@ def seen(colour: str, vision: str) -> Triple:
 
 def alike(name: str, below: float) -> list[str]:
     """Pairs of colours of a theme that look alike to somebody."""
-    theme = next(it for it in themes.load_all()[0] if it.name == name)
+    theme = themes.shown(next(it for it in themes.load_all()[0] if it.name == name))
     statuses = {it: str(getattr(theme, it)) for it in ("success", "warning", "error", "accent", "foreground")}
     classes = {it: theme.variables[it] for it in theme.variables if it.startswith("class-")}
     found = []

@@ -8,12 +8,14 @@ from textual.pilot import Pilot
 from ktstr_tui.link.source import Connection
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.report import Pause
+from ktstr_tui.tui.actions import action
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.footer import labels
+from ktstr_tui.tui.key_bar import KeyBar
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
-from tests.tui.fakes import FakeSource, drive, press, rows, screen, settle
+from tests.tui.fakes import FakeSource, drive, press, rest, rows, screen, settle
 from tests.tui.story import Story
 
 
@@ -159,3 +161,46 @@ def test_what_has_no_room_is_left_out_whole_and_never_help_or_quit(keys: tuple[s
     found = drive(ended_story(), steps)[1]
     assert [text for text in found if not text.rstrip().endswith(("? Help ^q Quit", "? Help  ^q Quit"))] == []
     assert len(found[0]) < len(found[-1])
+
+
+def test_a_click_on_a_key_presses_it() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str | None, bool, str]:
+        await press(app, pilot, "4")
+        bar, row = app.screen.query_one(KeyBar), rows(app)[-1]
+        await pilot.hover(bar, offset=(row.index("Pause"), 0))
+        about = bar.tooltip
+        await pilot.click(bar, offset=(row.index("Pause"), 0))
+        await settle(app, pilot)
+        paused = app.view.paused
+        await pilot.click(bar, offset=(len(row) + 2, 0))
+        await settle(app, pilot)
+        return str(about), paused and app.view.paused, rows(app)[-1]
+
+    about, paused, row = drive(FakeSource(Story().until(18)), steps)[1]
+    assert about == action("view.pause").about
+    assert paused, "the click pauses, and one beside all keys changes nothing"
+    assert "space Resume" in row
+
+
+def test_what_a_window_covers_is_painted_once_a_second() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[int]:
+        app.view.paint_hz = 5
+        painted, counts = 0, []
+        main = app.screen
+
+        def sync() -> None:
+            nonlocal painted
+            painted += 1
+
+        main.sync = sync  # type: ignore[attr-defined]
+        for key in ("", "?", "escape"):
+            if key:
+                await pilot.press(key)
+                await rest(app, pilot)
+            painted = 0
+            for _ in range(10):
+                app._tick()
+            counts.append(painted)
+        return counts
+
+    assert drive(FakeSource(Story().until(18)), steps)[1] == [10, 2, 10]

@@ -47,5 +47,14 @@ def test_room_loads_nothing_it_must_not(room: str, unwanted: set[str], checkout:
     assert loaded_by(room, checkout) & unwanted == set()
 
 
+def test_a_screen_that_attaches_loads_only_what_it_shows(checkout: Path) -> None:
+    imports = "import ktstr_tui.cli.screen, ktstr_tui.cli.look, ktstr_tui.link.viewer, ktstr_tui.tui.app"
+    check = f"{imports}, sys; sys.exit(', '.join({{'trio', 'drgn', 'cryptography'}} & set(sys.modules)) or 0)"
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=checkout, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_check_sees_what_is_loaded(checkout: Path) -> None:
     assert {"textual", "ktstr_tui"} <= loaded_by("tui", checkout)

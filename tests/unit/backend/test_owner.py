@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from ktstr_tui.backend.config import OnExit
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.owner import RunOwner, watch_owner
-from ktstr_tui.backend.signals import SCREEN_LEFT
+from ktstr_tui.backend.screen_signals import SCREEN_LEFT
 from ktstr_tui.model.events import AlertCleared, AlertRaised, Event
 
 # Whoever runs the tests may ignore SIGHUP, and a child inherits that.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -12,6 +14,7 @@ from ktstr_tui.link import catch_up, publisher, requests
 from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model.commands import Command, Freeze, Reply
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
 from ktstr_tui.wire import codec, layout
 from tests.unit.link.backend import Backend, Looking
@@ -154,6 +157,32 @@ def test_a_layout_is_made_of_fields_and_not_of_words() -> None:
     assert layout.digest(First) == one
     assert layout.layout() == layout.layout()
     assert layout.layout().startswith(__version__)
+
+
+def test_a_layout_is_made_of_all_that_messages_are_made_of() -> None:
+    roots = (Event, RunState, Command, Reply)
+    schemas = {name.rpartition(".")[2] for name in msgspec.json.schema_components(roots)[1]}
+    found, waiting = set[str](), list[Any](roots)
+    while waiting:
+        part = waiting.pop()
+        if repr(part) not in found:
+            found.add(repr(part))
+            waiting += layout._made_of(part)
+    named = {text.rpartition(".")[2].rstrip("'>") for text in found}
+    assert schemas <= named
+
+
+def test_a_layout_changes_with_a_value_and_with_a_bound() -> None:
+    class Colour(enum.Enum):
+        RED = "red"
+
+    class Other(enum.Enum):
+        RED = "rot"
+
+    Other.__qualname__, Other.__module__ = Colour.__qualname__, Colour.__module__
+    assert layout.digest(Colour) != layout.digest(Other)
+    short, long = (Annotated[str, msgspec.Meta(max_length=at)] for at in (8, 9))
+    assert layout.digest(short) != layout.digest(long)
 
 
 def test_what_answers_and_is_no_run_is_not_called_silent(
