@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import trio
-import trio.testing
 
 START_NS: Final = 1_000_000_000
 """What `GuestTime` shows before the machine starts; not 0, which is no time."""
@@ -157,8 +156,10 @@ async def come_to_rest(busy: Callable[[], bool] = lambda: False) -> None:
     Args:
         busy: Whether somebody else than a worker thread is.
     """
+    from trio.testing import wait_all_tasks_blocked  # noqa: PLC0415 - loads pytest where that is installed
+
     while True:
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         if not trio.to_thread.current_default_thread_limiter().borrowed_tokens and not busy():
             return
         await trio.sleep(THREAD_LOOK_S)

@@ -36,10 +36,10 @@ def loaded_by(room: str, checkout: Path) -> set[str]:
         ("model", {"trio", "zmq", "textual", "rich", "drgn", "cffi"}),
         ("wire", {"trio", "zmq", "textual", "rich", "drgn"}),
         ("kernel", {"trio", "zmq", "textual", "rich"}),
-        ("guest", {"zmq", "textual", "rich", "drgn"}),
+        ("guest", {"zmq", "textual", "rich", "drgn", "_pytest"}),
         ("capture", {"zmq", "textual", "rich"}),
         ("link", {"textual", "rich", "drgn"}),
-        ("backend", {"textual"}),
+        ("backend", {"textual", "pytest", "_pytest"}),
         ("tui", {"trio", "drgn"}),
     ],
 )
