@@ -26,7 +26,7 @@ from tests.guest.waiting import BOOT_DEADLINE_S
 pytestmark = pytest.mark.guest
 SEED = 42
 MANY = 10_000
-STOPS = 40
+STOPS, STOPS_AT_MOST = 10, 40
 
 
 @pytest.fixture
@@ -93,7 +93,9 @@ async def vcpus_of_stops(guest: Guest, view: KernelView) -> set[int]:
     offsets = await symbol_address(guest, "__per_cpu_offset")
     of_cpus = [int.from_bytes(view.space.read(offsets + 8 * cpu, 8), "little") for cpu in range(nr)]
     seen = set()
-    for _ in range(STOPS):
+    for number in range(STOPS_AT_MOST):
+        if number >= STOPS and len(seen) > 1:
+            break
         stop = await engine.stop()
         await engine.ask_registers([stop.vcpu])
         own = await engine.next_registers()
