@@ -15,11 +15,12 @@ from typing import Final
 import msgspec
 
 from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.backend.identity import IDENTITY_FILE, Identity
+from ktstr_tui.backend.identity import Identity
 from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.scenario import Scenario
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.stored import IDENTITY_FILE
 from ktstr_tui.text.times import nanoseconds
 
 CONFIG_FILE: Final = "config.json"

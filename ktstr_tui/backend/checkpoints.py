@@ -15,9 +15,9 @@ from typing import IO, Final
 
 import msgspec
 
-from ktstr_tui.backend.identity import IDENTITY_FILE
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.sample import Sample
+from ktstr_tui.model.stored import IDENTITY_FILE
 
 CHECKPOINTS_FILE: Final = "checkpoints.jsonl"
 STATIONS_EACH: Final = 20

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -16,8 +15,7 @@ from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.qemu import kernel_command_line
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.saved_boots import SavedBoot
-
-IDENTITY_FILE: Final = "seed.json"
+from ktstr_tui.model.stored import IDENTITY_FILE
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

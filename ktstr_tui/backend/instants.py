@@ -12,6 +12,7 @@ from ktstr_tui.model.events import (
     CaptureTaken,
     Event,
     Frozen,
+    GuestRestarted,
     Logged,
     ProbeRead,
     SchedulerChanged,
@@ -21,6 +22,7 @@ from ktstr_tui.model.events import (
 
 OF_THE_HOST: Final = {
     *("run_id", "run_epoch_id", "name", "data_dir", "started_wall", "last_boot_ms", "state_crc"),
+    *("accelerator_reason", "host"),
     *("path", "index_path", "early_path", "late_path"),
     *("seq", "folded_seq", "boot_ms", "typed_ms", "read_us", "wall_time", "pause"),
     # Of the senders on the host, who are looked at by its clock.
@@ -39,15 +41,22 @@ def instant_of(events: Iterable[Event], meant: Meant, what: str) -> int:
         what: What is looked for, for the message.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or it is of a later boot of the run, which a rerun does not have.
     """
-    stood_ns, since_ns = 0, None
+    stood_ns, since_ns, boots = 0, None, 1
     for event in events:
-        if isinstance(event, Frozen):
+        if isinstance(event, GuestRestarted):
+            boots = event.boot
+        elif isinstance(event, Frozen):
             since_ns = event.mono_ns
         elif isinstance(event, Thawed) and since_ns is not None:
             stood_ns, since_ns = stood_ns + event.mono_ns - since_ns, None
         if meant(event):
+            if boots > 1:
+                raise UsageError(
+                    f"the {what} was in boot {boots} of the run, and a rerun has the first one",
+                    "start another run with the same --seed and what was booted then",
+                )
             at_ns = event.report.mono_ns if isinstance(event, CaptureTaken) else event.mono_ns
             return (at_ns if since_ns is None else min(at_ns, since_ns)) - stood_ns
     raise UsageError(f"the run had no {what}", "see what it had: ktstr-tui events RECORDING")

@@ -111,17 +111,17 @@ class Interventions:
     """Writes down the interventions of a run, and carries out those of the run that it is again; closed by its owner.
 
     Args:
-        directory: Where they are kept.
+        path: The file that they are kept in.
         again: Those to carry out, each with its number; in the order of their instructions.
         emit: Takes events.
     """
 
     def __init__(
-        self, directory: Path, again: Iterable[tuple[int, Intervention]], emit: Callable[[Event], object]
+        self, path: Path, again: Iterable[tuple[int, Intervention]], emit: Callable[[Event], object]
     ) -> None:
         self.lost = 0
         """Interventions that could not be written down."""
-        self._path = directory / INTERVENTIONS_FILE
+        self._path = path
         self._file: IO[bytes] | None = None
         self._emit = emit
         self._again = sorted(again, key=lambda it: (it[1].instructions, it[0]))

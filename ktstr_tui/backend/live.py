@@ -109,9 +109,8 @@ async def open_live_guest(
             )
         )
         log = stack.enter_context(closing(SchedulerLog(setup.place.data_dir / "scheduler.log")))
-        kept = open_seeded(
-            setup.place.data_dir, stream.emit, setup.config, observed=machine.stations is not None
-        )
+        place = (setup.place.data_dir, setup.reboots.boot)
+        kept = open_seeded(*place, stream.emit, setup.config, observed=machine.stations is not None)
         held = Held(audit, writable, intake, frozen, log, host, stack.enter_context(kept))
         async with trio.open_nursery() as nursery:
             yield LiveGuest(machine, stream, setup, ending, nursery, held)

@@ -17,7 +17,7 @@ import trio
 from ktstr_tui.backend.checkpoints import Checkpoint, Checkpoints, find_reference, scheduler_hash
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.guest_clock import GuestClock
-from ktstr_tui.backend.interventions import Apply, Interventions, read_interventions
+from ktstr_tui.backend.interventions import INTERVENTIONS_FILE, Apply, Interventions, read_interventions
 from ktstr_tui.guest.determinism import STATION_NS
 from ktstr_tui.guest.guest_time import GuestTime, RunTime
 from ktstr_tui.guest.hold import HoldEngine
@@ -34,15 +34,21 @@ HUNG_STATIONS: Final = 4
 """Stations that a guest misses whose clock stands."""
 
 
+def of_boot(name: str, boot: int) -> str:
+    """The name of a file of a boot of a run, such as ``given-2.jsonl``."""
+    stem, dot, suffix = name.rpartition(".")
+    return name if boot == 1 else f"{stem}-{boot}{dot}{suffix}"
+
+
 class GivenBytes:
     """Writes down what a guest was given; closed by its owner.
 
     Args:
-        directory: Where the file is kept.
+        path: The file.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / GIVEN_FILE
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._file: IO[bytes] | None = None
         self.given = 0
         self.lost = 0
@@ -79,7 +85,7 @@ class Seeded:
     Args:
         given: Keeps what the guest was given.
         interventions: Keeps what people changed, and does it again.
-        checkpoints: Keeps what it was like; None for a run that is not observed.
+        checkpoints: Keeps what it was like; None for a run that is not observed, or booted again.
     """
 
     def __init__(
@@ -116,7 +122,8 @@ class Seeded:
 
         self.interventions.serve(engine, stations, apply)
         self._stations = stations
-        clock = GuestClock(machine.spec.determinism, time.now_ns())
+        since_ns = time.guest_ns() if isinstance(time, GuestTime) else time.now_ns()
+        clock = GuestClock(machine.spec.determinism, since_ns)
 
         def note() -> None:
             if isinstance(time, GuestTime) and engine.held is not None:
@@ -183,12 +190,15 @@ class Seeded:
 
 @contextmanager
 def open_seeded(
-    directory: Path, emit: Callable[[Event], object], config: RunConfig, *, observed: bool
+    directory: Path, boot: int, emit: Callable[[Event], object], config: RunConfig, *, observed: bool
 ) -> Iterator[Seeded]:
     """The files of a run with a seed, or of one without, which then stay away.
 
+    A rerun has the first boot again, so the files of a later one get names of their own and nothing is compared.
+
     Args:
         directory: Where they are kept.
+        boot: Number of the boot of the run, from 1.
         emit: Takes events.
         config: Says which run this one is again, and which of its interventions are left out.
         observed: Whether the machine can be held.
@@ -200,10 +210,10 @@ def open_seeded(
     before = () if again is None else read_interventions(again)
     wanted = [it for it in enumerate(before, 1) if it[0] not in config.without]
     with (
-        closing(GivenBytes(directory)) as given,
-        closing(Interventions(directory, wanted, emit)) as interventions,
+        closing(GivenBytes(directory / of_boot(GIVEN_FILE, boot))) as given,
+        closing(Interventions(directory / of_boot(INTERVENTIONS_FILE, boot), wanted, emit)) as interventions,
     ):
-        if not observed:
+        if not observed or boot > 1:
             yield Seeded(given, interventions, None)
             return
         with closing(Checkpoints(directory, find_reference(directory, again), emit)) as checkpoints:

@@ -90,6 +90,7 @@ def summarize(state: RunState) -> Summary:
         "kernel": state.kernel_release,
         "accelerator": info.accelerator if info else None,
         "accelerator_reason": info.accelerator_reason if info else None,
+        "seed": info.seed if info else None,
         "scheduler": info.scheduler if info else None,
         "scenario": info.scenario if info else None,
         "topology": info.topology if info else None,

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from ktstr_tui.backend.again import differences
-from ktstr_tui.backend.identity import IDENTITY_FILE, Identity
+from ktstr_tui.backend.identity import Identity
 from ktstr_tui.backend.instants import difference, of_the_guest
 from ktstr_tui.cli.kept_runs import events_of, find_kept
 from ktstr_tui.model.events import Event
+from ktstr_tui.model.stored import IDENTITY_FILE
 from ktstr_tui.text.output import print_json, print_line
 
 MAX_WORDS = 200

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ktstr_tui.backend.bundle import unbundle
-from ktstr_tui.backend.identity import IDENTITY_FILE
 from ktstr_tui.guest.paths import state_dir
 from ktstr_tui.link.recfile import read_recording
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import Event
+from ktstr_tui.model.stored import IDENTITY_FILE
 
 
 def find_kept(word: str) -> Path:

@@ -106,6 +106,9 @@ def _print_summary(state: RunState) -> None:
     print_line(
         f"kernel    {summary['kernel']} on {summary['accelerator']}, {summary['topology']}, boot {boot}"
     )
+    if summary["seed"] is not None:
+        again = f"ktstr-tui rerun {summary['data_dir']}"
+        print_line(f"seed      {summary['seed']}; again, the same to the byte: {again}")
     print_line(f"samples   {summary['samples']} ({summary['samples_unreadable']} unreadable)")
     frames = summary["frames"]
     print_line(

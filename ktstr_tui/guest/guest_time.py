@@ -85,6 +85,10 @@ class GuestTime:
         """The time in seconds."""
         return self._now_ns / 1e9
 
+    def guest_ns(self) -> int:
+        """The same without the time for which the guest stood while a person had frozen it."""
+        return self._now_ns - self._stood_ns
+
     async def sleep(self, seconds: float) -> None:
         """Wait until a station at which so much of the guest's time has gone by."""
         await self._sleep(seconds, hasty=False)

@@ -26,6 +26,7 @@ def status_of(state: RunState) -> RunStatus:
         "kernel": state.kernel_release,
         "accelerator": info.accelerator if info else None,
         "accelerator_reason": info.accelerator_reason if info else None,
+        "seed": info.seed if info else None,
         "topology": info.topology if info else None,
         "scenario": info.scenario if info else None,
         "step": state.step.name if state.step else None,

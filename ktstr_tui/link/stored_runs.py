@@ -26,7 +26,7 @@ from ktstr_tui.link.recfile import RecordingReader
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.model.events import RunEnded, RunStarted
-from ktstr_tui.model.stored import Pruned, RemovedRuns, StoredRun, StoredRunFacts
+from ktstr_tui.model.stored import IDENTITY_FILE, Pruned, RemovedRuns, StoredRun, StoredRunFacts
 from ktstr_tui.model.text import did_you_mean
 
 KEEP_FILE = "keep"
@@ -35,6 +35,12 @@ TOTALS_FILE = ".removed.json"
 _DIRECTORY = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,39})-\d{8}-\d{6}(\.\d{1,3})?")
 _BEING_REMOVED = ".removing-"
 _BLOCK_BYTES = 512
+
+
+class _Seed(msgspec.Struct):
+    """What is read of the identity of a run."""
+
+    seed: int
 
 
 class StoredRuns:
@@ -221,10 +227,17 @@ def _look(path: Path, name: str) -> StoredRun | None:
             disk_bytes=_disk_bytes(path),
             recording_bytes=recording.stat().st_size if recording.is_file() else None,
             kept=(path / KEEP_FILE).exists(),
+            seed=_seed_of(path / IDENTITY_FILE),
             open=_is_open(path),
         )
     except OSError:
         return None  # it was removed just now
+
+
+def _seed_of(path: Path) -> int | None:
+    with suppress(OSError, msgspec.MsgspecError):
+        return msgspec.json.decode(path.read_bytes(), type=_Seed).seed
+    return None
 
 
 def _begun_ns(directory: str, status: os.stat_result) -> int:

@@ -189,6 +189,7 @@ class RunStatus(TypedDict):
     kernel: str | None
     accelerator: str | None
     accelerator_reason: str | None
+    seed: int | None
     topology: str | None
     scenario: str | None
     step: str | None
@@ -282,6 +283,8 @@ class Summary(TypedDict):
     kernel: str | None
     accelerator: str | None
     accelerator_reason: str | None
+    seed: int | None
+    """None for a run that depends on the host's clock."""
     scheduler: str | None
     scenario: str | None
     topology: str | None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ktstr_tui.model.facts import RunInfo
+
+IDENTITY_FILE: Final = "seed.json"
+"""What a run with a seed keeps in its directory, so that it can be had again."""
 
 
 class StoredRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +27,8 @@ class StoredRun(msgspec.Struct, frozen=True, kw_only=True):
     """None when there is no recording in the directory."""
     kept: bool
     """Whether it is marked to stay."""
+    seed: int | None
+    """Of a run that can be had again; None for one that depended on the host's clock."""
     open: bool
     """Whether the run is in progress, or its recording is read at the moment."""
 

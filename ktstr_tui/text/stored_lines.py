@@ -13,9 +13,9 @@ from ktstr_tui.text.plain import clean
 
 def stored_lines(runs: Sequence[StoredRun], removed: RemovedRuns, limit_bytes: int) -> list[str]:
     """A line for each run, the newest last, and what all of them take."""
-    lines = [f"{'run':36} {'begun':19} {'disk':>10}  state"] if runs else []
+    lines = [f"{'run':36} {'begun':19} {'disk':>10} {'seed':>10}  state"] if runs else []
     lines += [
-        f"{clean(it.id):36} {_wall(it.begun_ns)} {words.size(it.disk_bytes):>10}  {_state(it)}".rstrip()
+        f"{clean(it.id):36} {_wall(it.begun_ns)} {words.size(it.disk_bytes):>10} {_seed(it):>10}  {_state(it)}".rstrip()
         for it in runs
     ]
     total = words.size(sum(it.disk_bytes for it in runs))
@@ -36,6 +36,7 @@ def fact_lines(run: StoredRun, facts: StoredRunFacts) -> list[str]:
         ("run", run.id),
         ("begun", _wall(run.begun_ns)),
         ("disk", f"{words.size(run.disk_bytes)} {_state(run)}".rstrip()),
+        ("seed", f"{run.seed} (ktstr-tui rerun {run.id})" if run.seed is not None else "none"),
         ("directory", run.path),
         ("recording", facts.unreadable or ", ".join(filter(None, (recording, facts.damage)))),
         ("captures", counted(facts.captures, "file")),
@@ -83,6 +84,10 @@ def pruned_line(pruned: Pruned) -> str:
         text += ", and are kept or open"
     text += f": {clean(names)}{more}" if names else ""
     return text + "".join(f"; {clean(name)}: {clean(why)}" for name, why in pruned.failed.items())
+
+
+def _seed(run: StoredRun) -> str:
+    return "" if run.seed is None else str(run.seed)
 
 
 def _state(run: StoredRun) -> str:

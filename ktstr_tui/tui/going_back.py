@@ -16,6 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.stored import IDENTITY_FILE
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.times import nanoseconds
 from ktstr_tui.tui.actions import window_bindings
@@ -28,8 +29,6 @@ from ktstr_tui.tui.themed_app import ThemedApp
 from ktstr_tui.tui.view import View
 
 DEFAULT_BEFORE = "500ms"
-KEPT_FILE = "seed.json"
-"""What a run that can be had again keeps in its directory."""
 MAX_TIME = 20
 
 
@@ -51,7 +50,11 @@ def why_not(view: View) -> str:
         return "The run has not begun."
     if info.seed is None:
         return "This run has no seed, so there is no way back: start it with run --seed N or --deterministic."
-    if not (Path(info.data_dir) / KEPT_FILE).is_file():
+    if view.source.state.edit.boots > 1:
+        return (
+            "The guest was booted again, and a rerun has its first boot: go back with ktstr-tui rerun --to."
+        )
+    if not (Path(info.data_dir) / IDENTITY_FILE).is_file():
         return f"What the run keeps is not on this machine ({clean(info.data_dir)}): bundle it there, rerun it here."
     return ""
 

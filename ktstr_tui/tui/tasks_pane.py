@@ -63,4 +63,4 @@ class TasksPane(TablePane[TaskLine]):
     def empty(self, view: View) -> str:
         if view.over:
             return "The tasks of this run were not listed."
-        return "The kernel's list of tasks appears about a second after the guest is up (never in a run with --seed)."
+        return "The kernel's list of tasks appears about a second after the guest is up."

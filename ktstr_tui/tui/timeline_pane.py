@@ -119,7 +119,7 @@ class TimelinePane(LinePane):
     def empty(self, view: View) -> str:
         if view.state.trace and view.state.trace[-1].dropped:
             return view.state.trace[-1].dropped
-        return "No event of the kernel's trace is known (runs with --trace off and those with a seed have none here)."
+        return "No event of the kernel's trace is known (a run with --trace off has none)."
 
     # How it is moved through.
 

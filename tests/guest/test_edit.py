@@ -40,12 +40,13 @@ def save(directory: Path, old: str, new: str) -> None:
     os.replace(directory / ".swp", source)
 
 
-def edited_run(tmp_path: Path, checkout: Path, directory: Path) -> Any:  # noqa: ANN401
+def edited_run(tmp_path: Path, checkout: Path, directory: Path, *words: str) -> Any:  # noqa: ANN401
     os.environ["PYTHONPATH"] = str(checkout)
     return headless_run(
         tmp_path,
         *("--scenario", str(directory / "mine.toml"), "--scheduler", str(directory / "mine.bpf.o")),
         *("--build", f"make -s -C {directory} KTSTR_PYTHON={sys.executable}", "--cpus", "2"),
+        *words,
     )
 
 
@@ -135,8 +136,9 @@ def test_broken_saves_never_take_the_guest_down(checkout: Path, tmp_path: Path) 
 
 
 def test_a_restart_keeps_the_run_with_its_watches_and_captures(checkout: Path, tmp_path: Path) -> None:
+    """With a seed, where a second boot has the clock of the run and files of its own."""
     directory = begin(tmp_path)
-    with edited_run(tmp_path, checkout, directory) as run:
+    with edited_run(tmp_path, checkout, directory, "--seed", "7") as run:
         events = run.events()
         until(events, "scheduler", change="attached", name="mine")
         first = call_json("capture", run.name, "--tag", "before", env=run.env)
@@ -160,3 +162,4 @@ def test_a_restart_keeps_the_run_with_its_watches_and_captures(checkout: Path, t
     printed = call("events", str(data_dir / "recording.ktstr"), "--json", env=run.env).stdout
     assert printed.count('"type":"guest-ready"') + printed.count('"type": "guest-ready"') == 2
     assert {it.name for it in data_dir.glob("console*.log")} == {"console.log", "console-2.log"}
+    assert {it.name for it in data_dir.glob("given*.jsonl")} == {"given.jsonl", "given-2.jsonl"}

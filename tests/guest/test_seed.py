@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from ktstr_tui.backend.checkpoints import CHECKPOINTS_FILE
-from ktstr_tui.backend.identity import IDENTITY_FILE
 from ktstr_tui.backend.instants import difference, of_the_guest
 from ktstr_tui.backend.measured import measure
 from ktstr_tui.backend.seeded import GIVEN_FILE
 from ktstr_tui.link.recfile import read_recording
+from ktstr_tui.model.stored import IDENTITY_FILE
 from tests.guest.runs import busy_host, call, headless_run
 
 pytestmark = pytest.mark.guest

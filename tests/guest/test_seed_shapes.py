@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ktstr_tui.backend.checkpoints import CHECKPOINTS_FILE
-from ktstr_tui.backend.identity import IDENTITY_FILE
 from ktstr_tui.backend.seeded import GIVEN_FILE
+from ktstr_tui.model.stored import IDENTITY_FILE
 from tests.guest.runs import busy_host, headless_run
 
 pytestmark = pytest.mark.guest

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from ktstr_tui.backend.checkpoints import CHECKPOINTS_FILE
-from ktstr_tui.backend.identity import IDENTITY_FILE
 from ktstr_tui.backend.instants import of_the_guest
 from ktstr_tui.backend.seeded import GIVEN_FILE
 from ktstr_tui.guest.kernels import cached_kernels, matches
@@ -27,6 +26,7 @@ from ktstr_tui.model.events import (
     WatchpointHit,
     WorkersReported,
 )
+from ktstr_tui.model.stored import IDENTITY_FILE
 from tests.guest.runs import call_json, headless_run
 from tests.guest.test_gallery import OLDER
 

@@ -10,9 +10,9 @@ from textual.pilot import Pilot
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.state import RunState
+from ktstr_tui.model.stored import IDENTITY_FILE
 from ktstr_tui.text.progress import held_progress
 from ktstr_tui.tui.app import KtstrApp
-from ktstr_tui.tui.going_back import KEPT_FILE
 from ktstr_tui.tui.leaving import Leaving
 from tests.tui.fakes import FakeSource, drive, press, rows
 from tests.tui.story import Story
@@ -30,7 +30,7 @@ def seeded(data_dir: Path, *, seed: int | None = 7, held_at_ns: int | None = Non
 
 
 def kept(tmp_path: Path) -> Path:
-    (tmp_path / KEPT_FILE).touch()
+    (tmp_path / IDENTITY_FILE).touch()
     return tmp_path
 
 

@@ -42,10 +42,12 @@ class Reboots:
         """End this boot, so that another one begins; returns False when it ends already.
 
         Raises:
-            UsageError: What is to be booted is not right any more, or the run is one by seed.
+            UsageError: What is to be booted is not right any more, or the run is a rerun.
         """
-        if self._config.determinism is not None:
-            raise UsageError("a run with a seed is one boot", "start another run with the same --seed")
+        if self._config.again is not None:
+            raise UsageError(
+                "a rerun is one boot, as what it repeats is", "start another run with the same --seed"
+            )
         if self._ending.outcome is not None:
             return False
         self._next = await look_up_again(self._config, self.prepared)

@@ -1,16 +1,19 @@
 """Which files are watched, and when one of them is saved.
 
 Editors do not write a file: they write another one and rename it. So directories are watched, not files, and what
-happens to other files in them is left out. The library watches with inotify, in a thread; it gathers what happens
-within milliseconds, so that a save of several files is one.
+happens to other files in them is left out. The library watches with inotify; it gathers what happens within
+milliseconds, so that a save of several files is one. It has a thread that nobody counts among those at work: a run with
+a seed waits at each station until all of those are done (`come_to_rest`), and this one never is.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from watchfiles import awatch
+import trio
+from watchfiles import watch
 
 from ktstr_tui.model.errors import HostError, UsageError
 
@@ -62,17 +65,25 @@ async def watch_saves(files: Sequence[Path], saved: Callable[[Sequence[Path]], o
     """
     wanted = {str(path) for path in files}
     directories = sorted({path.parent for path in files})
-    try:
-        async for changes in awatch(
+    stop = threading.Event()
+
+    def look() -> None:
+        for changes in watch(
             *directories,
             watch_filter=lambda change, path: path in wanted,
             step=QUIET_MS,
             debounce=10 * QUIET_MS,
+            stop_event=stop,
             recursive=False,
         ):
-            saved(sorted({Path(path) for _change, path in changes}))
+            trio.from_thread.run_sync(saved, sorted({Path(path) for _change, path in changes}))
+
+    try:
+        await trio.to_thread.run_sync(look, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True)
     except OSError as error:
         raise HostError(
             f"cannot watch {len(wanted)} files: {error.strerror or error}",
             "raise fs.inotify.max_user_watches, or build with the key r",
         ) from error
+    finally:
+        stop.set()

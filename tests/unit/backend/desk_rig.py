@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.control import Controlled, RunControl
-from ktstr_tui.backend.interventions import Interventions
+from ktstr_tui.backend.interventions import INTERVENTIONS_FILE, Interventions
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.capture.watch.watch_spec import WatchSpec
 from ktstr_tui.control.audit_chain import AUDIT_FILE, ChainedEntry, verify
@@ -63,7 +63,7 @@ class Run:
             coordinator=self.coordinator,
             clock=SimpleNamespace(elapsed_ns=lambda: None),
             sampler=None,
-            interventions=Interventions(data_dir, (), self.stream.emit),
+            interventions=Interventions(data_dir / INTERVENTIONS_FILE, (), self.stream.emit),
         )
         self.control = RunControl(
             ct.ControlPlan(name="run"), self.stream, self.ending, authority or Authority(), data_dir

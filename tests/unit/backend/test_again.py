@@ -159,6 +159,19 @@ def test_an_instant_leaves_out_what_a_person_froze() -> None:
         instants.instant_of(recorded, instants.of_capture("x"), "capture x")
 
 
+def test_an_instant_of_a_later_boot_is_refused() -> None:
+    recorded: list[ev.Event] = [
+        ev.SchedulerChanged(seq=1, mono_ns=SECOND, change="attached", name="lost"),
+        ev.GuestRestarted(seq=2, mono_ns=2 * SECOND, boot=2, reason="asked for"),
+        ev.SchedulerChanged(seq=3, mono_ns=3 * SECOND, change="ejected", name="lost"),
+    ]
+    assert instants.instant_of(recorded, instants.of_event(1), "event 1") == SECOND
+    with pytest.raises(
+        UsageError, match="the ejection was in boot 2 of the run, and a rerun has the first one"
+    ):
+        instants.instant_of(recorded, instants.of_ejection, "ejection")
+
+
 def test_a_time_of_the_run_without_what_a_person_froze_before_it() -> None:
     pause = Pause(total_us=1.0)
     recorded: list[ev.Event] = [

@@ -15,10 +15,12 @@ from ktstr_tui.backend.checkpoints import (
     Checkpoints,
     find_reference,
 )
-from ktstr_tui.backend.identity import IDENTITY_FILE, Identity, write_identity
-from ktstr_tui.backend.seeded import GIVEN_FILE, GivenBytes
+from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.identity import Identity, write_identity
+from ktstr_tui.backend.seeded import GIVEN_FILE, GivenBytes, of_boot, open_seeded
 from ktstr_tui.guest.stations import Given
 from ktstr_tui.model.events import Event, Logged
+from ktstr_tui.model.stored import IDENTITY_FILE
 
 IDENTITY = Identity(
     seed=1,
@@ -107,7 +109,7 @@ def test_one_of_so_many_stations_is_due(tmp_path: Path) -> None:
 
 
 def test_what_the_guest_was_given_is_written_down(tmp_path: Path) -> None:
-    with closing(GivenBytes(tmp_path)) as kept:
+    with closing(GivenBytes(tmp_path / GIVEN_FILE)) as kept:
         kept.keep(Given(100, "bulk", b"\x01\x02"))
         kept.keep(Given(200, "stats", b""))
     lines = (tmp_path / GIVEN_FILE).read_bytes().splitlines()
@@ -118,9 +120,20 @@ def test_what_the_guest_was_given_is_written_down(tmp_path: Path) -> None:
     assert not any(kept.drops().values())
 
 
+def test_files_of_a_later_boot_have_names_of_their_own(tmp_path: Path) -> None:
+    told: list[Event] = []
+    for boot in (1, 2):
+        with open_seeded(tmp_path, boot, told.append, RunConfig(), observed=True) as seeded:
+            assert (seeded.checkpoints is None) == (boot == 2), "only the first boot is had again"
+            seeded.finish()
+    assert of_boot(GIVEN_FILE, 1) == GIVEN_FILE
+    assert of_boot(GIVEN_FILE, 12) == "given-12.jsonl"
+    assert len(told) == 1
+
+
 def test_a_full_disk_is_counted(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    kept, points = GivenBytes(missing), Checkpoints(missing, None, lambda _: None)
+    kept, points = GivenBytes(missing / GIVEN_FILE), Checkpoints(missing, None, lambda _: None)
     kept.keep(Given(1, "bulk", b"x"))
     points.keep(made(1))
     assert (kept.drops(), points.drops()) == ({"given-unwritten": 1}, {"checkpoints-unwritten": 1})

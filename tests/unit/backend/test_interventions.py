@@ -66,7 +66,9 @@ Keeping: TypeAlias = Callable[..., Interventions]
 def keeping() -> Iterator[Keeping]:
     """Makes interventions, and closes them."""
     with ExitStack() as stack:
-        yield lambda *args: stack.enter_context(closing(Interventions(*args)))
+        yield lambda directory, *args: stack.enter_context(
+            closing(Interventions(directory / iv.INTERVENTIONS_FILE, *args))
+        )
 
 
 @pytest.mark.parametrize(

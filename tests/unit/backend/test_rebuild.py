@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from ktstr_tui.backend.edit.command import BuildResult
 from ktstr_tui.backend.edit.rebuild import EditPlan, Rebuilder
 from ktstr_tui.backend.edit.saves import files_to_watch, sources_beside, watch_saves
+from ktstr_tui.guest.guest_time import come_to_rest
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.errors import GuestError, UsageError
@@ -205,4 +206,6 @@ async def test_a_save_is_noticed_also_when_the_editor_renames_and_others_are_not
             nursery.start_soon(watch_saves, [mine], lambda paths: send.send_nowait(list(paths)))
             nursery.start_soon(write_until_noticed)
             assert await receive.receive() == [mine]
+            # A run with a seed waits for those at work, and this one watches as long as the run lasts.
+            await come_to_rest()
             nursery.cancel_scope.cancel()

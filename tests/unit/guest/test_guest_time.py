@@ -30,6 +30,18 @@ class Diary:
         self.lines.append("read")
 
 
+async def test_the_guest_s_own_time_leaves_out_what_it_stood(autojump_clock: MockClock) -> None:
+    time = GuestTime()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(time.go_with_host, lambda: True)
+        await trio.sleep(3.01)
+        nursery.cancel_scope.cancel()
+    assert time.now_ns() == START_NS + 3 * SECOND_NS
+    assert time.guest_ns() == START_NS
+    time.note(START_NS + SECOND_NS)
+    assert (time.now_ns(), time.guest_ns()) == (START_NS + 4 * SECOND_NS, START_NS + SECOND_NS)
+
+
 async def test_it_stands_whatever_the_host_does(autojump_clock: MockClock) -> None:
     time = GuestTime()
     await trio.sleep(100)

@@ -18,6 +18,8 @@ from ktstr_tui.link.stored_runs import KEEP_FILE, StoredRuns, facts_of
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import Event, RunEnded, RunStarted
 from ktstr_tui.model.facts import RunInfo
+from ktstr_tui.model.stored import IDENTITY_FILE, RemovedRuns, StoredRunFacts
+from ktstr_tui.text.stored_lines import fact_lines, stored_lines
 from ktstr_tui.wire.codec import encode_event
 
 KIB = 1024
@@ -48,6 +50,23 @@ def runs(tmp_path: Path) -> StoredRuns:
 
 def names(runs: StoredRuns) -> list[str]:
     return [it.id.removesuffix("-120000") for it in runs.all()]
+
+
+def test_the_seed_of_a_run_is_listed(tmp_path: Path) -> None:
+    stored = StoredRuns(tmp_path / "runs")
+    (add(stored.directory, "seeded", 1) / IDENTITY_FILE).write_text(
+        '{"seed": 926224, "topology": "1n1l2c1t"}'
+    )
+    (add(stored.directory, "torn", 2) / IDENTITY_FILE).write_text('{"seed": ')
+    add(stored.directory, "plain", 3)
+    runs = stored.all()
+    assert [it.seed for it in runs] == [926224, None, None]
+    heading, first, *_ = stored_lines(runs, RemovedRuns(), 0)
+    assert first.rstrip().endswith(" 926224")
+    assert heading.index("seed") + len("seed") == len(first.rstrip()), "below its heading"
+    facts = fact_lines(runs[0], StoredRunFacts(captures=0))
+    assert "seed       926224 (ktstr-tui rerun seeded-20260101-120000)" in facts
+    assert "seed       none" in fact_lines(runs[2], StoredRunFacts(captures=0))
 
 
 def test_runs_are_listed_oldest_first_and_measured_as_du_does(runs: StoredRuns) -> None:
