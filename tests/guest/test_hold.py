@@ -92,7 +92,7 @@ async def vcpus_of_stops(guest: Guest, view: KernelView) -> set[int]:
     engine, nr = guest.machine.engine, guest.machine.spec.topology.cpus
     offsets = await symbol_address(guest, "__per_cpu_offset")
     of_cpus = [int.from_bytes(view.space.read(offsets + 8 * cpu, 8), "little") for cpu in range(nr)]
-    seen = set()
+    seen: set[int] = set()
     for number in range(STOPS_AT_MOST):
         if number >= STOPS and len(seen) > 1:
             break
