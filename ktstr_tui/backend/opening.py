@@ -72,11 +72,11 @@ class RestoredGuest:
 
     Args:
         begin: Lets it run, once slot 0 is armed.
-        view: Its memory by type, where it was read before; None for it to be read.
+        view: Waits for its memory by type, where that is read while the machine starts; gives None for it to be read.
     """
 
     begin: Callable[[], Awaitable[None]]
-    view: KernelView | None
+    view: Callable[[], KernelView | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +260,8 @@ class Opening:
 
     async def _type_memory(self, ready_ns: int) -> KernelView:
         restored = self._watchers.restored
-        view = None if restored is None else restored.view
         try:
+            view = None if restored is None else await trio.to_thread.run_sync(restored.view)
             if view is None:
                 ram = GuestRam.from_fds(self._machine.ram_parts())
                 view = await trio.to_thread.run_sync(

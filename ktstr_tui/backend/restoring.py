@@ -2,6 +2,8 @@
 
 fill RAM from the store ─▶ QEMU loads the state, stopped ─▶ memory typed, slot 0 armed ─▶ writes ─▶ the guest runs
 
+Its memory is typed while QEMU starts, which takes longer: nothing is won by letting the guest run before.
+
 To everybody else the guest is one that is frozen from its beginning, so that whatever looks at a frozen guest looks at
 this one, and nothing of what it does is missed.
 """
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -25,7 +28,7 @@ from ktstr_tui.backend.scheduler_change import keep_object
 from ktstr_tui.backend.setup import Setup
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.guest.topology_args import segments
-from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.kernel.memory import GuestRam, RamImage
 from ktstr_tui.kernel.program import KernelNotFound
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
@@ -75,13 +78,15 @@ class Origin(RestoredOrigin):
     def __init__(self, path: Path, directory: Path, emit: Callable[[Event], object]) -> None:
         super().__init__(path, directory)
         self._emit = emit
-        self.view: KernelView | None = None
-        """Its memory by type, read while QEMU starts; None before, or when it cannot be read so."""
+        # The memory is read by type while QEMU starts and loads the state, which waits for neither.
+        self._typist = ThreadPoolExecutor(1, "ktstr-restore-view")
+        self._stack.callback(self._typist.shutdown, cancel_futures=True)
+        self._view: Future[KernelView | None] | None = None
         self.began_ns = time.monotonic_ns()
         self.tell("filling", sum(blob.pages - blob.zero_pages for blob in self.snapshot.memory))
 
     def copy_ram(self, ram_fds: Sequence[int]) -> None:
-        """Fill the RAM files, unless they are paged, and read the kernel by type. Blocks, while QEMU starts.
+        """Fill the RAM files, unless they are paged, and begin to read the kernel by type. Blocks, while QEMU starts.
 
         Raises:
             DamagedError: A page is not what was stored.
@@ -90,9 +95,12 @@ class Origin(RestoredOrigin):
         super().copy_ram(ram_fds)
         nodes = tuple(blob.size_bytes for blob in self.snapshot.memory)
         parts = [(ram_fds[it.fd_index], it.offset, it.guest_phys, it.length) for it in segments(nodes)]
-        with suppress(KernelNotFound):  # told by whoever needs it
-            ram = self.readable(GuestRam.from_fds(parts))
-            self.view = KernelView.open(ram, self.snapshot.vmcoreinfo or None)
+        ram = self.readable(GuestRam.from_fds(parts))
+        self._view = self._typist.submit(_read_by_type, ram, self.snapshot.vmcoreinfo or None)
+
+    def wait_view(self) -> KernelView | None:
+        """Return the memory by type, once `copy_ram` has begun that; None when it cannot be read so. Blocks."""
+        return None if self._view is None else self._view.result()
 
     def tell(self, phase: RestorePhase, pages_left: int = 0) -> None:
         """Say how far the restore has come."""
@@ -105,6 +113,12 @@ class Origin(RestoredOrigin):
                 took_ms=self.fill_ms if phase == "filled" else (time.monotonic_ns() - self.began_ns) / 1e6,
             )
         )
+
+
+def _read_by_type(ram: RamImage, note: bytes | None) -> KernelView | None:
+    with suppress(KernelNotFound):  # told by whoever needs it
+        return KernelView.open(ram, note)
+    return None
 
 
 class Restoring:
@@ -132,15 +146,18 @@ class Restoring:
         self._coordinator, self._kernel_ops, self._nursery = coordinator, kernel_ops, nursery
 
     def of(self, origin: object, settle: Callable[[int], None]) -> RestoredGuest | None:
-        """What is known of a guest that starts from a snapshot; None for one that does not.
+        """Take over a guest that starts from a snapshot; None for one that does not.
 
         Args:
-            origin: What its machine starts from.
+            origin: What its machine started from, whose state is loaded.
             settle: Answers a request that the guest had made before, by number.
         """
         if not isinstance(origin, Origin):
             return None
-        return RestoredGuest(partial(self.run, origin, settle), origin.view)
+        if origin.pager is None:
+            origin.tell("filled")
+        origin.tell("loaded", origin.pages_left)
+        return RestoredGuest(partial(self.run, origin, settle), origin.wait_view)
 
     async def run(self, origin: Origin, settle: Callable[[int], None]) -> None:
         """Make the changes that were asked for, and let the guest run; once its memory is readable by type.
@@ -152,8 +169,6 @@ class Restoring:
         Raises:
             KtstrError: A write was refused; the guest does not run then.
         """
-        if origin.pager is None:
-            origin.tell("filled")
         origin.tell("typed", origin.pages_left)
         for op in self._setup.config.sets:
             (await self._kernel_ops.run(op, WHO)).raise_for_error()

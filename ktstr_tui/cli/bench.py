@@ -64,7 +64,7 @@ def _store(rounds: int | None) -> Mapping[str, Any]:
 
 
 def _restore(rounds: int | None) -> Mapping[str, Any]:
-    from ktstr_tui.bench.snapshots import bench_restore
+    from ktstr_tui.bench.restore import bench_restore
 
     return bench_restore(rounds or 5)
 

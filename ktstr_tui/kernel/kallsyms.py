@@ -32,6 +32,8 @@ MAX_SYMBOLS: Final = 1 << 21
 MAX_NAMES_BYTES: Final = 32 << 20
 _TOKENS: Final = 256
 _LONGEST_TOKEN: Final = 512
+_USUAL_BYTES: Final = 64
+"""Room for each unpacked name; a stock kernel's have 24 bytes on average."""
 _GAP_BYTES: Final = 1 << 16
 """So far from the next symbol, one is not taken to reach to it, as in drgn."""
 _WEAK: Final = "vwVW"
@@ -100,13 +102,15 @@ class KallsymsIndex:
         packed = ffi.new(
             "struct ktk_packed *", [views[0], names_bytes, views[1], tokens_bytes, views[2], self._count]
         )
-        # Names are two to three times as long as packed; all that is unpacked is looked at once before.
-        size = lib.ktk_unpack(packed, ffi.NULL, 0, ffi.NULL)
-        if not size:
-            raise ValueError("names that cannot be unpacked")
-        self._text = ffi.new("char[]", size)
         self._starts = ffi.new("uint32_t[]", self._count)
-        lib.ktk_unpack(packed, self._text, size, self._starts)
+        size = _USUAL_BYTES * self._count
+        self._text = ffi.new("char[]", size)
+        if not lib.ktk_unpack(packed, self._text, size, self._starts):
+            # Longer names than a kernel has, or damaged ones, which the first look tells apart.
+            size = lib.ktk_unpack(packed, ffi.NULL, 0, ffi.NULL)
+            self._text = ffi.new("char[]", size)
+            if not size or not lib.ktk_unpack(packed, self._text, size, self._starts):
+                raise ValueError("names that cannot be unpacked")
 
     def _hash(self) -> None:
         slots = 1 << self._count.bit_length()

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ktstr_tui.kernel.memory import GuestRam
+from ktstr_tui.memory.long_reads import LONG_BYTES
 from ktstr_tui.memory.pages import PAGE_BYTES
 from ktstr_tui.memory.stored_ram import SnapshotRam
 
@@ -63,6 +64,8 @@ class LazyRam:
             return self._live.read(phys, n)
         if phys % PAGE_BYTES + n <= PAGE_BYTES:
             return self._read_in_page(phys, n)
+        if n >= LONG_BYTES:
+            return self._read_long(phys, n)
         parts: list[bytes] = []
         at, end = phys, phys + n
         while at < end:
@@ -86,6 +89,18 @@ class LazyRam:
         """The first byte of each page of a run from ``data_ranges``, as ``(guest_phys, bytes)``."""
         for at in range(phys, phys + length, PAGE_BYTES):
             yield at, self.read(at, 1)
+
+    def _read_long(self, phys: int, n: int) -> bytes:
+        """Read what the snapshot holds at once, and in its place what is there."""
+        with self._lock:
+            data = bytearray(self._stored.read(phys, n))
+        at, end = phys, phys + n
+        while at < end:
+            stop = min(end, at - at % PAGE_BYTES + PAGE_BYTES)
+            if self._arrivals.is_there(self._stored.page_number(at)):
+                data[at - phys : stop - phys] = self._live.read(at, stop - at)
+            at = stop
+        return bytes(data)
 
     def _read_in_page(self, phys: int, n: int) -> bytes:
         number = phys // PAGE_BYTES

@@ -23,6 +23,7 @@ from typing import Protocol
 import msgspec
 import zstandard
 
+from ktstr_tui._native import ffi, lib
 from ktstr_tui.model.errors import HostError
 
 PAGE_BYTES = 4096
@@ -35,6 +36,9 @@ _HEADER = struct.Struct("<16sHHI")
 """Digest, stored length in bytes, kind, CRC-32 of the fields before it."""
 _RAW, _ZSTD = 0, 1
 _SIZE = struct.Struct("=Q")
+_DIGEST = struct.Struct("16s")
+_WINDOW_BYTES = 1 << 20
+"""Read at once to find records."""
 _ZEROS = bytes(PAGE_BYTES)
 _LEVEL = 1
 """Of zstd: memory of a kernel shrinks to a third, and the next level costs twice the time for a twentieth less."""
@@ -274,21 +278,30 @@ class PageFile:
             return len(MAGIC)
         if os.pread(self._fd, len(MAGIC), 0) != MAGIC:
             raise DamagedError(f"{self._path} is not a file of pages", _LOST)
-        at = len(MAGIC)
-        while at + _HEADER.size <= size:
-            header = os.pread(self._fd, _HEADER.size, at)
-            digest, length, kind, crc = _HEADER.unpack(header)
-            if zlib.crc32(header[:-4]) != crc or kind > _ZSTD or not 0 < length <= PAGE_BYTES:
-                self._damaged_at = at
-                return size
-            if at + _HEADER.size + length > size:
-                break
-            self._offsets[digest] = at
-            at += _HEADER.size + length
+        at = self._find_records(size)
+        if self._damaged_at is not None:
+            return size
         if self._writing and at < size:
             os.ftruncate(self._fd, at)
             self._trimmed = size - at
         return at
+
+    def _find_records(self, size: int) -> int:
+        """Enter the records, and say where the last whole one ends."""
+        room = _WINDOW_BYTES // _HEADER.size
+        digests, offsets = ffi.new("uint8_t[]", room * DIGEST_BYTES), ffi.new("uint64_t[]", room)
+        search = ffi.new("struct ktm_search *", [len(MAGIC), size])
+        while search.at + _HEADER.size <= size and not (search.damaged or search.torn):
+            window, at = os.pread(self._fd, _WINDOW_BYTES, search.at), search.at
+            found = lib.ktm_find_records(
+                search, ffi.from_buffer("uint8_t[]", window), at, len(window), digests, offsets
+            )
+            names = _DIGEST.iter_unpack(ffi.buffer(digests, found * DIGEST_BYTES)[:])
+            self._offsets.update(zip((name for (name,) in names), ffi.unpack(offsets, found), strict=True))
+            if search.at == at:
+                break
+        self._damaged_at = search.at if search.damaged else None
+        return int(search.at)
 
 
 _LOST = "ktstr-tui snapshot verify names the snapshots that are damaged; ktstr-tui snapshot rm removes them"

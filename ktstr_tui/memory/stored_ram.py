@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from ktstr_tui.guest import topology_args
 from ktstr_tui.kernel.memory import OutOfRange
-from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, Pages
+from ktstr_tui.memory.long_reads import LONG_BYTES, LongReads
+from ktstr_tui.memory.pages import DIGEST_BYTES, PAGE_BYTES, ZERO, Pages
 from ktstr_tui.memory.snapshot import Blob, Snapshot
 
 _U64 = struct.Struct("<Q")
@@ -35,9 +36,11 @@ class SnapshotRam:
     Args:
         snapshot: The snapshot.
         pages: Its pages; must stay open as long as this object is used.
+        long_reads: Long reads that were made before; None for the user's.
     """
 
-    def __init__(self, snapshot: Snapshot, pages: Pages) -> None:
+    def __init__(self, snapshot: Snapshot, pages: Pages, long_reads: LongReads | None = None) -> None:
+        self._long_reads = LongReads() if long_reads is None else long_reads
         nodes = tuple(blob.size_bytes for blob in snapshot.memory)
         self._segments = [
             _Segment(
@@ -72,6 +75,20 @@ class SnapshotRam:
             return known[offset : offset + n]
         if n < 0:
             raise ValueError(f"negative length {n}")
+        if n >= LONG_BYTES:
+            return self._read_long(phys, n)
+        return self._read_pages(phys, n)
+
+    def _read_long(self, phys: int, n: int) -> bytes:
+        start = phys - phys % PAGE_BYTES
+        digests = b"".join(self.digest(at) for at in range(start, phys + n, PAGE_BYTES))
+        data = self._long_reads.get(digests)
+        if data is None:
+            data = self._read_pages(start, len(digests) // DIGEST_BYTES * PAGE_BYTES)
+            self._long_reads.keep(digests, data)
+        return data[phys - start : phys - start + n]
+
+    def _read_pages(self, phys: int, n: int) -> bytes:
         parts: list[bytes] = []
         at, end = phys, phys + n
         if n > PAGE_BYTES:

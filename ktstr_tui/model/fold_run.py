@@ -50,7 +50,8 @@ def _restored(state: RunState, event: ev.GuestRestored) -> None:
     words = {
         "filling": f"restoring {event.snapshot}: {event.pages_left} pages of memory to fill",
         "filled": f"{event.pages} pages of memory filled",
-        "typed": "its state is loaded and its memory readable by type",
+        "loaded": "QEMU has loaded its state",
+        "typed": "its memory is readable by type",
         "frozen": "the guest is restored and stays frozen until it is thawed",
         "loading": f"{event.pages_left} pages of memory are left to load",
         "resident": "all memory is loaded",

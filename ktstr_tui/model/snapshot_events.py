@@ -8,9 +8,12 @@ import msgspec
 
 from ktstr_tui.model.event_base import RunEvent
 
-RestorePhase: TypeAlias = Literal["filling", "filled", "typed", "frozen", "running", "loading", "resident"]
-"""Memory is being filled; is filled; is readable by type, with the machine's state loaded; the guest stays frozen, or
-runs. Memory that is loaded when it is touched is not filled first: it is loading while the guest runs, then resident.
+RestorePhase: TypeAlias = Literal[
+    "filling", "filled", "loaded", "typed", "frozen", "running", "loading", "resident"
+]
+"""The snapshot is open and memory is being filled; is filled; QEMU has loaded the machine's state; memory is readable
+by type, too; the guest stays frozen, or runs. Memory that is loaded when it is touched is not filled first: it is
+loading while the guest runs, then resident.
 """
 
 

@@ -16,7 +16,9 @@ from ktstr_tui.backend.lazily import pages_to_load, require_resident
 from ktstr_tui.guest.ram import LOADING
 from ktstr_tui.guest.run_ram import open_ram_of
 from ktstr_tui.kernel.memory import GuestRam, OutOfRange
+from ktstr_tui.memory import lazy_ram, stored_ram
 from ktstr_tui.memory.lazy_ram import LazyRam
+from ktstr_tui.memory.long_reads import LongReads
 from ktstr_tui.memory.pager_source import store_source
 from ktstr_tui.memory.pages import PAGE_BYTES
 from ktstr_tui.memory.restored import RestoredOrigin
@@ -50,7 +52,8 @@ def lazy(tmp_path: Path, ram_fd: int) -> Iterator[tuple[LazyRam, Arrived]]:
     os.ftruncate(ram_fd, len(WHOLE))
     arrived = Arrived()
     with store.pages() as pages, closing(GuestRam.from_fds([(ram_fd, 0, 0, len(WHOLE))])) as live:
-        yield LazyRam(live, SnapshotRam(snapshot, pages), arrived), arrived
+        kept = LongReads(tmp_path / "kept")
+        yield LazyRam(live, SnapshotRam(snapshot, pages, kept), arrived), arrived
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -77,6 +80,25 @@ def test_what_is_there_is_read_from_the_guest(lazy: tuple[LazyRam, Arrived], ram
         memory.read(len(WHOLE) - 4, 8)
     with pytest.raises(OutOfRange):
         memory.u64(len(WHOLE))
+
+
+def test_a_long_read_has_what_is_there_in_its_place(
+    lazy: tuple[LazyRam, Arrived], ram_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (lazy_ram, stored_ram):
+        monkeypatch.setattr(module, "LONG_BYTES", 2 * PAGE_BYTES)
+    memory, arrived = lazy
+    start, length = PAGE_BYTES - 8, 3 * PAGE_BYTES
+    for _ in range(2):
+        assert memory.read(start, length) == WHOLE[start : start + length]
+    os.pwrite(ram_fd, b"new!", 2 * PAGE_BYTES)
+    arrived.pages.add(2)
+    os.pwrite(ram_fd, b"late", 3 * PAGE_BYTES)
+    expected = bytearray(WHOLE)
+    expected[2 * PAGE_BYTES : 3 * PAGE_BYTES] = b"new!".ljust(PAGE_BYTES, b"\0")
+    assert memory.read(start, length) == expected[start : start + length]
+    with pytest.raises(OutOfRange):
+        memory.read(start, len(WHOLE))
 
 
 async def test_a_restore_with_a_pager_keeps_others_away_until_all_is_there(
