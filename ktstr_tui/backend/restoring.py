@@ -76,13 +76,13 @@ class Origin(RestoredOrigin):
     """
 
     def __init__(self, path: Path, directory: Path, emit: Callable[[Event], object]) -> None:
+        self.began_ns = time.monotonic_ns()
         super().__init__(path, directory)
         self._emit = emit
         # The memory is read by type while QEMU starts and loads the state, which waits for neither.
         self._typist = ThreadPoolExecutor(1, "ktstr-restore-view")
         self._stack.callback(self._typist.shutdown, cancel_futures=True)
         self._view: Future[KernelView | None] | None = None
-        self.began_ns = time.monotonic_ns()
         self.tell("filling", sum(blob.pages - blob.zero_pages for blob in self.snapshot.memory))
 
     def copy_ram(self, ram_fds: Sequence[int]) -> None:
