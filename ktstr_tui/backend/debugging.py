@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import trio
 
 from ktstr_tui.backend.setup import Setup
@@ -16,7 +17,8 @@ from ktstr_tui.kernel.symbol_file import make_symbol_file
 from ktstr_tui.kernel.torn import text
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.stream import Stream
-from ktstr_tui.model.control import Outcome
+from ktstr_tui.model.control import Outcome, RunKernelWrite
+from ktstr_tui.wire.kernel_ops import Bytes, Entry, KernelOp, Kva
 
 
 def make_door(
@@ -37,13 +39,29 @@ def make_door(
             setup.control.audit.record(who, "gdb.write", outcome, written.what)
             door.told_written(written.what, ok=written.ok)
 
+        async def write(address: int, data: bytes) -> None:
+            await setup.control.desk.ask(who, _kernel_write(address, data, who))
+
         vcpus = machine.spec.topology.cpus
-        return LiveTarget(coordinator.debug, vcpus, _describe(view), setup.config.allow_writes, record)
+        return LiveTarget(
+            coordinator.debug,
+            vcpus,
+            _describe(view),
+            setup.config.allow_writes,
+            record,
+            # In a run with a seed it is an intervention, which is written down and which a rerun makes again.
+            None if machine.stations is None else write,
+        )
 
     door = DebuggerDoor(
         coordinator.debug, make_target, make_symbols, stream.emit, setup.place.socket_dir, nursery
     )
     return door
+
+
+def _kernel_write(address: int, data: bytes, who: str) -> RunKernelWrite:
+    op = KernelOp(mode="cold", direction="write", entries=(Entry(Kva(address), Bytes(data)),))
+    return RunKernelWrite(op=msgspec.to_builtins(op), who=who)
 
 
 def _describe(view: Callable[[], KernelView | None]) -> Callable[[int], str]:

@@ -91,8 +91,7 @@ class DebugAccess:
         engine = self._rendezvous.engine
         if not isinstance(engine, StubEngine):
             raise UsageError(
-                "a run with a seed is held by the observer and not by a gdb stub: no debugger can be attached",
-                "freeze it and read its memory: ktstr-tui drgn; or run without --seed",
+                "this machine has no stub: no debugger can be attached", "read its memory: ktstr-tui drgn"
             )
         return engine
 
@@ -210,6 +209,8 @@ class DebugAccess:
         Raises:
             KtstrError: A breakpoint could not be set; the guest stays held.
         """
+        if how.alone and not how.step and self._rendezvous.engine.watch_limits.unlimited:
+            raise UsageError("in a run with a seed all vCPUs run, or none", "set scheduler-locking off")
 
         async def work() -> None:
             self._require_held()

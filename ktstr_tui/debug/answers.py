@@ -26,7 +26,9 @@ _PART = re.compile(r"([^:]*):([0-9a-fA-F]{1,8}),([0-9a-fA-F]{1,8})")
 _HELP = (
     "The guest is served by ktstr-tui, which watches it meanwhile: its own stops are not shown here.\n"
     "Breakpoints and watchpoints are set when the guest continues. watch, rwatch, awatch and hbreak take the\n"
-    "slots that no watch of the run has. Writing needs a run with --allow-writes.\n"
+    "slots that no watch of the run has. A run with a seed has no slots and is not changed by any of that; a step\n"
+    "goes to the next block of code there, and registers cannot be written. Writing to memory needs a run with\n"
+    "--allow-writes.\n"
 )
 
 

@@ -82,6 +82,7 @@ class LiveTarget:
         describe: What a vCPU does; must not raise.
         may_write: Whether the run allows writes to the kernel.
         record: Takes what was written, or refused.
+        write_memory: Writes bytes to an address in place of QEMU's stub; None where that does it.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class LiveTarget:
         describe: Callable[[int], str],
         may_write: bool,
         record: Callable[[Written], object],
+        write_memory: Callable[[int, bytes], Awaitable[None]] | None = None,
     ) -> None:
         self.vcpus = vcpus
         self.describe = describe
@@ -103,6 +105,7 @@ class LiveTarget:
         self._access = access
         self._may_write = may_write
         self._record = record
+        self._write_memory = write_memory
 
     async def ask(self, vcpu: int, request: str) -> str:
         """Let QEMU answer."""
@@ -112,18 +115,28 @@ class LiveTarget:
         return answer
 
     async def write(self, vcpu: int, request: str) -> str:
-        """Let QEMU write, if the run allows that, and write it down.
+        """Write, if the run allows that, and write it down.
 
         Raises:
-            UsageError: The run allows no writes.
+            UsageError: The run allows no writes, or none there.
         """
         what = _what(vcpu, request)
         if not self._may_write:
             self._record(Written(what=what, ok=False))
             raise UsageError("this run allows no writes", "start it with --allow-writes")
-        answer = await self.ask(vcpu, request)
-        self._record(Written(what=what, ok=answer == "OK"))
+        answer = ""
+        try:
+            answer = await self._write(vcpu, request)
+        finally:
+            self._record(Written(what=what, ok=answer == "OK"))
         return answer
+
+    async def _write(self, vcpu: int, request: str) -> str:
+        if request[:1] != "M" or self._write_memory is None:
+            return await self.ask(vcpu, request)
+        where, _, data = request[1:].partition(":")
+        await self._write_memory(int(where.partition(",")[0], 16), bytes.fromhex(data))
+        return "OK"
 
 
 def _what(vcpu: int, request: str) -> str:

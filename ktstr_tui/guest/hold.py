@@ -30,6 +30,7 @@ from ktstr_tui.guest.engine import (
     StopReason,
     WatchLimits,
 )
+from ktstr_tui.guest.held_stub import MAX_BREAKS, HeldStub, stepped_vcpu
 from ktstr_tui.guest.monitor_registers import parse_registers
 from ktstr_tui.guest.observer_page import MAX_PROBES, MAX_WATCHES, Held, HoldReason, ObserverPage
 from ktstr_tui.guest.turns import whose_turn
@@ -38,6 +39,7 @@ from ktstr_tui.model.errors import HostError, InternalError
 __all__ = ["HoldEngine"]
 
 STOP_TIMEOUT_S = 10.0
+MAX_CALLS = MAX_PROBES - MAX_BREAKS
 _KERNEL_HALF = 1 << 63
 """Addresses from here on are the kernel's."""
 _REASONS: dict[HoldReason, StopReason] = {
@@ -55,6 +57,7 @@ class HoldEngine:
         link: The socket over which the machine's holds come.
         read_monitor: Returns what QEMU's monitor prints for ``info registers -a``.
         visit: Called at each station with the instructions executed; the machine is held until it returns.
+        read_memory: Returns what QEMU's monitor prints for ``x /Nbx``, told the vCPU, the address and N.
         hear: Called at each other hold before anybody is told of it.
         lost: Called when QEMU is gone.
     """
@@ -68,6 +71,7 @@ class HoldEngine:
         link: trio.SocketStream,
         read_monitor: Callable[[], Awaitable[str]],
         visit: Callable[[int], Awaitable[None]],
+        read_memory: Callable[[int, int, int], Awaitable[str]],
         hear: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
         lost: Callable[[], object] = lambda: None,
     ) -> None:
@@ -89,6 +93,12 @@ class HoldEngine:
         self._calls: dict[int, Callable[[], bool]] = {}
         self._vcpus_asked: deque[int] = deque()
         self._answers: dict[int, Registers] | None = None
+        self._stub = HeldStub(self._registers_of, read_memory, self._tell_page)
+        self.description = self._stub.description
+        """The target description for debuggers: XML by the name of its document."""
+        self.resume_as = "c"
+        """What each resume does, as the actions of ``vCont``: a vCPU that steps is held before its next block."""
+        self._steps: int | None = None
         self._stops = self._watch_stops = 0
         self._last_stop_us: float | None = None
         self._max_stop_us: float | None = None
@@ -143,6 +153,9 @@ class HoldEngine:
             raise EngineLostError("QEMU is gone")
         self._vcpus_asked.clear()
         self._answers = None
+        self._stub.part()
+        self._steps = stepped_vcpu(self.resume_as)
+        self._page.hold_at_next(self._steps)
         self.running = True
         self._release()
         await trio.lowlevel.checkpoint()
@@ -188,7 +201,7 @@ class HoldEngine:
                 "watch something of the kernel's",
             )
         self._watches[address, length] += 1
-        self._page.watch(self._watches, self._calls)
+        self._tell_page()
         await trio.lowlevel.checkpoint()
 
     async def disarm_watch(self, address: int, length: int = 4) -> None:
@@ -199,16 +212,16 @@ class HoldEngine:
             raise HostError(f"there is no watch of {length} bytes at {address:#x}", "")
         self._watches[address, length] -= 1
         self._watches += Counter()
-        self._page.watch(self._watches, self._calls)
+        self._tell_page()
         await trio.lowlevel.checkpoint()
 
     async def arm_call(self, address: int, tell: Callable[[], bool]) -> None:
         """Hold the machine at calls of a function; see `Engine.arm_call`."""
         self._check_stopped()
-        if len(self._calls) >= MAX_PROBES and address not in self._calls:
-            raise HostError(f"calls of {MAX_PROBES} functions are watched already", "remove some watches")
+        if len(self._calls) >= MAX_CALLS and address not in self._calls:
+            raise HostError(f"calls of {MAX_CALLS} functions are watched already", "remove some watches")
         self._calls[address] = tell
-        self._page.watch(self._watches, self._calls)
+        self._tell_page()
         await trio.lowlevel.checkpoint()
 
     async def disarm_call(self, address: int) -> None:
@@ -216,8 +229,13 @@ class HoldEngine:
         self._check_stopped()
         if self._calls.pop(address, None) is None:
             raise HostError(f"no calls are watched at {address:#x}", "")
-        self._page.watch(self._watches, self._calls)
+        self._tell_page()
         await trio.lowlevel.checkpoint()
+
+    async def ask(self, question: str) -> str:
+        """Answer a request of gdb's protocol about the machine that is held; see `StubEngine.ask`."""
+        self._check_stopped()
+        return await self._stub.answer(question)
 
     def watch_besides(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Watch ranges beside those that were armed one by one, in place of those of the last call; a bench's.
@@ -225,7 +243,7 @@ class HoldEngine:
         Args:
             ranges: First address and length in bytes of each. Nobody else must be told of their hits.
         """
-        self._page.watch([*self._watches, *ranges], self._calls)
+        self._page.watch([*self._watches, *ranges], [*self._calls, *self._stub.breaks])
 
     def hold_at(self, instructions: int) -> None:
         """Have `at_count` called once, when so many instructions were executed, in place of those of the last call."""
@@ -260,7 +278,7 @@ class HoldEngine:
             await self._meet()
             return
         self.held, self.counts = held, held.counts
-        if held.reason is HoldReason.CALL and not self._tells(held.address):
+        if held.reason is HoldReason.CALL and not await self._is_wanted(held):
             self._release()
             return
         visit = {HoldReason.STEP: self._visit, HoldReason.COUNT: self.at_count}.get(held.reason)
@@ -269,8 +287,8 @@ class HoldEngine:
             self._arrive(held, _REASONS.get(held.reason, "other"))
             return
         self._in_station = True
-        if self._asked and self._arrived is None:
-            self._arrive(held, "interrupt")
+        if self._arrived is None and (self._asked or self._steps == held.vcpu):
+            self._arrive(held, "interrupt" if self._asked else "other")
         try:
             await visit(held.total)
         finally:
@@ -291,9 +309,21 @@ class HoldEngine:
         self._arrived = Stop(reason, held.vcpu, watch)
         self._tell()
 
-    def _tells(self, address: int) -> bool:
-        tell = self._calls.get(address)
+    async def _is_wanted(self, held: Held) -> bool:
+        """Whether somebody is to be told of an execution: of a call, or of a debugger's breakpoint."""
+        tell = self._calls.get(held.address)
+        if held.address in self._stub.breaks:
+            own = self._page.registers()
+            await self._stub.meet(held.vcpu, held.address, None if own is None else own.rip)
+            return True
         return tell is not None and tell()
+
+    def _tell_page(self) -> None:
+        self._page.watch(self._watches, [*self._calls, *self._stub.breaks])
+
+    async def _registers_of(self, vcpu: int) -> Registers:
+        await self.ask_registers([vcpu])
+        return await self.next_registers()
 
     def _watch_at(self, held: Held) -> int | None:
         if held.reason is HoldReason.CALL:

@@ -35,7 +35,7 @@ class Observed:
         self._qmp = qmp
         self.stations = Stations(self._ask_status, lambda: qmp.busy)
         at = self.stations
-        self.engine = HoldEngine(page, link, self._read_monitor, at.visit, at.hear, at.end)
+        self.engine = HoldEngine(page, link, self._read_monitor, at.visit, self._read_memory, at.hear, at.end)
         self._page = page
 
     async def go_on_from(self, state: Path) -> None:
@@ -66,8 +66,14 @@ class Observed:
         return None
 
     async def _read_monitor(self) -> str:
+        return await self._monitor("info registers -a")
+
+    async def _read_memory(self, vcpu: int, address: int, count: int) -> str:
+        return await self._monitor(f"x /{count}bx {address:#x}", cpu_index=vcpu)
+
+    async def _monitor(self, line: str, **arguments: int) -> str:
         try:
-            return str(await self._qmp.execute("human-monitor-command", command_line="info registers -a"))
+            return str(await self._qmp.execute("human-monitor-command", command_line=line, **arguments))
         except QmpClosedError as error:
             raise EngineLostError("QEMU is gone") from error
 

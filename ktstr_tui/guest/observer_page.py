@@ -20,9 +20,9 @@ PAGE_BYTES = 12288 + 16384 * 16
 MAX_WATCHES = 16384
 MAX_PROBES = 1024
 MAX_VCPUS = 256
-_MAGIC, _LAYOUT = 0x4F42534B, 3
+_MAGIC, _LAYOUT = 0x4F42534B, 4
 _STOP, _GENERATION, _HOLD_AT, _STEP, _NR_WATCHES, _NR_PROBES, _HELD = 16, 20, 24, 32, 40, 44, 48
-_TURN, _CLOCK = 488, 496
+_TURN, _NEXT, _CLOCK = 488, 492, 496
 _REGISTERS_KNOWN, _REGISTERS, _COUNTS, _PROBES, _WATCHES = 112, 120, 512, 4096, 12288
 
 
@@ -35,6 +35,7 @@ class HoldReason(IntEnum):
     WRITE = 4
     CALL = 5
     TURN = 6
+    NEXT = 7
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -45,7 +46,8 @@ class Held(msgspec.Struct, frozen=True):
     total: int
     """Instructions that all vCPUs have executed."""
     address: int
-    """Of the store or of the instruction; what the last one left for the other reasons."""
+    """Of the store, or of the probe in the block that is about to be executed; what the last one left for the other
+    reasons."""
     value: int
     """What was stored."""
     width: int
@@ -99,6 +101,10 @@ class ObserverPage:
         """Say which vCPU it is that executes for the first time, while the machine is held for that."""
         struct.pack_into("<I", self._map, _TURN, vcpu)
 
+    def hold_at_next(self, vcpu: int | None) -> None:
+        """Have the machine held whenever this vCPU is about to execute another block; None for never."""
+        struct.pack_into("<I", self._map, _NEXT, 0 if vcpu is None else vcpu + 1)
+
     def hold_at(self, instructions: int) -> None:
         """Have the machine held once, when so many instructions were executed; 0 for never."""
         struct.pack_into("<Q", self._map, _HOLD_AT, instructions)
@@ -108,7 +114,7 @@ class ObserverPage:
 
         Args:
             ranges: First address and length in bytes of each; may overlap. At most `MAX_WATCHES` once merged.
-            probes: Addresses of functions.
+            probes: Addresses of instructions; the machine is held before the block of code that such a one is in.
 
         Raises:
             ValueError: They are too many.

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -23,8 +24,10 @@ static ssize_t hear_backend(int fd, void *byte, size_t size);
 #define _exit(status) end_process(status)
 #define send(fd, byte, size, flags) tell_backend(fd, byte, size, flags)
 #define read(fd, byte, size) hear_backend(fd, byte, size)
+#include "../observer/blocks.c"
 #include "../observer/observer.c"
 #include "../observer/ranges.c"
+#include "../observer/registers.c"
 #include "../observer/turns.c"
 #undef _exit
 #undef send
@@ -113,7 +116,7 @@ static void command(void)
 	size_t got;
 	const uint8_t *bytes;
 
-	switch (take8(script) % 9) {
+	switch (take8(script) % 10) {
 	case 0:
 		page->stop = 1;
 		break;
@@ -140,6 +143,9 @@ static void command(void)
 		page->clock_due = take8(script);
 		break;
 	case 8:
+		page->next_of = take8(script) % (VCPUS + 2);
+		break;
+	case 9:
 		bytes = take_bytes(script, take8(script), &got);
 		memcpy((uint8_t *)page + take32(script) % (sizeof(*page) - got), bytes, got);
 		break;
@@ -163,7 +169,7 @@ static ssize_t tell_backend(int fd, const void *byte, size_t size, int flags)
 		errno = EPIPE;
 		return -1;
 	}
-	MUST(page->reason >= OBSERVER_COUNT && page->reason <= OBSERVER_TURN);
+	MUST(page->reason >= OBSERVER_COUNT && page->reason <= OBSERVER_NEXT);
 	is_turn = page->reason == OBSERVER_TURN;
 	holds_told += !is_turn;
 	MUST(is_turn || page->vcpu == executing);
@@ -264,9 +270,11 @@ static void reset(void)
 {
 	memset(&watches, 0, sizeof(watches));
 	memset(&turns, 0, sizeof(turns));
+	free(blocks.at);
+	memset(&blocks, 0, sizeof(blocks));
 	memset(handles, 0, sizeof(handles));
 	total = clock_address = clock_due = holds_told = turn_began = 0;
-	executing = 0;
+	executing = next_of = 0;
 	nr_probes = nr_model = 0;
 	has_thread = gone = false;
 }

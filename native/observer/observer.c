@@ -22,9 +22,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "blocks.h"
 #include "page.h"
 #include "qemu_plugin_api.h"
 #include "ranges.h"
+#include "registers.h"
 #include "turns.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -32,24 +34,20 @@
 EXPORT int qemu_plugin_version = QEMU_PLUGIN_API_VERSION;
 EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv);
 
-static const char *const register_names[OBSERVER_REGISTERS] = {
-	"rax", "rbx", "rcx",	 "rdx",	    "rsi",	 "rdi", "rbp",	  "rsp", "r8",	"r9",  "r10",
-	"r11", "r12", "r13",	 "r14",	    "r15",	 "rip", "eflags", "cs",	 "ss",	"ds",  "es",
-	"fs",  "gs",  "fs_base", "gs_base", "k_gs_base", "cr0", "cr2",	  "cr3", "cr4", "cr8", "efer",
-};
-#define RIP 16
+#define BLOCK_BYTES 8192 // no block is longer: it ends with the page after the one that it begins in
 
 static struct observer_page *page;
 static int link_fd = -1;
 static struct ranges watches;
 static uint64_t probes[OBSERVER_PROBES];
 static uint32_t nr_probes, taken_generation;
-static uint64_t total, due, look_due, next_count, clock_address, clock_due;
+static uint64_t total, due, look_due, next_count, next_step, clock_address, clock_due;
+static uint32_t next_of; // a vCPU whose next block is held at, from 1; 0 for none
+static bool in_store; // the block that the machine is held in is counted already
+static struct blocks blocks;
 static struct turns turns;
 static uint64_t turn_began;
 static uint32_t nr_vcpus;
-static void *handles[OBSERVER_REGISTERS];
-static struct g_byte_array *bytes;
 static pthread_t thread;
 static bool has_thread;
 
@@ -71,7 +69,11 @@ static void set_due(void)
 	uint64_t at = page->hold_at, step = page->step;
 
 	next_count = at > total ? at : UINT64_MAX;
-	due = smaller(step ? (total / step + 1) * step : UINT64_MAX, next_count);
+	next_step = step ? (total / step + 1) * step : UINT64_MAX;
+	due = smaller(next_step, next_count);
+	next_of = page->next_of;
+	if (next_of && next_of == turns.vcpu + 1)
+		due = smaller(due, total + !in_store);
 	look_due = nr_probes ? 0 : due;
 }
 
@@ -112,27 +114,6 @@ static void take_commands(void)
 	set_due();
 }
 
-static void read_registers(uint64_t next_ip)
-{
-	uint64_t known = 0;
-
-	for (int i = 0; i < OBSERVER_REGISTERS; i++) {
-		uint64_t value = 0;
-
-		if (!handles[i])
-			continue;
-		g_byte_array_set_size(bytes, 0);
-		if (qemu_plugin_read_register(handles[i], bytes) <= 0)
-			continue;
-		memcpy(&value, bytes->data, bytes->len < sizeof(value) ? bytes->len : sizeof(value));
-		page->registers[i] = value;
-		known |= 1ull << i;
-	}
-	// Inside a block of translated code the emulator does not keep the instruction pointer.
-	page->registers[RIP] = next_ip;
-	page->registers_known = known | 1ull << RIP;
-}
-
 static void wait_for_the_backend(void)
 {
 	char byte = 'h';
@@ -164,7 +145,7 @@ static void hold(enum observer_reason reason, uint64_t next_ip)
 	page->total = total;
 	page->next_ip = next_ip;
 	page->holds++;
-	read_registers(next_ip);
+	page->registers_known = registers_read(next_ip, page->registers);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	wait_for_the_backend();
 	take_commands();
@@ -180,7 +161,8 @@ static void check_thread(void)
 	}
 }
 
-static bool is_probed(uint64_t address)
+/* The first probe in a block; 0 when there is none. */
+static uint64_t probe_in(uint64_t address, uint32_t insns)
 {
 	uint32_t low = 0, high = nr_probes;
 
@@ -192,7 +174,9 @@ static bool is_probed(uint64_t address)
 		else
 			high = middle;
 	}
-	return low < nr_probes && probes[low] == address;
+	if (low == nr_probes || probes[low] - address > BLOCK_BYTES)
+		return 0;
+	return probes[low] - address < blocks_bytes(&blocks, address, insns) ? probes[low] : 0;
 }
 
 // A kernel address and a small number in one pointer: nothing to allocate for each translation.
@@ -229,12 +213,20 @@ static void begin_turn(const void *state, uint64_t address)
 static __attribute__((noinline)) void look_at_block(void *data, const void *state)
 {
 	uint64_t address = packed_address(data);
+	unsigned int n = packed_number(data);
+	uint64_t probe;
 
-	if (state != turns.now)
+	if (state != turns.now) {
 		begin_turn(state, address);
+		if (next_of && next_of == turns.vcpu + 1)
+			due = look_due = total;
+	}
 	if (total >= due) {
 		check_thread();
-		hold(total >= next_count ? OBSERVER_COUNT : OBSERVER_STEP, address);
+		hold(total >= next_count  ? OBSERVER_COUNT
+		     : total >= next_step ? OBSERVER_STEP
+					  : OBSERVER_NEXT,
+		     address);
 	}
 	if (__atomic_load_n(&page->stop, __ATOMIC_RELAXED)) {
 		__atomic_store_n(&page->stop, 0, __ATOMIC_RELAXED);
@@ -242,9 +234,9 @@ static __attribute__((noinline)) void look_at_block(void *data, const void *stat
 		hold(OBSERVER_STOP, address);
 	}
 	// A function is entered by a jump or a call, and both begin a block.
-	if (nr_probes && is_probed(address)) {
+	if (nr_probes && (probe = probe_in(address, n))) {
 		check_thread();
-		page->address = address;
+		page->address = probe;
 		hold(OBSERVER_CALL, address);
 	}
 	total += packed_number(data);
@@ -272,6 +264,14 @@ __asm__(".text\n"
 	"	jmp on_block\n"
 	".size observed_block, . - observed_block\n");
 
+static void hold_in_block(enum observer_reason reason, const void *data)
+{
+	check_thread();
+	in_store = true;
+	hold(reason, packed_address(data) + packed_number(data));
+	in_store = false;
+}
+
 // A store near something that is watched.
 static __attribute__((noinline)) void look_at_store(uint32_t info, uint64_t address, void *data)
 {
@@ -279,14 +279,11 @@ static __attribute__((noinline)) void look_at_store(uint32_t info, uint64_t addr
 	struct qemu_value value;
 
 	if (address == clock_address && clock_address) {
-		if (qemu_plugin_mem_get_value(info).data.u64 >= clock_due) {
-			check_thread();
-			hold(OBSERVER_STEP, packed_address(data) + packed_number(data));
-		}
+		if (qemu_plugin_mem_get_value(info).data.u64 >= clock_due)
+			hold_in_block(OBSERVER_STEP, data);
 	}
 	if (!ranges_hit(&watches, address, address + width - 1))
 		return;
-	check_thread();
 	value = qemu_plugin_mem_get_value(info);
 	page->address = address;
 	page->width = width;
@@ -296,7 +293,7 @@ static __attribute__((noinline)) void look_at_store(uint32_t info, uint64_t addr
 			  : width == 8 ? value.data.u64
 				       : value.data.u128.low;
 	page->value_high = width > 8 ? value.data.u128.high : 0;
-	hold(OBSERVER_WRITE, packed_address(data) + packed_number(data));
+	hold_in_block(OBSERVER_WRITE, data);
 }
 
 static void on_store(unsigned int vcpu, uint32_t info, uint64_t address, void *data)
@@ -310,6 +307,7 @@ static void on_store(unsigned int vcpu, uint32_t info, uint64_t address, void *d
 static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
 {
 	size_t n = qemu_plugin_tb_n_insns(tb);
+	struct block block = { .address = qemu_plugin_tb_vaddr(tb), .insns = n & 0xffff };
 
 	(void)id;
 	qemu_plugin_register_vcpu_tb_exec_cb(tb, observed_block, QEMU_PLUGIN_CB_R_REGS,
@@ -323,25 +321,16 @@ static void on_translation(uint64_t id, struct qemu_plugin_tb *tb)
 		qemu_plugin_register_vcpu_mem_cb(
 			insn, on_store, QEMU_PLUGIN_CB_R_REGS, QEMU_PLUGIN_MEM_W,
 			pack(qemu_plugin_insn_vaddr(insn), qemu_plugin_insn_size(insn)));
+		block.bytes += (uint32_t)qemu_plugin_insn_size(insn);
 	}
+	blocks_note(&blocks, block);
 }
 
 static void on_vcpu(uint64_t id, unsigned int vcpu)
 {
-	struct g_array *found;
-	const struct qemu_register *registers;
-
 	(void)id;
-	if (vcpu)
-		return;
-	found = qemu_plugin_get_registers();
-	registers = (const struct qemu_register *)found->data;
-	for (unsigned int i = 0; i < found->len; i++) {
-		for (int k = 0; k < OBSERVER_REGISTERS; k++) {
-			if (!handles[k] && !strcmp(registers[i].name, register_names[k]))
-				handles[k] = registers[i].handle;
-		}
-	}
+	if (!vcpu)
+		registers_find();
 }
 
 static int open_page(int fd)
@@ -383,7 +372,6 @@ int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, cha
 			OBSERVER_VCPUS);
 		return -1;
 	}
-	bytes = g_byte_array_new();
 	taken_generation = ~page->generation;
 	take_commands();
 	nr_vcpus = (uint32_t)info->system.smp_vcpus;

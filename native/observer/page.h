@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define OBSERVER_MAGIC 0x4f42534bu
-#define OBSERVER_LAYOUT 3
+#define OBSERVER_LAYOUT 4
 #define OBSERVER_VCPUS 256
 #define OBSERVER_PROBES 1024
 #define OBSERVER_WATCHES 16384
@@ -24,8 +24,9 @@ enum observer_reason {
 	OBSERVER_STEP, // a multiple of `step` was, or the guest's clock has come to `clock_due`
 	OBSERVER_STOP, // the backend asked
 	OBSERVER_WRITE, // a store into a watched range
-	OBSERVER_CALL, // an address is about to be executed
+	OBSERVER_CALL, // a block of code is about to be executed that has a probed address in it: `address`
 	OBSERVER_TURN, // a vCPU executes that never did before: `turn_vcpu` is to say which one
+	OBSERVER_NEXT, // the vCPU of `next_of` is about to execute another block
 };
 
 struct observer_range {
@@ -55,7 +56,8 @@ struct observer_page {
 	uint64_t registers_known; // a bit for each that could be read
 	uint64_t registers[OBSERVER_REGISTERS]; // of the vCPU that holds
 	uint8_t reserved[512 - 120 - 8 * OBSERVER_REGISTERS - 24];
-	uint32_t turn_vcpu, turn_pad; // the backend's: its answer
+	uint32_t turn_vcpu; // the backend's: its answer
+	uint32_t next_of; // the backend's: hold at the next block of this vCPU, from 1; 0 for never
 	// The backend's: hold once a value of at least `clock_due` is stored at `clock_address`.
 	uint64_t clock_address, clock_due;
 	uint64_t counts[OBSERVER_VCPUS]; // instructions executed by each vCPU
@@ -71,6 +73,7 @@ _Static_assert(offsetof(struct observer_page, reason) == 48, "as in observer_pag
 _Static_assert(offsetof(struct observer_page, registers_known) == 112, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, registers) == 120, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, turn_vcpu) == 488, "as in observer_page.py");
+_Static_assert(offsetof(struct observer_page, next_of) == 492, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, clock_address) == 496, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, counts) == 512, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, probes) == 4096, "as in observer_page.py");

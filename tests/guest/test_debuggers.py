@@ -235,11 +235,12 @@ def kill_one_and_send_garbage(run: HeadlessRun, told: Told, directory: Path) -> 
     told.step("left")
 
 
-def step_with_lldb(run: HeadlessRun, told: Told) -> None:
-    """lldb, over TCP, stops at a function and steps."""
+def step_with_lldb(run: HeadlessRun, told: Told, *commands: str) -> None:
+    """lldb, over TCP, is given commands, stops at a function and steps."""
     with debugger(
         run, "--lldb", "--tcp", "0", "--", "-x", "-b",
-        "-o", "thread list", "-o", "breakpoint set -n schedule", "-o", "continue",
+        "-o", "thread list", *(word for it in commands for word in ("-o", it)),
+        "-o", "breakpoint set -n schedule", "-o", "continue",
         "-o", "register read rip", "-o", "thread step-inst", "-o", "process detach",
     ) as lldb:  # fmt: skip
         said, _ = lldb.communicate(timeout=BOOT_DEADLINE_S)

@@ -17,7 +17,9 @@ from ktstr_tui.backend.interventions import INTERVENTIONS_FILE
 from ktstr_tui.backend.seeded import GIVEN_FILE
 from ktstr_tui.guest.initramfs import guest_directory
 from tests.guest.runs import PROGRAM, call, call_json, headless_run
+from tests.guest.test_debuggers import debugger, script
 from tests.guest.test_seed import is_comparison
+from tests.guest.waiting import BOOT_DEADLINE_S
 
 pytestmark = pytest.mark.guest
 BETWEEN, LONGEST_BLOCK = 1_000_000, 10_000
@@ -47,7 +49,7 @@ class Touched(NamedTuple):
 
 @pytest.fixture(scope="module")
 def touched(tmp_path_factory: pytest.TempPathFactory) -> Touched:
-    """A run that was frozen, and then written to twice, before its scheduler was replaced by one that stalls."""
+    """A run that was frozen, written to twice and once by gdb, and then given a scheduler that stalls."""
     path, stall = tmp_path_factory.mktemp("touched"), guest_directory() / "stall.bpf.o"
     scenario = path / "touched.toml"
     scenario.write_text(SCENARIO)
@@ -57,6 +59,10 @@ def touched(tmp_path_factory: pytest.TempPathFactory) -> Touched:
         assert call("freeze", run.name, env=run.env).returncode == 0
         for write in ("panic_timeout=77", "panic_timeout|=0x100"):
             assert call("op", "write", write, "--run", run.name, env=run.env).returncode == 0
+        write = script(path / "write.gdb", "set var *(int *)&panic_timeout = 78", "set var $rax = 1")
+        with debugger(run, "--", "-nx", "-batch", "-x", write) as gdb:
+            said, _ = gdb.communicate(timeout=BOOT_DEADLINE_S)
+        assert "registers cannot be changed in a run with a seed" in said, said
         # It waits for the guest, which is frozen.
         change = [*PROGRAM, "scheduler", "replace", str(stall), run.name]
         with subprocess.Popen(change, env=run.env, stdout=subprocess.PIPE, text=True) as replacing:
@@ -88,12 +94,14 @@ def test_a_rerun_writes_and_replaces_at_the_same_instructions(touched: Touched) 
     assert [it["words"] for it in listed] == [
         "write panic_timeout=77",
         "write panic_timeout=|0x100",
+        listed[2]["words"],
         "replace scheduler by stall.bpf.o",
     ]
+    assert re.fullmatch(r"write 0xffffffff\w{8}=hex:4e000000", listed[2]["words"])
     # When it was frozen, as --to takes it, and not what the clock showed by then.
     frozen = next(it for it in events_of(touched.summary, touched.env) if it["type"] == "frozen")
     lines = call("rerun", "touched", "--list", env=touched.env).stdout.splitlines()
-    assert [line.split()[1] for line in lines[:2]] == [f"{frozen['mono_ns'] / 1e9 - 1:.3f}"] * 2
+    assert [line.split()[1] for line in lines[:3]] == [f"{frozen['mono_ns'] / 1e9 - 1:.3f}"] * 3
     with headless_run(touched.path, "touched", name="again", command="rerun") as again:
         _, second, _ = again.end()
     first = touched.summary
@@ -103,15 +111,15 @@ def test_a_rerun_writes_and_replaces_at_the_same_instructions(touched: Touched) 
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     instants = [[it["instructions"] for it in interventions_of(place)] for place in (one, other)]
     assert instants[0] == instants[1]
-    refused = call("rerun", "touched", "--without", "4", env=touched.env)
+    refused = call("rerun", "touched", "--without", "5", env=touched.env)
     assert refused.returncode == 2
-    assert "no intervention 4: the run has 3 interventions" in refused.stderr
+    assert "no intervention 5: the run has 4 interventions" in refused.stderr
 
 
 def test_one_that_is_left_out_makes_another_history_and_one_between_two_stations_is_done_there(
     touched: Touched,
 ) -> None:
-    """The second write is moved to where no station is; without the third the scheduler is not replaced."""
+    """The second write is moved to where no station is; without the fourth the scheduler is not replaced."""
     one = data_dir(touched.summary)
     moved = one.with_name("moved")
     shutil.copytree(one, moved)
@@ -121,7 +129,7 @@ def test_one_that_is_left_out_makes_another_history_and_one_between_two_stations
     (moved / INTERVENTIONS_FILE).write_text("".join(f"{json.dumps(it)}\n" for it in kept))
     ejected = next(it for it in events_of(touched.summary, touched.env) if it.get("change") == "ejected")
 
-    words = (str(moved), "--without", "3")
+    words = (str(moved), "--without", "4")
     with headless_run(touched.path, *words, name="without", command="rerun") as run:
         # As far as the other came, and it was frozen, which takes time of its clock.
         next(it for it in run.events("sample") if it["mono_ns"] > ejected["mono_ns"])
@@ -129,13 +137,13 @@ def test_one_that_is_left_out_makes_another_history_and_one_between_two_stations
         _, without, _ = run.end()
     assert (without["exit_code"], without["ejections"]) == (0, 0)
     done = interventions_of(data_dir(without))
-    assert [it["instructions"] for it in done[:1]] == [kept[0]["instructions"]]
+    assert [it["instructions"] for it in done[:2]] == [kept[0]["instructions"]] * 2
     # Where the next block of code begins, and not at the next station.
-    assert between <= done[1]["instructions"] < between + LONGEST_BLOCK
-    assert len(done) == 2
+    assert between <= done[2]["instructions"] < between + LONGEST_BLOCK
+    assert len(done) == 3
     events = events_of(without, run.env)
     written = [it["entries"][0] for it in events if it["type"] == "kernel-op"]
-    assert [(it["before"], it["after"]) for it in written] == [(0xFFFFFFFF, 77), (77, 77 | 0x100)]
+    assert [(it["before"], it["after"]) for it in written] == [(0xFFFFFFFF, 77), (77, 78), (78, 78 | 0x100)]
     (said,) = [it["text"] for it in events if is_comparison(it) and "then not" in it["text"]]
     same = re.search(r"identical to moved for (\d+) checkpoints", said)
     assert same is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,9 @@ from ktstr_tui.backend.measured import measure
 from ktstr_tui.backend.seeded import GIVEN_FILE
 from ktstr_tui.link.recfile import read_recording
 from ktstr_tui.model.stored import IDENTITY_FILE
-from tests.guest.runs import busy_host, call, headless_run
+from tests.guest.runs import HeadlessRun, busy_host, call, headless_run
+from tests.guest.test_debuggers import Told, debugger, script
+from tests.guest.waiting import BOOT_DEADLINE_S
 
 pytestmark = pytest.mark.guest
 
@@ -57,6 +60,8 @@ class Runs(NamedTuple):
     """Events of the second."""
     held_before_s: float
     """Guest time from where the second was held to the ejection of the first."""
+    gdb: str
+    """What gdb printed beside the second."""
 
 
 def data_dir(summary: dict[str, Any]) -> Path:
@@ -91,14 +96,30 @@ def both(
     with headless_run(path, *closer, name="second", command="rerun") as run:
         held = next(it for it in run.events("frozen") if "was to be held" in it["reason"])
         for _ in range(TOUCHES):
-            for command in ("capture", "thaw", "freeze"):
-                call(command, "second", env=run.env)
-        call("thaw", "second", env=run.env)
+            call("capture", "second", env=run.env)
+        printed = debug(run, path)
         _, second, _ = run.end()
     watched = events_of(second, run.env)
     said = [it["text"] for it in watched if is_comparison(it)]
     ejected = next(it for it in events_of(first, run.env) if it.get("change") == "ejected")
-    return Runs(first, second, said, watched, (ejected["mono_ns"] - held["mono_ns"]) / 1e9)
+    return Runs(first, second, said, watched, (ejected["mono_ns"] - held["mono_ns"]) / 1e9, printed)
+
+
+def debug(run: HeadlessRun, directory: Path) -> str:
+    """Thaw a run under gdb, which is killed when it has stopped before the ejection."""
+    told = Told(run)
+    look = script(
+        directory / "look.gdb",
+        "watch *(unsigned long *)&jiffies", "break tick_do_update_jiffies64",
+        "continue", "delete 2", "continue", "info threads", "delete",
+        "break scx_vexit", "continue", "stepi", "stepi", "x/i $pc", "shell kill -KILL $PPID",
+    )  # fmt: skip
+    with debugger(run, "--", "-nx", "-batch", "-x", look) as gdb:
+        told.step("attached")
+        call("thaw", run.name, env=run.env)
+        printed, _ = gdb.communicate(timeout=BOOT_DEADLINE_S)
+    told.step("left")
+    return printed
 
 
 def events_of(summary: dict[str, Any], env: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -168,8 +189,7 @@ def test_the_capture_of_the_ejection_is_the_same(both: Runs) -> None:
 
 def test_the_touched_run_was_touched_and_says_that_it_is_identical(both: Runs) -> None:
     second, said = both.second, both.said
-    # How many of the touches came before the end is the host's speed.
-    assert [it for it in second["captures"] if it["trigger"] == "on-demand"]
+    assert len([it for it in second["captures"] if it["trigger"] == "on-demand"]) == TOUCHES
     assert len(said) == 1
     assert "identical to first-" in said[0]
     assert "in all" in said[0]
@@ -193,3 +213,18 @@ def test_calls_of_a_kfunc_are_told_with_what_the_scheduler_gave_it(both: Runs) -
 def test_a_function_that_is_not_there_is_answered_with_those_like_it(both: Runs) -> None:
     (refused,) = [it["text"] for it in both.watched if it.get("source") == "rerun"]
     assert "Did you mean scx_bpf_dsq_insert" in refused
+
+
+def test_gdb_breaks_watches_and_steps_and_changes_nothing(both: Runs) -> None:
+    """It sees none of the stops for the run's own watches, and is killed in the last of its own."""
+    said = both.gdb
+    assert re.search(r"Thread \d hit Breakpoint 2, 0x\w+ in tick_do_update_jiffies64 \(\)", said), said
+    values = re.search(
+        r"hit Hardware watchpoint 1.*\nOld value = (\d+)\nNew value = (\d+)\n", said, re.DOTALL
+    )
+    assert values is not None, said
+    assert int(values[1]) < int(values[2])
+    assert re.search(r"Thread 2 \(CPU 1: [^)]+\[\d+\]\)", said)
+    stops = re.findall(r"(0x\w+) (?:in|<)\W*scx_vexit", said.partition("hit Breakpoint 3")[2])
+    assert len(set(stops)) == 3, said  # where it is called, and before the next two blocks of its code
+    assert "SIGTRAP" not in said

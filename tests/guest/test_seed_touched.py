@@ -1,10 +1,11 @@
-"""A run with a seed is the same again, however often it is frozen, captured and watched by hand; on each kernel."""
+"""A run with a seed is the same again, frozen, captured, watched by hand and stepped by lldb; on each kernel."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from ktstr_tui.link.recfile import read_recording
 from ktstr_tui.link.viewer import Viewer
 from ktstr_tui.model.commands import AddWatch, Capture, Freeze, Request, Thaw
 from ktstr_tui.model.events import (
+    Frozen,
     OutputText,
     SchedulerChanged,
     StepStarted,
@@ -27,7 +29,8 @@ from ktstr_tui.model.events import (
     WorkersReported,
 )
 from ktstr_tui.model.stored import IDENTITY_FILE
-from tests.guest.runs import call_json, headless_run
+from tests.guest.runs import PROGRAM, call_json, headless_run
+from tests.guest.test_debuggers import Told, step_with_lldb
 from tests.guest.test_gallery import OLDER
 
 pytestmark = pytest.mark.guest
@@ -57,7 +60,7 @@ def kernels() -> Iterator[str]:
 
 
 async def touch(place: Path, runnable_at: int) -> None:
-    """Watch the clock and a task, and freeze and capture the guest by hand, all of it while the scenario goes on."""
+    """Watch the clock and a task, and freeze and capture the guest while the scenario goes on; it stays frozen."""
     async with Viewer(place) as viewer:
 
         async def ask(*requests: Request) -> None:
@@ -69,7 +72,6 @@ async def touch(place: Path, runnable_at: int) -> None:
             # What was asked for together is done at one instant of the guest's, one after the other.
             await ask(*(Thaw(), Freeze()) * (FREEZES - 1), Thaw())
             await ask(Capture(), Freeze())
-        await ask(Thaw())
 
 
 def told(directory: Path) -> list[dict[str, Any]]:
@@ -97,7 +99,9 @@ def test_a_hundred_freezes_change_nothing(kernel: str, tmp_path: Path) -> None:
     with headless_run(tmp_path, *words, name="second", command="rerun") as run:
         run.wait_for("frozen")
         read = call_json("op", "read", f"task:{pid}.scx.runnable_at", env=run.env)
+        told_of = Told(run)
         asyncio.run(touch(run.socket_dir, read["entries"][0]["address"]))
+        step_with_lldb(run, told_of, "platform shell " + shlex.join((*PROGRAM, "thaw", run.name)))
         _, second, _ = run.end()
     other = Path(second["data_dir"])
     for name in (IDENTITY_FILE, GIVEN_FILE, CHECKPOINTS_FILE, "console.log"):
@@ -110,8 +114,10 @@ def test_a_hundred_freezes_change_nothing(kernel: str, tmp_path: Path) -> None:
 
     seen = list(read_recording(other / "recording.ktstr"))
     kinds = Counter(type(it).__name__ for it in seen)
+    by_hand = sum(isinstance(it, Frozen) and not it.debugger for it in seen)
+    # The last time the debugger held it when it was thawed, and its hold was shown until it left.
     frozen = 1 + ROUNDS * FREEZES
-    assert (kinds["Frozen"], kinds["Thawed"], kinds["CaptureTaken"]) == (frozen, frozen, ROUNDS)
+    assert (by_hand, kinds["Thawed"], kinds["CaptureTaken"]) == (frozen, frozen, ROUNDS)
     hits = Counter(it.slot for it in seen if isinstance(it, WatchpointHit))
     assert hits[1]
     assert hits[2]

@@ -52,6 +52,8 @@ class DebuggerStops:
         """The vCPU that executes a single instruction for it; None while it does not step."""
         self.watches: dict[int, WatchKind] = {}
         """What it watches, by address."""
+        self.breaks: set[int] = set()
+        """Where its breakpoints are."""
         self.wanted = False
         """Whether the next stop is to be told whatever it is: the debugger asked for one."""
         self.forwarded = 0
@@ -64,7 +66,8 @@ class DebuggerStops:
         if not self.attached or self.holds:
             return False
         if stop.reason == "watch":
-            return stop.watch_address in self.watches or stop.vcpu == self.stepped
+            address = stop.watch_address
+            return address in self.watches or address in self.breaks or stop.vcpu == self.stepped
         return stop.reason == "other"
 
     def take(self, stop: Stop) -> None:
@@ -103,4 +106,5 @@ class DebuggerStops:
         self.attached = self.holds = self.wanted = False
         self.stepped, self._told = None, None
         self.watches.clear()
+        self.breaks.clear()
         self._news = trio.Event()

@@ -5,7 +5,7 @@ guest is stopped, and what the engine has is brought in line with it right befor
 and resumes a hundred times costs nothing, and its slots are not announced a hundred times.
 
 Watchpoints and hardware breakpoints take slots that no user's watch has, and sub-schedulers give theirs back; slot 0 is
-never among them.
+never among them. In a run with a seed there are no slots: the observer watches writes of any length, and no reads.
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ class DebuggerPoints:
             return
         if len(self._wanted) >= MAX_POINTS:
             raise UsageError(f"a debugger may set {MAX_POINTS} breakpoints at a time")
-        if point.takes_slot:
+        if self._rendezvous.engine.watch_limits.unlimited:
+            if point.kind == "rwatch" or point.kind == "awatch":
+                raise UsageError("a run with a seed shows writes to memory, not reads", "use watch")
+        elif point.takes_slot:
             self._check_slot(point)
         self._wanted.add(point)
 
@@ -130,7 +133,7 @@ class DebuggerPoints:
 
     async def _set(self, point: Point) -> None:
         slot = None
-        if point.takes_slot:
+        if point.takes_slot and not self._rendezvous.engine.watch_limits.unlimited:
             slot = self._table.take_for_debugger()
             await self._lent.vacate(slot)
         try:
@@ -145,11 +148,16 @@ class DebuggerPoints:
         self._armed[point] = slot
         if point.kind == "watch" or point.kind == "rwatch" or point.kind == "awatch":
             self._stops.watches[point.address] = point.kind
+        else:
+            self._stops.breaks.add(point.address)
         self._tell(point, slot, armed=True)
 
     async def _take_away(self, point: Point) -> None:
         slot = self._armed.pop(point)
-        self._stops.watches.pop(point.address, None)
+        if point.kind in ("break", "hbreak"):
+            self._stops.breaks.discard(point.address)
+        else:
+            self._stops.watches.pop(point.address, None)
         if slot is not None:
             self._table.give_back(slot)
         self._tell(point, slot, armed=False)
@@ -161,7 +169,7 @@ class DebuggerPoints:
     async def _ask(self, letter: str, point: Point) -> None:
         engine = self._rendezvous.engine
         if not isinstance(engine, StubEngine):
-            raise UsageError("this machine is held without a gdb stub, which has no breakpoints")
+            raise UsageError("this machine has nothing that sets breakpoints")
         request = f"{letter}{CODES.index(point.kind)},{point.address:x},{point.length:x}"
         with self._rendezvous.bounded("setting a breakpoint"):
             answer = await engine.ask(request)

@@ -12,7 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from ktstr_tui.capture.debug_access import DebugAccess, Resume
 from ktstr_tui.capture.stop.debugger import DebuggerStop
 from ktstr_tui.capture.watch.debugger_points import Point
-from ktstr_tui.guest.engine import Stop
+from ktstr_tui.guest.engine import Stop, WatchLimits
 from ktstr_tui.model.errors import GuestError, UsageError
 from ktstr_tui.model.events import CaptureTaken, Frozen, Logged, Thawed, WatchpointChanged
 from tests.unit.capture.fakes import EXIT_OFFSET, SCHED_A
@@ -206,6 +206,27 @@ async def test_what_cannot_be_watched_is_refused(autojump_clock: object) -> None
         for address, length in ((WORD + 1, 8), (WORD, 3), (WORD, 16), (WORD, 0)):
             with pytest.raises(UsageError):
                 access.want(Point("watch", address, length))
+
+
+async def test_an_engine_without_slots_has_many_points_of_any_length_and_shows_no_reads(
+    autojump_clock: object,
+) -> None:
+    async with attached() as (rig, access):
+        rig.engine.watch_limits = WatchLimits(None, unlimited=True)
+        for number in range(100):
+            access.want(Point("watch", WORD + 64 * number, 33))
+            access.want(Point("hbreak", CODE + number, 1))
+        with pytest.raises(UsageError, match="not reads"):
+            access.want(Point("rwatch", WORD, 8))
+        with pytest.raises(UsageError, match="all vCPUs run, or none"):
+            await access.resume(Resume(vcpu=1, alone=True))
+        assert access.holds
+        await run_on(rig, access, Resume(vcpu=1, step=True, alone=True))
+        assert len(rig.engine.breaks) == 100
+        # The same place is a breakpoint and a watched call.
+        rig.engine.arrive(Stop("watch", 0, CODE))
+        assert await access.wait_stop() == DebuggerStop(vcpu=0)
+        assert not [it for it in rig.of(WatchpointChanged) if "debugger" in it.expression]
 
 
 async def test_a_watch_of_ours_that_somebody_removed_is_set_again_and_counted(autojump_clock: object) -> None:

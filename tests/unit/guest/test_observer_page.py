@@ -20,7 +20,7 @@ from ktstr_tui.guest.observer_page import HoldReason, ObserverPage, merge
 from ktstr_tui.model.errors import InternalError
 
 HEADER = Path(__file__).parents[3] / "native/observer/page.h"
-SOURCE = HEADER.with_name("observer.c")
+SOURCE = HEADER.with_name("registers.c")
 LONG_MODE = """
 CPU#0
 RAX=0000000000000001 RBX=ffffffff82a0 RCX=0000000000000002 RDX=4000000000000000
@@ -59,6 +59,7 @@ def test_both_sides_have_the_same_page() -> None:
         "registers_known": observer_page._REGISTERS_KNOWN,
         "registers": observer_page._REGISTERS,
         "turn_vcpu": observer_page._TURN,
+        "next_of": observer_page._NEXT,
         "clock_address": observer_page._CLOCK,
         "counts": observer_page._COUNTS,
         "probes": observer_page._PROBES,

@@ -146,7 +146,7 @@ async def test_an_engine_that_is_asked_whose_turn_it_is_answers_and_tells_nobody
         visited.append(instructions)
 
     with closing(ObserverPage()) as page, ours, theirs:
-        engine = HoldEngine(page, stream_of(ours), monitor, visit)
+        engine = HoldEngine(page, stream_of(ours), monitor, visit, AsyncMock())
         names = Registers.__struct_fields__
         struct.pack_into("<I", page._map, observer_page._HELD, HoldReason.TURN)
         struct.pack_into("<Q", page._map, observer_page._REGISTERS_KNOWN, (1 << len(names)) - 1)
@@ -165,8 +165,38 @@ async def test_an_engine_that_is_asked_whose_turn_it_is_answers_and_tells_nobody
 async def test_a_watch_of_a_programs_memory_is_refused() -> None:
     ours, theirs = socket.socketpair()
     with closing(ObserverPage()) as page, ours, theirs:
-        engine = HoldEngine(page, stream_of(ours), AsyncMock(), AsyncMock())
+        engine = HoldEngine(page, stream_of(ours), AsyncMock(), AsyncMock(), AsyncMock())
         engine.running = False
         with pytest.raises(HostError, match="not in the kernel's memory"):
             await engine.arm_watch(0x7FFF_0000_0000, 8)
         await engine.arm_watch(0xFFFF_8000_0000_0000, 8)
+
+
+async def test_a_vcpu_that_steps_is_told_at_its_next_block_or_at_a_station_that_comes_first() -> None:
+    ours, theirs = socket.socketpair()
+
+    async def visit(instructions: int) -> None:
+        await trio.lowlevel.checkpoint()
+
+    with closing(ObserverPage()) as page, ours, theirs:
+        engine = HoldEngine(page, stream_of(ours), AsyncMock(), visit, AsyncMock())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.run)
+            for reason, steps, told in (
+                (HoldReason.STOP, "s:2;c", "interrupt"),
+                (HoldReason.NEXT, "s:2;c", "other"),
+                (HoldReason.STEP, "c", "other"),
+            ):
+                struct.pack_into("<II", page._map, observer_page._HELD, reason, 1)
+                theirs.send(b"h")
+                with trio.fail_after(10):
+                    stop = await engine.wait_stop()
+                assert (stop.reason, stop.vcpu) == (told, 1)
+                engine.resume_as = steps
+                await engine.resume()
+                with trio.fail_after(10):
+                    await trio.lowlevel.wait_readable(theirs)
+                assert theirs.recv(1) == b"g"
+                wanted = 2 if steps == "s:2;c" else 0
+                assert struct.unpack_from("<I", page._map, observer_page._NEXT) == (wanted,)
+            theirs.close()
