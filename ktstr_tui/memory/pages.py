@@ -37,6 +37,8 @@ _HEADER = struct.Struct("<16sHHI")
 _RAW, _ZSTD = 0, 1
 _SIZE = struct.Struct("=Q")
 _DIGEST = struct.Struct("16s")
+_NOT_READ = (OSError, struct.error, zstandard.ZstdError, MemoryError)
+"""What reading a damaged record ends in; one may claim to need more memory than there is."""
 _WINDOW_BYTES = 1 << 20
 """Read at once to find records."""
 _ZEROS = bytes(PAGE_BYTES)
@@ -88,7 +90,10 @@ def unpacked_page(stored: bytes) -> bytes:
         return stored
     if zstandard.frame_content_size(stored) > PAGE_BYTES:
         raise zstandard.ZstdError("it is longer than a page")
-    return zstandard.ZstdDecompressor().decompress(stored, max_output_size=PAGE_BYTES)
+    try:
+        return zstandard.ZstdDecompressor().decompress(stored, max_output_size=PAGE_BYTES)
+    except MemoryError as error:
+        raise zstandard.ZstdError("it claims to need more memory than there is") from error
 
 
 class PageFile:
@@ -109,7 +114,8 @@ class PageFile:
         self._trimmed = 0
         self._damaged_at: int | None = None
         self._offsets: dict[bytes, int] = {}
-        self._pack = zstandard.ZstdCompressor(level=_LEVEL)
+        # The checksum is what the pager compares at a fault, where a digest takes longer than all the rest.
+        self._pack = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
         self._unpack = zstandard.ZstdDecompressor()
         flags = (os.O_RDWR | os.O_CREAT) if writing else os.O_RDONLY
         try:
@@ -160,7 +166,7 @@ class PageFile:
             _, length, kind, _ = _HEADER.unpack(header)
             stored = os.pread(self._fd, length, offset + _HEADER.size)
             page = stored if kind == _RAW else self._unpack.decompress(stored, max_output_size=PAGE_BYTES)
-        except (OSError, struct.error, zstandard.ZstdError) as error:
+        except _NOT_READ as error:
             raise DamagedError(
                 f"page {digest.hex()} of {self._path} cannot be read: {error}", _LOST
             ) from error
@@ -210,7 +216,7 @@ class PageFile:
             unpacked = self._unpack.multi_decompress_to_buffer(
                 list(frames.values()), decompressed_sizes=_SIZE.pack(PAGE_BYTES) * len(frames), threads=-1
             )
-        except (zstandard.ZstdError, ValueError, TypeError):
+        except (zstandard.ZstdError, ValueError, TypeError, MemoryError):
             yield from ((digest, self.get(digest)) for digest in frames)  # which names the damaged one
             return
         for index, digest in enumerate(frames):

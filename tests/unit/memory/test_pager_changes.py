@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from ktstr_tui.memory.pager_messages import (
     BadPage,
@@ -19,7 +20,7 @@ from ktstr_tui.memory.pager_source import (
     RawSource,
 )
 from ktstr_tui.memory.pages import PAGE_BYTES
-from ktstr_tui.model.errors import HostError
+from ktstr_tui.model.errors import HostError, UsageError
 from tests.unit.memory.made_up import page
 from tests.unit.memory.paged import Paged, counted, paged_process, wait_until
 from tests.unit.memory.paging import ZEROS, event_of, hashed, pager_of, raw, stored
@@ -107,6 +108,44 @@ async def test_faults_outside_all_regions_are_left_to_the_kernel(tmp_path: Path)
         assert await it.ask("page", number=3) == hashed(page(4))
         statistics = await counted(pager)
         assert (statistics.forwarded, statistics.faults) == (1, 1)
+
+
+def unpacks_to(content: bytes, frame: bytes) -> bool:
+    try:
+        return zstandard.ZstdDecompressor().decompress(frame, max_output_size=PAGE_BYTES) == content
+    except (zstandard.ZstdError, MemoryError):
+        return False
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+async def test_no_flipped_bit_is_loaded(
+    tmp_path: Path, ram_fd: int, monkeypatch: pytest.MonkeyPatch, *, checksum: bool
+) -> None:
+    """Of a page with zstd's checksum, which stands for the digest, and of one without, as there were before."""
+    packer = zstandard.ZstdCompressor(level=1, write_checksum=checksum)
+    monkeypatch.setattr(zstandard, "ZstdCompressor", lambda **_: packer)
+    source = stored(tmp_path, 1, 2, 3)
+    whole = source.path.read_bytes()
+    start, stop = (whole.find(source.digests[at : at + 16]) + 24 for at in (16, 32))
+    assert bool(whole[start + 4] & 4) is checksum
+    tried, file = 0, os.open(source.path, os.O_RDWR)
+    try:
+        async with pager_of(source) as pager, paged_process(pager, 3, ram_fd=ram_fd) as it:
+            await it.ask("register")
+            for at in range(start, stop - 24):
+                flipped = whole[at] ^ 1 << at % 8
+                if unpacks_to(page(2), whole[start:at] + bytes([flipped]) + whole[at + 1 : stop - 24]):
+                    continue  # a bit that says nothing
+                tried += 1
+                os.pwrite(file, bytes([flipped]), at)
+                with pytest.raises(UsageError, match="it is not what was stored"):
+                    pager.load(1, 1)
+                os.pwrite(file, whole[at : at + 1], at)
+            assert tried > 50
+            pager.load(1, 1)
+            assert os.pread(ram_fd, PAGE_BYTES, PAGE_BYTES) == page(2)
+    finally:
+        os.close(file)
 
 
 async def test_a_flipped_bit_is_told_and_never_served(tmp_path: Path, ram_fd: int) -> None:
