@@ -3,7 +3,8 @@
 Ours numbers, encodes, folds, keeps and publishes each event on the one side, and receives, checks, decodes and folds it
 in every viewer. There are two baselines. The bare one sends the same bytes, made before, and throws them away: what is
 between is mostly encoding, decoding and folding, which a viewer cannot do without. The other does just these three over
-the same bare sockets: what is between is the link itself, its numbers, its memory of recent events and its checks.
+the same bare sockets, a message for each event: what is between is the link itself, its numbers, its memory of recent
+events and its checks, and what is saved by sending the events of a turn together.
 
 Each viewer is a process. There are fewer events than any queue holds, so none is lost, and the time is that until the
 slowest viewer has the last one. A viewer that was stopped takes none. The CPU time of the sending side, which a busy
@@ -96,6 +97,10 @@ def _event(number: int) -> Sampled:
     return Sampled(sample=Sample(cpus=cpus, scheduler=scheduler))
 
 
+def _events() -> list[Sampled]:
+    return [_event(number) for number in range(1, EVENTS + 1)]
+
+
 def _readers(kind: str, place: Path, count: int) -> list[subprocess.Popen[bytes]]:
     words = [sys.executable, "-m", "ktstr_tui.bench.link_reader", kind, str(place), str(EVENTS)]
     return [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(count)]
@@ -126,8 +131,9 @@ async def _ours(viewers: int, stopped: int) -> Measured:
             await trio.to_thread.run_sync(_wait_ready, [*readers, *asleep])
             for it in asleep:
                 it.send_signal(signal.SIGSTOP)
+            events = _events()
             start_ns, cpu = time.monotonic_ns(), time.thread_time()
-            await _emit(stream)
+            await _emit(stream, events)
             spent = time.thread_time() - cpu
             rate = await trio.to_thread.run_sync(_rate, readers, start_ns)
             for it in asleep:
@@ -136,15 +142,15 @@ async def _ours(viewers: int, stopped: int) -> Measured:
     return Measured(rate, spent / EVENTS * 1e6)
 
 
-async def _emit(stream: Stream) -> None:
-    for number in range(1, EVENTS + 1):
-        stream.emit(_event(number))
+async def _emit(stream: Stream, events: list[Sampled]) -> None:
+    for number, event in enumerate(events, 1):
+        stream.emit(event)
         if number % _TURN == 0:
             await trio.lowlevel.checkpoint()
 
 
 def _bare(viewers: int) -> Measured:
-    data = [encode_event(_event(number)) for number in range(1, EVENTS + 1)]
+    data = [encode_event(event) for event in _events()]
 
     def send_all(socket: zmq.Socket[bytes]) -> None:
         for one in data:
@@ -154,12 +160,14 @@ def _bare(viewers: int) -> Measured:
 
 
 def _worked(viewers: int) -> Measured:
+    events = _events()
+
     def send_all(socket: zmq.Socket[bytes]) -> None:
         state = RunState()
-        for number in range(1, EVENTS + 1):
-            event = msgspec.structs.replace(_event(number), seq=number, mono_ns=number)
-            data = encode_event(event)
-            fold(state, event)
+        for number, event in enumerate(events, 1):
+            stamped = msgspec.structs.replace(event, seq=number, mono_ns=number)
+            data = encode_event(stamped)
+            fold(state, stamped)
             socket.send_multipart((BARE_TOPIC, b"run", data))
 
     return _over_bare_sockets("worked", viewers, send_all)

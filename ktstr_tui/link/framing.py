@@ -1,7 +1,7 @@
 """The shape of a run's two sockets: names, message frames and limits, shared by both ends.
 
-``events.sock`` carries one event a message: ``[topic, run_id, event]``. ``control.sock`` carries requests
-``[command]`` and answers ``[reply, attachment...]``: the state of a snapshot, the events of a range.
+``events.sock`` carries events, those of one turn in one message: ``[topic, run_id, batch]``. ``control.sock`` carries
+requests ``[command]`` and answers ``[reply, attachment...]``: the state of a snapshot, the events of a range.
 """
 
 from __future__ import annotations

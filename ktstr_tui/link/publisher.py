@@ -22,11 +22,12 @@ import trio
 import zmq
 
 from ktstr_tui.link import framing
+from ktstr_tui.link.event_batches import EventBatches
 from ktstr_tui.link.operator import peer_of
 from ktstr_tui.link.publisher_statistics import PublisherStatistics
 from ktstr_tui.link.status import status_of
 from ktstr_tui.link.stream import Stream
-from ktstr_tui.link.trace_on_demand import messages, without_trace
+from ktstr_tui.link.trace_on_demand import without_trace
 from ktstr_tui.link.zsocket import TrioSocket
 from ktstr_tui.model.commands import (
     LINK_REQUESTS,
@@ -55,8 +56,8 @@ from ktstr_tui.wire.layout import layout
 HandleCommand: TypeAlias = Callable[[Command], Awaitable[Reply]]
 OnRefused: TypeAlias = Callable[[Command, RefusedError], None]
 
-EVENTS_HIGH_WATER = 4000
-"""Events that may wait for one viewer before it starts to lose some."""
+EVENTS_HIGH_WATER = 1000
+"""Messages that may wait for one viewer before it starts to lose some; each holds an event or a batch of them."""
 CONTROL_HIGH_WATER = 32
 """Answers that may wait for one viewer; snapshots can be large."""
 MAX_COMMANDS_AT_ONCE = 8
@@ -116,6 +117,7 @@ async def open_publisher(
             nursery.cancel_scope.cancel()
     finally:
         stream.remove_sink(publisher.publish)
+        publisher.flush()
         for socket in (events, control):
             socket.close(FAREWELL_MS)
         for path in paths:
@@ -165,7 +167,7 @@ class Publisher:
         refused: OnRefused,
     ) -> None:
         self._stream = stream
-        self._run_id = stream.run_id.encode()
+        self._batches = EventBatches(events, stream.run_id.encode())
         self._handle = handle_command
         self._may_control = may_control
         self._controllers = controllers
@@ -186,6 +188,7 @@ class Publisher:
     async def run(self) -> None:
         """Answer requests until cancelled."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._batches.run)
             nursery.start_soon(self._watch_viewers)
             nursery.start_soon(self._serve, nursery)
 
@@ -201,6 +204,7 @@ class Publisher:
     def drops(self) -> dict[str, int]:
         """Return what could not be sent, what made no sense, and what viewers missed, by reason."""
         return {
+            **self._batches.drops(),
             **{f"not-sent: {reason}": count for reason, count in self._refused.items()},
             **{f"bad-request: {reason}": count for reason, count in self._bad.items()},
             "events-missed-by-viewers": self._counts["missing"],
@@ -210,12 +214,12 @@ class Publisher:
         """Counts so far."""
         return PublisherStatistics(
             viewers=len(self._viewers),
-            sent=self._counts["sent"],
-            sent_bytes=self._counts["sent_bytes"],
+            sent=self._batches.sent,
+            sent_bytes=self._batches.sent_bytes,
             requests=self._counts["requests"],
             snapshots=self._counts["snapshots"],
             ranges=self._counts["ranges"],
-            refused=dict(self._refused),
+            refused={**self._batches.refused, **self._refused},
             bad_requests=dict(self._bad),
             failed_commands=self._counts["failed"],
             lag_ms=max(self._lag_ms.values(), default=None),
@@ -224,16 +228,11 @@ class Publisher:
 
     def publish(self, event: Event, data: bytes) -> None:
         """Send one event to all viewers; what ZeroMQ does not take is counted."""
-        try:
-            for topic, part in messages(event, data):
-                self._events.send_nowait([topic, self._run_id, part])
-        except trio.WouldBlock:
-            self._refused["event: full"] += 1
-        except zmq.ZMQError as error:
-            self._refused[f"event: {error.strerror}"] += 1
-        else:
-            self._counts["sent"] += 1
-            self._counts["sent_bytes"] += len(data)
+        self._batches.add(event, data)
+
+    def flush(self) -> None:
+        """Send what waits for the end of this turn of the loop."""
+        self._batches.flush()
 
     async def _watch_viewers(self) -> None:
         """Each viewer subscribes to a topic of its own; ZeroMQ says when that comes and goes."""
@@ -349,6 +348,8 @@ class Publisher:
             reason = CodecError(error.message.encode(errors="replace").decode()[:MAX_DEFECT_CHARACTERS])
             failure = failed_reply(reply.id, reason).error
             data = encode_reply(msgspec.structs.replace(stamped, result={}, error=failure))
+        # It says how far the stream is: what it counts is on its way before it.
+        self.flush()
         try:
             self._control.send_nowait([peer, data, *(attachments or [])])
         except trio.WouldBlock:

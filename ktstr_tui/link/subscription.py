@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import zmq
 import zmq.asyncio
@@ -11,13 +11,15 @@ from ktstr_tui.link import framing
 from ktstr_tui.link.lag import LagMeter
 from ktstr_tui.model.events import BackendBeat, Event, Sampled
 from ktstr_tui.wire.codec import MAX_EVENT_BYTES, CodecError, decode_event
+from ktstr_tui.wire.event_batch import split_events
 
 BUDGET_EVENTS = 500
-"""Events taken in one go before others get the loop."""
+"""Events taken in one go before others get the loop; a batch is taken whole."""
 BUDGET_NS = 10_000_000
+_STAMPED_WHEN_SENT = (BackendBeat, Sampled)
 _TOPICS = (framing.EVENT_TOPIC, framing.TRACE_TOPIC, framing.BRIEF_TOPIC)
-QUEUE_EVENTS = 4000
-"""Events that may wait here before ZeroMQ drops the newest."""
+QUEUE_MESSAGES = 1000
+"""Messages that may wait here before ZeroMQ drops the newest."""
 
 
 class Subscription:
@@ -39,7 +41,7 @@ class Subscription:
     ) -> None:
         self.socket: zmq.asyncio.Socket = context.socket(zmq.SUB)
         self.socket.set(zmq.LINGER, 0)
-        self.socket.set(zmq.RCVHWM, QUEUE_EVENTS)
+        self.socket.set(zmq.RCVHWM, QUEUE_MESSAGES)
         self.socket.set(zmq.RECONNECT_IVL, 100)
         self.socket.set(zmq.MAXMSGSIZE, MAX_EVENT_BYTES + 4096)
         self.socket.subscribe(framing.EVENT_TOPIC)
@@ -76,34 +78,41 @@ class Subscription:
                 frames = self._shadow.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            self.received += 1
-            item = self._parse(frames)
-            if item is None:
-                continue
-            batch.append(item)
-            # Only these are stamped when they are sent; a capture is stamped when the guest stopped.
-            if self.measures_lag and isinstance(item[1], BackendBeat | Sampled):
-                self.lag.record(item[1].mono_ns, now_ns)
-                self.late_ms = self.lag.lag_ms or 0.0
+            for item in self._parse(frames):
+                batch.append(item)
+                # Only these are stamped when they are sent; a capture is stamped when the guest stopped.
+                if self.measures_lag and isinstance(item[1], _STAMPED_WHEN_SENT):
+                    self.lag.record(item[1].mono_ns, now_ns)
+                    self.late_ms = self.lag.lag_ms or 0.0
         return batch
 
     def skip(self) -> None:
         """Throw away what is there, unread."""
-        for _ in range(2 * QUEUE_EVENTS):
+        for _ in range(2 * QUEUE_MESSAGES):
             try:
-                self._shadow.recv_multipart(zmq.NOBLOCK)
+                frames = self._shadow.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            self.skipped += 1
+            self.skipped += len(self._events_in(frames))
 
-    def _parse(self, frames: list[bytes]) -> tuple[str, Event] | None:
-        if len(frames) != 3 or frames[0] not in _TOPICS:
-            self.undecodable += 1
-            return None
-        self.bytes += len(frames[2])
-        try:
-            return frames[1].decode("ascii", "replace"), decode_event(frames[2])
-        except CodecError:
-            # Its number will be missing, and the snapshot that this leads to has what it said.
-            self.undecodable += 1
-            return None
+    def _parse(self, frames: list[bytes]) -> Iterator[tuple[str, Event]]:
+        run_id = frames[1].decode("ascii", "replace") if len(frames) > 1 else ""
+        for data in self._events_in(frames):
+            self.received += 1
+            self.bytes += len(data)
+            try:
+                yield run_id, decode_event(data)
+            except CodecError:
+                # Its number will be missing, and the snapshot that this leads to has what it said.
+                self.undecodable += 1
+
+    def _events_in(self, frames: list[bytes]) -> list[memoryview]:
+        """The events of a message; none, and one more that cannot be read, when it is no such message."""
+        if len(frames) == 3 and frames[0] in _TOPICS:
+            try:
+                return split_events(frames[2])
+            except CodecError:
+                pass
+        self.received += 1
+        self.undecodable += 1
+        return []

@@ -15,7 +15,7 @@ from ktstr_tui.model.fold_edit import note_change, note_sample
 from ktstr_tui.model.fold_keep import Arms, log, push, ring
 from ktstr_tui.model.host import HOST_ALERT_KEY, HostStretch, pressure_words
 from ktstr_tui.model.report import EXIT_CODE_RESTART, exit_kind_name
-from ktstr_tui.model.sample import CpuSample
+from ktstr_tui.model.sample import OFFLINE, CpuSample
 from ktstr_tui.model.state import (
     MAX_ALERTS_TOLD,
     MAX_STRETCHES,
@@ -68,20 +68,20 @@ def _sampled(state: RunState, event: ev.Sampled) -> None:
     state.jiffies = sample.jiffies
     if sample.guest_ns is not None:
         state.guest_ns = sample.guest_ns
+    mono_ns, shared, whole = event.mono_ns, sample.shared_cpu_time_ns is not None, True
     for cpu in sample.cpus:
-        before = state.cpus.get(cpu.cpu)
+        before, unreadable = state.cpus.get(cpu.cpu), cpu.unreadable
         if before is None:
-            before = state.cpus[cpu.cpu] = CpuState(latest=cpu, last_mono_ns=event.mono_ns)
-        busy = _busy(before, cpu, event.mono_ns)
+            before = state.cpus[cpu.cpu] = CpuState(latest=cpu, last_mono_ns=mono_ns)
+        busy = _looked_busy(before.busy_history, cpu) if shared else _busy(before, cpu, mono_ns)
         before.latest = cpu
-        before.last_mono_ns = event.mono_ns
-        ring(before.nr_running_history, None if cpu.unreadable else cpu.nr_running)
-        if sample.shared_cpu_time_ns is not None:
-            busy = _looked_busy(before.busy_history, cpu)
-        ring(before.busy_history, None if cpu.is_offline else busy)
+        before.last_mono_ns = mono_ns
+        ring(before.nr_running_history, None if unreadable else cpu.nr_running)
+        ring(before.busy_history, None if unreadable == OFFLINE else busy)
+        whole = whole and (not unreadable or unreadable == OFFLINE)
     state.scheduler = sample.scheduler
     note_sample(state, event)
-    if sample.scheduler.unreadable or any(cpu.unreadable and not cpu.is_offline for cpu in sample.cpus):
+    if sample.scheduler.unreadable or not whole:
         state.samples_unreadable += 1
     oldest = sample.scheduler.oldest_runnable
     ring(

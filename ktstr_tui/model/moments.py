@@ -32,8 +32,16 @@ class Moment(msgspec.Struct, frozen=True, array_like=True):
     text: str
 
 
+_MARKING = frozenset(
+    (AlertRaised, CaptureTaken, Frozen, SchedulerChanged, StepStarted, Thawed, WatchpointHit)
+)
+"""Most events are none of these, and are told so at once."""
+
+
 def moment_of(event: Event) -> Moment | None:
     """Return the moment that an event marks; None for most. An alert marks one at each of its events."""
+    if type(event) not in _MARKING:
+        return None
     match event:
         case AlertRaised():
             return Moment(event.seq, event.mono_ns, "alert", event.text)

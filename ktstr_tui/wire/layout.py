@@ -23,6 +23,8 @@ from ktstr_tui.model.commands import Command, Reply
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.state import RunState
 
+BATCH_FORMAT: Final = 3
+"""First byte of a message with events, see `event_batch`; other than that of an event, which it was before."""
 _DIGITS = 8
 _NAMES: Final = re.compile(r"[A-Za-z_]\w*")
 _PLAIN: Final = (str, int, float, bool, bytes, tuple, frozenset, type(None))
@@ -31,7 +33,7 @@ _PLAIN: Final = (str, int, float, bool, bytes, tuple, frozenset, type(None))
 @cache
 def layout() -> str:
     """Name the layout of this program's messages: its version and a digest of their types."""
-    return f"{__version__} {digest(Event, RunState, Command, Reply)}"
+    return f"{__version__} {digest(Event, RunState, Command, Reply)}.{BATCH_FORMAT}"
 
 
 def digest(*types: Any) -> str:  # noqa: ANN401 - unions are types too

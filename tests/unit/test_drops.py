@@ -247,6 +247,7 @@ def test_every_class_that_gives_drops_out_is_asked() -> None:
         "ControlLoop": ("Probes", "Recovery"),
         "Executor": ("Ledger",),
         "Recorder": ("TraceKeeper",),
+        "Publisher": ("EventBatches",),
     }
     assert {name: count for name, count in calls.items() if count} == {
         it: len(parts) for it, parts in through.items()

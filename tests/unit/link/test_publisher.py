@@ -26,6 +26,7 @@ from ktstr_tui.wire.codec import (
     decode_state,
     encode_command,
 )
+from ktstr_tui.wire.event_batch import MAX_BATCH_BYTES, split_events
 from tests.unit.link.backend import PATIENCE_S, accept, logs
 
 
@@ -54,6 +55,7 @@ class Client:
         self.control = TrioSocket(context, zmq.DEALER)
         for socket in (self.events, self.control):
             socket.raw.set(zmq.RCVHWM, high_water)
+        self._waiting: list[int] = []
         self.topic = framing.VIEWER_TOPIC + str(id(self)).encode()
         self.events.raw.subscribe(framing.EVENT_TOPIC)
         self.events.raw.subscribe(self.topic)
@@ -67,10 +69,15 @@ class Client:
         first, *rest = await self.control.receive()
         return decode_reply(first), rest
 
-    async def next_seq(self) -> int:
+    async def next_batch(self) -> list[int]:
         topic, run_id, data = await self.events.receive()
         assert (topic, run_id) == (framing.EVENT_TOPIC, b"the-run")
-        return decode_event(data).seq
+        return [decode_event(it).seq for it in split_events(data)]
+
+    async def next_seq(self) -> int:
+        while not self._waiting:
+            self._waiting += await self.next_batch()
+        return self._waiting.pop(0)
 
     def close(self) -> None:
         self.events.close()
@@ -92,6 +99,53 @@ async def test_events_reach_all_who_look(tmp_path: Path, context: zmq.Context[zm
         await made.wait_viewers(0)
         statistics = made.statistics()
         assert (statistics.sent, statistics.refused, statistics.bad_requests) == (5, {}, {})
+
+
+async def test_the_first_event_of_a_turn_leaves_at_once_and_the_others_together(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
+) -> None:
+    async with published(tmp_path / "run") as (stream, made):
+        client = Client(context, tmp_path / "run")
+        await made.wait_viewers(1)
+        for event in logs(*"abc"):
+            stream.emit(event)
+        assert made.statistics().sent == 1, (
+            "nothing waits for others, and others wait only for the end of the turn"
+        )
+        assert [await client.next_batch() for _ in range(2)] == [[1], [2, 3]]
+        # Nobody has the loop between these and the end of the run.
+        for event in logs(*"de"):
+            stream.emit(event)
+        reply, _ = await client.ask("ping")
+        assert (reply.seq, made.statistics().sent) == (5, 5)
+        stream.emit(logs("f")[0])
+        stream.emit(logs("g")[0])
+    assert [await client.next_batch() for _ in range(4)] == [[4], [5], [6], [7]]
+    client.close()
+
+
+async def test_a_batch_is_bounded_and_what_cannot_be_sent_is_counted_by_event(
+    tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with published(tmp_path / "run") as (stream, made):
+        client = Client(context, tmp_path / "run")
+        await made.wait_viewers(1)
+        for event in logs(*["x" * (MAX_BATCH_BYTES // 3)] * 6):
+            stream.emit(event)
+        assert [await client.next_batch() for _ in range(4)] == [[1], [2, 3], [4, 5], [6]]
+        await trio.testing.wait_all_tasks_blocked()
+
+        def full(socket: TrioSocket, frames: list[bytes]) -> None:
+            raise trio.WouldBlock
+
+        monkeypatch.setattr(TrioSocket, "send_nowait", full)
+        for event in logs(*"abc"):
+            stream.emit(event)
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.undo()
+        assert (made.statistics().sent, made.statistics().refused) == (6, {"event: full": 3})
+        assert made.drops()["not-sent: event: full"] == 3
+        client.close()
 
 
 async def test_the_sockets_are_private_and_go_with_the_run(tmp_path: Path) -> None:
@@ -242,8 +296,9 @@ async def test_nonsense_is_counted_and_ignored(
 async def test_a_stuck_viewer_costs_others_nothing(
     tmp_path: Path, context: zmq.Context[zmq.Socket[bytes]]
 ) -> None:
-    count = publisher.EVENTS_HIGH_WATER + 3000
-    text = "x" * 1000
+    count = publisher.EVENTS_HIGH_WATER + 500
+    # No two of them fit into a batch.
+    text = "x" * (MAX_BATCH_BYTES // 2 + 1)
     async with published(tmp_path / "run") as (stream, made):
         stuck, good = Client(context, tmp_path / "run", high_water=1), Client(context, tmp_path / "run")
         await made.wait_viewers(2)
