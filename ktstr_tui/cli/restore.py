@@ -68,10 +68,12 @@ class RestoreOptions:
         """
         from ktstr_tui.backend.prepare_restore import config_of
         from ktstr_tui.cli.kernel_op import parse_write
+        from ktstr_tui.cli.travelled import say_removed
         from ktstr_tui.memory.find import find_snapshot
         from ktstr_tui.wire.kernel_ops import KernelOp
 
         found = find_snapshot(self.snapshot)
+        say_removed(found)
         writes = tuple(KernelOp("cold", "write", (parse_write(text),)) for text in self.set_ or ())
         config = config_of(found.path)
         return msgspec.structs.replace(

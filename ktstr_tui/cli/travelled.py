@@ -13,4 +13,12 @@ def say_travelled(*found: Found) -> None:
         if isinstance(it.store, RemoteStore):
             snapshot = it.store.read(it.name)
             total = sum(blob.pages - blob.zero_pages for blob in snapshot.memory)
+            say_removed(it)
             say(f"{it.store.travelled.words()}; {it.store.here(snapshot)} of {total} are here now")
+
+
+def say_removed(found: Found) -> None:
+    """Say what of other runs had to go for this one."""
+    if isinstance(found.store, RemoteStore):
+        for it in found.store.removed:
+            say(it.words())

@@ -19,6 +19,7 @@ from ktstr_tui.memory import remote_messages as rm
 from ktstr_tui.memory.pages import MAGIC, ZERO, PageFile
 from ktstr_tui.memory.remote_link import RemoteLink, Travelled
 from ktstr_tui.memory.remote_pages import REMOTE_FILE, Remote, RemotePages
+from ktstr_tui.memory.remote_room import Removed, make_room
 from ktstr_tui.memory.snapshot import SUFFIX, Snapshot, decode_snapshot
 from ktstr_tui.memory.store import DIRECTORY, PAGES, SnapshotStore, is_name
 from ktstr_tui.model.errors import HostError, UsageError
@@ -43,6 +44,8 @@ class RemoteStore(SnapshotStore):
         self.remote = remote
         self.travelled = Travelled()
         """What came over the link so far."""
+        self.removed: tuple[Removed, ...] = ()
+        """What had come of other runs, and was removed when this one was opened."""
 
     @contextmanager
     def pages(self) -> Iterator[RemotePages]:
@@ -112,7 +115,8 @@ def open_remote(path: Path, name: str, home: Path | None = None) -> RemoteStore:
             raise UsageError(f"there is no snapshot {name} in {path.parent}", f"there are: {named}")
         data = link.ask(rm.GetFile(name), rm.FileBytes).data
     remote = Remote(socket=str(path), run=listing.run, run_id=listing.run_id)
-    directory = (home or state_dir() / "remote") / listing.run_id / DIRECTORY
+    home = home or state_dir() / "remote"
+    directory = home / listing.run_id / DIRECTORY
     store = RemoteStore(directory, remote)
     decode_snapshot(data, path.parent / name)
     try:
@@ -123,4 +127,5 @@ def open_remote(path: Path, name: str, home: Path | None = None) -> RemoteStore:
         write_whole(directory / REMOTE_FILE, msgspec.json.encode(remote))
     except OSError as error:
         raise HostError(f"{directory} cannot be written: {error.strerror}", "free some space") from error
+    store.removed = make_room(home, directory.parent)
     return store

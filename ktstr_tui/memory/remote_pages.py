@@ -25,6 +25,8 @@ from ktstr_tui.memory.store import PAGES
 from ktstr_tui.model.errors import HostError
 
 REMOTE_FILE = "remote.json"
+LOCK_FILE = "lock"
+"""Held by the one process that adds to the directory."""
 
 
 class Remote(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +77,7 @@ class RemotePages:
         self._link = link
         self._lock = threading.Lock()
         self._unkept: dict[bytes, bytes] = {}
-        self._adding = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._adding = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._writes = self._is_first()
             self._file = PageFile(directory / PAGES, writing=self._writes)

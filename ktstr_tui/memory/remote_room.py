@@ -1,0 +1,98 @@
+"""Room for what came of snapshots on other machines: the runs that were looked at longest ago go first.
+
+All of it can come again, so there is a limit and no mark that protects it. What another process looks at right now, and
+what was just opened, stays whatever it takes. Who opens a snapshot is told what went for it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from ktstr_tui.memory.remote_pages import LOCK_FILE, REMOTE_FILE, remote_of
+from ktstr_tui.memory.store import DIRECTORY
+from ktstr_tui.model.errors import HostError
+
+LIMIT_BYTES = 4 << 30
+"""Disk that all of it may take."""
+
+
+class Removed(NamedTuple):
+    """What came of one run and is here no more."""
+
+    run: str
+    size_bytes: int
+
+    def words(self) -> str:
+        """Say so."""
+        mib = self.size_bytes / (1 << 20)
+        return f"removed {mib:.1f} MiB that had come of {self.run}, to stay within {LIMIT_BYTES >> 30} GiB"
+
+
+def make_room(home: Path, opened: Path) -> tuple[Removed, ...]:
+    """Remove what was looked at longest ago, until the rest fits.
+
+    Args:
+        home: Where there is a directory for each run.
+        opened: The one that is being used now, whose time is set.
+    """
+    removed: list[Removed] = []
+    with suppress(OSError):
+        os.utime(opened / DIRECTORY / REMOTE_FILE)
+        used = sorted(((_used_ns(it), it) for it in home.iterdir() if it.is_dir()), reverse=True)
+        left = LIMIT_BYTES - _size_bytes(opened)
+        for _, directory in used:
+            if directory == opened:
+                continue
+            size_bytes = _size_bytes(directory)
+            left -= size_bytes
+            if left < 0 and (run := _remove(directory)) is not None:
+                removed.append(Removed(run, size_bytes))
+                left += size_bytes
+    return tuple(removed)
+
+
+def _used_ns(directory: Path) -> int:
+    with suppress(OSError):
+        return (directory / DIRECTORY / REMOTE_FILE).stat().st_mtime_ns
+    return 0
+
+
+def _size_bytes(directory: Path) -> int:
+    total = 0
+    for path in directory.rglob("*"):
+        with suppress(OSError):  # gone meanwhile
+            total += path.lstat().st_blocks * 512
+    return total
+
+
+def _remove(directory: Path) -> str | None:
+    """Remove what came of a run; its name, or None when it is in use."""
+    with _alone(directory / DIRECTORY / LOCK_FILE) as alone:
+        if not alone:
+            return None
+        try:
+            remote = remote_of(directory / DIRECTORY)
+        except HostError:
+            remote = None
+        shutil.rmtree(directory)
+        return directory.name if remote is None else remote.run
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[bool]:
+    """Whether nobody uses what a lock is for, who then cannot until the context ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(lock)
