@@ -22,6 +22,7 @@ async def look_closer(
     time: RunTime,
     emit: Callable[[Event], object],
     held: Callable[[], object] = lambda: None,
+    restore: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint,
 ) -> None:
     """Do what was asked for, each thing at its time.
 
@@ -32,6 +33,7 @@ async def look_closer(
         time: The run's.
         emit: Takes events.
         held: Called when the guest is frozen where that was asked for, or cannot be.
+        restore: Goes on from there, where the run is one again to restore a snapshot of it.
     """
 
     async def attempt(what: str, work: Callable[[], Awaitable[object]]) -> None:
@@ -52,6 +54,8 @@ async def look_closer(
             await coordinator.freeze(reason)
         finally:
             held()
+        if config.restores_again:
+            await restore()
 
     async with trio.open_nursery() as nursery:
         for instant_ns in config.captures_at_ns:

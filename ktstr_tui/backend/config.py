@@ -105,6 +105,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Interventions of that run, by number, that are left out."""
     freeze_at_ns: int | None = None
     """When to freeze the guest, on the run's clock."""
+    restores_again: bool = False
+    """Whether that is to restore a snapshot: the guest is changed as one that starts from it, and goes on."""
     captures_at_ns: tuple[int, ...] = ()
     """When to capture it."""
     restore: str | None = None

@@ -26,7 +26,7 @@ from ktstr_tui.backend.lazily import loader_of
 from ktstr_tui.backend.opening import Opening, Sampling, Watchers
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.probes import Numbers, capture_backlog, host_probes
-from ktstr_tui.backend.restoring import FROZEN, Restoring
+from ktstr_tui.backend.restoring import FROZEN, Restoring, restore_again
 from ktstr_tui.backend.seeded import open_seeded
 from ktstr_tui.backend.setup import Held, Setup
 from ktstr_tui.backend.snapshots import GuestFacts, MemoryCaptures, MemoryShots
@@ -205,11 +205,11 @@ class LiveGuest:
         )
 
     def _make_copiers(self) -> Copiers:
-        time = self._setup.time
-        if not isinstance(time, GuestTime):
-            at_ejection = self._shots.at_ejection if self._setup.config.memory_on_ejection else None
+        at_ejection = self._shots.at_ejection if self._setup.config.memory_on_ejection else None
+        if not isinstance(self._setup.time, GuestTime):
             return Copiers(collect, warm_up, at_ejection=at_ejection)
-        return Copiers(partial(collect, held=True), exit_info=self._wait_exit_info)
+        held = partial(collect, held=True)
+        return Copiers(held, exit_info=self._wait_exit_info, at_ejection=at_ejection)
 
     async def _wait_exit_info(self) -> None:
         await sleep_or(self.port.ended, self._setup.time.sleep, EXIT_INFO_S)
@@ -320,8 +320,9 @@ class LiveGuest:
         await self.typed.wait()
         arm = partial(self._setup.control.desk.ask, "rerun")
         config, time = self._setup.config, self._setup.time
-        held = self._opening.begin_sampling
-        await look_closer(config, self.coordinator, arm, time, self._stream.emit, held)
+        restore = partial(restore_again, self._setup, self.coordinator)
+        with_others = partial(look_closer, config, self.coordinator, arm, time, self._stream.emit)
+        await with_others(self._opening.begin_sampling, restore)
 
     def _make_counting(self) -> Counting:
         return Counting(

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from ktstr_tui.backend.again import config_again, read_kept
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.guest.accel import Verdict
 from ktstr_tui.guest.image import KernelImage, require_sched_ext
@@ -18,7 +19,9 @@ from ktstr_tui.guest.kernels import resolve_kernel
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.scenario import Scenario
 from ktstr_tui.memory.explore import blob_bytes
+from ktstr_tui.memory.find import Found
 from ktstr_tui.memory.pages import DamagedError, PageFile, Pages
+from ktstr_tui.memory.remote import RemoteStore
 from ktstr_tui.memory.remote_pages import RemotePages, open_pages
 from ktstr_tui.memory.snapshot import Snapshot, SnapshotMachine, read_snapshot
 from ktstr_tui.model.errors import HostError, UsageError
@@ -37,6 +40,31 @@ class Restorable(NamedTuple):
     machine: SnapshotMachine
     has_run_files: bool
     """Whether its machine has the devices of one whose boot may be saved."""
+
+
+def again_of(found: Found) -> RunConfig | None:
+    """What is asked for to have the run of a snapshot again up to its instant; None when its machine is kept.
+
+    Raises:
+        UsageError: What its run kept is not beside it.
+        KtstrError: The snapshot is damaged, or of another version.
+    """
+    at_ns = found.store.read(found.name).info.again_at_ns
+    if at_ns is None:
+        return None
+    if isinstance(found.store, RemoteStore):
+        raise UsageError(
+            "a snapshot of a run with a seed is restored by running that again, where it was",
+            f"on that machine: ktstr-tui restore {found.run}/{found.name}",
+        )
+    directory = found.store.directory.parent.absolute()
+    return msgspec.structs.replace(
+        config_again(read_kept(directory)),
+        again=str(directory),
+        freeze_at_ns=at_ns,
+        restores_again=True,
+        memory_on_ejection=False,
+    )
 
 
 def config_of(path: Path) -> RunConfig:

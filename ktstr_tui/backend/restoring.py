@@ -21,7 +21,6 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.config import RunConfig
-from ktstr_tui.backend.desk import Desk
 from ktstr_tui.backend.lazily import load_rest
 from ktstr_tui.backend.opening import RestoredGuest
 from ktstr_tui.backend.scheduler_change import keep_object
@@ -35,6 +34,7 @@ from ktstr_tui.link.stream import Stream
 from ktstr_tui.memory.restored import RestoredOrigin
 from ktstr_tui.memory.snapshot import Snapshot
 from ktstr_tui.model.commands import ReplaceScheduler
+from ktstr_tui.model.control import RunKernelWrite
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged, ScenarioChanged, StepStarted
 from ktstr_tui.model.snapshot_events import GuestRestored, RestorePhase
@@ -119,6 +119,33 @@ def _read_by_type(ram: RamImage, note: bytes | None) -> KernelView | None:
     with suppress(KernelNotFound):  # told by whoever needs it
         return KernelView.open(ram, note)
     return None
+
+
+async def restore_again(setup: Setup, coordinator: Coordinator) -> None:
+    """Go on from a snapshot of a run with a seed, whose machine is not kept: this run is that one again, held there.
+
+    What is changed is an intervention, at the desk like any other. The guest stays frozen when one is refused.
+
+    Args:
+        setup: What the run is made with.
+        coordinator: Has frozen the guest.
+
+    Raises:
+        KtstrError: A change was refused.
+    """
+    config, desk = setup.config, setup.control.desk
+    for op in config.sets:
+        await desk.ask(WHO, RunKernelWrite(op=msgspec.to_builtins(op), who=WHO))
+    if not config.stay_frozen:
+        await coordinator.thaw("the restore is complete")
+    if config.replace_scheduler is not None:
+        await _replace(setup, Path(config.replace_scheduler))
+
+
+async def _replace(setup: Setup, path: Path) -> None:
+    content = await trio.to_thread.run_sync(path.read_bytes)
+    request = ReplaceScheduler(file=path.name, content=content)
+    await setup.control.desk.ask(WHO, await keep_object(request, setup.place.data_dir))
 
 
 class Restoring:
@@ -206,11 +233,8 @@ class Restoring:
         )
 
     async def _replace(self, path: Path) -> None:
-        desk: Desk = self._setup.control.desk
         try:
-            content = await trio.to_thread.run_sync(path.read_bytes)
-            request = ReplaceScheduler(file=path.name, content=content)
-            await desk.ask(WHO, await keep_object(request, self._setup.place.data_dir))
+            await _replace(self._setup, path)
         except (KtstrError, OSError, msgspec.ValidationError) as error:
             text = f"the restored guest keeps its scheduler: {error}"
             self._stream.emit(Logged(severity="error", source="restore", text=text))

@@ -23,6 +23,7 @@ from ktstr_tui.backend.setup import Setup
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.job import SavedCapture
 from ktstr_tui.capture.stop.rendezvous import FrozenLog
+from ktstr_tui.guest.guest_time import GuestTime
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.kernel.view import KernelView
@@ -66,6 +67,7 @@ class Taken:
         self.shot = shot
         self.tag = ""
         self.elapsed_ns: int | None = None
+        self.again_at_ns: int | None = None
         self.step: int | None = None
         self.waiting: tuple[int, ...] = ()
         self.answer = SnapshotAnswer()
@@ -111,13 +113,8 @@ class MemoryShots:
         """A memory that is still to be taken.
 
         Raises:
-            UsageError: In a run with a seed, or while the guest's own memory is still being loaded.
+            UsageError: While the guest's own memory is still being loaded.
         """
-        if self._machine.stations is not None:
-            raise UsageError(
-                "a run with a seed keeps no memory",
-                "ktstr-tui rerun --to goes back to any instant of it, with ktstr-tui capture for the report",
-            )
         require_resident(self._machine.spec.restored)
         return Taken(MemoryShot(self._machine, self._setup.place.data_dir))
 
@@ -174,6 +171,9 @@ class MemoryShots:
         now = self._guest.now
         taken.elapsed_ns, taken.step = now.clock.elapsed_ns(), now.step_index
         taken.waiting = self._guest.waiting()
+        time = self._setup.time
+        if isinstance(time, GuestTime) and self._machine.stations is not None:
+            taken.again_at_ns = time.guest_ns()
         self._shots[tag] = taken
         await taken.shot.take(self._known, self._guest.frozen.since_ns)
 
@@ -200,7 +200,7 @@ class MemoryShots:
         if shot.problem is not None:
             raise shot.problem
         assert shot.copy is not None
-        info = await trio.to_thread.run_sync(self._info, report)
+        info = await trio.to_thread.run_sync(self._info, report, taken.again_at_ns)
         parts = self._parts(taken, report)
         written = await trio.to_thread.run_sync(write_snapshot, self.store, shot.copy, parts, info)
         return SnapshotStored(
@@ -231,7 +231,7 @@ class MemoryShots:
             waiting=taken.waiting,
         )
 
-    def _info(self, report: CaptureReport) -> SnapshotInfo:
+    def _info(self, report: CaptureReport, again_at_ns: int | None) -> SnapshotInfo:
         spec, prepared, config = self._machine.spec, self._setup.prepared, self._setup.config
         pause = report.pause
         return SnapshotInfo(
@@ -256,6 +256,7 @@ class MemoryShots:
             scheduler=(report.scheduler and report.scheduler.name) or config.scheduler or "",
             pause_us=0.0 if pause is None else pause.total_us,
             new_pages=0,
+            again_at_ns=again_at_ns,
         )
 
 
@@ -274,7 +275,6 @@ class MemoryCaptures:
         """Take a capture with the guest's memory; returns when both are on disk, or why the memory is not.
 
         Raises:
-            UsageError: In a run with a seed.
             KtstrError: The capture failed, or there is no room for a copy of the memory.
         """
         taken = self._shots.begin()

@@ -59,6 +59,13 @@ class RerunOptions:
     list_only: Annotated[
         bool, typer.Option("--list/--no-list", help="List the interventions of the run, and run nothing.")
     ] = False
+    memory_on_ejection: Annotated[
+        bool | None,
+        typer.Option(
+            "--memory-on-ejection/--no-memory-on-ejection",
+            help="Keep the guest's memory with the capture of an ejection, as a snapshot. [default: as the run did]",
+        ),
+    ] = None
     name: NewName = None
     headless: Headless = False
     as_json: AsJson = False
@@ -76,6 +83,7 @@ class RerunOptions:
         directory = find_kept(self.run)
         check_numbers(self.without or (), read_interventions(directory))
         config, freeze_at_ns = config_again(read_kept(directory)), self._freeze_at(directory)
+        memory = self.memory_on_ejection
         return msgspec.structs.replace(
             config,
             # Whoever asks to be brought to an instant comes at any time.
@@ -83,6 +91,7 @@ class RerunOptions:
             again=str(directory),
             without=tuple(self.without or ()),
             name=self.name,
+            memory_on_ejection=config.memory_on_ejection if memory is None else memory,
             freeze_at_ns=freeze_at_ns,
             watches=tuple(self.watch or ()),
             captures_at_ns=tuple(_begin_ns() + it for it in seconds(self.capture_at or ())),

@@ -66,7 +66,7 @@ class RestoreOptions:
             UsageError: There is no such snapshot, or a write or the object cannot be read.
             DamagedError: It is not what was stored.
         """
-        from ktstr_tui.backend.prepare_restore import config_of
+        from ktstr_tui.backend.prepare_restore import again_of, config_of
         from ktstr_tui.cli.kernel_op import parse_write
         from ktstr_tui.cli.travelled import say_removed
         from ktstr_tui.memory.find import find_snapshot
@@ -74,17 +74,25 @@ class RestoreOptions:
 
         found = find_snapshot(self.snapshot)
         say_removed(found)
+        if self.duration is not None and found.store.read(found.name).info.again_at_ns is not None:
+            raise UsageError(
+                "a snapshot of a run with a seed is restored by running it again, which ends when that run did",
+                "leave out --duration",
+            )
         writes = tuple(KernelOp("cold", "write", (parse_write(text),)) for text in self.set_ or ())
-        config = config_of(found.path)
+        again = again_of(found)
+        config = config_of(found.path) if again is None else again
         return msgspec.structs.replace(
             config,
             name=self.name,
             sets=writes,
-            restore_lazily=self.lazy,
+            restore_lazily=self.lazy and again is None,
             allow_writes=config.allow_writes or bool(writes),
             stay_frozen=self.frozen,
             replace_scheduler=None if self.scheduler is None else str(_object(self.scheduler)),
-            duration_s=self.duration,
+            duration_s=self.duration if again is None else again.duration_s,
+            # Whoever asks for a guest that stays frozen comes at any time.
+            freeze_limit_s=0.0 if again is not None and self.frozen else config.freeze_limit_s,
         )
 
 

@@ -58,9 +58,7 @@ def check_edit(build: str | None, watches: bool, scheduler: str | None) -> None:
         raise UsageError(f"{option} needs a BPF object to load{got}", "name it: --scheduler my_sched.bpf.o")
 
 
-def determinism_of(
-    seed: int | None, drawn: bool, instruction_ns: int, *, kvm: bool, memory: bool
-) -> Determinism | None:
+def determinism_of(seed: int | None, drawn: bool, instruction_ns: int, *, kvm: bool) -> Determinism | None:
     """What the run's history is to follow from; None when the host's clock may decide.
 
     Args:
@@ -68,20 +66,14 @@ def determinism_of(
         drawn: Whether a seed is to be drawn where none is given.
         instruction_ns: ``--instruction-ns``.
         kvm: Whether KVM is asked for.
-        memory: Whether the guest's memory is to be kept.
 
     Raises:
-        UsageError: The time of an instruction is no power of two, or KVM or memory is asked for too.
+        UsageError: The time of an instruction is no power of two, or KVM is asked for too.
     """
     if seed is None and not drawn:
         if instruction_ns != DEFAULT_INSTRUCTION_NS:
             raise UsageError("--instruction-ns needs a run with a seed", "add --seed or --deterministic")
         return None
-    if memory:
-        raise UsageError(
-            "a run with a seed keeps no memory: ktstr-tui rerun goes back to any instant of it",
-            "leave out --memory-on-ejection, or --seed and --deterministic",
-        )
     if kvm:
         raise UsageError(
             "a run with a seed is emulated: under KVM the host's CPUs and clock decide what happens when",

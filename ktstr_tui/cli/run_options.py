@@ -300,7 +300,6 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
                 self.deterministic,
                 self.instruction_ns,
                 kvm=self.accel is Accel.kvm,
-                memory=self.memory_on_ejection,
             ),
             runs_limit_mib=self.runs_limit_mib(),
             snapshots_limit_mib=self.snapshots_limit_mib(),

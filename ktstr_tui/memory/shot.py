@@ -2,6 +2,10 @@
 
 prepare (the guest runs): copy all ─▶ take (stopped): state, then what changed ─▶ the guest runs ─▶ `writing`
 
+A machine that the observer holds must not be stopped by QEMU, which would begin the turns of its vCPUs anew, so its
+state is not taken: the run can be had again up to that instant. It does not notice how long it is held, and so all its
+RAM is copied then.
+
 Copying before the stop was chosen by measurement: a first copy touches each of its pages for the first time and takes
 several times as long as comparing with it. State and RAM are taken one after the other, because what QEMU does to save
 a device may end in RAM.
@@ -47,7 +51,7 @@ class MemoryShot:
 
     def __init__(self, machine: Machine, directory: Path, copy: RamCopy | None = None) -> None:
         self.state = b""
-        """Of CPUs and devices, as QEMU migrates them; empty before `take`, or when it failed."""
+        """Of CPUs and devices, as QEMU migrates them; empty before `take`, when it failed, or in a run with a seed."""
         self.problem: KtstrError | None = None
         """Why there is none."""
         self.changed_pages = 0
@@ -58,11 +62,14 @@ class MemoryShot:
         self._directory = directory
 
     async def prepare(self) -> None:
-        """Copy the RAM of the running guest, so that little is left to copy in the stop.
+        """Copy the RAM of the running guest, so that little is left to copy in the stop; nothing in a run with a seed.
 
         Raises:
             HostError: There is no memory for a copy.
         """
+        if self._machine.stations is not None:
+            _require_memory(self._machine.ram_fds)
+            return
         if self.copy is None:
             _require_memory(self._machine.ram_fds)
             self.copy = await trio.to_thread.run_sync(RamCopy, self._machine.ram_fds)
@@ -77,7 +84,9 @@ class MemoryShot:
         """
         try:
             with trio.CancelScope(shield=True):
-                if known.since_ns is None or known.since_ns != since_ns:
+                if self._machine.stations is not None:
+                    known.state, known.since_ns = b"", since_ns
+                elif known.since_ns is None or known.since_ns != since_ns:
                     known.state, known.since_ns = await self._save_state(), since_ns
                 if self.copy is None:
                     self.copy = await trio.to_thread.run_sync(RamCopy, self._machine.ram_fds)

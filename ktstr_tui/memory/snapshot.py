@@ -93,6 +93,9 @@ class SnapshotInfo(msgspec.Struct, frozen=True, kw_only=True):
     """How long the guest was stopped for it."""
     new_pages: int
     """Pages that no snapshot of the run had held before."""
+    again_at_ns: int | None = None
+    """Of a run with a seed, when it was taken, on the run's clock without what a person froze: its machine is not kept,
+    for the run can be had again up to there. None where the machine is kept."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +106,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     memory: tuple[Blob, ...]
     """RAM, one for each NUMA node."""
     state: Blob
-    """CPUs and devices, as QEMU migrates them."""
+    """CPUs and devices, as QEMU migrates them; empty in a run with a seed."""
     initrd: Blob
     report: Blob
     """The capture, as JSON."""

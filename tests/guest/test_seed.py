@@ -16,7 +16,7 @@ from ktstr_tui.backend.measured import measure
 from ktstr_tui.backend.seeded import GIVEN_FILE
 from ktstr_tui.link.recfile import read_recording
 from ktstr_tui.model.stored import IDENTITY_FILE
-from tests.guest.runs import HeadlessRun, busy_host, call, headless_run
+from tests.guest.runs import HeadlessRun, busy_host, call, call_json, headless_run, private_environment
 from tests.guest.test_debuggers import Told, debugger, script
 from tests.guest.waiting import BOOT_DEADLINE_S
 
@@ -93,10 +93,10 @@ def both(
     with headless_run(path, *words, "--no-early-capture", name="first") as run:
         _, first, _ = run.end()
     closer = (str(data_dir(first)), "--before-ejection", "500ms", "--watch", "jiffies", *CALLS)
-    with headless_run(path, *closer, name="second", command="rerun") as run:
+    with headless_run(path, *closer, "--memory-on-ejection", name="second", command="rerun") as run:
         held = next(it for it in run.events("frozen") if "was to be held" in it["reason"])
         for _ in range(TOUCHES):
-            call("capture", "second", env=run.env)
+            assert call("capture", "--memory", "second", env=run.env).returncode == 0
         printed = debug(run, path)
         _, second, _ = run.end()
     watched = events_of(second, run.env)
@@ -228,3 +228,32 @@ def test_gdb_breaks_watches_and_steps_and_changes_nothing(both: Runs) -> None:
     stops = re.findall(r"(0x\w+) (?:in|<)\W*scx_vexit", said.partition("hit Breakpoint 3")[2])
     assert len(set(stops)) == 3, said  # where it is called, and before the next two blocks of its code
     assert "SIGTRAP" not in said
+
+
+def test_memory_was_kept_and_is_restored_by_running_again(both: Runs) -> None:
+    """The ten snapshots by hand and that of the ejection changed nothing, as the other tests say."""
+    path = data_dir(both.first).parents[3]
+    env = private_environment(path)
+    run = data_dir(both.second).name
+    listed: Any = call_json("snapshot", "list", env=env)
+    verdicts: Any = call_json("snapshot", "verify", env=env)
+    kept = [it for it in listed if it["run"] == run]
+    assert [it["info"]["reason"] for it in kept] == ["on-demand"] * TOUCHES + ["error"]
+    assert [it["damage"] for it in verdicts] == [[]] * len(kept)
+    by_hand, ejected = (f"{run}/{kept[number]['name']}" for number in (0, -1))
+    shown = call_json("snapshot", "show", ejected, env=env)
+    assert (shown["state_bytes"], shown["pages"] > 10_000) == (0, True)
+    asked = call("drgn", ejected, "-c", "print(task_scx_state(next(scx_runnable_tasks(prog))))", env=env)
+    assert asked.stdout == "enabled\n", asked
+    assert "in scx_vexit ()" in call("gdb", ejected, "--", "-nx", "-batch", "-ex", "x/i $pc", env=env).stdout
+    refused = call("restore", by_hand, "--duration", "1", env=env)
+    assert (refused.returncode, "restored by running it again" in refused.stderr) == (2, True)
+    words = (by_hand, "--set", "panic_timeout=77")
+    with headless_run(path, *words, name="restored", command="restore") as again:
+        _, restored, _ = again.end()
+    assert restored["end_reason"] == both.first["end_reason"]
+    # What was written is not among what is compared.
+    one, other = ((data_dir(it) / CHECKPOINTS_FILE).read_bytes() for it in (both.first, restored))
+    assert one == other
+    changed = call_json("rerun", "restored", "--list", env=env)["interventions"]
+    assert [(it["words"], it["by"]) for it in changed] == [("write panic_timeout=77", "restore")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import msgspec
 import pytest
@@ -12,14 +14,23 @@ from ktstr_tui.backend import again, instants
 from ktstr_tui.backend.bundle import bundle, unbundle
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.identity import Identity, write_identity
+from ktstr_tui.backend.prepare_restore import again_of
 from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.guest.scenario import Scenario, Step
+from ktstr_tui.memory.copy import RamCopy
+from ktstr_tui.memory.find import Found
+from ktstr_tui.memory.remote import RemoteStore
+from ktstr_tui.memory.remote_pages import Remote
+from ktstr_tui.memory.store import DIRECTORY, SnapshotStore
+from ktstr_tui.memory.writing import Parts, write_snapshot
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.report import Pause
 from ktstr_tui.model.sample import Sample, SchedulerSample
+from ktstr_tui.model.stored import IDENTITY_FILE
 from ktstr_tui.model.topology import Topology
+from tests.unit.memory.made_up import info
 
 INITRD = b"agent, plan and scheduler"
 SECOND = 1_000_000_000
@@ -200,3 +211,41 @@ def test_events_are_the_same_but_for_the_host() -> None:
     assert instants.of_the_guest(sampled(1, 5)) == instants.of_the_guest(sampled(2, 5))
     assert instants.of_the_guest(sampled(1, 5)) != instants.of_the_guest(sampled(1, 6))
     assert instants.of_the_guest(ev.Logged(severity="info", source="seed", text="identical")) is None
+
+
+def snapshot_of(run: Path, again_at_ns: int | None) -> Found:
+    """A snapshot in the store of a run."""
+    store = SnapshotStore(run / DIRECTORY)
+    copy = RamCopy([])
+    told = msgspec.structs.replace(info("lost"), again_at_ns=again_at_ns)
+    parts = Parts(
+        state=b"",
+        initrd=INITRD,
+        run_files=None,
+        report=b"{}",
+        plan=b"{}",
+        config=b"{}",
+        vmcoreinfo=b"",
+        elapsed_ns=None,
+        step=None,
+    )
+    write_snapshot(store, copy, parts, told)
+    return Found(store, "lost")
+
+
+def test_a_snapshot_without_its_machine_is_restored_by_the_run_that_it_lies_in(run: Path) -> None:
+    found = snapshot_of(run, 3 * SECOND)
+    config = again_of(found)
+    assert config is not None
+    assert (config.again, config.freeze_at_ns, config.restores_again) == (str(run), 3 * SECOND, True)
+    assert config.determinism == Determinism(7)
+    elsewhere = RemoteStore(found.store.directory, cast("Remote", SimpleNamespace(run="far/lost")))
+    with pytest.raises(UsageError, match="where it was"):
+        again_of(Found(elsewhere, "lost"))
+    (run / IDENTITY_FILE).unlink()
+    with pytest.raises(UsageError, match="cannot be repeated"):
+        again_of(found)
+
+
+def test_a_snapshot_with_its_machine_needs_no_run(run: Path) -> None:
+    assert again_of(snapshot_of(run, None)) is None

@@ -75,9 +75,10 @@ async def test_an_instant_is_the_guests_also_after_a_freeze(autojump_clock: Mock
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("restores", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
 async def test_whoever_waits_for_the_instant_hears_of_it_once_the_guest_is_frozen(
-    fails: bool, autojump_clock: MockClock
+    fails: bool, restores: bool, autojump_clock: MockClock
 ) -> None:
     time = GuestTime()
     captures = Captures(time)
@@ -91,15 +92,21 @@ async def test_whoever_waits_for_the_instant_hears_of_it_once_the_guest_is_froze
     def held() -> None:
         captures.told.append("held")
 
+    async def restore() -> None:
+        await trio.lowlevel.checkpoint()
+        captures.told.append("restored")
+
     async with trio.open_nursery() as nursery:
-        config = RunConfig(freeze_at_ns=START_NS + SECOND_NS)
+        config = RunConfig(freeze_at_ns=START_NS + SECOND_NS, restores_again=restores)
         nursery.start_soon(
-            look_closer, config, cast("Coordinator", coordinator), arm, time, said.append, held
+            look_closer, config, cast("Coordinator", coordinator), arm, time, said.append, held, restore
         )
         await come_to_rest()
         assert captures.told == []
         time.note(START_NS + SECOND_NS)
         await time.wake(come_to_rest)
-        assert captures.told == ["the run was to be held at 2.000 s of its clock", "held"]
+        # A guest that could not be frozen has run past the instant: it is not restored.
+        restored = ["restored"] if restores and not fails else []
+        assert captures.told == ["the run was to be held at 2.000 s of its clock", "held", *restored]
         nursery.cancel_scope.cancel()
     assert len(said) == fails
