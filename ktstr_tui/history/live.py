@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,13 +24,10 @@ from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.torn import Attempts, Torn
 from ktstr_tui.kernel.trace.decode import RECORD_BYTES, Decoder
 from ktstr_tui.kernel.trace.reader import TraceReader
-from ktstr_tui.kernel.trace.rings import Overrun, RingCopy
+from ktstr_tui.kernel.trace.rings import Overrun, PageCopy, RingCopy
 from ktstr_tui.model.rates import TaskRates
 from ktstr_tui.model.trace_block import TraceBlock
 from ktstr_tui.wire.trace_block import merge
-
-if TYPE_CHECKING:
-    from ktstr_tui._native import CData
 
 MAX_PAGES = 4096
 """Of all CPUs at one look."""
@@ -55,12 +51,16 @@ class _Place:
 class _New:
     """What one look has found."""
 
-    seen: CData
-    """A bit for each pid whose comm has been read."""
-    comms: dict[int, str] = field(default_factory=dict)
+    named: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """The newest comm of each task, with its time."""
     lost: dict[int, int] = field(default_factory=dict)
     problems: dict[int, str] = field(default_factory=dict)
     known_from_ns: int = 0
+
+    @property
+    def comms(self) -> dict[int, str]:
+        """By pid."""
+        return {pid: comm for pid, (_, comm) in self.named.items()}
 
 
 class LiveTrace:
@@ -108,7 +108,7 @@ class LiveTrace:
             return TaskRates(unavailable=problem.message)
         last = [it for it in self._reader.last_ns(space) if it is not None]
         until_ns = max(last, default=0)
-        new = _New(ffi.new("uint8_t[]", _PIDS // 8))
+        new = _New()
         runs = [self._later, *(self._new_of(space, cpu, decoder, new) for cpu in range(self._nr_cpus))]
         events = merge(runs)
         count = len(events) // RECORD_BYTES
@@ -119,6 +119,7 @@ class LiveTrace:
             # A kernel that boots switches its events off and on again: a wakeup is seen, the switch is not.
             self._counts.forget_waits()
             self._begun = True
+        self._comms.update(new.comms)
         rates = self._counts.finish(until_ns, self._comms, new.lost, kicks=decoder.knows("kick"))
         cpus = tuple(msgspec.structs.replace(it, unreadable=new.problems.get(it.cpu)) for it in rates.cpus)
         if len(self._comms) > MAX_COMMS:
@@ -156,19 +157,24 @@ class LiveTrace:
             return b""
         self._count_lost(ring, place, new.lost)
         new.known_from_ns = max(new.known_from_ns, ring.known_from_ns)
-        counts, found = ffi.new("struct ktt_counts *"), list[bytes]()
+        counts, found = ffi.new("struct ktt_counts *"), list[tuple[bytes, PageCopy]]()
         for page in ring.pages:
             if page.time_ns < place.page_ns:
                 continue
             after = place.at if page.time_ns == place.page_ns else -1
             records = decoder.records(page, cpu, counts, after)
             if records.data:
-                found.append(records.data)
-                comms = decoder.comms(records.data, page, new.seen, _PIDS)
-                new.comms.update(comms)
-                self._comms.update(comms)
+                found.append((records.data, page))
                 place.page_ns, place.at, place.last_ns = page.time_ns, records.at, records.time_ns
-        return b"".join(found)
+        self._name(decoder, found, new)
+        return b"".join(data for data, _ in found)
+
+    def _name(self, decoder: Decoder, pages: list[tuple[bytes, PageCopy]], new: _New) -> None:
+        """Note the comms of tasks in new pages of a CPU: of each task the one that it had last, on whichever CPU."""
+        seen = ffi.new("uint8_t[]", _PIDS // 8)
+        for data, page in reversed(pages):
+            for pid, named in decoder.comms(data, page, seen, _PIDS).items():
+                new.named[pid] = max(named, new.named.get(pid, named))
 
     def _count_lost(self, ring: RingCopy, place: _Place, lost: dict[int, int]) -> None:
         gone = 0

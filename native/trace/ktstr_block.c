@@ -49,12 +49,12 @@ size_t ktt_until(const struct ktt_event *events, size_t count, uint64_t until_ns
 	return count;
 }
 
-size_t ktt_fresh(const struct ktt_event *events, size_t count, uint32_t kinds, uint8_t *seen, uint32_t pids,
-		 uint32_t *found)
+size_t ktt_newest(const struct ktt_event *events, size_t count, uint32_t kinds, uint8_t *seen, uint32_t pids,
+		  uint32_t *found)
 {
 	size_t number = 0;
 
-	for (size_t k = 0; k < count; k++) {
+	for (size_t k = count; k--;) {
 		uint64_t pid = events[k].values[0];
 
 		if (pid >= pids || events[k].missing || events[k].kind > 31 ||

@@ -28,10 +28,10 @@ size_t ktt_first(const struct ktt_event *events, size_t count, uint32_t at);
 // How many of events in order of time are not later than a time.
 size_t ktt_until(const struct ktt_event *events, size_t count, uint64_t until_ns);
 
-// The places of the first event of each pid, among events of the kinds in the bit mask. `seen` is a bit for each pid below
+// The places of the last event of each pid, among events of the kinds in the bit mask. `seen` is a bit for each pid below
 // `pids`; it is set for those that are found, and those whose bit is set are not found again.
-size_t ktt_fresh(const struct ktt_event *events, size_t count, uint32_t kinds, uint8_t *seen, uint32_t pids,
-		 uint32_t *found);
+size_t ktt_newest(const struct ktt_event *events, size_t count, uint32_t kinds, uint8_t *seen, uint32_t pids,
+		  uint32_t *found);
 
 // How many of these events go into a block: those of a known kind that have all of their values.
 size_t ktt_packable(const struct ktt_event *events, size_t count);

@@ -157,25 +157,30 @@ class Decoder:
         last = events[found - 1]
         return Records(data, last.at, last.time_ns)
 
-    def comms(self, data: bytes, page: PageCopy, seen: CData, pids: int) -> dict[int, str]:
+    def comms(self, data: bytes, page: PageCopy, seen: CData, pids: int) -> dict[int, tuple[int, str]]:
         """Return the comm of each task that events of a page name and that is not in ``seen`` yet.
+
+        A task that executes another program has another comm from then on, so that of its last event counts.
 
         Args:
             data: An array of ``struct ktt_event``.
             page: The page that they are from.
             seen: A bit for each pid; set for those that are returned.
             pids: How many bits there are.
+
+        Returns:
+            By pid: the time of the event, and the comm.
         """
         count = len(data) // RECORD_BYTES
         events, places = ffi.from_buffer("struct ktt_event[]", data), ffi.new("uint32_t[]", max(1, count))
-        found = dict[int, str]()
-        for at in range(lib.ktt_fresh(events, count, self._named, seen, pids, places)):
+        found = dict[int, tuple[int, str]]()
+        for at in range(lib.ktt_newest(events, count, self._named, seen, pids, places)):
             event = events[places[at]]
             it = self._formats[event.type]
             body = page.data[event.at : event.at + event.length]
             comm = self._text(it, self._sources[event.type].comm, body)
             if comm is not None:
-                found[event.values[0]] = comm
+                found[event.values[0]] = event.time_ns, comm
         return found
 
     def decode(

@@ -16,6 +16,7 @@ def test_the_scheduler_s_events_are_recorded_by_default() -> None:
         "trace_event=sched:sched_switch,sched:sched_wakeup,sched:sched_wakeup_new,sched:sched_waking,"
         "sched:sched_migrate_task,sched:sched_process_exit",
         "trace_buf_size=512K",
+        "trace_options=norecord-cmd",
     ]
 
 

@@ -173,6 +173,26 @@ def test_each_event_is_counted_once_however_the_looks_fall(steps: list[list[tupl
     assert counted == written
 
 
+@pytest.mark.parametrize("later", [0, 1], ids=["on the same cpu", "on another cpu"])
+@pytest.mark.parametrize("apart", [1, 200], ids=["in one page", "pages later"])
+def test_a_task_that_executed_another_program_has_the_comm_of_now(later: int, apart: int) -> None:
+    trace = TinyTrace(pages=8, cpus=2)
+    following, now_ns = live(trace), 1_000_000_000
+    for cpu, name in ((0, "sh"), *[(0, "")] * apart, (later, "make"), (1 - later, "")):
+        now_ns += MS
+        ring = trace.rings[cpu]
+        ring.write(wakeup_body(0, 5 if name else 6, cpu, name or None), delta=now_ns - ring.now_ns)
+    rates = following.look()
+    assert following.block is not None
+    assert following.block.comms == {5: "make", 6: "task-6"}
+    assert {it.comm for it in rates.tasks} == {"make", "task-6"}
+    now_ns += MS
+    trace.rings[0].write(wakeup_body(0, 5, 0, "ls"), delta=now_ns - trace.rings[0].now_ns)
+    following.look()
+    assert following.block is not None
+    assert following.block.comms == {5: "ls"}
+
+
 def test_what_was_overwritten_between_two_looks_is_counted_as_lost() -> None:
     trace = TinyTrace(pages=3)
     following = live(trace)

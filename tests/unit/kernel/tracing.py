@@ -276,6 +276,6 @@ def enqueue_body(by: int, pid: int) -> bytes:
     return struct.pack("<HBBii", ENQUEUE, 0, 0, by, pid)
 
 
-def wakeup_body(by: int, pid: int, cpu: int) -> bytes:
+def wakeup_body(by: int, pid: int, cpu: int, comm: str | None = None) -> bytes:
     """The body of a ``sched_wakeup``."""
-    return WAKEUP_BODY.pack(WAKEUP, 0, 0, by, f"task-{pid}".encode(), pid, 120, cpu)
+    return WAKEUP_BODY.pack(WAKEUP, 0, 0, by, (comm or f"task-{pid}").encode(), pid, 120, cpu)
