@@ -134,6 +134,7 @@ class OutputPane(LogPane):
     """What the guest wrote: programs, the scheduler's log, the kernel's log and, if it crashed, why."""
 
     label = "output"
+    tab = "out"
     number = "5"
     list_name = "output"
     indent = 22

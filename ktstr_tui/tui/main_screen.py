@@ -39,6 +39,8 @@ _LEFT = ("captures", "log", "output", "tasks", "wire", "beats")
 _LOGS = ("log", "output", "tasks")
 """Those that share a place unless the terminal is wide."""
 _RIGHT = ("scheduler", "watch")
+_TIMELINE = ("timeline", "0", "timeline")
+"""A screen of its own, told beside the panes that are hidden, and as a tab."""
 
 
 class MainScreen(RunScreen):
@@ -82,7 +84,7 @@ class MainScreen(RunScreen):
             (pane.id or "", pane.number, pane.tab or pane.label)
             for pane in self._panes()
             if pane.id != "cpus"
-        ]
+        ] + [(_TIMELINE[0], _TIMELINE[1], "time")]
 
     def _panes(self) -> list[LinePane]:
         """The panes in the order of their numbers."""
@@ -131,7 +133,8 @@ class MainScreen(RunScreen):
         self.query_one("#tabs", TabBar).choose(self.tab)
         panes = [self.query_one(f"#{name}", LinePane) for name in _LOGS]
         for pane in panes:
-            others = "".join(f" ─ {it.number} {it.label}" for it in panes if not it.display)
+            hidden = [f"{it.number} {it.label}" for it in panes if not it.display] + [" ".join(_TIMELINE[1:])]
+            others = "".join(f" ─ {it}" for it in hidden)
             pane.border_title = f"{pane.number} {pane.label}{'' if compact else others}"
 
     def show_panel(self, name: str) -> None:
@@ -152,8 +155,11 @@ class MainScreen(RunScreen):
         self.show_panel(panes[(here + step) % len(panes)].id or "cpus")
 
     @on(TabBar.Chosen)
-    def _tab_clicked(self, event: TabBar.Chosen) -> None:
-        self.show_panel(event.pane)
+    async def _tab_clicked(self, event: TabBar.Chosen) -> None:
+        if event.pane == _TIMELINE[0]:
+            await self.app.run_action("timeline")
+        else:
+            self.show_panel(event.pane)
 
     def show_cpu(self, number: int) -> None:
         """Go to the row of a CPU."""

@@ -204,3 +204,14 @@ def test_what_a_window_covers_is_painted_once_a_second() -> None:
         return counts
 
     assert drive(FakeSource(Story().until(18)), steps)[1] == [10, 2, 10]
+
+
+def test_the_timeline_stands_among_the_panes_and_its_tab_opens_it() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[bool, str]:
+        row = next(row for row in rows(app) if "0 time" in row)
+        await pilot.click("#tabs", offset=(row.index("0 time") + 1, 0))
+        await settle(app, pilot)
+        return all(f" {key} " in row for key in "23456789"), type(app.screen).__name__
+
+    assert drive(ended_story(), steps, (80, 24))[1] == (True, "TimelineScreen")
+    assert "─ 0 timeline" in screen(ended_story())
