@@ -68,6 +68,8 @@ class Stop(msgspec.Struct, frozen=True):
     watch_address: int | None = None
     """Address of the watch that was hit, as given to `Engine.arm_watch` or `Engine.arm_call`; None for the other
     reasons, and when it is not known which of several it was."""
+    also_hit: frozenset[int] = frozenset()
+    """Addresses of other watches that the same write hit, as far as the engine knows."""
 
 
 class WatchLimits(msgspec.Struct, frozen=True):

@@ -303,10 +303,10 @@ class HoldEngine:
         self._go()
 
     def _arrive(self, held: Held, reason: StopReason) -> None:
-        watch = self._watch_at(held) if reason == "watch" else None
+        hit = self._watches_at(held) if reason == "watch" else []
         self._page.ask_stop(False)
         self._asked = False
-        self._arrived = Stop(reason, held.vcpu, watch)
+        self._arrived = Stop(reason, held.vcpu, next(iter(hit), None), frozenset(hit[1:]))
         self._tell()
 
     async def _is_wanted(self, held: Held) -> bool:
@@ -325,16 +325,16 @@ class HoldEngine:
         await self.ask_registers([vcpu])
         return await self.next_registers()
 
-    def _watch_at(self, held: Held) -> int | None:
+    def _watches_at(self, held: Held) -> list[int]:
         if held.reason is HoldReason.CALL:
-            return held.address
+            return [held.address]
         last = held.address + held.width - 1
-        hit = (
+        hit = {
             address
             for address, length in self._watches
             if address <= last and held.address < address + length
-        )
-        return min(hit, default=None)
+        }
+        return sorted(hit)
 
     def _tell(self) -> None:
         news, self._news = self._news, trio.Event()

@@ -161,15 +161,15 @@ static void check_thread(void)
 	}
 }
 
-/* The first probe in a block; 0 when there is none. */
-static uint64_t probe_in(uint64_t address, uint32_t insns)
+/* The first probe in a block that is not before `from`; 0 when there is none. */
+static uint64_t probe_in(uint64_t address, uint32_t insns, uint64_t from)
 {
 	uint32_t low = 0, high = nr_probes;
 
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 
-		if (probes[middle] < address)
+		if (probes[middle] < from)
 			low = middle + 1;
 		else
 			high = middle;
@@ -214,7 +214,7 @@ static __attribute__((noinline)) void look_at_block(void *data, const void *stat
 {
 	uint64_t address = packed_address(data);
 	unsigned int n = packed_number(data);
-	uint64_t probe;
+	uint64_t probe, from;
 
 	if (state != turns.now) {
 		begin_turn(state, address);
@@ -234,7 +234,8 @@ static __attribute__((noinline)) void look_at_block(void *data, const void *stat
 		hold(OBSERVER_STOP, address);
 	}
 	// A function is entered by a jump or a call, and both begin a block.
-	if (nr_probes && (probe = probe_in(address, n))) {
+	for (from = address; from >= address && nr_probes && (probe = probe_in(address, n, from));
+	     from = probe + 1) {
 		check_thread();
 		page->address = probe;
 		hold(OBSERVER_CALL, address);

@@ -67,7 +67,7 @@ class DebuggerStops:
             return False
         if stop.reason == "watch":
             address = stop.watch_address
-            return address in self.watches or address in self.breaks or stop.vcpu == self.stepped
+            return self._watch_of(stop) is not None or address in self.breaks or stop.vcpu == self.stepped
         return stop.reason == "other"
 
     def take(self, stop: Stop) -> None:
@@ -77,9 +77,13 @@ class DebuggerStops:
                 self.hold(DebuggerStop(vcpu=stop.vcpu, interrupted=True))
             return
         self.forwarded += 1
-        kind = None if stop.watch_address is None else self.watches.get(stop.watch_address)
-        address = None if kind is None else stop.watch_address
+        address = self._watch_of(stop)
+        kind = None if address is None else self.watches[address]
         self.hold(DebuggerStop(vcpu=stop.vcpu, watch=kind, address=address))
+
+    def _watch_of(self, stop: Stop) -> int | None:
+        hit = (stop.watch_address, *sorted(stop.also_hit))
+        return next((address for address in hit if address in self.watches), None)
 
     def hold(self, told: DebuggerStop) -> None:
         """Hold the guest, and say why; nothing when it is held already."""

@@ -223,6 +223,10 @@ async def test_an_engine_without_slots_has_many_points_of_any_length_and_shows_n
         assert access.holds
         await run_on(rig, access, Resume(vcpu=1, step=True, alone=True))
         assert len(rig.engine.breaks) == 100
+        # One write hits a watch of ours that begins before, and one of the debugger's.
+        rig.engine.arrive(Stop("watch", 1, WORD - 4, frozenset((WORD + 64, WORD + 4))))
+        assert await access.wait_stop() == DebuggerStop(vcpu=1, watch="watch", address=WORD + 64)
+        await run_on(rig, access)
         # The same place is a breakpoint and a watched call.
         rig.engine.arrive(Stop("watch", 0, CODE))
         assert await access.wait_stop() == DebuggerStop(vcpu=0)

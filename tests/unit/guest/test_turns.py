@@ -162,7 +162,7 @@ async def test_an_engine_that_is_asked_whose_turn_it_is_answers_and_tells_nobody
             theirs.close()
 
 
-async def test_a_watch_of_a_programs_memory_is_refused() -> None:
+async def test_a_watch_of_a_programs_memory_is_refused_and_a_write_tells_all_that_it_hits() -> None:
     ours, theirs = socket.socketpair()
     with closing(ObserverPage()) as page, ours, theirs:
         engine = HoldEngine(page, stream_of(ours), AsyncMock(), AsyncMock(), AsyncMock())
@@ -170,6 +170,19 @@ async def test_a_watch_of_a_programs_memory_is_refused() -> None:
         with pytest.raises(HostError, match="not in the kernel's memory"):
             await engine.arm_watch(0x7FFF_0000_0000, 8)
         await engine.arm_watch(0xFFFF_8000_0000_0000, 8)
+        await engine.arm_watch(0xFFFF_8000_0000_0004, 4)
+        await engine.arm_watch(0xFFFF_8000_0000_0008, 4)
+        struct.pack_into("<II", page._map, observer_page._HELD, HoldReason.WRITE, 1)
+        struct.pack_into("<QQQQI", page._map, observer_page._HELD + 16, 0xFFFF_8000_0000_0000, 7, 0, 0, 8)
+        engine.running = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.run)
+            theirs.send(b"h")
+            with trio.fail_after(10):
+                stop = await engine.wait_stop()
+            theirs.close()
+        assert stop.watch_address == 0xFFFF_8000_0000_0000
+        assert set(stop.also_hit) == {0xFFFF_8000_0000_0004}
 
 
 async def test_a_vcpu_that_steps_is_told_at_its_next_block_or_at_a_station_that_comes_first() -> None:
