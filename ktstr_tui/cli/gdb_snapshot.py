@@ -58,7 +58,7 @@ def serve_snapshot(found: Found, command: Command | None, *, as_json: bool) -> N
             file = place.with_name("vmlinux")
             file.write_bytes(symbols)
             words = command(str(place), file)
-        code = trio.run(_serve, target, symbols, place, words)
+        code = trio.run(serve_target, target, symbols, place, words)
     say_travelled(found)
     if code:
         # The debugger's own code, as with a live guest, where the debugger takes this process's place.
@@ -85,13 +85,22 @@ def target_of(found: Found, view: KernelView) -> StillTarget:
     return StillTarget([it.registers for it in vcpus], describe, view.space.read, how_on)
 
 
-async def _serve(target: StillTarget, symbols: bytes, place: Path, words: list[str] | None) -> int:
-    """Serve one connection; returns the exit code of the debugger that was started for it."""
-    async with trio.open_nursery() as nursery:
-        listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-        await listener.bind(str(place))
-        listener.listen(1)
-        accepting = trio.SocketListener(listener)
+async def serve_target(target: StillTarget, symbols: bytes, place: Path, words: list[str] | None) -> int:
+    """Serve one connection, and return the exit code of the debugger that was started for it.
+
+    Args:
+        target: The guest.
+        symbols: The file of symbols, for who asks for it.
+        place: Of the socket.
+        words: Command line of the debugger; None when somebody else starts it.
+
+    Raises:
+        HostError: None connected in time.
+    """
+    listener = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+    await listener.bind(str(place))
+    listener.listen(1)
+    async with trio.SocketListener(listener) as accepting, trio.open_nursery() as nursery:
         if words is None:
             with trio.move_on_after(WAIT_S):
                 await _attend(target, symbols, await accepting.accept())

@@ -26,7 +26,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ktstr_tui.kernel.address import KERNEL_HALF, MASK64, AddressSpace
@@ -125,6 +125,17 @@ class Unwinder:
     def entry(self, place: int) -> tuple[int, int, int]:
         """Return ``(sp_offset, bp_offset, bits)`` of one entry."""
         return _ENTRY.unpack_from(self._rows, _ENTRY.size * place)
+
+    def rows(self) -> Iterator[tuple[int, int, int, int]]:
+        """All entries, ascending: from which address on, and ``(sp_offset, bp_offset, bits)``."""
+        base = self._base
+        for place, (ip, entry) in enumerate(zip(self._ips, _ENTRY.iter_unpack(self._rows), strict=True)):
+            yield (base + 4 * place + ip, *entry)
+
+    @property
+    def end(self) -> int:
+        """Where the code that the entries are of ends."""
+        return self._text[1]
 
     def _lookup(self, address: int) -> tuple[int, int, int] | None:
         """The entry that covers a code address; None where the tables end."""

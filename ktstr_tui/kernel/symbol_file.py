@@ -2,7 +2,7 @@
 
 It is made of kallsyms as this boot has it, so the addresses are those of the running kernel whatever KASLR did, and
 JIT-compiled BPF code is named as well. Its sections say only where code is and where data is: what is there a debugger
-reads from the guest. There are no types and no lines in it.
+reads from the guest. How frames are unwound is in it (`frame_table`); there are no types and no lines.
 
 How exact is this? BPF code that is loaded later is not in it, nor is that of modules. A symbol reaches to the next one.
 """
@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from drgn import SymbolKind
 
+from ktstr_tui.kernel.frame_table import make_frame_table
+from ktstr_tui.kernel.orc import Unwinder
 from ktstr_tui.kernel.symbols import BpfSymbols, Symbols
 from ktstr_tui.kernel.view import KernelView
 
@@ -23,7 +25,7 @@ _SECTION = struct.Struct("<IIQQQQIIQQ")
 _SYMBOL = struct.Struct("<IBBHQQ")
 _IDENT = b"\x7fELF\x02\x01\x01" + bytes(9)
 _ET_EXEC, _EM_X86_64 = 2, 62
-_SHT_SYMTAB, _SHT_STRTAB, _SHT_NOBITS = 2, 3, 8
+_SHT_PROGBITS, _SHT_SYMTAB, _SHT_STRTAB, _SHT_NOBITS = 1, 2, 3, 8
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
 _SHN_ABS = 0xFFF1
 _LOCAL, _GLOBAL = 0 << 4, 1 << 4
@@ -65,11 +67,15 @@ def make_symbol_file(view: KernelView) -> bytes:
     if bpf:
         sections.append(Section(".bpf", bpf[0].start, max(it.end for it in bpf), True))
         names += [Name(it.name, it.start, it.end - it.start, True) for it in bpf]
-    return encode_elf(sections, names)
+    unwinder, frames = view.unwinder, b""
+    if isinstance(unwinder, Unwinder):
+        jit = (sections[-1].start, sections[-1].end) if bpf else None
+        frames = make_frame_table(unwinder.rows(), unwinder.end, unwinder.numbers, jit)
+    return encode_elf(sections, names, frames)
 
 
-def encode_elf(sections: list[Section], names: Iterable[Name]) -> bytes:
-    """Encode an ELF file with these sections, none of which has content, and these symbols."""
+def encode_elf(sections: list[Section], names: Iterable[Name], frames: bytes = b"") -> bytes:
+    """Encode an ELF file with these sections, none of which has content, these symbols, and how frames are unwound."""
     strings, table = bytearray(b"\0"), [bytes(_SYMBOL.size)]
     for name in sorted(names, key=lambda it: it.address):
         within = next((k for k, it in enumerate(sections, 1) if it.start <= name.address < it.end), _SHN_ABS)
@@ -77,10 +83,10 @@ def encode_elf(sections: list[Section], names: Iterable[Name]) -> bytes:
         info = _GLOBAL | kind
         table.append(_SYMBOL.pack(len(strings), info, 0, within, name.address, name.size))
         strings += name.name.encode("utf-8", "replace").replace(b"\0", b"?") + b"\0"
-    return _assemble(sections, b"".join(table), bytes(strings))
+    return _assemble(sections, b"".join(table), bytes(strings), frames)
 
 
-def _assemble(sections: list[Section], table: bytes, strings: bytes) -> bytes:
+def _assemble(sections: list[Section], table: bytes, strings: bytes, frames: bytes) -> bytes:
     labels = bytearray(b"\0")
 
     def label(text: str) -> int:
@@ -103,7 +109,11 @@ def _assemble(sections: list[Section], table: bytes, strings: bytes) -> bytes:
         (".strtab", _SHT_STRTAB, strings_at, len(strings), 0, 0, 0),
     ):
         headers.append(_SECTION.pack(label(text), kind, 0, 0, offset, size, link, info, 8, entry))
-    labels_at = strings_at + len(strings)
+    frames_at = strings_at + len(strings)
+    headers.append(
+        _SECTION.pack(label(".debug_frame"), _SHT_PROGBITS, 0, 0, frames_at, len(frames), 0, 0, 8, 0)
+    )
+    labels_at = frames_at + len(frames)
     own = label(".shstrtab")
     headers.append(_SECTION.pack(own, _SHT_STRTAB, 0, 0, labels_at, len(labels), 0, 0, 1, 0))
     headers_at = labels_at + len(labels)
@@ -111,7 +121,7 @@ def _assemble(sections: list[Section], table: bytes, strings: bytes) -> bytes:
         _IDENT, _ET_EXEC, _EM_X86_64, 1, 0, 0, headers_at, 0, _HEADER.size, 0, 0,
         _SECTION.size, len(headers), len(headers) - 1,
     )  # fmt: skip
-    return b"".join((header, table, strings, bytes(labels), *headers))
+    return b"".join((header, table, strings, frames, bytes(labels), *headers))
 
 
 def _image_names(symbols: Symbols) -> Iterable[Name]:

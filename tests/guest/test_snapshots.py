@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.guest.runs import HeadlessRun, call, call_json, headless_run
+from tests.guest.unwinding import require_gdb_unwinds_as_we_do
 
 SCENARIO = """
 name = "keep"
@@ -230,6 +231,7 @@ def test_questions_have_one_answer_wherever_the_memory_is(tmp_path: Path) -> Non
     assert asked("again") == live
     assert from_restored == live
     look_at_it_in_gdb(env)
+    require_gdb_unwinds_as_we_do("kept", tmp_path / "state/ktstr-tui/runs")
     core = tmp_path / "core"
     assert call("snapshot", "export", "kept", str(core), env=env).returncode == 0
     stock = subprocess.run(
