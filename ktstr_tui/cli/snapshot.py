@@ -234,11 +234,11 @@ def export(
     out: Annotated[Path, typer.Argument(help="File to write; must not be there yet.")],
     raw: Annotated[
         bool,
-        typer.Option("--raw/--vmcore", help="Write memory alone, in place of a dump for drgn and crash."),
+        typer.Option("--raw/--vmcore", help="Write memory alone, in place of a crash dump for drgn."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a snapshot as a crash dump that drgn and crash open, or its memory as a raw image; zeros are holes."""
+    """Write a snapshot as a crash dump that drgn opens, or its memory as a raw image; zeros are holes."""
     from ktstr_tui.cli.travelled import say_travelled
     from ktstr_tui.memory.explore import export_raw
     from ktstr_tui.memory.find import find_snapshot

@@ -1,4 +1,7 @@
-"""A snapshot as a crash dump (an ELF vmcore) that drgn and crash open by themselves.
+"""A snapshot as a crash dump (an ELF vmcore) that drgn opens by itself.
+
+The program crash looks at no dump before it has a vmlinux with DWARF types of that kernel: 8.0.2 refuses one that has
+symbols alone ("no debugging data available"), also with ``--minimal``. So it was not tried beyond that.
 
 kdumpling writes what comes before the memory: the ELF headers, the kernel's own note and the registers of all CPUs. It
 would write the memory dense; so it is told sizes only, and the pages are put into their places here, zeros as holes. A
