@@ -87,7 +87,7 @@ class HoldEngine:
         self._hear, self._on_lost = hear, lost
         self._arrived: Stop | None = None
         self._news = trio.Event()
-        self._asked = self._in_station = self._lost = False
+        self._asked = self._in_station = self._lost = self._untold = False
         self._met: set[int] = set()
         self._watches: Counter[tuple[int, int]] = Counter()
         self._calls: dict[int, Callable[[], bool]] = {}
@@ -211,7 +211,8 @@ class HoldEngine:
             del self._watches[address, length]
             raise HostError(f"there is no watch of {length} bytes at {address:#x}", "")
         self._watches[address, length] -= 1
-        self._watches += Counter()
+        if not self._watches[address, length]:
+            del self._watches[address, length]
         self._tell_page()
         await trio.lowlevel.checkpoint()
 
@@ -243,6 +244,7 @@ class HoldEngine:
         Args:
             ranges: First address and length in bytes of each. Nobody else must be told of their hits.
         """
+        self._untold = False
         self._page.watch([*self._watches, *ranges], [*self._calls, *self._stub.breaks])
 
     def hold_at(self, instructions: int) -> None:
@@ -319,7 +321,8 @@ class HoldEngine:
         return tell is not None and tell()
 
     def _tell_page(self) -> None:
-        self._page.watch(self._watches, [*self._calls, *self._stub.breaks])
+        # When the machine goes on: all of them are sorted then, once for however many were armed one by one.
+        self._untold = True
 
     async def _registers_of(self, vcpu: int) -> Registers:
         await self.ask_registers([vcpu])
@@ -355,6 +358,9 @@ class HoldEngine:
         self._go()
 
     def _go(self) -> None:
+        if self._untold:
+            self._untold = False
+            self._page.watch(self._watches, [*self._calls, *self._stub.breaks])
         # At once: the next hold may come before a task that waits for its own byte is asked again.
         try:
             os.write(self._link.socket.fileno(), b"g")
