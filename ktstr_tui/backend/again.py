@@ -121,6 +121,7 @@ def config_again(kept: Kept) -> RunConfig:
         topology=identity.topology,
         memory_mib=identity.memory_bytes >> 20,
         owner_pid=0,
+        keeps_pace=False,
     )
 
 

@@ -99,6 +99,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to boot the kernel even where a saved boot of the same machine is there."""
     determinism: Determinism | None = None
     """Given for a run whose history follows from a seed."""
+    draws_seed: bool = True
+    """Whether a seed is drawn where none is given and the run can have one (`ktstr_tui.backend.drawn_seed`)."""
+    keeps_pace: bool = False
+    """Whether the guest's time, in a run with a seed, may not run ahead of the host's."""
     again: str | None = None
     """Directory of the run that this one is to be again."""
     without: tuple[int, ...] = ()

@@ -156,7 +156,7 @@ class RunControl:
         """Every attempt to do something to the run."""
         self.loop.recovery.register("audit", self.audit.recover)
         gatekeeper = Gatekeeper(authority, self.audit, dispatcher.effects, stream)
-        self.desk = Desk(stream, gatekeeper, self.loop, self.executor, data_dir)
+        self.desk = Desk(stream, gatekeeper, self.loop, self.executor, data_dir, time)
         """Where viewers and the run's own parts ask."""
         self._handle = self.loop.handle()
         self._feed = self.loop.feed(self._handle)

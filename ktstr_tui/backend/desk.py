@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import trio
 
 from ktstr_tui.backend.dispatch import watch_result
 from ktstr_tui.backend.gatekeeper import Gatekeeper
 from ktstr_tui.backend.scheduler_change import keep_object
 from ktstr_tui.control.executor import Executor
 from ktstr_tui.control.loop import ControlLoop
+from ktstr_tui.guest.guest_time import GuestTime, RunTime
 from ktstr_tui.link.stream import Stream
 from ktstr_tui.model import commands as cmd
 from ktstr_tui.model import control as ct
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Command, Reply
 from ktstr_tui.model.end_words import ended_by_viewer
-from ktstr_tui.model.errors import HostError, InternalError, KtstrError, RefusedError, UsageError
+from ktstr_tui.model.errors import HostError, InternalError, KtstrError, RefusedError, UsageError, sole_error
 from ktstr_tui.model.kinds import Trigger
 from ktstr_tui.model.report import CaptureReport
 
@@ -36,6 +38,7 @@ class Desk:
         loop: Decides.
         executor: Knows what came of it.
         data_dir: Where objects of schedulers are kept.
+        time: The run's.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class Desk:
         loop: ControlLoop,
         executor: Executor,
         data_dir: Path,
+        time: RunTime,
     ) -> None:
+        self._time = time
         self._data_dir = data_dir
         self._stream = stream
         self._gatekeeper = gatekeeper
@@ -135,7 +140,14 @@ class Desk:
     async def _wait(self, event: ev.Event, command_seq: int) -> Any:  # noqa: ANN401
         if self._loop.has_lost(event.seq):
             raise HostError("the control loop is behind and did not take this", "try again in a moment")
-        return await self._executor.result(command_seq)
+        if not isinstance(self._time, GuestTime):
+            return await self._executor.result(command_seq)
+        with sole_error():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._time.hasten_when_stuck)
+                result = await self._executor.result(command_seq)
+                nursery.cancel_scope.cancel()
+        return result
 
 
 def wanted(command: Command) -> ct.Action:

@@ -146,7 +146,7 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
     if config.determinism is None:
         verdict, observed = await decide_accelerator(config.accelerator, kernel, files.whole), False
     else:
-        verdict, observed = await trio.to_thread.run_sync(_deterministic, config.determinism, note)
+        verdict, observed = await trio.to_thread.run_sync(verdict_of_seed, config.determinism, note)
     note(f"accelerator: {verdict.reason}")
     return Prepared(
         kernel=kernel,
@@ -155,7 +155,7 @@ async def prepare(config: RunConfig, note: Callable[[str], None]) -> Prepared:
         topology=topology,
         verdict=verdict,
         observed=observed,
-        saves_boot=_saves_boot(config, kernel, verdict, observed=observed),
+        saves_boot=saves_boot(config, kernel, verdict, observed=observed),
     )
 
 
@@ -172,8 +172,11 @@ def _restored(path: Path, topology: Topology, note: Callable[[str], None]) -> Pr
     )
 
 
-def _saves_boot(config: RunConfig, kernel: KernelImage, verdict: Verdict, *, observed: bool) -> bool:
-    """Where it pays, under emulation, and where the guest program can read the files of the run by itself."""
+def saves_boot(config: RunConfig, kernel: KernelImage, verdict: Verdict, *, observed: bool) -> bool:
+    """Whether the guest goes on from a saved boot: where it pays, under emulation, and where it can.
+
+    Its guest program must be able to read the files of the run by itself.
+    """
     if config.again is not None:
         return read_kept(Path(config.again)).run_files is not None
     if config.fresh_boot or verdict.accelerator != "tcg":
@@ -183,7 +186,7 @@ def _saves_boot(config: RunConfig, kernel: KernelImage, verdict: Verdict, *, obs
     return wanted and has_options(find_config(kernel), *READS_RUN_FILES)
 
 
-def _deterministic(determinism: Determinism, note: Callable[[str], None]) -> tuple[Verdict, bool]:
+def verdict_of_seed(determinism: Determinism, note: Callable[[str], None]) -> tuple[Verdict, bool]:
     """The emulation on one thread, and whether it can be held without being changed."""
     chosen = choose_qemu()
     obstacle = why_no_observer(chosen.program, chosen.version)

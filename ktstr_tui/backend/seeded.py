@@ -9,6 +9,7 @@ import base64
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from time import monotonic_ns
 from typing import IO, Final
 
 import msgspec
@@ -22,10 +23,11 @@ from ktstr_tui.guest.determinism import STATION_NS
 from ktstr_tui.guest.guest_time import GuestTime, RunTime
 from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import Machine
+from ktstr_tui.guest.pacing import Pacer
 from ktstr_tui.guest.stations import Given, StationedStream, Stations
 from ktstr_tui.kernel.sampler import SampleReader
 from ktstr_tui.kernel.view import KernelView
-from ktstr_tui.model.events import Event
+from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.port.outbox import Outbox
 from ktstr_tui.port.port import GuestPort
 
@@ -86,12 +88,21 @@ class Seeded:
         given: Keeps what the guest was given.
         interventions: Keeps what people changed, and does it again.
         checkpoints: Keeps what it was like; None for a run that is not observed, or booted again.
+        emit: Takes events.
+        keeps_pace: Whether the guest's time may not run ahead of the host's.
     """
 
     def __init__(
-        self, given: GivenBytes, interventions: Interventions, checkpoints: Checkpoints | None
+        self,
+        given: GivenBytes,
+        interventions: Interventions,
+        checkpoints: Checkpoints | None,
+        emit: Callable[[Event], object],
+        *,
+        keeps_pace: bool,
     ) -> None:
-        self._given = given
+        self._given, self._emit, self._keeps_pace = given, emit, keeps_pace
+        self._begun: tuple[RunTime, int, int] | None = None
         self.interventions = interventions
         self.checkpoints = checkpoints
         self._reader: SampleReader | None = None
@@ -122,8 +133,9 @@ class Seeded:
 
         self.interventions.serve(engine, stations, apply)
         self._stations = stations
+        self._begun = time, time.now_ns(), monotonic_ns()
         since_ns = time.guest_ns() if isinstance(time, GuestTime) else time.now_ns()
-        clock = GuestClock(machine.spec.determinism, since_ns)
+        clock, pacer = GuestClock(machine.spec.determinism, since_ns), Pacer()
 
         def note() -> None:
             if isinstance(time, GuestTime) and engine.held is not None:
@@ -154,7 +166,12 @@ class Seeded:
             if self.checkpoints is not None and self.checkpoints.due():
                 self.checkpoints.keep(self._checkpoint(engine, bulk, view()))
 
+        async def pace() -> None:
+            if engine.held is not None:
+                await pacer.keep(clock.read_ns(engine.held.total, view()))
+
         stations.settle, stations.pull, stations.on_given = settle, outbox.pull, self._given.keep
+        stations.pace = pace if self._keeps_pace else None
         stations.at_station, stations.note_time, stations.tell_time = look, note, tell
 
     def begin(self) -> None:
@@ -163,7 +180,12 @@ class Seeded:
             self._stations.begin()
 
     def finish(self) -> None:
-        """Say what the comparison came to, and what was not done again."""
+        """Say how fast the guest's time went, what the comparison came to, and what was not done again."""
+        if self._begun is not None:
+            time, guest_ns, host_ns = self._begun
+            guest_s, host_s = (time.now_ns() - guest_ns) / 1e9, (monotonic_ns() - host_ns) / 1e9
+            text = f"{guest_s:.1f} s of the guest's time took {host_s:.1f} s"
+            self._emit(Logged(severity="info", source="seed", text=text))
         self.interventions.finish()
         if self.checkpoints is not None:
             self.checkpoints.finish()
@@ -214,7 +236,7 @@ def open_seeded(
         closing(Interventions(directory / of_boot(INTERVENTIONS_FILE, boot), wanted, emit)) as interventions,
     ):
         if not observed or boot > 1:
-            yield Seeded(given, interventions, None)
+            yield Seeded(given, interventions, None, emit, keeps_pace=config.keeps_pace)
             return
         with closing(Checkpoints(directory, find_reference(directory, again), emit)) as checkpoints:
-            yield Seeded(given, interventions, checkpoints)
+            yield Seeded(given, interventions, checkpoints, emit, keeps_pace=config.keeps_pace)

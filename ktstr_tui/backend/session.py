@@ -25,6 +25,7 @@ from ktstr_tui.backend.boots import BootTimes
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.control import RunControl, plan_of
 from ktstr_tui.backend.dir_watch import watch_directories
+from ktstr_tui.backend.drawn_seed import with_drawn_seed
 from ktstr_tui.backend.edit.acts import EditActs
 from ktstr_tui.backend.edit.editor import Editor, arm_again, plan_edits
 from ktstr_tui.backend.edit.reboots import Reboots
@@ -100,7 +101,7 @@ async def run_backend(
     Raises:
         KtstrError: The run could not begin.
     """
-    prepared = await prepare(config, note)
+    config, prepared = await with_drawn_seed(config, await prepare(config, note), note)
     again = Path(config.run_dir) if config.run_dir else None
     with take_place(config.name, prepared.scenario.name, again) as place:
         session = Session(config, prepared, place, told(await make_room(config), note))
@@ -316,8 +317,15 @@ class Session:
             return
         if self._config.again is not None:
             require_same(read_kept(Path(self._config.again)).identity, identity)
-        write_identity(self._place.data_dir, identity)
-        keep_inputs(self._place.data_dir, self._config, self._reboots.prepared.scenario, spec)
+        try:
+            write_identity(self._place.data_dir, identity)
+            keep_inputs(self._place.data_dir, self._config, self._reboots.prepared.scenario, spec)
+        except OSError as error:
+            if not self._config.keeps_pace:
+                raise
+            # Nobody asked for a seed, so the run is worth something without it.
+            text = f"what the run is made of cannot be kept, so it cannot be had again: {error}"
+            self.stream.emit(Logged(severity="warning", source="seed", text=text))
 
     async def _run_guest(self, guest: LiveGuest, machine: Machine, origin: Origin | None) -> None:
         async with trio.open_nursery() as nursery:

@@ -16,8 +16,10 @@ import typer
 
 from ktstr_tui.model.errors import UsageError
 
-RIVALS = (("topology", "cpus"),)
-"""Options that exclude each other. The one on the command line overrules the other one of the configuration file."""
+RIVALS = (("topology", "cpus"), ("seed", "deterministic"))
+"""Options that exclude each other, by field. The one on the command line overrules the other one of the configuration
+file."""
+_NAMES = {"deterministic": "--deterministic (or --no-seed)"}
 _Options = TypeVar("_Options")
 
 
@@ -39,7 +41,8 @@ def from_options(
             chosen = {name for name in given if _source(context, name) == "COMMANDLINE"}
             for one, other in RIVALS:
                 if chosen >= {one, other}:
-                    raise UsageError(f"--{one} and --{other} exclude each other", "leave one of them out")
+                    names = f"--{one} and {_NAMES.get(other, f'--{other}')}"
+                    raise UsageError(f"{names} exclude each other", "leave one of them out")
                 if one in chosen:
                     given[other] = defaults[other]
                 elif other in chosen:

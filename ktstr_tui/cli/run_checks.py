@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
-from ktstr_tui.guest.determinism import DEFAULT_INSTRUCTION_NS, MAX_SEED, Determinism, check_determinism
+from ktstr_tui.guest.determinism import DEFAULT_INSTRUCTION_NS, Determinism, check_determinism, draw_seed
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.signing import Operator
 from ktstr_tui.model.text import counted
@@ -79,4 +78,4 @@ def determinism_of(seed: int | None, drawn: bool, instruction_ns: int, *, kvm: b
             "a run with a seed is emulated: under KVM the host's CPUs and clock decide what happens when",
             "leave out --accel kvm, or --seed and --deterministic",
         )
-    return check_determinism(secrets.randbelow(MAX_SEED + 1) if seed is None else seed, instruction_ns)
+    return check_determinism(draw_seed() if seed is None else seed, instruction_ns)

@@ -37,6 +37,7 @@ from ktstr_tui.cli.run_choices import (
 )
 from ktstr_tui.guest.determinism import (
     DEFAULT_INSTRUCTION_NS,
+    DRAWN_UP_TO,
     MAX_INSTRUCTION_NS,
     MAX_SEED,
 )
@@ -101,12 +102,18 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
             "--seed",
             min=0,
             max=MAX_SEED,
-            help="Emulate so that the whole run follows from this number: time is instructions, not the host's clock.",
+            help="Emulate so that the whole run follows from this number: time is instructions, not the host's clock. "
+            f"[default: one is drawn where KVM cannot be used and the guest has no more than {DRAWN_UP_TO} CPUs]",
         ),
     ] = None
     deterministic: Annotated[
-        bool, typer.Option("--deterministic/--no-seed", help="The same with a seed that is drawn and shown.")
-    ] = False
+        bool | None,
+        typer.Option(
+            "--deterministic/--no-seed",
+            help="Have a seed drawn whatever the guest's size, or have none.",
+            show_default=False,
+        ),
+    ] = None
     instruction_ns: Annotated[
         int,
         typer.Option(
@@ -297,10 +304,11 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
             fresh_boot=self.fresh_boot,
             determinism=determinism_of(
                 self.seed,
-                self.deterministic,
+                bool(self.deterministic),
                 self.instruction_ns,
                 kvm=self.accel is Accel.kvm,
             ),
+            draws_seed=self.deterministic is None,
             runs_limit_mib=self.runs_limit_mib(),
             snapshots_limit_mib=self.snapshots_limit_mib(),
         )

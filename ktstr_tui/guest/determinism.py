@@ -10,6 +10,7 @@ holds the machine at an instruction, without the machine noticing.
 from __future__ import annotations
 
 import functools
+import secrets
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,10 @@ from ktstr_tui.guest.initramfs import guest_directory
 from ktstr_tui.model.errors import UsageError
 
 MAX_SEED: Final = (1 << 32) - 1
+DRAWN_BELOW: Final = 1_000_000
+"""Drawn seeds have six digits at most, so that they can be read out and typed."""
+DRAWN_UP_TO: Final = 4
+"""vCPUs of the largest guest that has a seed without being asked to: as `SINGLE_UP_TO`, so that it costs no thread."""
 DEFAULT_INSTRUCTION_NS: Final = 4
 MAX_INSTRUCTION_NS: Final = 1024
 STATION_NS: Final = 10_000_000
@@ -41,6 +46,11 @@ class Determinism(msgspec.Struct, frozen=True):
     def station_instructions(self) -> int:
         """Instructions between two stations, see `ktstr_tui.guest.stations`."""
         return max(STATION_NS // self.instruction_ns, 1)
+
+
+def draw_seed() -> int:
+    """A seed that nobody chose."""
+    return secrets.randbelow(DRAWN_BELOW)
 
 
 def check_determinism(seed: int, instruction_ns: int) -> Determinism:

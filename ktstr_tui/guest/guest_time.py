@@ -24,6 +24,8 @@ import trio
 START_NS: Final = 1_000_000_000
 """What `GuestTime` shows before the machine starts; not 0, which is no time."""
 STANDING_LOOK_S: Final = 0.05
+STUCK_S: Final = 5.0
+"""Seconds of the host without any of the guest's, from which on nobody who asks for something waits for it."""
 THREAD_LOOK_S: Final = 0.001
 
 
@@ -101,6 +103,17 @@ class GuestTime:
         """Wake whoever waits hastily: the guest waits for what they do, and its clock stands until it is done."""
         for event in self._hasty:
             event.set()
+
+    async def hasten_when_stuck(self) -> None:
+        """Hasten whenever the time has stood for a while, until cancelled.
+
+        QEMU may hang, or somebody has stopped it: then who asks for the end of the run must not wait for the guest.
+        """
+        while True:
+            before_ns = self._now_ns
+            await trio.sleep(STUCK_S)
+            if self._now_ns == before_ns:
+                self.hasten()
 
     async def _sleep(self, seconds: float, *, hasty: bool) -> None:
         if seconds <= 0:

@@ -66,6 +66,8 @@ class Stations:
         """Takes what the guest was given."""
         self.at_station: Callable[[], object] = lambda: None
         """Called at each station, when what the guest has sent was taken and before it is given anything."""
+        self.pace: Callable[[], Awaitable[None]] | None = None
+        """Waits until the time of a station has come on the host's clock; None for a guest that need not wait."""
         self.note_time: Callable[[], object] = lambda: None
         """Called first at each hold of the machine, at a station or not."""
         self.tell_time: Callable[[], Awaitable[None]] | None = None
@@ -161,6 +163,8 @@ class Stations:
     async def _visit(self, instructions: int) -> None:
         given: dict[trio.SocketStream, int] = {}
         await self._begun.wait()
+        if self.pace is not None:
+            await self.pace()
         self.note_time()
         await self._settled()
         self.at_station()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.guest
 def test_a_freeze_without_a_viewer_ends_by_itself_and_so_does_the_run(tmp_path: Path) -> None:
     scenario = tmp_path / "short.toml"
     scenario.write_text('name = "short"\n[[steps]]\nname = "only"\nduration_ms = 2000\nscheduler = "none"\n')
-    with headless_run(tmp_path, "--scenario", str(scenario), "--freeze-limit", "2") as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", str(scenario), "--freeze-limit", "2") as run:
         run.wait_for("step")
         assert (run.socket_dir / "qmp.sock").stat().st_mode & 0o077 == 0
         assert call("freeze", run.name, env=run.env).returncode == 0

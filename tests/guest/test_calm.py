@@ -40,7 +40,7 @@ def busy_host() -> Iterator[None]:
 def test_a_healthy_scheduler_beside_busy_loops_raises_no_alert(tmp_path: Path, topology: str) -> None:
     arguments = ["--scenario", "steady", "--scheduler", "demo:fifo", "--topology", topology]
     summary = call_json(
-        *("run", "--headless", "--duration", str(SECONDS), *arguments),
+        *("run", "--headless", "--no-seed", "--duration", str(SECONDS), *arguments),
         env=private_environment(tmp_path),
         timeout_s=SECONDS + 400,
     )

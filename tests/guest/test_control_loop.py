@@ -125,7 +125,7 @@ def killed(tmp_path: Path) -> HeadlessRun:
     listed = tmp_path / "operators.toml"
     listed.write_text("".join(write_operator_key(path, name).listed() for name, path in keys.items()))
     signing = ("--operators", str(listed), "--require-operators", "2", "--allow-writes")
-    with headless_run(tmp_path, "--scheduler", "demo:fifo", *signing, name="killed") as run:
+    with headless_run(tmp_path, "--no-seed", "--scheduler", "demo:fifo", *signing, name="killed") as run:
         samples = run.events("sample")
         assert len(list(islice(samples, SAMPLES))) == SAMPLES
         proposal = str(tmp_path / "proposal.json")
@@ -183,7 +183,7 @@ def test_a_killed_backend_is_started_again_on_the_directory_of_its_run(
 
     broke = compile_bpf("broke", (checkout / "tests/guest/failures/broke.bpf.c").read_text())
     again = ("--run-dir", str(data_dir), "--scheduler", broke, "--keep-attached", "--no-early-capture")
-    with headless_run(tmp_path, *again, name="killed") as run:
+    with headless_run(tmp_path, "--no-seed", *again, name="killed") as run:
         events = run.events("action")
         told = (it for it in events if it["action"]["kind"] == "back-off" and it["disposition"] == "emitted")
         assert len(list(islice(told, CRASHES))) == CRASHES

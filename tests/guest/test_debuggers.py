@@ -253,7 +253,7 @@ def step_with_lldb(run: HeadlessRun, told: Told, *commands: str) -> None:
 
 def test_gdb_and_lldb_on_a_run_with_captures_watches_and_an_ejection(tmp_path: Path) -> None:
     (tmp_path / "load.toml").write_text(LOAD)
-    with headless_run(tmp_path, "--scenario", str(tmp_path / "load.toml")) as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", str(tmp_path / "load.toml")) as run:
         told = Told(run)
         told.until(type="kernel-typed")
         call("watch", "add", "jiffies", run.name, "--budget", "1000", "--length", "8", env=run.env)

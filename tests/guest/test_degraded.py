@@ -182,7 +182,7 @@ async def test_an_early_capture_of_a_scheduler_that_leaves_in_good_order(
 
 def test_a_user_is_told_of_a_stop_that_failed(tmp_path: Path) -> None:
     # Without a scheduler, because a command may take longer to start than a watchdog waits.
-    with headless_run(tmp_path, "--scenario", "steady", "--scheduler", "none") as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", "steady", "--scheduler", "none") as run:
         run.wait_for("step")
         (pid,) = run.qemu_pids()
         with stopped(pid):

@@ -41,7 +41,7 @@ def test_the_example_scheduler_runs_and_all_that_is_written_fits_its_schema(
     checkout: Path, tmp_path: Path
 ) -> None:
     scenario = build(checkout, tmp_path)
-    with headless_run(tmp_path, "--scenario", str(scenario), "--allow-writes") as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", str(scenario), "--allow-writes") as run:
         began = (event for event in run.events("step") if event["name"] == "first")
         next(began)
         assert call_json("freeze", run.name, env=run.env)["changed"]

@@ -27,7 +27,9 @@ def full_disk(run: HeadlessRun) -> Iterator[None]:
 
 
 def test_writes_and_captures_on_a_full_disk_are_refused_or_said(tmp_path: Path) -> None:
-    with headless_run(tmp_path, "--scheduler", "none", "--allow-writes", "--scenario", "steady") as run:
+    with headless_run(
+        tmp_path, "--no-seed", "--scheduler", "none", "--allow-writes", "--scenario", "steady"
+    ) as run:
         run.wait_for("step")
         before = call_json("op", "read", "panic_timeout", env=run.env)["entries"][0]["before"]
         with full_disk(run):

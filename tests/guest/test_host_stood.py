@@ -18,7 +18,7 @@ STOOD_S = 6.0
 
 
 def test_an_ejection_after_a_stop_of_qemu_is_inconclusive_and_says_so_first(tmp_path: Path) -> None:
-    with headless_run(tmp_path, "--scheduler", "demo:fifo", "--scenario", "steady") as run:
+    with headless_run(tmp_path, "--no-seed", "--scheduler", "demo:fifo", "--scenario", "steady") as run:
         run.wait_for("step")
         (pid,) = run.qemu_pids()
         os.kill(pid, signal.SIGSTOP)

@@ -160,7 +160,7 @@ def attack(tmp_path_factory: pytest.TempPathFactory, checkout: Path, verdict: Ve
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(GUEST_DIR_VARIABLE, str(programs))
         with headless_run(
-            path, "--scenario", str(scenario), "--accel", verdict.accelerator, "--fresh-boot"
+            path, "--no-seed", "--scenario", str(scenario), "--accel", verdict.accelerator, "--fresh-boot"
         ) as run:
             watch(run, seen)
     return seen

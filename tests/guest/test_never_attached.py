@@ -16,7 +16,7 @@ pytestmark = pytest.mark.guest
 def test_a_program_that_never_attaches_within_the_duration_is_inconclusive(tmp_path: Path) -> None:
     env = private_environment(tmp_path)
     arguments = ("--duration", "6", "--scheduler", "/bin/sleep", "--", "600")
-    done = call("run", "--headless", "--json", *arguments, env=env)
+    done = call("run", "--headless", "--no-seed", "--json", *arguments, env=env)
     summary = json.loads(done.stdout)
     assert (done.returncode, summary["verdict"]) == (EXIT_INCONCLUSIVE, "inconclusive"), summary["end_reason"]
     assert summary["end_reason"].startswith("inconclusive: ")

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.guest
 
 
 def test_op_reads_and_writes_from_the_command_line(tmp_path: Path) -> None:
-    with headless_run(tmp_path, "--scheduler", "demo:fifo", "--allow-writes", "--scenario", "steady") as run:
+    with headless_run(
+        tmp_path, "--no-seed", "--scheduler", "demo:fifo", "--allow-writes", "--scenario", "steady"
+    ) as run:
         run.wait_for("step")
         written = call_json("op", "write", "panic_timeout=55", "--run", run.name, env=run.env)
         assert written["entries"][0]["after"] == 55
@@ -76,7 +78,7 @@ def check_enumerators(env: Mapping[str, str]) -> None:
 
 
 def test_op_write_is_refused_where_the_run_does_not_allow_it(tmp_path: Path) -> None:
-    with headless_run(tmp_path, "--scheduler", "none", "--scenario", "steady") as run:
+    with headless_run(tmp_path, "--no-seed", "--scheduler", "none", "--scenario", "steady") as run:
         run.wait_for("step")
         before = call("op", "read", "panic_timeout", env=run.env)
         refused = call("op", "write", "panic_timeout=5", env=run.env)

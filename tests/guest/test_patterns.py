@@ -30,7 +30,7 @@ def test_schedulers_of_seven_patterns_run_and_nothing_is_said_against_them(
 ) -> None:
     scenario = build(checkout, tmp_path)
     arguments = ("--scenario", str(scenario), "--topology", "1n2l1c1t")
-    summary = call_json("run", "--headless", *arguments, env=private_environment(tmp_path))
+    summary = call_json("run", "--headless", "--no-seed", *arguments, env=private_environment(tmp_path))
     data_dir = Path(summary["data_dir"])
     log = (data_dir / "scheduler.log").read_text("utf-8")
     assert summary["exit_code"] == 0, f"{summary['end_reason']}\n{log}"
@@ -69,7 +69,9 @@ def test_a_step_may_end_at_any_moment_of_a_restart(checkout: Path, tmp_path: Pat
     workers = '[[workers]]\nkind = "mixed"\ncount = 3\n'
     # Its first life lasts 700 ms, of which some are over before its step begins.
     path.write_text('name = "sweep"\n' + workers + "".join(SWEEP.format(ms=ms) for ms in range(440, 640, 14)))
-    summary = call_json("run", "--headless", "--scenario", str(path), env=private_environment(tmp_path))
+    summary = call_json(
+        "run", "--headless", "--no-seed", "--scenario", str(path), env=private_environment(tmp_path)
+    )
     assert summary["exit_code"] == 0, summary["end_reason"]
     assert summary["ejections"] == summary["restarts"] > 0
 

@@ -198,7 +198,7 @@ async def test_the_relay_answers_every_request_whatever_the_scheduler_does(
 def test_captures_come_when_due_with_what_the_scheduler_says(tmp_path: Path, served: str) -> None:
     path = tmp_path / "served.toml"
     path.write_text(SCENARIO.format(served=msgspec.json.encode(served).decode()))
-    arguments = ("run", "--headless", "--scenario", str(path), "--captures", str(ASKED))
+    arguments = ("run", "--headless", "--no-seed", "--scenario", str(path), "--captures", str(ASKED))
     summary = call_json(*arguments, env=private_environment(tmp_path))
     assert summary["exit_code"] == 0, summary["end_reason"]
     reports = [load(entry) for entry in summary["captures"] if entry["trigger"] == "periodic"]
@@ -230,7 +230,9 @@ def test_captures_come_when_due_with_what_the_scheduler_says(tmp_path: Path, ser
 
 def test_a_stall_is_captured_early_and_the_difference_names_who_starved(tmp_path: Path) -> None:
     env = private_environment(tmp_path)
-    summary = call_json("run", "--headless", "--scheduler", "demo:stall", "--duration", "200", env=env)
+    summary = call_json(
+        "run", "--headless", "--no-seed", "--scheduler", "demo:stall", "--duration", "200", env=env
+    )
     entries = {entry["trigger"]: entry for entry in summary["captures"]}
     early, late = load(entries["early"]), load(entries["error"])
     assert late.early_tag == early.tag
@@ -270,7 +272,16 @@ def test_a_stall_is_captured_early_and_the_difference_names_who_starved(tmp_path
 
 def test_without_the_early_capture_the_report_says_why(tmp_path: Path) -> None:
     env = private_environment(tmp_path)
-    arguments = ("run", "--headless", "--scheduler", "demo:stall", "--no-early-capture", "--duration", "200")
+    arguments = (
+        "run",
+        "--headless",
+        "--no-seed",
+        "--scheduler",
+        "demo:stall",
+        "--no-early-capture",
+        "--duration",
+        "200",
+    )
     summary = call_json(*arguments, env=env)
     assert [(entry["trigger"], entry["dual_path"]) for entry in summary["captures"]] == [("error", None)]
     assert summary["captures"][0]["early_skipped_reason"] == "early captures are turned off"

@@ -192,7 +192,7 @@ def test_the_new_scheduler_dispatches_seconds_after_the_command(
             outcome = await swap(viewer, f"{name}.bpf.o", content)
             return (await first) - asked_s, outcome.took_ms / 1e3
 
-    with headless_run(tmp_path, "--scenario", scenario) as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", scenario) as run:
         run.wait_for("step")
         with open_view(backend_pid(run)) as view:
             taken = [asyncio.run(measure(run, view.prog, f"edit{number}")) for number in range(5)]
@@ -219,7 +219,7 @@ def test_a_refused_object_is_explained_and_changes_nothing(
     path = compile_bpf("rejected", REJECTED)
     program = tmp_path / "program.sh"
     program.write_text("#!/bin/sh\n")
-    with headless_run(tmp_path, "--scenario", scenario) as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", scenario) as run:
         run.wait_for("step")
         refused = call("scheduler", "replace", path, run.name, env=run.env)
         assert refused.returncode == 2
@@ -251,7 +251,7 @@ def test_fifty_replacements_leave_nothing_behind_and_lose_no_event(tmp_path: Pat
         async with Viewer(run.socket_dir) as viewer:
             return [(await swap(viewer, "fifo.bpf.o", content)).enable_seq for _ in range(times)]
 
-    with headless_run(tmp_path, "--scenario", str(scenario)) as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", str(scenario)) as run:
         run.wait_for("step")
         with open_view(backend_pid(run)) as view:
             prog = view.prog

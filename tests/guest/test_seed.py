@@ -190,9 +190,10 @@ def test_the_capture_of_the_ejection_is_the_same(both: Runs) -> None:
 def test_the_touched_run_was_touched_and_says_that_it_is_identical(both: Runs) -> None:
     second, said = both.second, both.said
     assert len([it for it in second["captures"] if it["trigger"] == "on-demand"]) == TOUCHES
-    assert len(said) == 1
-    assert "identical to first-" in said[0]
-    assert "in all" in said[0]
+    speed, compared = said
+    assert re.fullmatch(r"[0-9.]+ s of the guest's time took [0-9.]+ s", speed)
+    assert "identical to first-" in compared
+    assert "in all" in compared
 
 
 def test_calls_of_a_kfunc_are_told_with_what_the_scheduler_gave_it(both: Runs) -> None:
@@ -245,7 +246,11 @@ def test_memory_was_kept_and_is_restored_by_running_again(both: Runs) -> None:
     assert (shown["state_bytes"], shown["pages"] > 10_000) == (0, True)
     asked = call("drgn", ejected, "-c", "print(task_scx_state(next(scx_runnable_tasks(prog))))", env=env)
     assert asked.stdout == "enabled\n", asked
-    assert "in scx_vexit ()" in call("gdb", ejected, "--", "-nx", "-batch", "-ex", "x/i $pc", env=env).stdout
+    # On whichever CPU the history of this seed has it.
+    assert (
+        "in scx_vexit ()"
+        in call("gdb", ejected, "--", "-nx", "-batch", "-ex", "info threads", env=env).stdout
+    )
     refused = call("restore", by_hand, "--duration", "1", env=env)
     assert (refused.returncode, "restored by running it again" in refused.stderr) == (2, True)
     words = (by_hand, "--set", "panic_timeout=77")

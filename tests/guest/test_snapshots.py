@@ -64,7 +64,7 @@ def restored(tmp_path: Path, name: str, *arguments: str) -> Any:  # noqa: ANN401
 def test_snapshots_are_whole_and_guests_that_start_from_one_end_as_the_first_did(tmp_path: Path) -> None:
     scenario = tmp_path / "keep.toml"
     scenario.write_text(SCENARIO)
-    with headless_run(tmp_path, "--scenario", str(scenario), "--memory-on-ejection") as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", str(scenario), "--memory-on-ejection") as run:
         events = stored(run)
         kept = next(events)
         assert (kept["name"], kept["problem"]) == ("kept", "")
@@ -194,7 +194,7 @@ load_btf(prog, data=prog.read(start, stop - start))
 def test_questions_have_one_answer_wherever_the_memory_is(tmp_path: Path) -> None:
     script = tmp_path / "ask.py"
     script.write_text(ASK)
-    with headless_run(tmp_path, "--scenario", "steady", "--scheduler", "demo:fifo") as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", "steady", "--scheduler", "demo:fifo") as run:
         env = run.env
 
         def asked(name: str) -> dict[str, Any]:

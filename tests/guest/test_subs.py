@@ -44,7 +44,7 @@ def test_sub_schedulers_are_captured_at_their_own_write_and_the_parent_goes_on(
     subs = program(compile_bpf("subs", (SOURCES / "subs.bpf.c").read_text()), "subs", "subs.c")
     scenario = tmp_path / "subs.toml"
     scenario.write_text(SCENARIO.format(scheduler=json.dumps(subs)))
-    with headless_run(tmp_path, "--scenario", str(scenario)) as run:
+    with headless_run(tmp_path, "--no-seed", "--scenario", str(scenario)) as run:
         events = run.events("scheduler")
         next(it for it in events if it["change"] == "detached" and it["cgroup"] == "/stalled")
         run.process.send_signal(signal.SIGINT)

@@ -57,6 +57,7 @@ def test_the_tour_runs_as_an_ordinary_user(tmp_path: Path) -> None:
             *PROGRAM,
             "run",
             "--headless",
+            "--no-seed",
             "--json",
             "--duration",
             "200",

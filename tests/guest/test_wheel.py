@@ -179,10 +179,20 @@ def test_the_installed_program_writes_a_scheduler_that_can_be_built(installed: I
 def test_the_installed_program_runs_a_guest_and_replays_it(installed: Installed) -> None:
     rows = {row["name"]: row for row in json.loads(installed.run("doctor", "--json"))["rows"]}
     assert rows["guest program"]["status"] == "ok"
+    assert rows["runs with a seed"]["status"] == "ok", "the observer came with it"
     assert str(installed.packages) in rows["guest program"]["detail"]
     summary = json.loads(
         installed.run(
-            "run", "--headless", "--json", "-s", "demo:fifo", "--scenario", "steady", "--duration", "3"
+            "run",
+            "--headless",
+            "--no-seed",
+            "--json",
+            "-s",
+            "demo:fifo",
+            "--scenario",
+            "steady",
+            "--duration",
+            "3",
         )
     )
     assert summary["exit_code"] == 0

@@ -57,7 +57,7 @@ def run(tmp_path: Path) -> Path:
     made = tmp_path / "lost-20260101-000000"
     made.mkdir()
     scenario = Scenario(name="lost", steps=(Step(name="one", duration_ms=1000),))
-    config = RunConfig(name="lost", build="make", memory_mib=256, determinism=Determinism(7))
+    config = RunConfig(name="lost", build="make", memory_mib=256, determinism=Determinism(7), keeps_pace=True)
     again.keep_inputs(made, config, scenario, machine(tmp_path))
     write_identity(made, identity())
     return made
@@ -95,6 +95,7 @@ def test_what_is_kept_asks_for_the_same_run(run: Path) -> None:
     assert (config.memory_mib, config.topology) == (512, "1n1l2c1t"), "as it was, whatever was asked for"
     assert config.name is None
     assert not config.build, "nothing is built again"
+    assert not config.keeps_pace, "and it runs as fast as it can"
     assert config.kernel == str(run.parent / "vmlinuz")
 
 

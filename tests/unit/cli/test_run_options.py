@@ -85,6 +85,27 @@ def test_a_seed_makes_a_run_deterministic() -> None:
     assert read("--no-seed", file={"deterministic": True}).to_config().determinism is None
 
 
+def test_a_seed_is_left_open_unless_something_is_said_of_it() -> None:
+    assert read().to_config().draws_seed
+    left_out: list[tuple[tuple[str, ...], dict[str, object] | None]] = [
+        (("--no-seed",), None),
+        (("--no-seed",), {"seed": 42}),
+        ((), {"deterministic": False}),
+    ]
+    for words, file in left_out:
+        config = read(*words, file=file).to_config()
+        assert (config.draws_seed, config.determinism) == (False, None)
+    assert read("--seed", "42", file={"deterministic": False}).to_config().determinism == Determinism(42)
+    assert (
+        read("--deterministic", file={"deterministic": False, "topology": "1n1l8c1t"}).to_config().determinism
+    )
+    for word in ("--no-seed", "--deterministic"):
+        with pytest.raises(
+            UsageError, match=r"--seed and --deterministic \(or --no-seed\) exclude each other"
+        ):
+            read("--seed", "42", word)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

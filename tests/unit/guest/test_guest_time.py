@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ktstr_tui.guest.guest_time import START_NS, GuestTime, come_to_rest, sleep_or
+from ktstr_tui.guest.guest_time import START_NS, STUCK_S, GuestTime, come_to_rest, sleep_or
 
 SECOND_NS = 1_000_000_000
 
@@ -40,6 +40,30 @@ async def test_the_guest_s_own_time_leaves_out_what_it_stood(autojump_clock: Moc
     assert time.guest_ns() == START_NS
     time.note(START_NS + SECOND_NS)
     assert (time.now_ns(), time.guest_ns()) == (START_NS + 4 * SECOND_NS, START_NS + SECOND_NS)
+
+
+async def test_who_asks_for_something_does_not_wait_for_a_guest_that_is_stuck(
+    autojump_clock: MockClock,
+) -> None:
+    time, woken = GuestTime(), []
+
+    async def decide() -> None:
+        while True:
+            await time.sleep_hastily(0.1)
+            woken.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        begun_s = trio.current_time()
+        nursery.start_soon(decide)
+        nursery.start_soon(time.hasten_when_stuck)
+        for station in range(1, 80):
+            await trio.sleep(0.1)
+            time.note(START_NS + station)
+        assert woken == [], "it goes on, however slowly"
+        await trio.sleep(2 * STUCK_S)
+        nursery.cancel_scope.cancel()
+    assert len(woken) in (1, 2)
+    assert woken[0] - begun_s >= 7.9 + STUCK_S - 0.1
 
 
 async def test_it_stands_whatever_the_host_does(autojump_clock: MockClock) -> None:
