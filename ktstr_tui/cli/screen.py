@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from ktstr_tui.backend.screen_signals import SCREEN_END, SCREEN_LEFT
+from ktstr_tui.cli.collector import note_opening, opens_screen
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.commands import FAULTS
 from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
@@ -110,6 +111,7 @@ def _await_ready(lines: IO[str], process: subprocess.Popen[bytes]) -> dict[str, 
     )
 
 
+@opens_screen
 def run_with_screen(config: RunConfig, *, explain: bool = True, theme: str | None = None) -> int:
     """Start a run and the screen on it; the run's exit code, or 0 when it was left running.
 
@@ -172,6 +174,7 @@ def _end_of(reports: IO[str]) -> str:
     return ""
 
 
+@opens_screen
 def attach_command(run_name: str | None, read_only: bool = False, theme: str | None = None) -> None:
     """Open the screen on a run that goes on."""
     from ktstr_tui.cli.attach import pick_run
@@ -193,6 +196,7 @@ def attach_command(run_name: str | None, read_only: bool = False, theme: str | N
         say(f"run {info.name} is still in progress; attach with: ktstr-tui attach {info.name}")
 
 
+@opens_screen
 def still_command(source: Still, memory: Path, theme: str | None) -> None:
     """Open the screen on one instant.
 
@@ -210,6 +214,7 @@ def still_command(source: Still, memory: Path, theme: str | None) -> None:
     asyncio.run(until_left(app))
 
 
+@opens_screen
 def replay_command(recording: Path, speed: float, theme: str | None = None) -> None:
     """Open the screen on a recording.
 
@@ -331,6 +336,10 @@ async def until_left(app: KtstrApp, *, headless: bool = False) -> Leaving:
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, leave)
     loop.add_signal_handler(signal.SIGINT, interrupt)
-    wish = await app.run_async(headless=headless) or Leaving.DETACH
+    opening = note_opening()
+    try:
+        wish = await app.run_async(headless=headless) or Leaving.DETACH
+    finally:
+        opening.cancel()
     signal.alarm(0)
     return wish

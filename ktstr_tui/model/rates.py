@@ -34,7 +34,7 @@ BOUNDS_MS: Final = (
 """Upper bounds of the buckets of waits; one more bucket takes what is longer."""
 
 
-class Waits(msgspec.Struct, frozen=True, kw_only=True):
+class Waits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How long tasks waited for a CPU, in milliseconds; the numbers are None when nothing waited."""
 
     count: int = 0
@@ -43,7 +43,7 @@ class Waits(msgspec.Struct, frozen=True, kw_only=True):
     max_ms: float | None = None
 
 
-class TaskRate(msgspec.Struct, frozen=True, kw_only=True):
+class TaskRate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One task in the last stretch."""
 
     pid: int
@@ -66,7 +66,7 @@ class TaskRate(msgspec.Struct, frozen=True, kw_only=True):
     """For how long it has been waiting now; None when it does not, or that began before what was read."""
 
 
-class CpuRate(msgspec.Struct, frozen=True, kw_only=True):
+class CpuRate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One CPU in the last stretch."""
 
     cpu: int

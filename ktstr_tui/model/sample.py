@@ -21,7 +21,7 @@ OFFLINE: Final = "offline"
 class CpuSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One CPU: its ``struct rq``, what runs on it, and the host thread that carries it."""
 
-    # It holds plain values only: Python's collector need not look at the thousands of them that come each second.
+    # In no cycle: Python's collector need not look at the thousands of them that come each second.
 
     cpu: int
     curr_pid: int | None = None

@@ -19,7 +19,7 @@ MAX_LISTED: Final = 4096
 """Tasks that are followed; the kernel's first ones, and how many more there are is counted."""
 
 
-class ListedTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ListedTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One task (a thread) of the kernel's list."""
 
     pid: int
