@@ -1,15 +1,16 @@
 """A scenario that explains itself: before each step that says what it is about, the guest is frozen until a key.
 
-The run knows nothing of it. A step has just begun when the screen hears of it, so the guest is frozen within
-milliseconds of the step, and frozen time counts neither for the step nor for the kernel's clocks. Without a screen, or
-on a screen that did not start the run, nothing waits.
+The run knows nothing of it. The guest is frozen once a sample shows the step's tasks at work, which is a fraction of a
+second into the step: at its very beginning every CPU is idle, and there is nothing to look at. Frozen time counts
+neither for the step nor for the kernel's clocks. Without a screen, or on a screen that did not start the run, nothing
+waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -25,6 +26,8 @@ from ktstr_tui.tui.view import View
 
 WHY = "the scenario waits for a key"
 """What the guest is frozen for, as every viewer sees it."""
+AT_WORK_NS: Final = 100_000_000
+"""How long after its beginning a step's tasks are surely at work, on the run's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,10 @@ class Acts:
         state = self._view.source.state
         step, info = state.step, state.info
         if step is None or info is None or step.index <= self._seen:
+            return None
+        if info.sample_hz and not any(
+            cpu.last_mono_ns >= step.started_mono_ns + AT_WORK_NS for cpu in state.cpus.values()
+        ):
             return None
         self._seen = step.index
         about = info.about[step.index] if step.index < len(info.about) else ""

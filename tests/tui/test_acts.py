@@ -8,7 +8,7 @@ from textual.pilot import Pilot
 
 from ktstr_tui.guest.scenario import load_scenario
 from ktstr_tui.model import events as ev
-from ktstr_tui.tui.acts import WHY, ActPage
+from ktstr_tui.tui.acts import AT_WORK_NS, WHY, ActPage
 from ktstr_tui.tui.app import KtstrApp
 from ktstr_tui.tui.leaving import Leaving
 from tests.tui.fakes import FakeSource, drive, leave, press, rows, settle
@@ -17,6 +17,9 @@ from tests.tui.story import START_NS, Story
 FREEZE: tuple[str, dict[str, object]] = ("freeze", {"why": WHY, "while_here": True})
 THAW: tuple[str, dict[str, object]] = ("thaw", {})
 ABOUT = ("Look at [curr].", "", "It stalls.", "It ends.")
+
+
+SAMPLED = next(it for it in Story().until(10) if isinstance(it, ev.Sampled))
 
 
 def begun() -> FakeSource:
@@ -28,8 +31,9 @@ async def step(source: FakeSource, app: KtstrApp, pilot: Pilot[Leaving], index: 
     """Begin a step; whether it is explained."""
     state = source.state
     name = state.info.steps[index] if state.info is not None else ""
-    event = ev.StepStarted(index=index, name=name, scheduler="none", seq=state.seq + 1, mono_ns=START_NS)
-    source.feed([event])
+    at_ns = state.mono_ns
+    started = ev.StepStarted(index=index, name=name, scheduler="none", seq=state.seq + 1, mono_ns=at_ns)
+    source.feed([started, replace(SAMPLED, seq=state.seq + 2, mono_ns=at_ns + AT_WORK_NS)])
     await settle(app, pilot)
     return isinstance(app.screen, ActPage)
 
@@ -51,6 +55,36 @@ def test_each_step_that_says_something_is_explained_until_a_key() -> None:
         await press(app, pilot, "n")
         assert source.commands == [FREEZE, THAW] * 2
         assert not await step(source, app, pilot, 3), "no more pauses"
+
+    drive(source, steps, owner=True, explain=True)
+
+
+def test_it_is_explained_when_the_tasks_of_the_step_are_at_work() -> None:
+    source = begun()
+
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
+        events: list[ev.Event] = [
+            ev.StepStarted(index=0, name="baseline", scheduler="none", seq=2, mono_ns=START_NS),
+            replace(SAMPLED, seq=3, mono_ns=START_NS + AT_WORK_NS - 1),
+            replace(SAMPLED, seq=4, mono_ns=START_NS + AT_WORK_NS),
+        ]
+        for event in events:
+            assert not isinstance(app.screen, ActPage)
+            source.feed([event])
+            await settle(app, pilot)
+        assert isinstance(app.screen, ActPage)
+
+    drive(source, steps, owner=True, explain=True)
+
+
+def test_a_run_without_samples_is_explained_at_once() -> None:
+    info = replace(Story().info(), about=ABOUT, steps=("baseline", "plain", "stall", "end"), sample_hz=0.0)
+    source = FakeSource([ev.RunStarted(info=info, seq=1, mono_ns=START_NS)])
+
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> None:
+        source.feed([ev.StepStarted(index=0, name="baseline", scheduler="none", seq=2, mono_ns=START_NS)])
+        await settle(app, pilot)
+        assert isinstance(app.screen, ActPage)
 
     drive(source, steps, owner=True, explain=True)
 
