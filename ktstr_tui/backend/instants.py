@@ -23,7 +23,7 @@ from ktstr_tui.model.events import (
 OF_THE_HOST: Final = {
     *("run_id", "run_epoch_id", "name", "data_dir", "started_wall", "last_boot_ms", "state_crc"),
     *("accelerator_reason", "host"),
-    *("path", "index_path", "early_path", "late_path"),
+    *("path", "index_path", "early_path", "late_path", "hint"),
     *("seq", "folded_seq", "boot_ms", "typed_ms", "read_us", "wall_time", "pause"),
     # Of the senders on the host, who are looked at by its clock.
     *("ktstr_beats_unobserved_milliseconds_total", "varta_observer_iteration_budget_exceeded_total"),

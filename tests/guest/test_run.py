@@ -181,8 +181,9 @@ def test_a_guest_panic_ends_the_run_with_its_console(tmp_path: Path) -> None:
 def test_a_scheduler_that_the_verifier_rejects_shows_its_log(
     tmp_path: Path, compile_bpf: Callable[[str, str], str]
 ) -> None:
-    scheduler = compile_bpf("rejected", REJECTED)
-    done = call("run", "--headless", "--json", "--scheduler", scheduler, env=private_environment(tmp_path))
+    """And nobody planned for that, but the run can be had again."""
+    scheduler, env = compile_bpf("rejected", REJECTED), private_environment(tmp_path)
+    done = call("run", "--headless", "--json", "--scheduler", scheduler, env=env)
     summary = json.loads(done.stdout)
     assert done.returncode == summary["exit_code"] == 2
     assert "rejected.bpf.o: refused by the verifier: R0 invalid mem access" in summary["end_reason"]
@@ -190,6 +191,12 @@ def test_a_scheduler_that_the_verifier_rejects_shows_its_log(
     (log,) = (tmp_path / "state").rglob("scheduler.log")
     assert "BEGIN PROG LOAD LOG" in log.read_text()
     assert "Linux version" not in log.read_text(), "boot messages are in console.log"
+    first = Path(summary["data_dir"])
+    assert f"seed {summary['seed']} was drawn" in done.stderr
+    assert f" {summary['seed']}\n" in call("runs", "list", env=env).stdout
+    again = call_json("rerun", first.name, "--headless", "--name", "again", env=env)
+    assert (again["seed"], again["end_reason"]) == (summary["seed"], summary["end_reason"])
+    assert call_json("compare", str(first), again["data_dir"], env=env)["first_difference"] is None
 
 
 def test_a_killed_qemu_ends_the_run(tmp_path: Path) -> None:
