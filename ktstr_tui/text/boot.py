@@ -5,9 +5,19 @@ from __future__ import annotations
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
 
+_SAVED = "The saved boot of this kind of machine is being loaded, the first time made (step 1 of 3)"
+
 
 def boot_sentence(state: RunState) -> str:
     """Say the step of the boot, since when, and how long the last boot took here."""
+    if (
+        state.info is not None
+        and state.info.seed is not None
+        and state.phase == "booting"
+        and not state.lifecycle
+    ):
+        # Its clock is the guest's, and has not begun: there are no seconds to tell.
+        return f"{_SAVED}{_usual(state)}."
     spent_s = max(0, state.mono_ns - state.started_mono_ns) / 1e9
     return f"{_step(state)}; {words.seconds(spent_s)} since the start{_usual(state)}."
 

@@ -85,3 +85,10 @@ def test_the_headline_says_the_step_and_how_long_it_takes() -> None:
     assert "(step 3 of 3)" in said(ev.GuestReady(boot_ms=6000.0, mono_ns=7 * S))
     fresh = fold(RunState(), ev.RunStarted(info=INFO, mono_ns=S))
     assert sentence_of(fresh, "booting").endswith("no boot of this kernel was measured on this host yet.")
+    seeded = fold(RunState(), ev.RunStarted(info=replace(INFO, seed=7, last_boot_ms=9813.0), mono_ns=S))
+    assert sentence_of(seeded, "booting") == (
+        "The saved boot of this kind of machine is being loaded, the first time made (step 1 of 3); "
+        "the last boot of this kernel took 9.8 s here (TCG)."
+    )
+    fold(seeded, ev.LifecycleChanged(phase="InitStarted", mono_ns=S))
+    assert "(step 2 of 3); 0.0 s since the start" in sentence_of(seeded, "booting")
