@@ -93,7 +93,7 @@ async def _source(origin: RestoredOrigin, directory: Path, socket_dir: Path) -> 
     path = socket_dir / PAGES_SOCKET
     async with trio.open_nursery() as nursery:
         await nursery.start(PageServer(origin.snapshot, origin.remote, origin.remote).run, path)
-        yield SocketSource(path=path, pages=stored.pages, digests=stored.digests)
+        yield SocketSource(path=path, pages=stored.pages, digests=stored.digests, here=stored.path)
         nursery.cancel_scope.cancel()
 
 

@@ -59,17 +59,26 @@ def spawn(source: PageSource, config: PagerConfig, stack: ExitStack) -> PagerPro
     digests = _memory("digests", source.digests, stack)
     prewarm = _memory("prewarm", encode_pages(config.prewarm.pages) or None, stack)
     prefetch = _memory("prefetch", encode_pages(config.prefetch) or None, stack)
-    kind, where = _where(source, stack)
+    kind, fd, path = _where(source, stack)
     (control, far_control), (handoff, far_handoff) = _pair(stack), _pair(stack)
     fds = (far_control.fileno(), far_handoff.fileno(), shared_fd)
-    words = [*fds, pages, max(1, round(config.interval_s * 1000)), digests, prewarm, prefetch, kind, where]
-    inherited = [*fds, *(fd for fd in (digests, prewarm, prefetch) if fd >= 0)]
+    words = [
+        *fds,
+        pages,
+        max(1, round(config.interval_s * 1000)),
+        digests,
+        prewarm,
+        prefetch,
+        kind,
+        f"{fd}{path}",
+    ]
+    inherited = [*fds, *(it for it in (digests, prewarm, prefetch, fd) if it >= 0)]
     try:
         process = subprocess.Popen(
             [program, *map(str, words)],
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=[*inherited, *([int(where)] if kind != "socket" else [])],
+            pass_fds=inherited,
             start_new_session=True,
         )
     except OSError as error:
@@ -113,19 +122,21 @@ def _memory(name: str, content: bytes | None, stack: ExitStack, size: int = 0) -
     return fd
 
 
-def _where(source: PageSource, stack: ExitStack) -> tuple[str, str]:
-    """The kind of a source and its last argument."""
-    if isinstance(source, SocketSource):
-        check_socket_path(source.path)
-        return "socket", str(source.path)
+def _where(source: PageSource, stack: ExitStack) -> tuple[str, int, str]:
+    """The kind of a source, its file or -1, and with a colon before it the path of its socket or nothing."""
+    if not isinstance(source, SocketSource):
+        return "store" if isinstance(source, StoreSource) else "raw", _file(source.path, stack), ""
+    check_socket_path(source.path)
+    return "socket", -1 if source.here is None else _file(source.here, stack), f":{source.path}"
+
+
+def _file(path: Path, stack: ExitStack) -> int:
     try:
-        fd = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise HostError(
-            f"cannot open {source.path}: {error.strerror}", "is the snapshot complete?"
-        ) from error
+        raise HostError(f"cannot open {path}: {error.strerror}", "is the snapshot complete?") from error
     stack.callback(os.close, fd)
-    return ("store" if isinstance(source, StoreSource) else "raw"), str(fd)
+    return fd
 
 
 def why_not_lazily() -> str | None:

@@ -49,6 +49,8 @@ class SocketSource(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     pages: Count
     digests: bytes | None = None
+    here: Path | None = None
+    """A file of pages that came before: what is in it is not asked for. Needs digests."""
 
 
 PageSource = StoreSource | RawSource | SocketSource

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-//	ktstr-pager CONTROL HANDOFF SHARED PAGES POLL_MS DIGESTS PREWARM PREFETCH store|raw|socket FD|PATH
+//	ktstr-pager CONTROL HANDOFF SHARED PAGES POLL_MS DIGESTS PREWARM PREFETCH store|raw|socket FD[:PATH]
 //
 // All but the last two are descriptors or numbers; a descriptor of -1 is one that is not there. PREWARM and PREFETCH are
 // files of uint64_t, numbers of pages. The pager ends when it is told to, and when the control socket is closed.
@@ -71,6 +71,7 @@ static void open_shared(const char *word, uint64_t pages)
 static void open_source(const char *kind, const char *where, const uint8_t *digests, uint64_t digest_bytes)
 {
 	struct source *source = &pager.source;
+	const char *path = strchr(where, ':');
 
 	source->nr_pages = pager.shared->pages;
 	source->deadline_ms = pager.poll_ms;
@@ -80,7 +81,9 @@ static void open_source(const char *kind, const char *where, const uint8_t *dige
 					      : SOURCE_SOCKET;
 	if (digests && digest_bytes != source->nr_pages * DIGEST_BYTES)
 		fail("the digests", "they are not those of so many pages");
-	if (!source_open(source, source->kind == SOURCE_SOCKET ? -1 : atoi(where), where))
+	if (source->kind == SOURCE_SOCKET && !path)
+		fail("the source of pages", "its socket has no path");
+	if (!source_open(source, atoi(where), path ? path + 1 : NULL))
 		fail("the source of pages", source->why);
 	for (uint64_t page = 0; page < source->nr_pages; page++)
 		pager.shared->left += !source_is_zeros(source, page);

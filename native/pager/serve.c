@@ -46,7 +46,7 @@ static enum fetched fetch(struct pager *pager, uint64_t page, uint8_t *to)
 
 	if (fetched == FETCH_NEVER)
 		note_bad(pager, page);
-	if (pager->source.kind == SOURCE_SOCKET && fetched != FETCHED_ZEROS)
+	if (!pager->source.from_here && fetched != FETCHED_ZEROS)
 		note_link(pager, fetched == FETCH_LATER);
 	return fetched;
 }
@@ -85,7 +85,7 @@ static enum answered answer_again(struct pager *pager, struct region *region, ui
 static enum answered answer(struct pager *pager, struct region *region, uint64_t address, uint64_t since_ns)
 {
 	uint64_t page = (address - region->base + region->offset) / KTP_PAGE_BYTES, done;
-	enum ktp_class class = pager->source.kind == SOURCE_SOCKET ? KTP_REMOTE : KTP_LOCAL;
+	enum ktp_class class;
 	enum fetched fetched;
 	enum copied copied;
 
@@ -99,6 +99,7 @@ static enum answered answer(struct pager *pager, struct region *region, uint64_t
 	if (copied == COPY_LATER || copied == COPY_FAILED)
 		return WAITS;
 	mark_served(pager, page);
+	class = pager->source.from_here ? KTP_LOCAL : KTP_REMOTE;
 	if (copied == COPIED)
 		count_fault(pager, page, fetched == FETCHED_ZEROS);
 	else

@@ -46,7 +46,7 @@ bool source_open(struct source *source, int fd, const char *path)
 	source->fd = fd;
 	source->path = path;
 	source->link = -1;
-	if (source->kind != SOURCE_STORE)
+	if (source->kind == SOURCE_RAW || fd < 0)
 		return true;
 	return !store_open(&source->store, fd, &source->why) && find_places(source);
 }
@@ -154,8 +154,14 @@ enum fetched source_fetch(struct source *source, uint64_t page, uint8_t *out)
 {
 	enum fetched fetched;
 
+	source->from_here = source->kind != SOURCE_SOCKET;
 	if (source_is_zeros(source, page))
 		return FETCHED_ZEROS;
+	// What is here and damaged the other end has whole.
+	if (source->kind == SOURCE_SOCKET && source->places && read_stored(source, page, out) == FETCHED) {
+		source->from_here = true;
+		return FETCHED;
+	}
 	if (source->kind == SOURCE_STORE)
 		return read_stored(source, page, out);
 	fetched = source->kind == SOURCE_RAW ? read_raw(source, page, out) : ask_other(source, page, out);

@@ -32,9 +32,10 @@ struct source {
 	uint64_t nr_pages;
 	const uint8_t *digests; // nr_pages of DIGEST_BYTES, or NULL
 	const char *why;
-	// store
+	// store, also that of what came before from the other end of a socket
 	struct store store;
-	uint64_t *places; // of each page in the store
+	uint64_t *places; // of each page in the store; NULL for none
+	bool from_here; // the page that was fetched last
 	// raw
 	int fd;
 	// socket
@@ -45,7 +46,8 @@ struct source {
 	uint64_t losses;
 };
 
-// Take what is at hand: an open store or file, or the path of a socket, whose connection is made when it is needed.
+// Take what is at hand: an open store or file, or the path of a socket, whose connection is made when it is needed, with
+// a store of pages that came before, or -1.
 bool source_open(struct source *source, int fd, const char *path);
 
 // Whether a page is known to be zeros without asking.

@@ -28,7 +28,7 @@ from ktstr_tui.memory.store import SnapshotStore
 from ktstr_tui.memory.stored_ram import SnapshotRam
 from ktstr_tui.model.errors import HostError, UsageError
 from tests.unit.memory.made_up import noise, page, ram, store_one
-from tests.unit.memory.paged import paged_process
+from tests.unit.memory.paged import counted, paged_process
 from tests.unit.memory.paging import event_of, hashed, pager_of
 from tests.unit.memory.serving import RUN_ID, served
 
@@ -301,6 +301,38 @@ async def test_a_guest_is_paged_from_there_and_waits_for_a_link_that_is_away(
             nursery.cancel_scope.cancel()
         assert server.sent_pages == 2 * CLUSTER_PAGES
         pages.close()
+
+
+async def test_a_guest_gets_what_came_before_without_asking(
+    store: SnapshotStore, far: Path, tmp_path: Path
+) -> None:
+    snapshot = store_one(store, "big", ram(*range(1, 41)))
+    with served(store, far) as server:
+        near = remote(far, "big")
+        with near.pages() as found:
+            assert found.get_many([digest_of(page(5)), digest_of(page(6))]) == [page(5), page(6)]
+        stored = store_source(snapshot, near.directory)
+        content = bytearray(stored.path.read_bytes())
+        content[content.find(digest_of(page(6))) + 24 + 20] ^= 1
+        stored.path.write_bytes(content)
+        source = SocketSource(
+            path=tmp_path / "pages.sock", pages=40, digests=stored.digests, here=stored.path
+        )
+        async with pager_of(source) as pager, paged_process(pager, 40) as it:
+            await it.ask("register")
+            assert await it.ask("page", number=4) == hashed(page(5)), "nobody listens yet"
+            statistics = await counted(pager)
+            assert sum(statistics.latency["local"]) == statistics.faults == 1
+            assert statistics.link_losses == 0
+            async with trio.open_nursery() as nursery:
+                with store.pages() as pages:
+                    await nursery.start(PageServer(snapshot, pages).run, source.path)
+                    # What is here and damaged, and what never came.
+                    for number in (5, 6):
+                        assert await it.ask("page", number=number) == hashed(page(number + 1))
+                    assert sum((await counted(pager)).latency["remote"]) == 2
+                    nursery.cancel_scope.cancel()
+        assert server.sent_pages == 2
 
 
 def test_the_messages_have_limits() -> None:
