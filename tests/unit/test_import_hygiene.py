@@ -56,5 +56,19 @@ def test_a_screen_that_attaches_loads_only_what_it_shows(checkout: Path) -> None
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_command_loads_nothing_to_make_strings_of_strings(checkout: Path) -> None:
+    lines = (
+        "import sys",
+        "from ktstr_tui.cli.main import main",
+        "sys.argv = ['ktstr-tui', 'attach', 'nosuchrun', '--theme', 'none']",
+        "try: main()",
+        "except SystemExit as end: print(end.code, 'pydantic' in sys.modules)",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], cwd=checkout, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "2 False\n", done.stderr
+
+
 def test_the_check_sees_what_is_loaded(checkout: Path) -> None:
     assert {"textual", "ktstr_tui"} <= loaded_by("tui", checkout)
