@@ -111,7 +111,7 @@ def test_tabs_are_in_the_order_of_their_numbers() -> None:
         row for row in screen(FakeSource(Story().until(20)), size=(80, 24)).split("\n") if "4 log" in row
     )
     numbers = [word for word in row.split() if word.isdecimal()]
-    assert numbers == ["2", "3", "4", "5", "6", "7", "8", "9"]
+    assert numbers == ["2", "3", "4", "5", "6", "7", "8", "9", "0"]
 
 
 def test_tab_goes_through_the_sections_of_a_report() -> None:
