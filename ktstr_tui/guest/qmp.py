@@ -22,6 +22,8 @@ from ktstr_tui.model.errors import GuestError, InternalError
 EVENT_QUEUE_LENGTH = 64
 MAX_LINE_BYTES = 16 << 20
 DEFAULT_TIMEOUT_S = 10.0
+NEGOTIATE = "qmp_capabilities"
+"""The command that must be the first: QEMU refuses all others before it."""
 GREETING_TIMEOUT_S = 30.0
 """QEMU maps the RAM and loads the kernel before it greets; a loaded host takes its time."""
 
@@ -87,6 +89,7 @@ class QmpClient:
         self._ids = itertools.count(1)
         self._waiting: dict[int, _Answer] = {}
         self._ready = trio.Event()
+        self._negotiated = trio.Event()
         self._closed = False
         self._post, self.events = trio.open_memory_channel[QmpEvent](EVENT_QUEUE_LENGTH)
         self._commands = self._errors = self._events = self._dropped = self._junk = 0
@@ -123,6 +126,7 @@ class QmpClient:
         finally:
             self._closed = True
             self._ready.set()
+            self._negotiated.set()
             for answer in self._waiting.values():
                 answer.arrived.set()
             self._post.close()
@@ -141,12 +145,13 @@ class QmpClient:
             raise QmpTimeoutError(
                 f"QEMU's monitor did not greet within {timeout_s:g} s", "is the host overloaded?"
             )
-        await self.execute("qmp_capabilities")
+        await self.execute(NEGOTIATE)
+        self._negotiated.set()
 
     async def execute(
         self, command: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, **arguments: object
     ) -> object:
-        """Run a command and return what QEMU answers, decoded from JSON.
+        """Run a command and return what QEMU answers, decoded from JSON; waits until `wait_ready` has come so far.
 
         Args:
             command: Such as ``query-status``.
@@ -165,6 +170,9 @@ class QmpClient:
         answer = self._waiting[number] = _Answer()
         self._commands += 1
         try:
+            if command != NEGOTIATE:
+                with trio.move_on_after(GREETING_TIMEOUT_S):
+                    await self._negotiated.wait()
             with trio.fail_after(timeout_s):
                 await self._send(json.dumps(request).encode() + b"\n")
                 if not self._closed:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock, memory_stream_pair
 
 from ktstr_tui.guest.qmp import (
@@ -76,6 +77,23 @@ async def test_answers_reach_the_task_that_asked() -> None:
             await monitor.say(**{"return": request["execute"], "id": request["id"]})
     assert answers == {"first": "first", "second": "second"}
     assert client.statistics().commands == 3
+
+
+async def test_a_command_waits_until_qemu_takes_others_than_the_first() -> None:
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        client, monitor = QmpClient(ours), Monitor(theirs)
+        nursery.start_soon(client.run)
+        nursery.start_soon(client.execute, "query-status")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(client.wait_ready)
+        await monitor.accept()
+        request = await monitor.request()
+        assert request["execute"] == "query-status"
+        await monitor.say(**{"return": {}, "id": request["id"]})
+        await trio.testing.wait_all_tasks_blocked()
+        assert not client.busy
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_refused_command_names_itself_and_the_reason() -> None:
