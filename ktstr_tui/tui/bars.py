@@ -19,6 +19,8 @@ from ktstr_tui.tui.headline import Headline, headline_of
 from ktstr_tui.tui.pane import LineBar
 from ktstr_tui.tui.view import View
 
+WIDE = 100
+"""Columns from which on the header says more of the same."""
 CONNECTIONS = {
     "connecting": ("○ connecting", "warn"),
     "live": ("● live", "ok"),
@@ -38,7 +40,7 @@ class HeaderBar(LineBar):
         reason = info.accelerator_reason.removeprefix(f"{info.accelerator.upper()} ") if info else ""
         self.tooltip = Content(f"{info.accelerator.upper()} {clean(reason)}") if info and reason else None
         first = _identity(state, width)
-        right = _freshness(view)
+        right = [*_freshness(view)[:-2], *_pace(view, width), *_freshness(view)[-2:]]
         if width_of(first) + width_of(right) >= width:
             right = right[-2:]
         room = width - width_of(first) - width_of(right) - 2
@@ -66,7 +68,7 @@ def _identity(state: RunState, width: int) -> Line:
     ]
     if info.allow_writes:
         line += [(" ", ""), (" WRITES ", "badge-warn")]
-    if width >= 100:
+    if width >= WIDE:
         line.append((f" {words.size(info.memory_bytes)}", "dim"))
     return line
 
@@ -85,6 +87,17 @@ def _freshness(view: View) -> Line:
         late = lag > 1000
         line += [("lag ", "dim"), (fit(f"{lag:.0f} ms", 6, "right"), "warn" if late else ""), ("  ", "")]
     return [*line, (text, role), (" ", "")]
+
+
+def _pace(view: View, width: int) -> Line:
+    """How fast the guest's time passes, for a run that lives in it."""
+    state = view.source.state
+    if view.connection != "live" or state.info is None or state.info.seed is None:
+        return []
+    pace = view.pace.look(state.mono_ns)
+    if pace is None or state.frozen is not None:
+        return []
+    return [(f"×{pace:.1f}", ""), (" of real time" if width >= WIDE else "", "dim"), ("  ", "")]
 
 
 def _scheduler_line(view: View) -> Line:

@@ -111,6 +111,16 @@ class InfoPage(DialogPage):
 Rows = list[tuple[str, str]]
 
 
+def _time_row(view: View) -> list[tuple[str, str]]:
+    """Whose time it is, in a run with a seed."""
+    state = view.source.state
+    if state.info is None or state.info.seed is None:
+        return []
+    pace = view.pace.look(state.mono_ns) if view.live else None
+    now = "" if pace is None else f"; at present ×{pace:.1f} of real time"
+    return [("time", f"the guest's, counted in instructions{now}")]
+
+
 def info_rows(view: View) -> list[tuple[str, Rows]]:
     """The information page as titled ``(name, value)`` rows; a row without a name is a whole line."""
     state = view.state
@@ -136,6 +146,7 @@ def info_rows(view: View) -> list[tuple[str, Rows]]:
             ("kernel image", clean(info.kernel_path)),
             ("accelerator", info.badge),
             ("reason", clean(info.accelerator_reason) or ABSENT),
+            *_time_row(view),
             ("topology", f"{info.topology}, {words.size(info.memory_bytes)}"),
             ("scenario", clean(info.scenario) or ABSENT),
             ("steps", clean(", ".join(info.steps)) or ABSENT),

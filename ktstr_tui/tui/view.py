@@ -16,6 +16,7 @@ from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.model.state import AlertState, CaptureState, RunState
 from ktstr_tui.model.still import still
 from ktstr_tui.text.lines import Line, clean, faded, frozen
+from ktstr_tui.tui.pace import Pace
 
 if TYPE_CHECKING:
     from ktstr_tui.link.source import Connection, Source
@@ -47,6 +48,7 @@ class View:
         self.memory: Path | None = None
         """What drgn is given for the memory of what is shown: a run's directory of sockets, or the file of a snapshot;
         None for a recording, and for a run of another machine."""
+        self.pace = Pace()
         self._paused: RunState | None = None
         self._since_s = time.monotonic()
         self.film: Replay | None = None
