@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.guest.runs import PROGRAM, call_json, private_environment
-from tests.guest.terminal import Terminal
+from tests.guest.terminal import PATIENCE_S, POLL_S, Terminal
 
 
 @pytest.fixture
@@ -47,10 +48,16 @@ def test_f_freezes_d_asks_drgn_and_f_thaws(steady: Terminal, env: dict[str, str]
     assert call_json("status", "seen", env=env)["frozen"]
     steady.press("d")
     steady.wait_for(r"wrong here\.\s+>>>\s*$")
+    # Each key waits until the one before was answered. Python's prompt looks for a ctrl+c only where select() returns
+    # without a key. A ctrl+c just before select() is told at the next line; a line just behind a ctrl+c is dropped.
+    (prompt,) = _processes(b"ktstr_tui\0drgn\0", env)
+    _wait_until_asleep(prompt)
     # Interrupts what is typed, and neither the prompt nor the screen; so does ctrl+z, where there is no shell to go to.
-    steady.press("C-c", "C-z")
-    steady.press('prog["init_task"].comm', "Enter")
-    steady.wait_for("KeyboardInterrupt(.|\n)*swapper/0")
+    steady.press("C-c")
+    steady.wait_for(r"KeyboardInterrupt\s+>>>\s*$")
+    steady.press("C-z", 'prog["init_task"].comm', "Enter")
+    # Between two lines the terminal is not the prompt's: a ctrl+d would be no key of it.
+    steady.wait_for(r"swapper/0\S*\s+>>>\s*$")
     steady.press("C-d")
     steady.wait_for(r"fifo(.|\n)*d drgn(.|\n)*\^q Quit")
     steady.press("f")
@@ -116,6 +123,15 @@ def test_a_screen_that_is_killed_while_it_waits_for_a_key_leaves_no_frozen_guest
     finally:
         terminal.close()
         subprocess.run([*PROGRAM, "end", "killed"], env=env, capture_output=True, check=False)
+
+
+def _wait_until_asleep(pid: int) -> None:
+    """Wait until a process has nothing to do but to wait."""
+    deadline = time.monotonic() + PATIENCE_S
+    # The state is the first field after the name, which is in brackets.
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+        assert time.monotonic() < deadline, f"process {pid} never waits"
+        signal.sigtimedwait([], POLL_S)
 
 
 def _processes(word: bytes, env: Mapping[str, str]) -> list[int]:
