@@ -35,7 +35,8 @@ def stretches(
         events: Of this CPU, oldest first.
         known_from_ns: From when on no event is missing.
         stop_ns: The end.
-        curr: Pid and comm of the task on the CPU at the end, for a CPU without a switch.
+        curr: Pid and comm of the task on the CPU at the end. A kernel that is stopped in the middle of a switch has set
+            it and not recorded the switch yet (``__schedule``: rq->curr, then trace_sched_switch).
     """
     found, at, pid, comm, prio, cut = list[Stretch](), known_from_ns, None, "", None, True
     for event in events:
@@ -54,6 +55,8 @@ def stretches(
     # Who came at the stop itself, as the task that ejects a scheduler may, had no time yet and is there all the same.
     if stop_ns > at or pid is not None:
         found.append(Stretch(pid, comm, prio, at, stop_ns, cut))
+    if pid is not None and curr is not None and curr[0] != pid:
+        found.append(Stretch(*curr, None, stop_ns, stop_ns))
     return found
 
 

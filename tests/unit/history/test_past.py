@@ -54,6 +54,18 @@ def test_stretches_add_up_to_what_really_ran(moves: list[tuple[int, int, int, in
         assert not found or (found[0].from_ns, found[-1].to_ns) == (BOOT_NS, machine.now_ns)
 
 
+def test_a_stop_in_the_middle_of_a_switch_shows_who_comes() -> None:
+    machine = Machine(1)
+    machine.switch(0, 101, 0)
+    machine.wait(5)
+    found = stretches(machine.events[0], BOOT_NS, machine.now_ns, (102, "comes"))
+    assert [(it.pid, it.comm, it.to_ns - it.from_ns) for it in found[-2:]] == [
+        (101, found[-2].comm, 5_000_000),
+        (102, "comes", 0),
+    ]
+    assert [it.pid for it in totals(found, 0)] == [101]
+
+
 @given(moves=MOVES, lost=st.data())
 def test_time_around_lost_events_belongs_to_nobody(
     moves: list[tuple[int, int, int, int]], lost: st.DataObject
