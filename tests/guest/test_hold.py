@@ -17,6 +17,7 @@ from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import MachineSpec
 from ktstr_tui.kernel.memory import GuestRam
 from ktstr_tui.kernel.view import KernelView
+from ktstr_tui.model.topology import Topology
 from tests.contracts.engine import CHECKS, ENDINGS, Check
 from tests.guest.conftest import BootGuest, Guest
 from tests.guest.test_engine import SYSCTLS
@@ -91,7 +92,7 @@ async def vcpus_of_stops(guest: Guest, view: KernelView) -> set[int]:
     """The vCPUs that stops were on, each of which is the one whose memory the registers point to."""
     engine, nr = guest.machine.engine, guest.machine.spec.topology.cpus
     offsets = await symbol_address(guest, "__per_cpu_offset")
-    of_cpus = [int.from_bytes(view.space.read(offsets + 8 * cpu, 8), "little") for cpu in range(nr)]
+    own_memory = of_cpus(view, offsets, nr)
     seen: set[int] = set()
     for number in range(STOPS_AT_MOST):
         if number >= STOPS and len(seen) > 1:
@@ -99,11 +100,43 @@ async def vcpus_of_stops(guest: Guest, view: KernelView) -> set[int]:
         stop = await engine.stop()
         await engine.ask_registers([stop.vcpu])
         own = await engine.next_registers()
-        assert of_cpus[stop.vcpu] in (own.gs_base, own.k_gs_base)
+        assert own_memory[stop.vcpu] in (own.gs_base, own.k_gs_base)
         seen.add(stop.vcpu)
         await engine.resume()
         await guest.ask("cat /proc/interrupts")
     return seen
+
+
+async def test_sixteen_vcpus_have_registers_of_their_own_and_a_write_is_told_of_the_one_that_made_it(
+    seeded: MachineSpec, boot_guest: BootGuest
+) -> None:
+    async with boot_guest(replace(seeded, topology=Topology.of_cpus(16))) as guest:
+        engine, nr = guest.machine.engine, guest.machine.spec.topology.cpus
+        view = KernelView.open(GuestRam.from_fds(guest.machine.ram_parts()))
+        own = of_cpus(view, await symbol_address(guest, "__per_cpu_offset"), nr)
+        panic_timeout = await symbol_address(guest, "panic_timeout")
+        await engine.stop()
+        await engine.ask_registers(range(nr))
+        for cpu in range(nr):
+            registers = await engine.next_registers()
+            assert own[cpu] in (registers.gs_base, registers.k_gs_base)
+        await engine.arm_watch(panic_timeout)
+        await engine.resume()
+        await guest.tell("write /proc/sys/kernel/panic 77")
+        with trio.fail_after(BOOT_DEADLINE_S):
+            stop = await engine.wait_stop()
+        await engine.ask_registers([stop.vcpu])
+        writer = await engine.next_registers()
+        assert own[stop.vcpu] in (writer.gs_base, writer.k_gs_base)
+        assert isinstance(engine, HoldEngine)
+        assert engine.held is not None
+        assert engine.held.value == 77
+        await engine.resume()
+
+
+def of_cpus(view: KernelView, offsets: int, nr: int) -> list[int]:
+    """Where each CPU has its memory, which a register of its vCPU points to."""
+    return [int.from_bytes(view.space.read(offsets + 8 * cpu, 8), "little") for cpu in range(nr)]
 
 
 @pytest.mark.parametrize("check", ENDINGS, ids=lambda check: check.__name__)
