@@ -7,11 +7,13 @@
  *   crash    dereferences NULL
  *   offline  takes CPU 1 offline until the scheduler is ejected, for whatever reason
  *   sysrq    presses SysRq-S, which ejects the scheduler
+ *   pairs    wakes its child by a pipe again and again; that tells how long each time took it to run
  *   linger   stays for ever after its ejection and ignores SIGTERM
  */
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +21,7 @@
 
 __asm__(".section .rodata\n.balign 8\nobject:\n.incbin \"" OBJECT "\"\nobject_end:\n.byte 0\n.previous\n");
 #define BUSY_S 13
+#define PAIRS 40
 extern const char object[], object_end[];
 
 static volatile sig_atomic_t asked_to_end;
@@ -114,6 +117,41 @@ static int sysrq(void)
 	return until_ejected();
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ull + now.tv_nsec;
+}
+
+static int pairs(void)
+{
+	uint64_t woken_ns, took_ns[PAIRS];
+	int ends[2];
+
+	if (pipe(ends))
+		return 3;
+	if (fork()) {
+		for (int i = 0; i < PAIRS; i++) {
+			usleep(20000);
+			woken_ns = now_ns();
+			if (write(ends[1], &woken_ns, sizeof(woken_ns)) != sizeof(woken_ns))
+				return 3;
+		}
+		return until_ejected();
+	}
+	for (int i = 0; i < PAIRS; i++) {
+		if (read(ends[0], &woken_ns, sizeof(woken_ns)) != sizeof(woken_ns))
+			return 3;
+		took_ns[i] = now_ns() - woken_ns;
+	}
+	for (int i = 0; i < PAIRS; i++)
+		printf("pair of %d: %llu ns\n", getpid(), (unsigned long long)took_ns[i]);
+	fflush(stdout);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	signal(SIGTERM, end);
@@ -129,6 +167,8 @@ int main(int argc, char **argv)
 		return offline();
 	if (!strcmp(argv[1], "sysrq"))
 		return sysrq();
+	if (!strcmp(argv[1], "pairs"))
+		return pairs();
 	if (!strcmp(argv[1], "crash"))
 		*(volatile int *)0 = 1;
 	for (;;)
