@@ -19,7 +19,7 @@ from ktstr_tui.backend.checkpoints import Checkpoint, Checkpoints, find_referenc
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.guest_clock import GuestClock
 from ktstr_tui.backend.interventions import INTERVENTIONS_FILE, Apply, Interventions, read_interventions
-from ktstr_tui.guest.determinism import STATION_NS
+from ktstr_tui.guest.determinism import STATION_NS, Determinism
 from ktstr_tui.guest.guest_time import GuestTime, RunTime
 from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import Machine
@@ -157,10 +157,7 @@ class Seeded:
             if isinstance(time, GuestTime):
                 await time.wake(stations.rest)
             if (known := view()) is not None and machine.spec.determinism is not None:
-                jiffies, hz = known.jiffies(), known.hz
-                each = max(1, hz * STATION_NS // 1_000_000_000)
-                step = machine.spec.determinism.station_instructions * HUNG_STATIONS
-                engine.hold_at_time(known.jiffies_address, (jiffies // each + 1) * each, step)
+                _hold_at_next_station(engine, known, machine.spec.determinism)
 
         def look() -> None:
             if self.checkpoints is not None and self.checkpoints.due():
@@ -240,3 +237,10 @@ def open_seeded(
             return
         with closing(Checkpoints(directory, find_reference(directory, again), emit)) as checkpoints:
             yield Seeded(given, interventions, checkpoints, emit, keeps_pace=config.keeps_pace)
+
+
+def _hold_at_next_station(engine: HoldEngine, known: KernelView, determinism: Determinism) -> None:
+    """Have the machine held at the tick of its clock at which the next station is due."""
+    each = max(1, known.hz * STATION_NS // 1_000_000_000)
+    at = (known.jiffies() // each + 1) * each
+    engine.hold_at_time(known.jiffies_address, at, determinism.station_instructions * HUNG_STATIONS)

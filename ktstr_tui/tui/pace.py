@@ -13,7 +13,7 @@ from typing import Final
 SPAN_NS: Final = 3_000_000_000
 """How much of the past counts."""
 LEAST_NS: Final = 1_000_000_000
-"""From how much on it is told."""
+"""The shortest past from which a pace is worked out."""
 LOOKS: Final = 64
 
 
