@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import zlib
 from contextlib import suppress
 from pathlib import Path
 
 from ktstr_tui.guest.paths import cache_dir
+from ktstr_tui.wire.whole_file import write_whole
 
 LONG_BYTES = 256 << 10
 """Reads from this length on are kept."""
@@ -51,16 +51,8 @@ class LongReads:
     def keep(self, digests: bytes, data: bytes) -> None:
         """Keep what such pages hold. That it cannot be kept is no failure of the read."""
         with suppress(OSError):
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.directory, prefix=".new-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(zlib.crc32(data).to_bytes(_CRC_BYTES, "little"))
-                    file.write(data)
-                Path(temporary).rename(self.directory / _name(digests))
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            crc = zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
+            write_whole(self.directory / _name(digests), crc + data)
             self._evict()
 
     def _evict(self) -> None:
