@@ -27,6 +27,7 @@ from ktstr_tui.guest.qemu import MachineSpec, command
 from ktstr_tui.guest.qemu_program import find_qemu
 from ktstr_tui.guest.ram import copy_data
 from ktstr_tui.model.errors import HostError
+from ktstr_tui.wire.disk_room import by_last_use, make_room, remove_tree
 
 LIMIT_BYTES = 2 << 30
 """Disk that all of them may take; the one that was not used for the longest time goes first."""
@@ -120,10 +121,10 @@ class SavedBoots:
     def all(self) -> list[SavedBoot]:
         """Return all of them, the one that was used last first."""
         try:
-            found = sorted(self.directory.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+            found = by_last_use(self.directory.iterdir())
         except OSError:
             return []
-        return [boot for path in found if (boot := self._read(path)) is not None]
+        return [boot for path in reversed(found) if (boot := self._read(path)) is not None]
 
     def remove(self, key: str) -> None:
         """Remove one, when it is there."""
@@ -158,14 +159,11 @@ class SavedBoots:
         except OSError:
             # Another run of the same machine was quicker: its boot is as good.
             shutil.rmtree(written, ignore_errors=True)
-        self._evict()
+        self._make_room()
 
-    def _evict(self) -> None:
-        left = LIMIT_BYTES
-        for boot in self.all():
-            left -= boot.about.data_bytes
-            if left < 0:
-                self.remove(boot.directory.name)
+    def _make_room(self) -> None:
+        names = [(it.directory.name, it.about.data_bytes) for it in reversed(self.all())]
+        make_room(names, LIMIT_BYTES, lambda key: remove_tree(self.directory / key))
 
     def _read(self, directory: Path) -> SavedBoot | None:
         try:

@@ -4,8 +4,6 @@ The hard thing is never to remove what somebody uses. A run holds ``flock`` on i
 (``backend/run_dirs.py``), however its process ends, and whoever reads a recording holds a shared lock on that file; so
 whoever removes a run takes both locks first, and keeps them while the files go. A directory is renamed before it is
 emptied: what has the name of a run is always whole.
-
-Disk is counted in blocks, as ``du`` does: a recording with holes takes less than its length.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import fcntl
 import os
 import re
 import shutil
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,13 +25,13 @@ from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.model.events import RunEnded, RunStarted
 from ktstr_tui.model.stored import IDENTITY_FILE, Pruned, RemovedRuns, StoredRun, StoredRunFacts
 from ktstr_tui.model.text import did_you_mean
+from ktstr_tui.wire.disk_room import disk_bytes, make_room
 
 KEEP_FILE = "keep"
 """A directory with a file of this name is removed by nobody but its user."""
 TOTALS_FILE = ".removed.json"
 _DIRECTORY = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,39})-\d{8}-\d{6}(\.\d{1,3})?")
 _BEING_REMOVED = ".removing-"
-_BLOCK_BYTES = 512
 
 
 class _Seed(msgspec.Struct):
@@ -143,26 +140,29 @@ class StoredRuns:
             dry_run: Whether only to say which would go.
         """
         self._finish_removals(dry_run)
-        runs = self.all()
-        total = sum(it.disk_bytes for it in runs)
-        removed: list[StoredRun] = []
         failed: dict[str, str] = {}
-        for run in runs:
-            # A directory without a file frees nothing, and may be of a run that begins at this moment.
-            if run.kept or run.open or not run.disk_bytes or Path(run.path) == spared:
-                continue
-            if total <= limit_bytes:
-                break
+
+        def remove(run: StoredRun) -> bool:
             try:
                 if not dry_run:
                     self.remove(run)
             except KtstrError as error:
                 failed[run.id] = error.message
-                continue
-            removed.append(run)
-            total -= run.disk_bytes
+            return run.id not in failed
+
+        def stays(run: StoredRun) -> bool:
+            # A directory without a file frees nothing, and may be of a run that begins at this moment.
+            return run.kept or run.open or not run.disk_bytes or Path(run.path) == spared
+
+        removed, left_bytes = make_room(
+            [(it, it.disk_bytes) for it in self.all()], limit_bytes, remove, stays
+        )
         return Pruned(
-            limit_bytes=limit_bytes, left_bytes=total, removed=tuple(removed), failed=failed, dry_run=dry_run
+            limit_bytes=limit_bytes,
+            left_bytes=left_bytes,
+            removed=tuple(removed),
+            failed=failed,
+            dry_run=dry_run,
         )
 
     def removed_so_far(self) -> RemovedRuns:
@@ -224,7 +224,7 @@ def _look(path: Path, name: str) -> StoredRun | None:
             name=name,
             path=str(path),
             begun_ns=_begun_ns(path.name, status),
-            disk_bytes=_disk_bytes(path),
+            disk_bytes=disk_bytes(path),
             recording_bytes=recording.stat().st_size if recording.is_file() else None,
             kept=(path / KEEP_FILE).exists(),
             seed=_seed_of(path / IDENTITY_FILE),
@@ -247,20 +247,6 @@ def _begun_ns(directory: str, status: os.stat_result) -> int:
         if stamp is not None:
             return int(time.mktime(time.strptime(stamp[1], "%Y%m%d-%H%M%S"))) * 1_000_000_000
     return status.st_mtime_ns
-
-
-def _disk_bytes(path: Path) -> int:
-    """Disk below a directory, in blocks; files with several names count once, links are not followed."""
-    total, seen = 0, set()
-    for base, _, files in os.walk(path):
-        for name in files:
-            with suppress(OSError):
-                status = os.lstat(os.path.join(base, name))
-                key = (status.st_dev, status.st_ino)
-                if stat.S_ISREG(status.st_mode) and key not in seen:
-                    seen.add(key)
-                    total += status.st_blocks * _BLOCK_BYTES
-    return total
 
 
 def _is_open(path: Path) -> bool:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ktstr_tui.guest.paths import cache_dir
+from ktstr_tui.wire.disk_room import by_last_use, make_room
 from ktstr_tui.wire.whole_file import write_whole
 
 LONG_BYTES = 256 << 10
@@ -53,16 +54,14 @@ class LongReads:
         with suppress(OSError):
             crc = zlib.crc32(data).to_bytes(_CRC_BYTES, "little")
             write_whole(self.directory / _name(digests), crc + data)
-            self._evict()
-
-    def _evict(self) -> None:
-        stats = [(path, path.stat()) for path in self.directory.iterdir()]
-        left = LIMIT_BYTES
-        for path, stat in sorted(stats, key=lambda it: it[1].st_mtime, reverse=True):
-            left -= stat.st_size
-            if left < 0:
-                path.unlink(missing_ok=True)
+            files = [(it, it.stat().st_size) for it in by_last_use(self.directory.iterdir())]
+            make_room(files, LIMIT_BYTES, _remove)
 
 
 def _name(digests: bytes) -> str:
     return hashlib.blake2b(digests, digest_size=20).hexdigest()
+
+
+def _remove(path: Path) -> bool:
+    path.unlink(missing_ok=True)
+    return True

@@ -19,6 +19,7 @@ from ktstr_tui.guest.paths import cache_dir
 from ktstr_tui.guest.ram import copy_data
 from ktstr_tui.guest.saved_boots import host_boot
 from ktstr_tui.memory.snapshot import Snapshot
+from ktstr_tui.wire.disk_room import by_last_use, disk_bytes, make_room, remove_tree
 
 LIMIT_BYTES = 1 << 30
 """Disk that all of them may take; the one that was not used for the longest time goes first."""
@@ -70,15 +71,8 @@ class RawCache:
                 written.rename(self.directory / _name(snapshot))
             finally:
                 shutil.rmtree(written, ignore_errors=True)  # what was finished has another name by now
-            self._evict()
-
-    def _evict(self) -> None:
-        images = sorted(self.directory.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        left = LIMIT_BYTES
-        for image in images:
-            left -= sum(file.stat().st_blocks * 512 for file in image.iterdir())
-            if left < 0:
-                shutil.rmtree(image, ignore_errors=True)
+            images = [(it, disk_bytes(it)) for it in by_last_use(self.directory.iterdir())]
+            make_room(images, LIMIT_BYTES, remove_tree)
 
 
 def _name(snapshot: Snapshot) -> str:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 from ktstr_tui.memory.remote_pages import LOCK_FILE, REMOTE_FILE, remote_of
 from ktstr_tui.memory.store import DIRECTORY
 from ktstr_tui.model.errors import HostError
+from ktstr_tui.wire import disk_room
+from ktstr_tui.wire.disk_room import disk_bytes
 
 LIMIT_BYTES = 4 << 30
 """Disk that all of it may take."""
@@ -42,18 +44,19 @@ def make_room(home: Path, opened: Path) -> tuple[Removed, ...]:
         opened: The one that is being used now, whose time is set.
     """
     removed: list[Removed] = []
+    sizes: dict[Path, int] = {}
+
+    def remove(directory: Path) -> bool:
+        run = _remove(directory)
+        if run is not None:
+            removed.append(Removed(run, sizes[directory]))
+        return run is not None
+
     with suppress(OSError):
         os.utime(opened / DIRECTORY / REMOTE_FILE)
-        used = sorted(((_used_ns(it), it) for it in home.iterdir() if it.is_dir()), reverse=True)
-        left = LIMIT_BYTES - _size_bytes(opened)
-        for _, directory in used:
-            if directory == opened:
-                continue
-            size_bytes = _size_bytes(directory)
-            left -= size_bytes
-            if left < 0 and (run := _remove(directory)) is not None:
-                removed.append(Removed(run, size_bytes))
-                left += size_bytes
+        used = sorted((_used_ns(it), it) for it in home.iterdir() if it.is_dir())
+        sizes = {it: disk_bytes(it) for _, it in used}
+        disk_room.make_room(sizes.items(), LIMIT_BYTES, remove, stays=lambda it: it == opened)
     return tuple(removed)
 
 
@@ -61,14 +64,6 @@ def _used_ns(directory: Path) -> int:
     with suppress(OSError):
         return (directory / DIRECTORY / REMOTE_FILE).stat().st_mtime_ns
     return 0
-
-
-def _size_bytes(directory: Path) -> int:
-    total = 0
-    for path in directory.rglob("*"):
-        with suppress(OSError):  # gone meanwhile
-            total += path.lstat().st_blocks * 512
-    return total
 
 
 def _remove(directory: Path) -> str | None:

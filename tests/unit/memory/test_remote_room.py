@@ -45,7 +45,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path, monkeypatch: pytes
     assert make_room(tmp_path, made[3].parent) == ()
     monkeypatch.setattr(remote_room, "LIMIT_BYTES", 3 * MIB)
     removed = make_room(tmp_path, made[3].parent)
-    assert [it.run for it in removed] == ["old", "oldest"]
+    assert [it.run for it in removed] == ["oldest", "old"]
     assert all(MIB <= it.size_bytes < MIB + 65536 for it in removed)
     assert [it.exists() for it in made] == [False, False, True, True]
 
