@@ -6,7 +6,6 @@ written is no fault of the run: then nothing is known.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from ktstr_tui.guest.machine import Machine
 from ktstr_tui.guest.paths import cache_dir
 from ktstr_tui.model.errors import GuestError
 from ktstr_tui.model.events import Event, Logged, OutputText, Severity
+from ktstr_tui.wire.whole_file import write_whole
 
 LOOK_EVERY_S = 0.5
 """Seconds between two looks at the console of a guest that boots."""
@@ -50,13 +50,8 @@ class BootTimes:
         times.pop(key, None)
         times[key] = round(boot_ms)
         newest = dict(list(times.items())[-MAX_ENTRIES:])
-        temporary = self._path.with_suffix(f".{os.getpid()}")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(msgspec.json.encode(newest))
-            temporary.replace(self._path)
-        except OSError:
-            return
+        with suppress(OSError):
+            write_whole(self._path, msgspec.json.encode(newest), lasting=False)
 
     def _load(self) -> dict[str, float]:
         try:

@@ -16,6 +16,7 @@ import hashlib
 import os
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,7 @@ from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.guest.paths import cache_dir
 from ktstr_tui.model.errors import GuestError, HostError, UsageError
 from ktstr_tui.model.topology import Topology
+from ktstr_tui.wire.whole_file import write_whole
 
 KVM_DEVICE = Path("/dev/kvm")
 PROBE_DEADLINE_S = 20.0
@@ -218,13 +220,8 @@ def _load(place: Path) -> Verdict | None:
 
 def _store(place: Path, verdict: Verdict) -> None:
     """Remember; a cache that cannot be written costs a probe next time, not the run."""
-    temporary = place.with_suffix(f".{os.getpid()}")
-    try:
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary.write_bytes(msgspec.json.encode(verdict))
-        os.replace(temporary, place)
-    except OSError:
-        return
+    with suppress(OSError):
+        write_whole(place, msgspec.json.encode(verdict), lasting=False)
 
 
 def _read(path: Path) -> str:

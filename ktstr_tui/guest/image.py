@@ -14,12 +14,10 @@ import gzip
 import hashlib
 import io
 import lzma
-import os
 import re
 import shutil
 import struct
 import subprocess
-import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +31,7 @@ from ktstr_tui.guest.btf_scan import has_struct_member
 from ktstr_tui.guest.paths import cache_dir
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.wire.user_file import open_user_file, read_user_file
+from ktstr_tui.wire.whole_file import write_whole
 
 MAX_VMLINUX_BYTES = 1 << 30
 _CACHE_FORMAT = 3
@@ -291,20 +290,8 @@ def _load(stem: Path) -> tuple[_Findings, bytes | None] | None:
 def _store(stem: Path, findings: _Findings, btf: bytes | None) -> None:
     """Keep the findings; a cache that cannot be written costs time, not the run."""
     try:
-        stem.parent.mkdir(mode=0o700, exist_ok=True)
         if btf is not None:
-            _replace(stem.with_suffix(".btf.gz"), gzip.compress(btf, 1))
-        _replace(stem.with_suffix(".json"), msgspec.json.encode(findings))
+            write_whole(stem.with_suffix(".btf.gz"), gzip.compress(btf, 1), lasting=False)
+        write_whole(stem.with_suffix(".json"), msgspec.json.encode(findings), lasting=False)
     except OSError:
         return
-
-
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

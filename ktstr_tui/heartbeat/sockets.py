@@ -29,6 +29,7 @@ from ktstr_tui.heartbeat.datagrams import DatagramArray
 from ktstr_tui.heartbeat.observer import BATCH, Observer
 from ktstr_tui.heartbeat.tracked import Origin
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.wire.whole_file import sync_directory
 
 QUEUE_LENGTH_FILE: Final = Path("/proc/sys/net/unix/max_dgram_qlen")
 UDP_BUFFER_BYTES: Final = 1 << 20
@@ -192,15 +193,12 @@ def _remove_stale(path: Path) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        sync_directory(directory)
     except OSError as error:
         # Not every file system can; the socket works all the same.
         if error.errno not in (errno.EINVAL, errno.EROFS):
             raise
-    finally:
-        os.close(fd)
 
 
 def _unlink_ours(path: Path, mine: os.stat_result) -> None:

@@ -26,6 +26,7 @@ from ktstr_tui.model.events import RunEnded, RunStarted
 from ktstr_tui.model.stored import IDENTITY_FILE, Pruned, RemovedRuns, StoredRun, StoredRunFacts
 from ktstr_tui.model.text import did_you_mean
 from ktstr_tui.wire.disk_room import disk_bytes, make_room
+from ktstr_tui.wire.whole_file import write_whole
 
 KEEP_FILE = "keep"
 """A directory with a file of this name is removed by nobody but its user."""
@@ -175,10 +176,8 @@ class StoredRuns:
     def _count(self, run: StoredRun) -> None:
         before = self.removed_so_far()
         after = RemovedRuns(runs=before.runs + 1, disk_bytes=before.disk_bytes + run.disk_bytes, last=run.id)
-        new = self.directory / f"{TOTALS_FILE}.{os.getpid()}"
         with suppress(OSError):
-            new.write_bytes(msgspec.json.encode(after))
-            new.replace(self.directory / TOTALS_FILE)
+            write_whole(self.directory / TOTALS_FILE, msgspec.json.encode(after))
 
     def _finish_removals(self, dry_run: bool) -> None:
         """Remove what whoever removed it before was killed over."""
