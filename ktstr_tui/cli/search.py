@@ -5,6 +5,7 @@ What there is is kept in a file after each cell, and cells that are in it are no
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,17 +68,17 @@ def groups_of(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
 def _read(results: Path | None, words: Sequence[str]) -> dict[int, Cell]:
     if results is None or not results.is_file():
         return {}
-    whole, _, cut = results.read_bytes().rpartition(b"\n")
-    if cut:
-        # A search that was killed in the middle of a line: that seed is run again.
-        results.write_bytes(whole + b"\n" if whole else b"")
-    first, *lines = whole.splitlines() or [_head(words)]
-    if first != _head(words):
+    data, head = results.read_bytes(), _head(words)
+    if not data.startswith(head + b"\n") and not head.startswith(data):
         raise UsageError(f"{results} is of another search", "name another file")
+    whole, _, cut = data.rpartition(b"\n")
     try:
-        cells = [msgspec.json.decode(line, type=Cell) for line in lines]
+        cells = [msgspec.json.decode(line, type=Cell) for line in whole.splitlines()[1:]]
     except msgspec.MsgspecError as error:
         raise UsageError(f"{results} is damaged: {error}", "name another file") from error
+    if cut:
+        # A search that was killed in the middle of a line: that seed is run again.
+        os.truncate(results, len(data) - len(cut))
     return {it.seed: it for it in cells}
 
 

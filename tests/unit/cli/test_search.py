@@ -145,3 +145,13 @@ def test_a_line_that_was_cut_is_run_again(runs: Runs, tmp_path: Path) -> None:
     search_command(range(1, 3), (), until="none", jobs=1, results=results, as_json=True)
     assert runs.seeds == [1, 2, 2]
     assert results.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"my notes", b"one\ntwo", b"\n", b'{"search":["other"]}\n{"cut'])
+def test_a_file_that_is_not_of_this_search_stays_as_it_is(runs: Runs, tmp_path: Path, content: bytes) -> None:
+    results = tmp_path / "notes.txt"
+    results.write_bytes(content)
+    with pytest.raises(UsageError, match="of another search"):
+        search_command(range(1, 3), (), until="none", jobs=1, results=results, as_json=True)
+    assert results.read_bytes() == content
+    assert runs.seeds == []
