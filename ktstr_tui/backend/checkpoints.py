@@ -15,7 +15,7 @@ from typing import IO, Final
 
 import msgspec
 
-from ktstr_tui.model.events import Event, Logged
+from ktstr_tui.model.events import Event, Logged, RunCompared
 from ktstr_tui.model.sample import Sample
 from ktstr_tui.model.stored import IDENTITY_FILE
 
@@ -106,6 +106,7 @@ class Checkpoints:
     ) -> None:
         self.identical = 0
         """Checkpoints that were the reference's."""
+        self._until_ms = 0.0
         self.left: str | None = None
         """Where and in what this run differs from the reference; None while it does not."""
         self.lost = 0
@@ -122,8 +123,13 @@ class Checkpoints:
         self._stations += 1
         return self._stations % STATIONS_EACH == 0
 
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Write one down and compare it."""
+    def keep(self, checkpoint: Checkpoint, at_ms: float) -> None:
+        """Write one down and compare it.
+
+        Args:
+            checkpoint: What the guest is.
+            at_ms: Time of the run, without that for which the guest was frozen.
+        """
         number, self.kept = self.kept, self.kept + 1
         try:
             if self._file is None:
@@ -132,14 +138,15 @@ class Checkpoints:
         except OSError:
             self.lost += 1
         if self.left is None and number < len(self._reference):
-            self._compare(number, checkpoint, self._reference[number])
+            self._compare(number, checkpoint, self._reference[number], at_ms)
 
-    def _compare(self, number: int, mine: Checkpoint, theirs: Checkpoint) -> None:
+    def _compare(self, number: int, mine: Checkpoint, theirs: Checkpoint, at_ms: float) -> None:
         fields = [
             name for name in Checkpoint.__struct_fields__ if getattr(mine, name) != getattr(theirs, name)
         ]
         if not fields:
             self.identical += 1
+            self._until_ms = at_ms
             return
         what = ", ".join(dict.fromkeys(_WORDS[name] for name in fields))
         self.left = f"checkpoint {number + 1}, at {mine.instructions} instructions: {what}"
@@ -150,16 +157,18 @@ class Checkpoints:
         """Say how far this run and the reference are identical."""
         if not self._name:
             text = f"{self.kept} checkpoints kept; another run with this seed is compared with them"
-        elif self.left is not None:
-            text = f"identical to {self._name} for {self.identical} checkpoints, then not: {self.left}"
-        elif self.kept == len(self._reference):
-            text = f"identical to {self._name} in all {self.kept} checkpoints"
-        else:
-            text = (
-                f"identical to {self._name} so far: {self.identical} checkpoints; this run kept {self.kept}, "
-                f"that one {len(self._reference)}"
+            self._emit(Logged(severity="info", source="seed", text=text))
+            return
+        self._emit(
+            RunCompared(
+                run=self._name,
+                kept=self.kept,
+                run_kept=len(self._reference),
+                identical=self.identical,
+                until_ms=self._until_ms,
+                left=self.left or "",
             )
-        self._emit(Logged(severity="info", source="seed", text=text))
+        )
 
     def close(self) -> None:
         """Close the file."""

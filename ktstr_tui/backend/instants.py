@@ -15,6 +15,7 @@ from ktstr_tui.model.events import (
     GuestRestarted,
     Logged,
     ProbeRead,
+    RunCompared,
     SchedulerChanged,
     Thawed,
     WatchpointHit,
@@ -109,7 +110,7 @@ def of_watch_hit(number: int) -> Meant:
 
 def of_the_guest(event: Event) -> dict[str, Any] | None:
     """An event without what is the host's in it; None when nothing is left: a reading of the host, a comparison."""
-    if isinstance(event, ProbeRead) or (isinstance(event, Logged) and event.source == "seed"):
+    if isinstance(event, ProbeRead | RunCompared) or (isinstance(event, Logged) and event.source == "seed"):
         return None
     stripped: dict[str, Any] = _stripped(msgspec.to_builtins(event))
     return stripped

@@ -24,6 +24,8 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The scheduler that was still being loaded when the duration of the run was over; empty for none."""
     out_of_time: bool = False
     """Whether the duration of the run was over."""
+    early: bool = False
+    """Whether somebody ordered it before that and before the scenario was over."""
     restart: bool = False
     """Only this boot has ended; the guest is booted again."""
 
@@ -50,6 +52,7 @@ class RunOutcome(msgspec.Struct, frozen=True, kw_only=True):
             fault=error.fault if error else "",
             hint=error.hint if error else "",
             console_tail=console_tail,
+            early=self.early,
         )
 
 
@@ -89,32 +92,36 @@ class RunEnd:
         self.hurry = trio.Event()
         """Set when nothing is to be waited for any more."""
 
-    def set(self, reason: str, error: KtstrError | None = None, *, out_of_time: bool = False) -> None:
+    def set(self, reason: str, error: KtstrError | None = None) -> None:
         """End the run; only the first call counts."""
-        if self.outcome is None:
-            not_attached = self._waits_for() if out_of_time else ""
-            self.outcome = RunOutcome(
-                reason=reason, error=error, not_attached=not_attached, out_of_time=out_of_time
-            )
-            self._event.set()
+        self._set(RunOutcome(reason=reason, error=error))
 
     def stop(self, reason: str, *, out_of_time: bool = False) -> None:
         """End the run as somebody ordered, also when this boot ends for a restart already."""
         if self.outcome is not None and self.outcome.restart:
             self.outcome = None
-        self.set(reason, out_of_time=out_of_time)
+        not_attached = self._waits_for() if out_of_time and self.outcome is None else ""
+        self._set(
+            RunOutcome(
+                reason=reason, not_attached=not_attached, out_of_time=out_of_time, early=not out_of_time
+            )
+        )
 
     def restart(self, reason: str) -> bool:
         """End this boot, so that the guest is booted again; returns False when it ends already."""
         if self.outcome is not None:
             return False
-        self.outcome = RunOutcome(reason=reason, restart=True)
-        self._event.set()
+        self._set(RunOutcome(reason=reason, restart=True))
         return True
 
     def again(self) -> None:
         """Begin another boot after one that ended for a restart."""
         self.outcome, self._event = None, trio.Event()
+
+    def _set(self, outcome: RunOutcome) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+            self._event.set()
 
     async def wait(self) -> RunOutcome:
         """Wait until the run is to end."""

@@ -20,7 +20,7 @@ from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.guest_clock import GuestClock
 from ktstr_tui.backend.interventions import INTERVENTIONS_FILE, Apply, Interventions, read_interventions
 from ktstr_tui.guest.determinism import STATION_NS, Determinism
-from ktstr_tui.guest.guest_time import GuestTime, RunTime
+from ktstr_tui.guest.guest_time import START_NS, GuestTime, RunTime
 from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.guest.pacing import Pacer
@@ -161,7 +161,8 @@ class Seeded:
 
         def look() -> None:
             if self.checkpoints is not None and self.checkpoints.due():
-                self.checkpoints.keep(self._checkpoint(engine, bulk, view()))
+                at_ms = (time.guest_ns() - START_NS) / 1e6 if isinstance(time, GuestTime) else 0.0
+                self.checkpoints.keep(self._checkpoint(engine, bulk, view()), at_ms)
 
         async def pace() -> None:
             if engine.held is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
 from ktstr_tui.model.edit import Health
+from ktstr_tui.model.events import RunCompared, RunConcluded
 from ktstr_tui.model.fold_edit import after_of
 from ktstr_tui.model.outputs import (
+    Compared,
     Conclusion,
     Summary,
     SummaryAlert,
@@ -45,13 +47,12 @@ def alerts_told(state: RunState) -> list[SummaryAlert]:
     ]
 
 
-def _conclusion(state: RunState) -> Conclusion | None:
-    told = state.conclusion
-    if told is None:
+def _told(event: RunConcluded | RunCompared | None, keys: type) -> dict[str, Any] | None:
+    """The fields of an event, without those that every event has."""
+    if event is None:
         return None
-    plain = msgspec.to_builtins(told)
-    # The keys are the fields of the event, without those that every event has.
-    return cast("Conclusion", {name: plain[name] for name in Conclusion.__annotations__})
+    plain = msgspec.to_builtins(event)
+    return {name: plain[name] for name in keys.__annotations__}
 
 
 def _edit(state: RunState) -> SummaryEdit:
@@ -109,12 +110,14 @@ def summarize(state: RunState) -> Summary:
         "captures": [capture_summary(entry) for entry in state.captures],
         "operations": {str(outcome): count for outcome, count in state.operations.items()},
         "edit": _edit(state),
-        "conclusion": _conclusion(state),
+        "conclusion": cast("Conclusion | None", _told(state.conclusion, Conclusion)),
+        "compared": cast("Compared | None", _told(state.compared, Compared)),
         "frames": msgspec.to_builtins(state.frames),
         "drops": dict(state.drops),
         "frozen_total_ms": state.frozen_total_ms,
         "data_dir": info.data_dir if info else None,
         "end_reason": ended.reason if ended else None,
+        "ended_early": ended.early if ended else None,
         "fault": ended.fault if ended and ended.fault else None,
         "last_words": list(ended.console_tail) if ended else [],
         "exit_code": ended.exit_code if ended else None,

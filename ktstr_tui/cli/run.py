@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.model.compared import again_words, compared_words
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import Event
 from ktstr_tui.model.fold_edit import after_of, change_words
 from ktstr_tui.model.outputs import SummaryAlert, SummaryCapture
 from ktstr_tui.model.state import RunState
-from ktstr_tui.model.text import counted
+from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.edit_lines import comparison, printed
 from ktstr_tui.text.output import RunExit, print_json, print_line, say
@@ -107,8 +108,11 @@ def _print_summary(state: RunState) -> None:
         f"kernel    {summary['kernel']} on {summary['accelerator']}, {summary['topology']}, boot {boot}"
     )
     if summary["seed"] is not None:
-        again = f"ktstr-tui rerun {summary['data_dir']}"
-        print_line(f"seed      {summary['seed']}; again, the same to the byte: {again}")
+        print_line(
+            f"seed      {summary['seed']}; {again_words(state)}: ktstr-tui rerun {summary['data_dir']}"
+        )
+    if state.compared is not None:
+        print_line(f"compared  {printable(compared_words(state.compared))}")
     print_line(f"samples   {summary['samples']} ({summary['samples_unreadable']} unreadable)")
     frames = summary["frames"]
     print_line(

@@ -260,6 +260,23 @@ class RunConcluded(RunEvent, frozen=True, kw_only=True, tag="concluded"):
     """The file with those frames, a JSON line each; empty without any."""
 
 
+class RunCompared(RunEvent, frozen=True, kw_only=True, tag="compared"):
+    """How far a run with a seed was the same as an earlier one; a checkpoint is a look at all that the guest is."""
+
+    run: str
+    """The earlier one."""
+    kept: int
+    """Checkpoints of this run."""
+    run_kept: int
+    """Checkpoints of that one."""
+    identical: int
+    """How many were the same, from the first on."""
+    until_ms: float
+    """Time of the run at the last of them, as ``rerun --to`` takes it; 0 without any."""
+    left: str = ""
+    """Where and in what this run differs from then on; empty where no difference was seen."""
+
+
 class RunEnded(RunEvent, frozen=True, tag="run-ended"):
     """The run ended; nothing follows."""
 
@@ -271,6 +288,8 @@ class RunEnded(RunEvent, frozen=True, tag="run-ended"):
     console_tail: tuple[str, ...] = ()
     not_attached: str = ""
     """The scheduler that was still being loaded when the duration was over; empty for none."""
+    early: bool = False
+    """Whether somebody ended it before its scenario or its duration was over."""
 
 
 Event: TypeAlias = (
@@ -324,5 +343,6 @@ Event: TypeAlias = (
     | BuildLoaded
     | GuestRestarted
     | RunConcluded
+    | RunCompared
     | RunEnded
 )

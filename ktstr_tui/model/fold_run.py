@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from ktstr_tui.model import events as ev
+from ktstr_tui.model.compared import compared_words
 from ktstr_tui.model.fold_keep import Arms, log, push
 from ktstr_tui.model.kinds import GuestPhase
 from ktstr_tui.model.state import MAX_LINE_CHARS, MAX_LOG_LINES, Ending, LogLine, RunState, StepState
@@ -187,6 +188,11 @@ def _concluded(state: RunState, event: ev.RunConcluded) -> None:
         log(state, event, "info", "guest", f"results: {kinds}{where}")
 
 
+def _compared(state: RunState, event: ev.RunCompared) -> None:
+    state.compared = event
+    log(state, event, "info", "seed", compared_words(event))
+
+
 def _ended(state: RunState, event: ev.RunEnded) -> None:
     state.not_attached = event.not_attached
     state.phase = "ended"
@@ -198,6 +204,7 @@ def _ended(state: RunState, event: ev.RunEnded) -> None:
         hint=event.hint,
         console_tail=tuple(printable(line) for line in event.console_tail),
         mono_ns=event.mono_ns,
+        early=event.early,
     )
     severity: ev.Severity = "info" if event.exit_code == 0 else "error"
     log(state, event, severity, "run", f"ended with exit code {event.exit_code}: {event.reason}")
@@ -218,5 +225,6 @@ ARMS: Arms = {
     ev.Logged: _logged,
     ev.BackendBeat: _beat,
     ev.RunConcluded: _concluded,
+    ev.RunCompared: _compared,
     ev.RunEnded: _ended,
 }

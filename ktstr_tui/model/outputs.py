@@ -239,6 +239,17 @@ class Conclusion(TypedDict):
     results_path: str
 
 
+class Compared(TypedDict):
+    """How far a run with a seed was the same as an earlier one; see the event ``compared``."""
+
+    run: str
+    kept: int
+    run_kept: int
+    identical: int
+    until_ms: float
+    left: str
+
+
 class SummaryHealth(TypedDict):
     """How a scheduler did while it was loaded; None for what was never read."""
 
@@ -306,11 +317,15 @@ class Summary(TypedDict):
     """Of the scenario's steps: how many were ``done``, ``failed`` and ``not-reached``; empty without any."""
     edit: SummaryEdit
     conclusion: Conclusion | None
+    compared: Compared | None
+    """None for a run without a seed, or without an earlier one to compare it with."""
     frames: SummaryFrames
     drops: dict[str, int]
     frozen_total_ms: float
     data_dir: str | None
     end_reason: str | None
+    ended_early: bool | None
+    """Whether somebody ended it before its scenario or its duration was over."""
     fault: str | None
     last_words: list[str]
     exit_code: int | None

@@ -11,7 +11,7 @@ import msgspec
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.control_state import ControlState
 from ktstr_tui.model.edit import EditState
-from ktstr_tui.model.events import RunConcluded, Severity, Verdict
+from ktstr_tui.model.events import RunCompared, RunConcluded, Severity, Verdict
 from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostStretch
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, RunPhase, WatchState
@@ -218,6 +218,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
     console_tail: tuple[str, ...] = ()
     mono_ns: int = 0
+    early: bool = False
+    """Whether somebody ended it before its scenario or its duration was over."""
 
 
 class RunState(msgspec.Struct, kw_only=True):
@@ -385,4 +387,6 @@ class RunState(msgspec.Struct, kw_only=True):
     """How many entries each bounded list has dropped."""
     conclusion: RunConcluded | None = None
     """What was left when the machine was gone; None before."""
+    compared: RunCompared | None = None
+    """How far it was the same as an earlier run of its seed; None when there was none, or before the end."""
     ended: Ending | None = None

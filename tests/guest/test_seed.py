@@ -54,7 +54,7 @@ class Runs(NamedTuple):
 
     first: dict[str, Any]
     second: dict[str, Any]
-    said: list[str]
+    said: list[dict[str, Any]]
     """What the second said of its comparison."""
     watched: list[dict[str, Any]]
     """Events of the second."""
@@ -100,7 +100,7 @@ def both(
         printed = debug(run, path)
         _, second, _ = run.end()
     watched = events_of(second, run.env)
-    said = [it["text"] for it in watched if is_comparison(it)]
+    said = [it for it in watched if is_comparison(it)]
     ejected = next(it for it in events_of(first, run.env) if it.get("change") == "ejected")
     return Runs(first, second, said, watched, (ejected["mono_ns"] - held["mono_ns"]) / 1e9, printed)
 
@@ -130,7 +130,7 @@ def events_of(summary: dict[str, Any], env: Mapping[str, str]) -> list[dict[str,
 
 
 def is_comparison(event: dict[str, Any]) -> bool:
-    return (event["type"], event.get("source")) == ("log", "seed")
+    return event["type"] == "compared" or (event["type"], event.get("source")) == ("log", "seed")
 
 
 def test_the_stream_of_events_is_the_same_one_by_one(both: Runs) -> None:
@@ -191,9 +191,12 @@ def test_the_touched_run_was_touched_and_says_that_it_is_identical(both: Runs) -
     second, said = both.second, both.said
     assert len([it for it in second["captures"] if it["trigger"] == "on-demand"]) == TOUCHES
     speed, compared = said
-    assert re.fullmatch(r"[0-9.]+ s of the guest's time took [0-9.]+ s", speed)
-    assert "identical to first-" in compared
-    assert "in all" in compared
+    assert re.fullmatch(r"[0-9.]+ s of the guest's time took [0-9.]+ s", speed["text"])
+    assert compared["run"].startswith("first-")
+    assert compared["kept"] == compared["run_kept"] == compared["identical"] > 0
+    assert compared["left"] == ""
+    assert {name: compared[name] for name in second["compared"]} == second["compared"]
+    assert both.first["compared"] is None
 
 
 def test_calls_of_a_kfunc_are_told_with_what_the_scheduler_gave_it(both: Runs) -> None:

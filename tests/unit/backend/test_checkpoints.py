@@ -19,7 +19,9 @@ from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.identity import Identity, write_identity
 from ktstr_tui.backend.seeded import GIVEN_FILE, GivenBytes, of_boot, open_seeded
 from ktstr_tui.guest.stations import Given
-from ktstr_tui.model.events import Event, Logged
+from ktstr_tui.model.events import Event
+from ktstr_tui.model.fold import fold
+from ktstr_tui.model.state import RunState
 from ktstr_tui.model.stored import IDENTITY_FILE
 
 IDENTITY = Identity(
@@ -48,22 +50,37 @@ def run(directory: Path, checkpoints: list[Checkpoint], identity: Identity = IDE
     write_identity(directory, identity)
     said: list[Event] = []
     with closing(Checkpoints(directory, find_reference(directory), said.append)) as kept:
-        for checkpoint in checkpoints:
-            kept.keep(checkpoint)
+        for number, checkpoint in enumerate(checkpoints, 1):
+            kept.keep(checkpoint, 200.0 * number)
         kept.finish()
         assert not any(kept.drops().values())
-    return [f"{it.severity}: {it.text}" for it in said if isinstance(it, Logged)]
+    state = RunState()
+    for event in said:
+        fold(state, event)
+    return [f"{it.severity}: {it.text}" for it in state.log]
 
 
 def test_the_same_run_again_is_identical(tmp_path: Path) -> None:
     assert "3 checkpoints kept" in run(tmp_path / "a", [made(1), made(2), made(3)])[0]
-    assert run(tmp_path / "b", [made(1), made(2), made(3)]) == ["info: identical to a in all 3 checkpoints"]
+    assert run(tmp_path / "b", [made(1), made(2), made(3)]) == [
+        "info: identical to a in all 3 checkpoints, up to 0.600 s"
+    ]
 
 
 def test_a_run_that_ends_earlier_is_identical_so_far(tmp_path: Path) -> None:
     run(tmp_path / "a", [made(1), made(2), made(3)])
     assert run(tmp_path / "b", [made(1)]) == [
-        "info: identical to a so far: 1 checkpoints; this run kept 1, that one 3"
+        "info: identical to a as far as this run went: 1 checkpoint of 3, up to 0.200 s"
+    ]
+    assert run(tmp_path / "c", []) == [
+        "info: not compared with b: this run ended before its first checkpoint"
+    ]
+
+
+def test_a_run_that_goes_on_behind_the_end_of_the_other_is_identical_so_far(tmp_path: Path) -> None:
+    run(tmp_path / "a", [made(1), made(2)])
+    assert run(tmp_path / "b", [made(1), made(2), made(3)]) == [
+        "info: identical to a as far as that one went: 2 checkpoints, up to 0.400 s; this run kept 3"
     ]
 
 
@@ -83,7 +100,7 @@ def test_where_a_run_leaves_the_track_is_said_once(
     said = run(tmp_path / "b", [made(1), made(2, **changes), made(3, **changes)])
     assert said == [
         f"warning: this run left the track of a at checkpoint 2, at 200 instructions: {what}",
-        f"info: identical to a for 1 checkpoints, then not: checkpoint 2, at 200 instructions: {what}",
+        f"info: identical to a up to 0.200 s for 1 checkpoint, then not: checkpoint 2, at 200 instructions: {what}",
     ]
 
 
@@ -97,7 +114,7 @@ def test_half_a_line_of_a_run_that_was_killed_is_left_out(tmp_path: Path) -> Non
     run(tmp_path / "a", [made(1), made(2)])
     path = tmp_path / "a" / CHECKPOINTS_FILE
     path.write_bytes(path.read_bytes()[:-20])
-    assert "so far: 1 checkpoints" in run(tmp_path / "b", [made(1), made(2)])[0]
+    assert "as far as that one went: 1 checkpoint," in run(tmp_path / "b", [made(1), made(2)])[0]
     path.write_bytes(b"no checkpoints\n")
     (tmp_path / "b" / CHECKPOINTS_FILE).unlink()
     assert "1 checkpoints kept" in run(tmp_path / "c", [made(1)])[0]
@@ -135,6 +152,6 @@ def test_a_full_disk_is_counted(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     kept, points = GivenBytes(missing / GIVEN_FILE), Checkpoints(missing, None, lambda _: None)
     kept.keep(Given(1, "bulk", b"x"))
-    points.keep(made(1))
+    points.keep(made(1), 0.0)
     assert (kept.drops(), points.drops()) == ({"given-unwritten": 1}, {"checkpoints-unwritten": 1})
     assert (missing / IDENTITY_FILE).exists() is False

@@ -59,7 +59,7 @@ def test_nothing_is_waited_for_after_the_end() -> None:
 def test_what_was_being_loaded_counts_when_time_is_up_and_not_when_the_guest_was_taken_down() -> None:
     state = RunState()
     ending = RunEnd(lambda: being_loaded(state, STEPS[1:], 5))
-    ending.set("duration of 8 s reached", out_of_time=True)
+    ending.stop("duration of 8 s reached", out_of_time=True)
     fold(state, ev.ScenarioChanged(state="ended"))
     assert being_loaded(state, STEPS[1:], 5) == ""
     assert ending.outcome is not None
@@ -68,6 +68,17 @@ def test_what_was_being_loaded_counts_when_time_is_up_and_not_when_the_guest_was
 
 def test_a_run_that_was_ended_by_its_user_waited_for_nothing() -> None:
     ending = RunEnd(lambda: "demo:fifo")
-    ending.set("ended by a viewer")
+    ending.stop("ended by a viewer")
     assert ending.outcome is not None
     assert ending.outcome.not_attached == ""
+
+
+def test_only_what_somebody_ordered_is_an_early_end() -> None:
+    ordered, over, finished, late = (RunEnd() for _ in range(4))
+    ordered.stop("ended by SIGTERM")
+    over.stop("duration of 8 s reached", out_of_time=True)
+    finished.set("scenario finished")
+    late.set("scenario finished")
+    late.stop("ended by SIGTERM")
+    ends = [it.outcome.told(RunState()) for it in (ordered, over, finished, late) if it.outcome is not None]
+    assert [it.early for it in ends] == [True, False, False, False]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ktstr_tui.backend.summary import summarize
@@ -24,6 +26,45 @@ def after(*events: ev.Event) -> RunState:
     for event in events:
         fold(state, event)
     return state
+
+
+INFO = ev.RunInfo(
+    name="mine", run_id="x", kernel="7.2", kernel_path="k", accelerator="tcg", accelerator_reason="",
+    topology="1n1l1c1t", memory_bytes=1, scenario="tour", scheduler="fifo", seed=7, data_dir="/there",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("end", "upto"),
+    [
+        ({"reason": "scenario finished", "exit_code": 0}, ""),
+        ({"reason": "ended by SIGTERM", "exit_code": 0, "early": True}, " up to this end at 2.500 s"),
+        ({"reason": "QEMU was killed", "exit_code": 4, "fault": "host"}, " up to this end at 2.500 s"),
+    ],
+)
+def test_a_run_that_was_cut_short_promises_no_more_than_it_was(
+    capsys: pytest.CaptureFixture[str], end: dict[str, Any], upto: str
+) -> None:
+    state = after(
+        ev.RunStarted(info=INFO, mono_ns=1_000_000_000),
+        ev.BackendBeat(samples_missed=0, frozen_total_ms=500.0, viewers=0),
+        ev.RunEnded(**end, mono_ns=4_000_000_000),
+    )
+    _print_summary(state)
+    assert (
+        f"seed      7; again, the same to the byte{upto}: ktstr-tui rerun /there\n" in capsys.readouterr().out
+    )
+    assert summarize(state)["ended_early"] == end.get("early", False)
+
+
+def test_what_a_comparison_came_to_is_told_as_far_as_it_went(capsys: pytest.CaptureFixture[str]) -> None:
+    state = after(ev.RunCompared(run="a-1", kept=2, run_kept=9, identical=2, until_ms=400.0))
+    _print_summary(state)
+    words = "identical to a-1 as far as this run went: 2 checkpoints of 9, up to 0.400 s"
+    assert f"compared  {words}\n" in capsys.readouterr().out
+    told = {"run": "a-1", "kept": 2, "run_kept": 9, "identical": 2, "until_ms": 400.0, "left": ""}
+    assert summarize(state)["compared"] == told
+    assert summarize(RunState())["compared"] is None
 
 
 CLEARED = ev.AlertCleared(key="age", kind="runnable-age")
