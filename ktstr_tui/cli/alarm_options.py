@@ -10,12 +10,11 @@ import typer
 from ktstr_tui.cli.run_choices import MAX_S
 from ktstr_tui.model.alarms import AlarmLimits
 
-_ALARMS = "Early alarms"
 _BY_WATCHDOG = "0 for no such alarm. [default: the scenario's, or a third of the watchdog timeout]"
 
 
 def _limit(flag: str, about: str) -> Any:  # noqa: ANN401 -- typer's options are of no declared type
-    return typer.Option(flag, metavar="MS", min=0, max=MAX_S * 1e3, help=about, rich_help_panel=_ALARMS)
+    return typer.Option(flag, metavar="MS", min=0, max=MAX_S * 1e3, help=about)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,6 @@ class AlarmOptions:
         typer.Option(
             "--capture-on-alarm/--no-capture-on-alarm",
             help="Capture when an early alarm is raised, at most every 10 s.",
-            rich_help_panel=_ALARMS,
         ),
     ] = False
 

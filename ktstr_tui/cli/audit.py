@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.control.audit_chain import AUDIT_FILE, ChainedEntry, ChainReport, verify
 from ktstr_tui.guest import paths
@@ -15,9 +16,7 @@ from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.output import print_json, print_line
 
-app = typer.Typer(
-    no_args_is_help=True, help="Show who wanted what of a run, and prove that it was not changed."
-)
+app = Commands(no_args_is_help=True, help="Show who wanted what of a run, and prove that it was not changed.")
 Where = Annotated[
     str | None,
     typer.Argument(

@@ -7,11 +7,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.model.commands import Changed, HoldAutomation, ResumeAutomation
 from ktstr_tui.text.output import print_json, print_line
 
-app = typer.Typer(no_args_is_help=True, help="Hold what a run does by itself, and end the hold.")
+app = Commands(no_args_is_help=True, help="Hold what a run does by itself, and end the hold.")
 
 
 @app.command()

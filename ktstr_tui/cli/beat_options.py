@@ -11,8 +11,6 @@ import typer
 from ktstr_tui.cli.run_choices import MAX_S
 from ktstr_tui.heartbeat.config import DEFAULT_STALL_MS, BeatsConfig, parse_address
 
-_BEATS = "Heartbeats"
-
 
 @dataclass(frozen=True, kw_only=True)
 class BeatOptions:
@@ -25,7 +23,6 @@ class BeatOptions:
             min=1,
             max=MAX_S * 1e3,
             help="Silence after which a heartbeat sender counts as stalled.",
-            rich_help_panel=_BEATS,
         ),
     ] = DEFAULT_STALL_MS
     capture_on_stall: Annotated[
@@ -33,7 +30,6 @@ class BeatOptions:
         typer.Option(
             "--capture-on-stall/--no-capture-on-stall",
             help="Capture when a guest task stops sending heartbeats.",
-            rich_help_panel=_BEATS,
         ),
     ] = False
     beats_udp: Annotated[
@@ -41,7 +37,6 @@ class BeatOptions:
         typer.Option(
             "--beats-udp",
             help="HOST:PORT on which to receive heartbeats as UDP datagrams.",
-            rich_help_panel=_BEATS,
         ),
     ] = None
     accept_network: Annotated[
@@ -49,7 +44,6 @@ class BeatOptions:
         typer.Option(
             "--accept-network/--no-accept-network",
             help="Allow --beats-udp on an address that other machines can reach.",
-            rich_help_panel=_BEATS,
         ),
     ] = False
     beats_key: Annotated[
@@ -57,11 +51,10 @@ class BeatOptions:
         typer.Option(
             "--beats-key",
             help="File with shared keys; UDP heartbeats must be encrypted.",
-            rich_help_panel=_BEATS,
         ),
     ] = None
     beats_master_key: Annotated[
-        Path | None, typer.Option("--beats-master-key", help="File with master keys.", rich_help_panel=_BEATS)
+        Path | None, typer.Option("--beats-master-key", help="File with master keys.")
     ] = None
     metrics_port: Annotated[
         int | None,
@@ -70,7 +63,6 @@ class BeatOptions:
             min=0,
             max=65535,
             help="Loopback port for the metrics; 0 picks a free one.",
-            rich_help_panel=_BEATS,
         ),
     ] = None
     observer_watchdog: Annotated[
@@ -80,7 +72,6 @@ class BeatOptions:
             min=1,
             max=MAX_S,
             help="Abort when the observer hangs for this many seconds.",
-            rich_help_panel=_BEATS,
         ),
     ] = None
     max_senders: Annotated[
@@ -90,7 +81,6 @@ class BeatOptions:
             min=1,
             max=4096,
             help="Heartbeat senders to track in each domain.",
-            rich_help_panel=_BEATS,
         ),
     ] = 256
 

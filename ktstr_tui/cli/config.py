@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
-import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.text.output import print_json, print_line, say
 
-app = typer.Typer(no_args_is_help=True, help="Show and check the configuration file.")
+app = Commands(no_args_is_help=True, help="Show and check the configuration file.")
 Origin: TypeAlias = Literal["default", "file", "last choice"]
 
 

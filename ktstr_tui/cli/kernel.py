@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.text.output import print_json, print_line, say
 
-app = typer.Typer(no_args_is_help=True, help="Fetch, list and choose kernels.")
+app = Commands(no_args_is_help=True, help="Fetch, list and choose kernels.")
 
 
 @app.command()

@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson, OfRun
 from ktstr_tui.model.commands import FAULTS, RunKernelOp
 from ktstr_tui.model.errors import InternalError, KtstrError, UsageError
@@ -27,7 +28,7 @@ from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import describe, print_json, print_line, say
 from ktstr_tui.wire import kernel_ops as wire
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     help="Read and write memory of the guest's kernel. Targets: panic_timeout, runqueues@1.nr_running, "
     "task:1234.scx.weight, 0xffff…; with :u32, :u64 or :BYTES where the size is not known.",

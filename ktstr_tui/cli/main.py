@@ -11,22 +11,24 @@ import typer
 from ktstr_tui.cli.capture_commands import declare_capture_commands
 from ktstr_tui.cli.debug_commands import declare_debug_commands
 from ktstr_tui.cli.groups import GROUPS, add_group
+from ktstr_tui.cli.helping import MAX_COLUMNS, Commands
 from ktstr_tui.cli.options import from_options
 from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.cli.run_options import RunOptions
+from ktstr_tui.cli.sections import RunCommand
 from ktstr_tui.cli.seed_commands import declare_seed_commands
 from ktstr_tui.cli.stored_recording import Recording, recording_of
 from ktstr_tui.cli.suggesting import SuggestingGroup
 from ktstr_tui.cli.task_commands import tasks
 from ktstr_tui.text.output import guarded, print_line
 
-app = typer.Typer(
+app = Commands(
     name="ktstr-tui",
     cls=SuggestingGroup,
     help="Observe a Linux scheduler, and capture the machine when it fails.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MAX_COLUMNS},
 )
 
 Theme = Annotated[
@@ -61,10 +63,10 @@ def program(context: typer.Context, version: Version = False) -> None:
         context.default_map = {"run": defaults}
 
 
-@app.command()
+@app.command(cls=RunCommand)
 @from_options(RunOptions)
 def run(options: RunOptions) -> None:
-    """Boot a kernel with a scheduler and watch it."""
+    """Boot a kernel with a scheduler and watch it. Without options it is the tour: three steps, each explained."""
     from ktstr_tui.cli.run import run_command
 
     run_command(

@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from ktstr_tui.cli.attach import KEY_VARIABLE, find_run, own_key
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson, OfRun
 from ktstr_tui.model.commands import AttachDebugger, DangerousRequest, DryRun, End, RestartGuest, RunKernelOp
 from ktstr_tui.model.errors import HostError, UsageError
@@ -25,7 +26,7 @@ from ktstr_tui.wire.whole_file import write_whole
 if TYPE_CHECKING:
     from ktstr_tui.wire.operator_keys import OperatorKey
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     help="Keys of operators, and commands that several operators sign. "
     f"The environment variable {KEY_VARIABLE} names the file of your key.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.cli.stored_recording import Recording, complete_run, recording_of
 from ktstr_tui.guest.paths import runtime_dir
@@ -19,7 +20,7 @@ from ktstr_tui.text.output import print_json, print_line
 if TYPE_CHECKING:
     from ktstr_tui.history.trace_pages import TracePages
 
-app = typer.Typer(no_args_is_help=True, help="Check recordings, and export what was recorded.")
+app = Commands(no_args_is_help=True, help="Check recordings, and export what was recorded.")
 
 
 class Format(StrEnum):

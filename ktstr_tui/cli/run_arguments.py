@@ -9,7 +9,8 @@ import typer
 RunName = Annotated[
     str | None,
     typer.Argument(
-        help="Name of a run, or the directory of its (forwarded) sockets. [default: the only run]"
+        metavar="RUN",
+        help="Name of a run, or the directory of its (forwarded) sockets. [default: the only run]",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON on standard output.")]
@@ -20,6 +21,9 @@ NewName = Annotated[str | None, typer.Option("--name", help="Name of the run. [d
 OfRun = Annotated[
     str | None,
     typer.Option(
-        "--run", "-r", help="Name of a run, or the directory of its sockets. [default: the only run]"
+        "--run",
+        "-r",
+        metavar="RUN",
+        help="Name of a run, or the directory of its sockets. [default: the only run]",
     ),
 ]

@@ -52,12 +52,16 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
     """The command line of ``run`` as typer read it."""
 
     scheduler_args: Annotated[
-        list[str] | None, typer.Argument(help="After --: arguments of the scheduler program.")
+        list[str] | None,
+        typer.Argument(metavar="-- ARGUMENT...", help="After --: arguments of the scheduler program."),
     ] = None
     scheduler: Annotated[
         str | None,
         typer.Option(
-            "--scheduler", "-s", help="none, demo:fifo|race|stall|starve, a .bpf.o, or a scheduler program."
+            "--scheduler",
+            "-s",
+            metavar="NAME|FILE",
+            help="none, demo:fifo|race|stall|starve, a .bpf.o, or a scheduler program.",
         ),
     ] = None
     build: Annotated[
@@ -78,7 +82,12 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
         ),
     ] = None
     scenario: Annotated[
-        str | None, typer.Option("--scenario", help="A packaged scenario or a TOML file. [default: tour]")
+        str | None,
+        typer.Option(
+            "--scenario",
+            metavar="NAME|FILE",
+            help="A packaged scenario or a TOML file. [default: tour, or steady with --scheduler]",
+        ),
     ] = None
     kernel: Annotated[
         str | None, typer.Option("--kernel", "-k", help="bzImage, vmlinux, build tree, or cached release.")

@@ -7,13 +7,14 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.cli.stored_recording import complete_run
 from ktstr_tui.guest.paths import state_dir
 from ktstr_tui.link.stored_runs import StoredRuns, facts_of
 from ktstr_tui.text.output import print_json, print_line
 
-app = typer.Typer(no_args_is_help=True, help="List, keep and remove runs that are on disk.")
+app = Commands(no_args_is_help=True, help="List, keep and remove runs that are on disk.")
 Run = Annotated[
     str,
     typer.Argument(

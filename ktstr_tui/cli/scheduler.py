@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.model.commands import (
     AttachScheduler,
@@ -29,7 +30,7 @@ from ktstr_tui.model.scheduler_swap import (
 )
 from ktstr_tui.text.output import print_json, print_line, say
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True, help="Show, attach, detach or replace the scheduler of a run in progress."
 )
 

@@ -8,18 +8,14 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.output import print_json, print_line, say
 
-app = typer.Typer(no_args_is_help=True, help="List, check, compare, keep and remove snapshots.")
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="SNAPSHOT",
-        help="Name of a snapshot, RUN/NAME, a .snap file, or DIRECTORY/NAME with a run's (forwarded) sockets.",
-    ),
-]
+app = Commands(no_args_is_help=True, help="List, check, compare, keep and remove snapshots.")
+_NAMED = "Name of a snapshot, RUN/NAME, a .snap file, or DIRECTORY/NAME with a run's (forwarded) sockets."
+Name = Annotated[str, typer.Argument(metavar="SNAPSHOT", help=_NAMED)]
 MIB = 1 << 20
 
 
@@ -162,7 +158,11 @@ def verify(
 
 
 @app.command()
-def diff(before: Name, after: Name, as_json: AsJson = False) -> None:
+def diff(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help=f"The earlier one. {_NAMED}")],
+    after: Annotated[str, typer.Argument(metavar="AFTER", help="The later one, in the same words.")],
+    as_json: AsJson = False,
+) -> None:
     """Compare two snapshots: how much of the memory differs, and what changed between their captures."""
     from ktstr_tui.cli.travelled import say_travelled
     from ktstr_tui.memory.explore import difference

@@ -13,15 +13,22 @@ from contextlib import contextmanager
 
 import typer
 from typer._click import Command, Context, Parameter
-from typer._click.exceptions import NoSuchOption
+from typer._click.exceptions import BadParameter, NoSuchOption
 from typer._coercion import RuntimeParam, build_runtime_param
-from typer.core import TyperArgument, TyperGroup, TyperOption, _TyperParameter
+from typer.core import TyperArgument, TyperOption, _TyperParameter
 
+from ktstr_tui.cli.helping import HelpfulGroup
+from ktstr_tui.cli.sections import COMMANDS
 from ktstr_tui.model.text import did_you_mean
 
+_PYDANTIC = "Value error, "
+"""What it writes before the words of whoever refused a value."""
 
-class SuggestingGroup(TyperGroup):
+
+class SuggestingGroup(HelpfulGroup):
     """It puts our words in the place of click's "Possible options"."""
+
+    sections = COMMANDS
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         """Find a command."""
@@ -72,4 +79,7 @@ def _our_words() -> Iterator[None]:
         options = [name for name in known if name.startswith("-")]
         error.message = f"there is no option {error.option_name!r}{did_you_mean(error.option_name, options)}"
         error.possibilities = None
+        raise
+    except BadParameter as error:
+        error.message = error.message.replace(_PYDANTIC, "")
         raise

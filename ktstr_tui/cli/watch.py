@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson, RunName
 from ktstr_tui.model.commands import (
     HITS_PER_S,
@@ -24,7 +25,7 @@ from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json, print_line
 from ktstr_tui.text.words import call
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True, help="Watch writes to a kernel variable or calls of a function, and show by whom."
 )
 
