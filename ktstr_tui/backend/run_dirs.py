@@ -29,6 +29,7 @@ import msgspec
 
 from ktstr_tui.control.audit_chain import AUDIT_FILE, TORN_FILE
 from ktstr_tui.guest import paths
+from ktstr_tui.link.run_lock import lock_file
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.errors import HostError, UsageError
 
@@ -170,7 +171,7 @@ def _lock(name: str) -> tuple[int, Path]:
             f"{name!r} cannot be a run's name", "use up to 40 letters, digits, dots, dashes and underscores"
         )
     paths.check_socket_path(paths.runtime_dir() / name / "control.sock")
-    lock = _locked(paths.private_dir(paths.runtime_dir()) / f".{name}.lock", name)
+    lock = _locked(lock_file(paths.private_dir(paths.runtime_dir()) / name), name)
     try:
         socket_dir = paths.private_dir(paths.runtime_dir() / name)
         _clear(socket_dir, name)

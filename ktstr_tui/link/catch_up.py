@@ -12,6 +12,8 @@ import msgspec
 
 from ktstr_tui.link.follower import Follower, Offer
 from ktstr_tui.link.requests import Requests
+from ktstr_tui.link.run_lock import lock_holder
+from ktstr_tui.link.runs import accepts
 from ktstr_tui.link.trace_on_demand import lacks_trace
 from ktstr_tui.model.commands import GetRange, GetSnapshot, RangeSent
 from ktstr_tui.model.errors import HostError
@@ -93,12 +95,29 @@ class CatchUp:
         self._follower.adopt(found.run_id, found.state)
         return True
 
-    def no_snapshot(self, place: Path) -> HostError:
-        """Say why no snapshot came: nothing answered, or what did is no run that can be read."""
+    def no_snapshot(self, control: Path, waited_s: float) -> HostError:
+        """Say why no snapshot came: there is nothing, it has not answered yet, or is no run that can be read.
+
+        Args:
+            control: The socket that was asked at.
+            waited_s: For how long.
+        """
+        place = control.parent
         if self.bad_answers:
             return HostError(
                 f"what responds at {place} sends nothing that can be read as the state of a run",
                 "use the same version of ktstr-tui on both sides; is it the run's socket?",
+            )
+        holder = lock_holder(place)
+        if holder is not None or accepts(control):
+            who = (
+                "something listens"
+                if holder is None
+                else f"a run exists, its lock is held by process {holder}"
+            )
+            return HostError(
+                f"{who} at {place}, but it has not answered within {waited_s:g} s",
+                "the host gives it no CPU, or it hangs: try again, and look at the load of that host",
             )
         return HostError(
             f"no run responds at {place}",

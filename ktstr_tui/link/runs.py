@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from ktstr_tui.link.framing import CONTROL_SOCKET, EVENTS_SOCKET, socket_pair
-from ktstr_tui.model.errors import UsageError
+from ktstr_tui.link.run_lock import lock_holder
+from ktstr_tui.model.errors import HostError, UsageError
 
 RUN_FILE = "run.json"
 MAX_PATH_BYTES = 1024
@@ -48,6 +49,8 @@ class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
     """None when ``run.json`` is missing or unreadable."""
     stale: str
     """Why it does not go on any more (or not yet); empty for a run that does."""
+    held_by: int | None = None
+    """The process that holds its lock although it cannot be reached: it starts, or hangs, or the host is busy."""
 
     @property
     def alive(self) -> bool:
@@ -90,9 +93,9 @@ def list_runs(runtime_dir: Path) -> list[FoundRun]:
 def look_at_run(socket_dir: Path) -> FoundRun:
     """What is known of the run in ``socket_dir``."""
     record = _read_record(socket_dir / RUN_FILE)
-    return FoundRun(
-        name=socket_dir.name, socket_dir=socket_dir, record=record, stale=_why_stale(record, socket_dir)
-    )
+    stale = _why_stale(record, socket_dir)
+    held_by = lock_holder(socket_dir) if stale else None
+    return FoundRun(name=socket_dir.name, socket_dir=socket_dir, record=record, stale=stale, held_by=held_by)
 
 
 def is_killed(socket_dir: Path) -> bool:
@@ -111,6 +114,7 @@ def choose_run(wanted: str | None, runtime_dir: Path) -> Path:
 
     Raises:
         UsageError: There is no such run, or none, or several to choose from; the hint lists those in progress.
+        HostError: The run exists and cannot be reached.
     """
     if wanted is not None:
         return _named_run(wanted, runtime_dir)
@@ -120,6 +124,8 @@ def choose_run(wanted: str | None, runtime_dir: Path) -> Path:
         return alive[0].socket_dir
     if alive:
         raise UsageError(f"{len(alive)} runs are in progress: name one", _listing(alive))
+    for run in runs:
+        _require_reachable(run)
     raise UsageError("no run is in progress", _listing(runs))
 
 
@@ -136,6 +142,7 @@ def _named_run(wanted: str, runtime_dir: Path) -> Path:
     run = look_at_run(runtime_dir / wanted)
     if run.alive:
         return run.socket_dir
+    _require_reachable(run)
     if run.socket_dir.is_dir():
         hint = _listing(list_runs(runtime_dir))
         if run.recording is not None:
@@ -144,6 +151,14 @@ def _named_run(wanted: str, runtime_dir: Path) -> Path:
     if (Path.cwd() / wanted).exists():
         return _forwarded(Path(wanted))
     raise UsageError(f"no run named {wanted}", _listing(list_runs(runtime_dir)))
+
+
+def _require_reachable(run: FoundRun) -> None:
+    if run.held_by is not None:
+        raise HostError(
+            f"run {run.name} exists, its lock is held by process {run.held_by}, but it is out of reach: {run.stale}",
+            "it is being started or ended, or the host gives it no CPU: try again",
+        )
 
 
 def _forwarded(path: Path) -> Path:
@@ -195,7 +210,7 @@ def _why_stale(record: RunRecord | None, socket_dir: Path) -> str:
         return f"no readable {RUN_FILE}"
     if record.pid and not _process_exists(record.pid):
         return f"its process {record.pid} is gone"
-    if not _answers(socket_dir / CONTROL_SOCKET):
+    if not accepts(socket_dir / CONTROL_SOCKET):
         return "no response on its socket"
     return ""
 
@@ -210,7 +225,8 @@ def _process_exists(pid: int) -> bool:
     return True
 
 
-def _answers(path: Path) -> bool:
+def accepts(path: Path) -> bool:
+    """Whether somebody takes connections on a socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(str(path))

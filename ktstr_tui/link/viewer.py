@@ -168,7 +168,7 @@ class Viewer:
                         raise wires.requests.skew
                     await asyncio.sleep(_RETRY_S)
         except TimeoutError:
-            raise self._catch_up.no_snapshot(self.place) from None
+            raise self._catch_up.no_snapshot(self._paths[1], timeout_s) from None
 
     async def run(self, on_events: OnEvents) -> None:
         """Follow the run until it has ended; a backend that is gone is waited for.
