@@ -6,8 +6,10 @@ written is no fault of the run: then nothing is known.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,14 +19,19 @@ from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.guest.boot import pass_boot
 from ktstr_tui.guest.console import Console
 from ktstr_tui.guest.guest_time import sleep_or
-from ktstr_tui.guest.machine import Machine
+from ktstr_tui.guest.machine import Machine, MachineSpec
 from ktstr_tui.guest.paths import cache_dir
-from ktstr_tui.model.errors import GuestError
-from ktstr_tui.model.events import Event, Logged, OutputText, Severity
+from ktstr_tui.guest.saved_boots import SavedBoot
+from ktstr_tui.guest.seeded_boot import find_or_make
+from ktstr_tui.model.errors import GuestError, sole_error
+from ktstr_tui.model.events import BootMaking, Event, Logged, OutputText, Severity
+from ktstr_tui.model.kinds import OutputStream
 from ktstr_tui.wire.whole_file import write_whole
 
 LOOK_EVERY_S = 0.5
 """Seconds between two looks at the console of a guest that boots."""
+PROGRESS_EVERY_S = 1.0
+"""Seconds between two words on how far a saved boot has come that is being made."""
 MAX_ENTRIES = 64
 """Boots remembered; the oldest goes first."""
 
@@ -69,6 +76,7 @@ async def show_console(
     up: trio.Event,
     emit: Callable[[Event], object],
     sleep: Callable[[float], Awaitable[None]] = trio.sleep,
+    stream: OutputStream = "console",
 ) -> None:
     """Emit what a guest that boots prints on its console, until it is up; from then on its log has it."""
     shown = 0
@@ -76,11 +84,46 @@ async def show_console(
         lines = console.statistics().lines
         if lines > shown:
             fresh = console.since(shown)
-            emit(OutputText(stream="console", text="".join(f"{line}\n" for line in fresh)))
+            emit(OutputText(stream=stream, text="".join(f"{line}\n" for line in fresh)))
             shown = lines
         if up.is_set():
             return
         await sleep_or(up, sleep, LOOK_EVERY_S)
+
+
+async def find_boot(spec: MachineSpec, ending: RunEnd, emit: Callable[[Event], object]) -> SavedBoot | None:
+    """The saved boot from which a run with a seed goes on; None when the run is to end before there is one.
+
+    Where there is none it is made first, by a machine of its own. What that prints is no part of the run, which is the
+    same whether it finds the boot or has to make it, so it has a stream of its own.
+
+    Raises:
+        OSError: It cannot be written.
+        KtstrError: It could not be made.
+    """
+
+    async def show(machine: Machine) -> None:
+        text = "no boot of this machine is saved yet: its kernel boots now, and later runs start from what is saved"
+        emit(Logged(severity="info", source="seed", text=text))
+        async with trio.open_nursery() as watchers:
+            watchers.start_soon(partial(show_console, machine.console, trio.Event(), emit, stream="boot"))
+            watchers.start_soon(_show_progress, machine, emit)
+
+    found = None
+    with sole_error():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at_the_end, ending, nursery.cancel_scope)
+            found = await find_or_make(spec, show)
+            nursery.cancel_scope.cancel()
+    return found
+
+
+async def _show_progress(machine: Machine, emit: Callable[[Event], object]) -> None:
+    stations, determinism = machine.stations, machine.spec.determinism
+    while stations is not None and determinism is not None:
+        spent_ms = (time.monotonic() - machine.started_s) * 1e3
+        emit(BootMaking(spent_ms=spent_ms, guest_ms=stations.last * determinism.instruction_ns / 1e6))
+        await trio.sleep(PROGRESS_EVERY_S)
 
 
 async def pass_saved_boot(machine: Machine, ending: RunEnd, emit: Callable[[Event], object]) -> None:

@@ -9,11 +9,13 @@ import msgspec
 
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import (
+    BootMaking,
     CaptureTaken,
     Event,
     Frozen,
     GuestRestarted,
     Logged,
+    OutputText,
     ProbeRead,
     RunCompared,
     SchedulerChanged,
@@ -110,8 +112,12 @@ def of_watch_hit(number: int) -> Meant:
 
 def of_the_guest(event: Event) -> dict[str, Any] | None:
     """An event without what is the host's in it; None when nothing is left: a reading of the host, a comparison."""
-    if isinstance(event, ProbeRead | RunCompared) or (isinstance(event, Logged) and event.source == "seed"):
+    if isinstance(event, ProbeRead | RunCompared | BootMaking):
         return None
+    if isinstance(event, Logged) and event.source == "seed":
+        return None
+    if isinstance(event, OutputText) and event.stream == "boot":
+        return None  # of the machine that makes the saved boot, where there was none
     stripped: dict[str, Any] = _stripped(msgspec.to_builtins(event))
     return stripped
 

@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.again import keep_inputs, read_kept, require_same
-from ktstr_tui.backend.boots import BootTimes
+from ktstr_tui.backend.boots import BootTimes, find_boot
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.control import RunControl, plan_of
 from ktstr_tui.backend.dir_watch import watch_directories
@@ -50,7 +50,6 @@ from ktstr_tui.guest.guest_time import GuestTime, HostTime, RunTime
 from ktstr_tui.guest.machine import Machine, MachineSpec, open_machine
 from ktstr_tui.guest.recorder import BPF_STATS_ARGUMENT, recorder_arguments
 from ktstr_tui.guest.saved_boots import SavedBoot
-from ktstr_tui.guest.seeded_boot import find_or_make
 from ktstr_tui.heartbeat.intake import open_host_socket
 from ktstr_tui.link.publisher import Publisher, open_publisher
 from ktstr_tui.link.recording import Recorder
@@ -264,6 +263,8 @@ class Session:
         spec = machine_spec(self._config, self._reboots.prepared, self._place, self._reboots.boot)
         try:
             spec, saved = await self._boot_of(spec)
+            if self.ending.outcome is not None:
+                return self.ending.outcome
             if spec.determinism is not None:
                 await self._identify(spec, spec.determinism, saved)
             with open_origin(self._config, self._place.data_dir, self.stream.emit) as origin:
@@ -301,7 +302,7 @@ class Session:
         if spec.determinism is None or spec.run_files is None:
             return spec, None
         try:
-            return spec, await find_or_make(spec)
+            return spec, await find_boot(spec, self.ending, self.stream.emit)
         except OSError as error:
             why = f"the guest's boot cannot be saved: {error}"
             if self._config.again is not None:

@@ -19,12 +19,12 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -48,8 +48,21 @@ _ZEROS = bytes(PAGE_BYTES)
 _NO_FILES = b"\0"
 
 
-async def find_or_make(spec: MachineSpec) -> SavedBoot:
+Watch: TypeAlias = Callable[[Machine], Awaitable[None]]
+"""Looks at a machine while it boots, and is cancelled when it has; must not touch it."""
+
+
+async def _look_away(machine: Machine) -> None:
+    del machine
+    await trio.lowlevel.checkpoint()
+
+
+async def find_or_make(spec: MachineSpec, watch: Watch = _look_away) -> SavedBoot:
     """Return the boot of a machine with a seed; the first time it is made, which takes as long as a boot.
+
+    Args:
+        spec: The machine.
+        watch: Looks at the machine that makes it; not called where there is one.
 
     Raises:
         GuestError: The guest ended, or did not come so far.
@@ -61,7 +74,7 @@ async def find_or_make(spec: MachineSpec) -> SavedBoot:
     lock = await trio.to_thread.run_sync(_lock, boots.directory, key, abandon_on_cancel=True)
     try:
         if boots.find(key) is None:
-            await _make(ours, boots, key)
+            await _make(ours, boots, key, watch)
         found = boots.find(key)
     finally:
         os.close(lock)
@@ -88,13 +101,14 @@ def _lock(directory: Path, key: str) -> int:
     return descriptor
 
 
-async def _make(spec: MachineSpec, boots: SavedBoots, key: str) -> None:
+async def _make(spec: MachineSpec, boots: SavedBoots, key: str, watch: Watch) -> None:
     written = await trio.to_thread.run_sync(boots.begin)
     try:
         async with open_machine(spec) as machine:
             with sole_error():
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_end_with, machine)
+                    nursery.start_soon(watch, machine)
                     await _stop_after_boot(machine)
                     nursery.cancel_scope.cancel()
             boot_ms = (time.monotonic() - machine.started_s) * 1e3

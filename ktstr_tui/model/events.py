@@ -260,6 +260,15 @@ class RunConcluded(RunEvent, frozen=True, kw_only=True, tag="concluded"):
     """The file with those frames, a JSON line each; empty without any."""
 
 
+class BootMaking(RunEvent, frozen=True, tag="boot-making"):
+    """The boot that a run with a seed goes on from is being made, since there was none, by a machine of its own."""
+
+    spent_ms: float
+    """Since that machine started, on the host's clock."""
+    guest_ms: float
+    """How far it has come on its own."""
+
+
 class RunCompared(RunEvent, frozen=True, kw_only=True, tag="compared"):
     """How far a run with a seed was the same as an earlier one; a checkpoint is a look at all that the guest is."""
 
@@ -342,6 +351,7 @@ Event: TypeAlias = (
     | BuildChanged
     | BuildLoaded
     | GuestRestarted
+    | BootMaking
     | RunConcluded
     | RunCompared
     | RunEnded

@@ -189,7 +189,7 @@ def _restarted(state: RunState, event: ev.GuestRestarted) -> None:
 
 
 _OF_ONE_BOOT = (
-    "guest_ns", "phase", "boot_ms", "from_saved_boot", "typed_ms", "hz", "lifecycle", "lifecycle_reason",
+    "guest_ns", "phase", "boot_making", "boot_ms", "from_saved_boot", "typed_ms", "hz", "lifecycle", "lifecycle_reason",
     "step", "loading",
     "loading_since_mono_ns", "step_frozen_ns", "scenario_elapsed_ms", "workers", "worker_rates",
     "workers_mono_ns", "cpus", "scheduler", "task_rates", "task_list", "trace", "left_unasked", "restart_due",

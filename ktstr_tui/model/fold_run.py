@@ -188,6 +188,10 @@ def _concluded(state: RunState, event: ev.RunConcluded) -> None:
         log(state, event, "info", "guest", f"results: {kinds}{where}")
 
 
+def _boot_making(state: RunState, event: ev.BootMaking) -> None:
+    state.boot_making = event
+
+
 def _compared(state: RunState, event: ev.RunCompared) -> None:
     state.compared = event
     log(state, event, "info", "seed", compared_words(event))
@@ -225,6 +229,7 @@ ARMS: Arms = {
     ev.Logged: _logged,
     ev.BackendBeat: _beat,
     ev.RunConcluded: _concluded,
+    ev.BootMaking: _boot_making,
     ev.RunCompared: _compared,
     ev.RunEnded: _ended,
 }

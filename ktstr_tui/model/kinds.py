@@ -12,7 +12,7 @@ Trigger: TypeAlias = Literal["error", "early", "on-demand", "watch", "guest", "p
 early alarm."""
 TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
 
-OutputStream: TypeAlias = Literal["stdout", "stderr", "sched_log", "dmesg", "crash", "console"]
+OutputStream: TypeAlias = Literal["stdout", "stderr", "sched_log", "dmesg", "crash", "console", "boot"]
 """Which text of the guest: its programs, the scheduler's log, the kernel's log, the guest program's last report, and
 the serial console while it boots."""
 

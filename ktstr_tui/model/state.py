@@ -11,7 +11,7 @@ import msgspec
 from ktstr_tui.model.beats import BeatRow, Domain, StallCause
 from ktstr_tui.model.control_state import ControlState
 from ktstr_tui.model.edit import EditState
-from ktstr_tui.model.events import RunCompared, RunConcluded, Severity, Verdict
+from ktstr_tui.model.events import BootMaking, RunCompared, RunConcluded, Severity, Verdict
 from ktstr_tui.model.facts import FrameCounters, RunInfo, WorkerProgress
 from ktstr_tui.model.host import HostStretch
 from ktstr_tui.model.kinds import AlertKind, GuestPhase, OutputStream, RunPhase, WatchState
@@ -232,6 +232,8 @@ class RunState(msgspec.Struct, kw_only=True):
     info: RunInfo | None = None
     started_mono_ns: int = 0
     phase: RunPhase = "booting"
+    boot_making: BootMaking | None = None
+    """How far the making of the saved boot has come; None where none is, or was, made."""
     boot_ms: float | None = None
     from_saved_boot: bool = False
     """Whether the guest started from a saved boot."""

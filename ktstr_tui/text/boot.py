@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ktstr_tui.model.events import BootMaking
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text import words
 
@@ -17,9 +18,17 @@ def boot_sentence(state: RunState) -> str:
         and not state.lifecycle
     ):
         # Its clock is the guest's, and has not begun: there are no seconds to tell.
-        return f"{_SAVED}{_usual(state)}."
+        return f"{_SAVED if state.boot_making is None else _made(state.boot_making)}{_usual(state)}."
     spent_s = max(0, state.mono_ns - state.started_mono_ns) / 1e9
     return f"{_step(state)}; {words.seconds(spent_s)} since the start{_usual(state)}."
+
+
+def _made(how_far: BootMaking) -> str:
+    spent, guest = words.seconds(how_far.spent_ms / 1e3), words.seconds(how_far.guest_ms / 1e3)
+    return (
+        "The saved boot of this kind of machine is being made, this once: its kernel boots (step 1 of 3), "
+        f"for {spent} so far, {guest} of its own time"
+    )
 
 
 def _step(state: RunState) -> str:

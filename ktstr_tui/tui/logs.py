@@ -127,7 +127,13 @@ class LogPane(LinePane):
         return "No events." if view.over else "No events yet."
 
 
-_OUTPUT_ROLES: dict[str, str] = {"stderr": "warn", "dmesg": "dim", "crash": "bad", "console": "dim"}
+_OUTPUT_ROLES: dict[str, str] = {
+    "stderr": "warn",
+    "dmesg": "dim",
+    "crash": "bad",
+    "console": "dim",
+    "boot": "dim",
+}
 
 
 class OutputPane(LogPane):

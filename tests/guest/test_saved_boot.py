@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from ktstr_tui.backend.boots import find_boot
+from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.guest.boot import PassedBoot, pass_boot
 from ktstr_tui.guest.determinism import Determinism
 from ktstr_tui.guest.machine import MachineSpec, open_machine
@@ -15,6 +17,7 @@ from ktstr_tui.guest.saved_boots import SavedBoots
 from ktstr_tui.guest.scenario import Scenario, Step
 from ktstr_tui.guest.seeded_boot import find_or_make
 from ktstr_tui.model.errors import GuestError
+from ktstr_tui.model.events import BootMaking, Event, Logged, OutputText
 from ktstr_tui.model.topology import Topology
 from ktstr_tui.wire.messages import MsgType
 from tests.guest.agents import RUN_TIMEOUT_S, SPINNER, Outcome, listen
@@ -27,6 +30,13 @@ async def run(spec: MachineSpec) -> tuple[PassedBoot | None, Outcome]:
     with trio.fail_after(RUN_TIMEOUT_S):
         async with open_machine(spec) as machine:
             return await pass_boot(machine), await listen(machine, react)
+
+
+def children() -> list[int]:
+    """The QEMU processes of this one."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    pids = [int(pid) for it in tasks for pid in it.read_text().split()]
+    return [it for it in pids if "qemu" in Path(f"/proc/{it}/comm").read_text()]
 
 
 @pytest.fixture
@@ -69,14 +79,32 @@ async def test_a_later_run_goes_on_from_the_boot_of_the_first(saving: MachineSpe
 async def test_a_boot_for_runs_with_a_seed_is_the_same_wherever_it_is_made(
     saving: MachineSpec, tmp_path: Path
 ) -> None:
-    small = replace(saving, topology=Topology(cores_per_llc=1), memory_bytes=256 << 20, run_files=b"")
+    small = replace(
+        saving,
+        topology=Topology(cores_per_llc=1),
+        memory_bytes=256 << 20,
+        run_files=b"",
+        append="loglevel=7",
+    )
     seeded = [replace(small, determinism=Determinism(seed), observed=True) for seed in (7, 8)]
     with trio.fail_after(RUN_TIMEOUT_S):
         one = await find_or_make(seeded[0])
         assert (await find_or_make(seeded[1])).about == one.about, "one for all seeds"
         SavedBoots().remove(one.directory.name)
+        told: list[Event] = []
+        silent: list[Event] = []
         with busy_host():
-            other = await find_or_make(seeded[1])
+            other = await find_boot(seeded[1], RunEnd(), told.append)
+        assert other is not None
+        assert await find_boot(seeded[0], RunEnd(), silent.append) is not None
+    assert silent == [], "one that is there is not made"
+    assert [type(it) for it in told if not isinstance(it, BootMaking | OutputText)] == [Logged]
+    progress = [it for it in told if isinstance(it, BootMaking)]
+    assert progress == sorted(progress, key=lambda it: (it.spent_ms, it.guest_ms))
+    assert progress[-1].guest_ms > progress[0].guest_ms
+    printed = "".join(it.text for it in told if isinstance(it, OutputText) and it.stream == "boot")
+    assert printed.splitlines()[0] == other.console.decode().splitlines()[0].rstrip()
+    assert len(printed.splitlines()) > 10
     assert one.directory == other.directory
     assert one.about.sha256
     assert other.about.sha256 == one.about.sha256
@@ -86,3 +114,20 @@ async def test_a_boot_for_runs_with_a_seed_is_the_same_wherever_it_is_made(
         async with open_machine(seeded[0], other):
             pass
     assert SavedBoots().all() == []
+
+
+async def test_a_run_that_is_ended_while_its_boot_is_made_does_not_wait_for_it(saving: MachineSpec) -> None:
+    spec = replace(saving, memory_bytes=256 << 20, run_files=b"", determinism=Determinism(7), observed=True)
+    ending, pids = RunEnd(), []
+
+    def tell(event: Event) -> None:
+        if isinstance(event, BootMaking):
+            pids.extend(children())
+            ending.stop("ended by a viewer")
+
+    with trio.fail_after(RUN_TIMEOUT_S):
+        assert await find_boot(spec, ending, tell) is None
+    assert SavedBoots().all() == []
+    assert list(SavedBoots().directory.glob(".new-*")) == []
+    assert pids
+    assert not children()

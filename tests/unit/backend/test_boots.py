@@ -90,5 +90,10 @@ def test_the_headline_says_the_step_and_how_long_it_takes() -> None:
         "The saved boot of this kind of machine is being loaded, the first time made (step 1 of 3); "
         "the last boot of this kernel took 9.8 s here (TCG)."
     )
+    fold(seeded, ev.BootMaking(spent_ms=12_300.0, guest_ms=2_100.0, mono_ns=S))
+    assert sentence_of(seeded, "booting") == (
+        "The saved boot of this kind of machine is being made, this once: its kernel boots (step 1 of 3), "
+        "for 12.3 s so far, 2.1 s of its own time; the last boot of this kernel took 9.8 s here (TCG)."
+    )
     fold(seeded, ev.LifecycleChanged(phase="InitStarted", mono_ns=S))
     assert "(step 2 of 3); 0.0 s since the start" in sentence_of(seeded, "booting")
