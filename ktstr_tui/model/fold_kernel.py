@@ -3,7 +3,9 @@
 Histories are rings without a time of their own: one entry for every sample, None where there was nothing to read, so
 that a gap is drawn as a gap. How busy a vCPU was is its thread's share of host CPU time, which takes two samples to
 know, so it is None at the first. Where one thread emulates all vCPUs in turn, it is the share of the last looks at
-which the CPU was not idle.
+which the CPU was not idle. In a run with a seed each vCPU's instructions are counted, but time is the sum of all: of
+two that always have work each has half. There it is the share of time that the kernel's trace has of it, without its
+idle task; looks are the substitute, for they come at round instants of the guest's own time, as its timers do.
 """
 
 from __future__ import annotations
@@ -55,6 +57,19 @@ def _looked_busy(before: Sequence[float | None], sample: CpuSample) -> float | N
     return now if last is None else last + (now - last) / LOOKS
 
 
+def _in_turn(state: RunState, before: CpuState, sample: CpuSample) -> float | None:
+    """How busy a vCPU was that takes turns with others."""
+    rates = state.task_rates if _seeded(state) else None
+    measured = None
+    if rates is not None and rates.unavailable is None and sample.unreadable is None:
+        measured = next((it.busy_share for it in rates.cpus if it.cpu == sample.cpu), None)
+    return _looked_busy(before.busy_history, sample) if measured is None else measured
+
+
+def _seeded(state: RunState) -> bool:
+    return state.info is not None and state.info.seed is not None
+
+
 def _measured(state: RunState, event: ev.TasksMeasured) -> None:
     state.task_rates = event.rates
 
@@ -68,12 +83,13 @@ def _sampled(state: RunState, event: ev.Sampled) -> None:
     state.jiffies = sample.jiffies
     if sample.guest_ns is not None:
         state.guest_ns = sample.guest_ns
-    mono_ns, shared, whole = event.mono_ns, sample.shared_cpu_time_ns is not None, True
+    mono_ns, whole = event.mono_ns, True
+    in_turn = sample.shared_cpu_time_ns is not None or (_seeded(state) and len(sample.cpus) > 1)
     for cpu in sample.cpus:
         before, unreadable = state.cpus.get(cpu.cpu), cpu.unreadable
         if before is None:
             before = state.cpus[cpu.cpu] = CpuState(latest=cpu, last_mono_ns=mono_ns)
-        busy = _looked_busy(before.busy_history, cpu) if shared else _busy(before, cpu, mono_ns)
+        busy = _in_turn(state, before, cpu) if in_turn else _busy(before, cpu, mono_ns)
         before.latest = cpu
         before.last_mono_ns = mono_ns
         ring(before.nr_running_history, None if unreadable else cpu.nr_running)

@@ -109,7 +109,13 @@ def _frozen(state: RunState, event: ev.Frozen) -> None:
 
 def _thawed(state: RunState, event: ev.Thawed) -> None:
     if state.frozen is not None:
-        state.step_frozen_ns += max(0, event.mono_ns - state.frozen_since_mono_ns)
+        since_ns = state.frozen_since_mono_ns
+        state.step_frozen_ns += max(0, event.mono_ns - since_ns)
+        # What is made of two looks or reports is by the time in between in which the guest could do something.
+        if state.workers:
+            state.workers_mono_ns += max(0, event.mono_ns - max(since_ns, state.workers_mono_ns))
+        for cpu in state.cpus.values():
+            cpu.last_mono_ns += max(0, event.mono_ns - max(since_ns, cpu.last_mono_ns))
     state.frozen, state.frozen_for = None, ""
     state.last_pause = event.pause
     log(state, event, "info", "freeze", f"guest thawed after {event.pause.total_us / 1000:.1f} ms")
