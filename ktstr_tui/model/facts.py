@@ -54,7 +54,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     def badge(self) -> str:
         """The accelerator as it is shown beside the run's name."""
         name = self.accelerator.upper()
-        return name if self.seed is None else f"{name} det seed {self.seed}"
+        return name if self.seed is None else f"{name} seed {self.seed}"
 
 
 class FrameCounters(msgspec.Struct, frozen=True, kw_only=True):
