@@ -28,6 +28,8 @@ _STATES: Final[dict[TaskState, tuple[str, str]]] = {
     "runs": ("█", "ok"), "waits": ("▒", "warn"), "sleeps": ("·", "dim"), "unknown": ("?", "dim"), "gone": (" ", "dim"),
 }  # fmt: skip
 _OTHERS: Final = "*"
+_SEVERAL: Final = "+"
+"""Marks that have one cell together."""
 _STEPS_NS: Final = tuple(k * 10**n for n in range(3, 12) for k in (1, 2, 5))
 
 
@@ -69,6 +71,11 @@ class Row(NamedTuple):
     line: Line
     cpu: int | None = None
     pid: int | None = None
+
+    @property
+    def is_lane(self) -> bool:
+        """Whether it is the lane of a CPU or of a task."""
+        return self.cpu is not None or self.pid is not None
 
 
 def ruler(look: Look, width: int) -> Line:
@@ -143,7 +150,7 @@ def _marks(line: Timeline, moments: Sequence[Moment], look: Look, room: int) -> 
         at = line.trace_ns(moment.mono_ns)
         if at is not None and look.from_ns <= at <= look.to_ns:
             column = column_of(look, at, room)
-            cells[column] = MARKS[moment.kind] if cells[column] in (" ", "|") else "+"
+            cells[column] = MARKS[moment.kind] if cells[column] in (" ", "|") else _SEVERAL
     return [(fit("what happened", LABEL), "dim"), ("".join(cells), "warn")]
 
 
@@ -157,7 +164,9 @@ def under_cursor(line: Timeline, moments: Sequence[Moment], look: Look, width: i
         it = line.stretch(cpu, at)
         if it is not None:
             who = {UNKNOWN: "not known", IDLE: "idle"}.get(it.pid) or _name(line, it.pid)
-            times = f"{micro(it.from_ns - zero)} to {micro(it.to_ns - zero)} s, {(it.to_ns - it.from_ns) / 1e3:.1f} µs"
+            times = (
+                f"{micro(it.from_ns - zero)} to {micro(it.to_ns - zero)} s, {_length(it.to_ns - it.from_ns)}"
+            )
             found.append([(f"  cpu {cpu:<3} ", "strong"), (f"{cut(who, 24):24} ", ""), (times, "dim")])
     for pid in look.pids:
         row = line.next_event(pid, at + 1, -1)
@@ -187,7 +196,7 @@ def _legend(line: Timeline, cells: Iterable[Cell], look: Look, letters: Letters,
         lines[-1] += [(letter, role), (text, "")]
         used += len(text) + 1
     signs = "· idle   ? not known   capitals: rt, dl   █ runs ▒ waits · sleeps"
-    marks = "   ".join(f"{sign} {kind}" for kind, sign in MARKS.items())
+    marks = "  ".join([*(f"{sign} {kind}" for kind, sign in MARKS.items()), f"{_SEVERAL} several"])
     lines += [[(cut(signs, width), "dim")], [(cut(marks, width), "dim")]]
     if line.unknown:
         lines.append([(cut(clean(line.unknown), width), "warn")])
@@ -198,6 +207,13 @@ def _legend(line: Timeline, cells: Iterable[Cell], look: Look, letters: Letters,
 def micro(ns: int) -> str:
     """A time to the microsecond, with its sign."""
     return f"{ns / 1e9:+.6f}"
+
+
+def _length(ns: int) -> str:
+    """How long something took, exactly, in the unit that suits it."""
+    if ns < 1e6:
+        return f"{ns / 1e3:.1f} µs"
+    return f"{ns / 1e6:.4f} ms" if ns < 1e9 else f"{ns / 1e9:.6f} s"
 
 
 def _seconds(ns: int, step: int) -> str:

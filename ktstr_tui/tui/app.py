@@ -187,14 +187,14 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
             self.say(refusal, "warning")
         elif self.view.source.state.control.hold is not None:
             self._command(ResumeAutomation())
-        elif isinstance(self.screen, (MainScreen, ReportScreen)):
+        elif isinstance(self.screen, RunScreen):
             self.push_screen(HoldDialog(), self._command_if_asked)
 
     def action_build_log(self) -> None:
         page = log_page(self.view.state)
         if page is None:
             self.say("Nothing was built, and no scheduler was refused.")
-        elif isinstance(self.screen, (MainScreen, ReportScreen)):
+        elif isinstance(self.screen, RunScreen):
             self.push_screen(BuildPage(*page))
 
     def _ask(self, what: str, request: Request) -> None:
@@ -217,7 +217,7 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
         refusal = self.view.refusal("watch")
         if refusal:
             self.say(refusal, "warning")
-        elif isinstance(self.screen, (MainScreen, ReportScreen)):
+        elif isinstance(self.screen, RunScreen):
             self.push_screen(WatchDialog(), self._command_if_asked)
 
     def _command_if_asked(self, asked: Request | None) -> None:
@@ -283,11 +283,11 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
         self.say(f"Refreshing {self.view.paint_hz:g} times a second (sampling rate unchanged).")
 
     def action_help(self) -> None:
-        if isinstance(self.screen, (MainScreen, ReportScreen)):
+        if isinstance(self.screen, RunScreen):
             self.push_screen(HelpPage(self.screen, self.view.refusal("control the run")))
 
     def action_info(self) -> None:
-        if isinstance(self.screen, (MainScreen, ReportScreen)):
+        if isinstance(self.screen, RunScreen):
             self.push_screen(InfoPage(self.view))
 
     def action_alert(self, step: int) -> None:
@@ -335,6 +335,8 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
                 return
             wait = report.history.wait
             self.push_screen(TimelineScreen(self.view, () if wait is None else (wait.pid,), report))
+        elif isinstance(screen, TimelineScreen):
+            screen.action_close()
 
     # Captures and rows.
 
@@ -357,6 +359,7 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
             screen.captures.move_to(screen.captures.cursor - step)
             return
         if not isinstance(screen, ReportScreen):
+            self.say("This key works on the main screen and in a report.")
             return
         captures = self.view.state.captures
         index = next((i for i, it in enumerate(captures) if it.report.tag == screen.capture.report.tag), None)
@@ -366,8 +369,7 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
         screen.show(captures[index + step])
 
     def action_filter(self) -> None:
-        screen = self.screen
-        if not isinstance(screen, (MainScreen, ReportScreen)):
+        if not isinstance(screen := self.screen, RunScreen):
             return
         pane = screen.filter_target()
 
@@ -385,8 +387,8 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
         for it in ACTIONS:
             if it.asks and refused:
                 continue
-            fits = it.place == "app" or (it.place == "main") == isinstance(screen, MainScreen)
-            if it.place != "pane" and fits and it.id != "app.quit":
+            here = isinstance(screen, RunScreen) and it.place == screen.place
+            if (it.place == "app" or here) and it.id != "app.quit":
                 yield SystemCommand(f"{it.label} ({it.id})", it.about, self._runner(screen, it.run))
 
     def _runner(self, screen: Screen[object], run: str) -> Callable[[], Awaitable[None]]:

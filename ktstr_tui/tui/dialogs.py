@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -13,9 +14,17 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, Static
 
 from ktstr_tui.text import words
-from ktstr_tui.text.lines import ABSENT, clean
+from ktstr_tui.text.lines import ABSENT, clean, wrap
 from ktstr_tui.tui.actions import ACTIONS, GROUP_TITLES, window_bindings
 from ktstr_tui.tui.view import View
+
+WINDOW_SHARE, WINDOW_CELLS, FRAME_CELLS = 90, 110, 7
+"""Per cent of the terminal's width, the most cells of a window, and what its border, padding and scrollbar take; as
+ktstr.tcss has them."""
+_SYMBOLS = (
+    f"{ABSENT} means that a value could not be read; 0 is a zero read from the kernel.",
+    "Every state has a symbol as well as a colour: ● ok  ▲ degraded  ■ stalled or frozen  ? unknown.",
+)
 
 
 class DialogPage(ModalScreen[None]):
@@ -35,7 +44,16 @@ class DialogPage(ModalScreen[None]):
         with VerticalScroll(id="window") as window:
             window.border_title = self.title_text
             window.border_subtitle = "escape to close"
-            yield Static(self.page(), id="page")
+            yield Static(id="page")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Break the lines anew."""
+        self.query_one("#page", Static).update(self.page())
+
+    def beside(self, indent: int, text: str) -> str:
+        """A sentence that begins behind ``indent`` cells, and whose next lines begin there, too."""
+        room = min(self.app.size.width * WINDOW_SHARE // 100, WINDOW_CELLS) - FRAME_CELLS
+        return f"\n{' ' * indent}".join(wrap(text, max(20, room - indent))) + "\n"
 
 
 class HelpPage(DialogPage):
@@ -61,22 +79,21 @@ class HelpPage(DialogPage):
             if rows:
                 parts.append((f"{title}\n", "bold $primary"))
             for it in rows:
-                parts += [(f"  {self._keys[it.id]:<16}", "bold $accent"), f"{it.about}\n"]
+                parts += [(f"  {self._keys[it.id]:<16}", "bold $accent"), self.beside(18, it.about)]
             if rows:
                 parts.append("\n")
         if self._refusal:
-            parts += [("Not now\n", "bold $primary"), f"  {self._refusal}\n\n"]
+            parts += [("Not now\n", "bold $primary"), "  ", self.beside(2, self._refusal), "\n"]
         parts += [
             ("Elsewhere\n", "bold $primary"),
             ("  ctrl+p          ", "bold $accent"),
-            "Command palette: every action by name\n",
+            self.beside(18, "Command palette: every action by name"),
+            "\n",
+            ("Symbols\n", "bold $primary"),
         ]
-        parts += ["\n", ("Symbols\n", "bold $primary")]
-        parts += [f"  {ABSENT} means that a value could not be read; 0 is a zero read from the kernel.\n"]
-        parts += [
-            "  Every state has a symbol as well as a colour: ● ok  ▲ degraded  ■ stalled or frozen  ? unknown."
-        ]
-        return Content.assemble(*parts)
+        for sentence in _SYMBOLS:
+            parts += ["  ", self.beside(2, sentence)]
+        return Content.assemble(*parts).rstrip()
 
 
 def active_keys(screen: Screen[Any]) -> dict[str, str]:
@@ -103,7 +120,7 @@ class InfoPage(DialogPage):
         for title, rows in info_rows(self._view):
             parts.append((f"{title}\n", "bold $primary"))
             for name, value in rows:
-                parts += [(f"  {name:<18} ", "$quiet"), f"{value}\n"] if name else [f"  {value}\n"]
+                parts += [(f"  {name:<19} ", "$quiet"), self.beside(22, value)] if name else [f"  {value}\n"]
             parts.append("\n")
         return Content.assemble(*parts).rstrip()
 
@@ -166,7 +183,8 @@ def info_rows(view: View) -> list[tuple[str, Rows]]:
         ("BTF loaded", words.milliseconds(state.typed_ms)),
         (
             "samples",
-            f"{state.samples}, {state.samples_missed} missed, {state.samples_unreadable} not fully readable",
+            f"{state.samples}, {state.samples_missed} not taken (frozen, or too late), "
+            f"{state.samples_unreadable} not fully readable",
         ),
         ("torn, retried", f"{state.torn}, {state.retries}"),
         ("total time frozen", words.milliseconds(state.frozen_total_ms)),

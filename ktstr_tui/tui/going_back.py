@@ -22,9 +22,9 @@ from ktstr_tui.text.times import nanoseconds
 from ktstr_tui.tui.actions import window_bindings
 from ktstr_tui.tui.leaving import Leaving
 from ktstr_tui.tui.lists import moment_of_capture
-from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.pane import LinePane, Moment
 from ktstr_tui.tui.report_screen import ReportScreen
+from ktstr_tui.tui.run_screen import RunScreen
 from ktstr_tui.tui.themed_app import ThemedApp
 from ktstr_tui.tui.view import View
 
@@ -77,7 +77,7 @@ class BackApp(ThemedApp):
         if refusal:
             self.say(refusal, "warning")
             return
-        if not isinstance(screen, (MainScreen, ReportScreen)):
+        if not isinstance(screen, RunScreen):
             return
         moment = moment_of_capture(screen.capture) if isinstance(screen, ReportScreen) else None
         if moment is None and isinstance(self.focused, LinePane):

@@ -46,6 +46,7 @@ _TIMELINE = ("timeline", "0", "timeline")
 class MainScreen(RunScreen):
     """Is my scheduler healthy, and if not, what is stuck?"""
 
+    place = "main"
     BINDINGS: ClassVar[list[BindingType]] = bindings("main")
     AUTO_FOCUS = "#cpus"
 

@@ -97,6 +97,7 @@ class ReportScreen(RunScreen):
         section: The section to begin with.
     """
 
+    place = "report"
     BINDINGS: ClassVar[list[BindingType]] = bindings("report")
 
     def __init__(self, view: View, capture: CaptureState, *, section: Section = "overview") -> None:

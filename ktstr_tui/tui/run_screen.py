@@ -6,6 +6,8 @@ full collection of garbage goes through all of it. So that cache is emptied when
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import events
 from textual._styles_cache import StylesCache
 from textual.binding import ActiveBinding
@@ -43,6 +45,9 @@ class RunScreen(Screen[None]):
         view: What is shown of the run.
     """
 
+    place: ClassVar[str]
+    """As the table of actions names it."""
+
     def __init__(self, view: View) -> None:
         super().__init__()
         self.view = view
@@ -63,6 +68,10 @@ class RunScreen(Screen[None]):
 
     def sync(self) -> None:
         """Paint what is visible and has changed."""
+
+    def filter_target(self) -> LinePane:
+        """The pane that a filter applies to."""
+        raise NotImplementedError
 
     def sync_footer(self) -> None:
         """Let the footer follow what can be done now."""

@@ -7,7 +7,8 @@ from collections.abc import Hashable, Sequence
 from ktstr_tui.model.moments import Moment
 from ktstr_tui.model.timeline import Timeline
 from ktstr_tui.model.trace_block import TraceBlock
-from ktstr_tui.text.lines import Line
+from ktstr_tui.text import words
+from ktstr_tui.text.lines import Line, text_of
 from ktstr_tui.text.timeline_lines import LABEL, Letters, Look, Row, rows, ruler
 from ktstr_tui.tui.pane import LinePane
 from ktstr_tui.tui.view import View
@@ -20,6 +21,7 @@ MOST_GIVEN_LANES = 8
 """Tasks that get a lane when nobody has chosen any."""
 OTHER_ROWS = 8
 """Rows of a timeline besides those of CPUs and tasks, about."""
+_WAY = {True: "later", False: "earlier"}
 MAX_EVENTS = 400_000
 """Of a timeline that grows while it is open; then it begins again with what the run keeps."""
 
@@ -99,7 +101,8 @@ class TimelinePane(LinePane):
             return 0
         if not self.chosen:
             self.pids = self._most_wanted()
-        self._rows_now = rows(self.line, self._moments, self.look(), self._letters, max(LABEL + 10, width))
+        found = rows(self.line, self._moments, self.look(), self._letters, max(LABEL + 10, width))
+        self._rows_now = [it for it in found if not it.is_lane or self.keeps(text_of(it.line[:1]))]
         return len(self._rows_now)
 
     def look(self) -> Look:
@@ -147,13 +150,26 @@ class TimelinePane(LinePane):
         self.at_ns = self._from_ns = self._held_ns = None
         self._again()
 
+    def offers(self, view: View) -> dict[str, str]:
+        found = super().offers(view)
+        pid = self._pid()
+        if pid is None:
+            return found
+        if not self.chosen:
+            return {**found, "row.open": "Only this lane"}
+        return {**found, "row.open": "Remove lane" if pid in self.pids else "Add lane"}
+
+    def _pid(self) -> int | None:
+        """The task of the lane under the cursor, or the one that has its CPU at the cursor's time."""
+        row = self._rows_now[self.cursor] if self.cursor < len(self._rows_now) else None
+        if row is not None and row.cpu is not None and self.line.begin_ns is not None:
+            stretch = self.line.stretch(row.cpu, min(self.look().at_ns, self.line.end_ns - 1))
+            return stretch.pid if stretch is not None and stretch.pid > 0 else None
+        return None if row is None else row.pid
+
     def action_open(self) -> None:
         """Give the task under the cursor a lane, or take it away."""
-        row = self._rows_now[self.cursor] if self.cursor < len(self._rows_now) else None
-        pid = None if row is None else row.pid
-        if row is not None and row.cpu is not None:
-            stretch = self.line.stretch(row.cpu, min(self.look().at_ns, self.line.end_ns - 1))
-            pid = stretch.pid if stretch is not None and stretch.pid > 0 else None
+        pid = self._pid()
         if pid is None:
             return
         if not self.chosen:
@@ -163,6 +179,9 @@ class TimelinePane(LinePane):
         else:
             self.pids.append(pid)
         self._again()
+        there = next((at for at, row in enumerate(self._rows_now) if row.pid == pid), None)
+        if there is not None:
+            self.move_to(there)
 
     def remove_lane(self) -> bool:
         """Take away the lane under the cursor; returns whether it is one of a task."""
@@ -201,27 +220,29 @@ class TimelinePane(LinePane):
         """Go half a screen on."""
         self.move_time(self.look().at_ns + step * self.span_ns // 2)
 
-    def next_event(self, step: int) -> bool:
-        """Go to the next event of the task of the lane under the cursor, or of the first chosen one."""
-        row = self._rows_now[self.cursor] if self.cursor < len(self._rows_now) else None
-        pid = row.pid if row is not None and row.pid is not None else self.pids[0] if self.pids else None
-        if row is not None and row.cpu is not None:
-            stretch = self.line.stretch(row.cpu, min(self.look().at_ns, self.line.end_ns - 1))
-            pid = stretch.pid if stretch is not None and stretch.pid > 0 else pid
+    def next_event(self, step: int) -> str:
+        """Go to the next event of the task of the lane under the cursor, or of the first one; returns why it cannot."""
+        pid = self._pid()
+        if pid is None and self.pids:
+            pid = self.pids[0]
         found = None if pid is None else self.line.next_event(pid, self.look().at_ns, step)
-        if found is not None:
-            self.move_time(found.time_ns)
-        return found is not None
+        if pid is None:
+            return "No task is chosen: enter on a CPU gives the task that has it a lane."
+        if found is None:
+            return f"No {_WAY[step > 0]} event of {words.task(self.line.comms.get(pid, '?'), pid)} is known."
+        self.move_time(found.time_ns)
+        return ""
 
-    def next_mark(self, step: int) -> bool:
-        """Go to the next mark."""
+    def next_mark(self, step: int) -> str:
+        """Go to the next mark; returns why it cannot."""
         at, begin = self.look().at_ns, self.line.begin_ns or 0
         times = [self.line.trace_ns(it.mono_ns) for it in self._moments]
         inside = sorted(time for time in times if time is not None and begin <= time <= self.line.end_ns)
         ahead = [time for time in inside if (time > at if step > 0 else time < at)]
-        if ahead:
-            self.move_time(ahead[0] if step > 0 else ahead[-1])
-        return bool(ahead)
+        if not ahead:
+            return f"There is no {_WAY[step > 0]} mark."
+        self.move_time(ahead[0] if step > 0 else ahead[-1])
+        return ""
 
     def _again(self) -> None:
         if self._view is not None:

@@ -57,6 +57,7 @@ class TimelineScreen(RunScreen):
         report: The capture that it is of; None for the run.
     """
 
+    place = "timeline"
     BINDINGS: ClassVar[list[BindingType]] = bindings("timeline")
 
     def __init__(self, view: View, pids: Sequence[int] = (), report: CaptureReport | None = None) -> None:
@@ -102,18 +103,18 @@ class TimelineScreen(RunScreen):
         self.sync()
 
     def action_event(self, step: int) -> None:
-        if not self.pane.next_event(step):
-            self.app.bell()
-        self.sync()
+        self._done(self.pane.next_event(step))
 
     def action_mark(self, step: int) -> None:
-        if not self.pane.next_mark(step):
-            self.app.bell()
-        self.sync()
+        self._done(self.pane.next_mark(step))
 
     def action_remove(self) -> None:
-        if not self.pane.remove_lane():
-            self.app.bell()
+        self._done("" if self.pane.remove_lane() else "Only the lane of a task can be removed.")
+
+    def _done(self, refusal: str) -> None:
+        """A key that does nothing says why."""
+        if refusal:
+            self.notify(clean(refusal), markup=False)
         self.sync()
 
     def action_close(self) -> None:

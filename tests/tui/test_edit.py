@@ -155,11 +155,12 @@ def test_the_log_of_a_build_that_failed_begins_with_the_line_that_matters() -> N
 
     _app, (shown, page) = drive(source, steps)
     assert any("build 3 failed: mine.bpf.c:14:9: error: expected ';'" in row for row in shown)
-    told = [row.strip(" │█▊▎▁▇▅▔") for row in page]
-    first = next(row for row in told if "mine.bpf.c" in row)
-    assert first == LOG[2]
+    top = next(at for at, row in enumerate(page) if "Build 3 failed: make" in row)
+    left = page[top].index("╭─ Build")
+    told = [row[left:].partition("│")[2].partition("│")[0].strip(" ▁▂▃▄▅▆▇█") for row in page[top + 1 :]]
+    assert next(row for row in told if "mine.bpf.c" in row) == LOG[2]
+    assert page[:top] == shown[:top], "what is above the window is still seen"
     text = "\n".join(page)
-    assert "Build 3 failed: make" in text
     assert "clang -c mine.bpf.c" in text
     assert "/runs/x/builds/build-003.log" in text
 

@@ -90,6 +90,56 @@ def test_a_task_gets_a_lane_and_its_events_are_found() -> None:
     assert drive(run, steps, (120, 40))[1] == [[201], 750, 500, 750, 740, 750, 1000, 2000, True, MainScreen]
 
 
+def test_a_key_that_finds_nothing_says_why() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
+        await press(app, pilot, "0", "n", "semicolon", "x", "home", "N")
+        return [it.message for it in app._notifications]
+
+    assert drive(source(), steps, (120, 40))[1] == [
+        "No later event of spin-0[200] is known.",
+        "There is no later mark.",
+        "Only the lane of a task can be removed.",
+        "No earlier event of spin-0[200] is known.",
+    ]
+
+
+def test_the_footer_names_what_enter_does_and_the_cursor_stays_on_its_lane() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
+        await press(app, pilot, "0")
+        found = [rows(app)[-1]]
+        for key in ("j", "j", "enter", "k", "enter"):
+            await press(app, pilot, key)
+            found.append(rows(app)[-1])
+        return [it.split(" esc ")[0].strip() for it in found]
+
+    only, remove = "⏎ Only this lane", "⏎ Remove lane"
+    assert drive(source(), steps, (120, 40))[1] == ["", only, only, remove, "⏎ Add lane", remove]
+
+
+def test_a_filter_leaves_the_lanes_that_match() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[str, str]:
+        await press(app, pilot, "0")
+        before = "\n".join(rows(app))
+        await press(app, pilot, "slash", *"spin", "enter")
+        return before, "\n".join(rows(app))
+
+    before, after = drive(source(), steps, (120, 40))[1]
+    assert "cpu 0   " in before
+    assert "spin-1[201]" in after
+    assert "│ cpu 0   " not in after
+    assert "at +0.000000 s" in after, "what is under the cursor is no lane"
+
+
+def test_the_key_of_the_timeline_closes_it_too() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[type]:
+        await press(app, pilot, "0")
+        opened = type(app.screen)
+        await press(app, pilot, "0")
+        return [opened, type(app.screen)]
+
+    assert drive(source(), steps)[1] == [TimelineScreen, MainScreen]
+
+
 def test_the_trace_is_asked_for_when_the_timeline_of_the_run_is_opened() -> None:
     run = source()
 

@@ -209,6 +209,7 @@ def test_it_is_drawn_in_80_columns_without_colours() -> None:
     assert lines[3] == f"{'spin[7]':{LABEL}}" + "?" * 32 + "█" * 32
     text = "\n".join(lines)
     assert f"{task_name('spin', 7)}  " in text
-    assert "-0.500000 to +0.000000 s, 500000.0 µs" in text
+    assert "-0.500000 to +0.000000 s, 500.0000 ms" in text
+    assert "T thawed  + several" in text
     assert "at -0.400000 s   trace clock 1.600000 s" in text
     assert "A agent[9] 25 %" in text
