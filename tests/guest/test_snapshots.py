@@ -79,6 +79,7 @@ def test_snapshots_are_whole_and_guests_that_start_from_one_end_as_the_first_did
         assert [it["damage"] for it in verdicts] == [[], [], []]
         diff = call_json("snapshot", "diff", "kept", "second", env=run.env)
         assert 0 < diff["changed_pages"] < diff["pages"]
+    go_on_from_an_ejection(tmp_path, found[2]["name"])
     with ExitStack() as stack:
         runs = [
             stack.enter_context(restored(tmp_path, name, how, "--set", "panic_timeout=77"))
@@ -101,6 +102,14 @@ def test_snapshots_are_whole_and_guests_that_start_from_one_end_as_the_first_did
             assert "step 2/2 bad" in told
             assert ("all memory is loaded" in told) == (again.name == "r1")
     tell_of_a_killed_pager(tmp_path)
+
+
+def go_on_from_an_ejection(tmp_path: Path, name: str) -> None:
+    """A guest that was kept at the write that ejects is one that stands at a watchpoint; it goes on to be ejected."""
+    with headless_run(tmp_path, name, name="after", command="restore") as run:
+        code, summary, _ = run.end()
+    assert code == 1, summary
+    assert [it["exit_kind_name"] for it in summary["captures"]] == ["ERROR_STALL"]
 
 
 def look_at_one_from_afar(tmp_path: Path, name: str) -> None:
