@@ -1,7 +1,7 @@
 """``snapshot open``: a snapshot on the screen, as the run at that moment would be seen if it were frozen.
 
 The screen reads events and nothing else. So the snapshot becomes a few of them: what the run was, one sample of its
-CPUs and the capture of its scheduler, both read from the stored memory.
+CPUs, the kernel's list of tasks, the capture of its scheduler and the trace before it, all read from the stored memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import msgspec
 
 from ktstr_tui.capture.report.collect import collect
 from ktstr_tui.cli.travelled import say_travelled
+from ktstr_tui.kernel.btf import BtfError
 from ktstr_tui.kernel.sampler import SampleReader
+from ktstr_tui.kernel.task_list import TaskListReader
 from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.link.still import Still
 from ktstr_tui.memory.explore import open_view, report_of
@@ -27,6 +29,8 @@ from ktstr_tui.model.events import (
     RunStarted,
     Sampled,
     ScenarioChanged,
+    TasksListed,
+    TraceRead,
 )
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.report import CaptureReport
@@ -85,7 +89,10 @@ def events_of(found: Found) -> Iterator[Event]:
             mono_ns=at_ns,
         )
         yield Sampled(sample=SampleReader(view).sample(), mono_ns=at_ns)
+        yield msgspec.structs.replace(_tasks(view), mono_ns=at_ns)
         report = _capture(view, stored, info)
+    if report.history is not None and report.history.block is not None:
+        yield TraceRead(block=report.history.block, mono_ns=at_ns)
     yield CaptureTaken(report=report, mono_ns=at_ns)
     yield Frozen(reason=f"the snapshot: this is {info.taken_wall}", viewer="", mono_ns=at_ns)
     text = (
@@ -110,6 +117,13 @@ def _run(found: Found, info: SnapshotInfo) -> RunInfo:
         started_wall=info.taken_wall,
         data_dir=str(found.store.directory.parent),
     )
+
+
+def _tasks(view: KernelView) -> TasksListed:
+    try:
+        return TaskListReader(view).look() or TasksListed()
+    except BtfError as error:
+        return TasksListed(unreadable=str(error))
 
 
 def _capture(view: KernelView, stored: CaptureReport, info: SnapshotInfo) -> CaptureReport:

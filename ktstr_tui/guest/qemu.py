@@ -202,8 +202,8 @@ def _looking(spec: MachineSpec, channels: dict[str, int]) -> list[str]:
     """Who stops and looks: the gdb stub, or the observer; and what makes the machine deterministic."""
     stub = [
         *("-chardev", f"socket,id=gdb,fd={channels['gdb']}", "-gdb", "chardev:gdb"),
-        # Why a machine stands is no part of its state: one that was saved at a watchpoint could not be loaded, since QEMU
-        # goes from waiting for a state to "paused" only ("invalid runstate transition: 'inmigrate' -> 'debug'").
+        # Why a machine stands is no part of its state: one that was saved at a watchpoint could not be loaded, as QEMU
+        # refuses to go from waiting for a state to that ("invalid runstate transition: 'inmigrate' -> 'debug'").
         *("-global", "migration.store-global-state=off"),
     ]
     if spec.determinism is None:

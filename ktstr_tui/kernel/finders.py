@@ -10,6 +10,7 @@ is called as that will be, so that it and `drgn_types` can go one day.
 from __future__ import annotations
 
 from drgn import FindObjectFlags, Object, Program, Type, TypeKind, TypeKindSet
+from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
 
 from ktstr_tui.kernel.btf import Btf, Kind
 from ktstr_tui.kernel.drgn_types import TypeFactory
@@ -31,7 +32,9 @@ GLOBAL_TYPES = {
     "lpj_fine": "unsigned long",
     "map_idr": "struct idr",
     "modules": "struct list_head",
+    "node_states": "nodemask_t [6]",
     "nr_cpu_ids": "unsigned int",
+    "nr_node_ids": "unsigned int",
     "page_offset_base": "unsigned long",
     "prb": "struct printk_ringbuffer *",
     "prog_idr": "struct idr",
@@ -75,6 +78,27 @@ def load_btf(prog: Program, *, data: bytes) -> Btf:
     btf = Btf(data)
     BtfFinder(prog, btf).register(prog)
     return btf
+
+
+def load_own_types(prog: Program) -> None:
+    """Let drgn, over a kernel of which it has no debug symbols, find what is in the kernel's memory: kallsyms and BTF.
+
+    In any drgn session::
+
+        $ drgn -c kept.core
+        >>> from ktstr_tui.kernel.finders import load_own_types
+        >>> load_own_types(prog)
+
+    Args:
+        prog: A core dump that ``ktstr-tui snapshot export`` wrote, or another one of a kernel with BTF.
+
+    Raises:
+        LookupError: The kernel has no kallsyms, or no BTF.
+        BtfError: Its BTF is not well-formed.
+    """
+    prog.register_symbol_finder("kallsyms", load_vmlinux_kallsyms(prog), enable_index=0)
+    start, stop = (prog.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
+    load_btf(prog, data=prog.read(start, stop - start))
 
 
 class BtfFinder:

@@ -1,26 +1,28 @@
 """sched_ext in drgn's style: schedulers, dispatch queues, runnable tasks, and why a task does not run.
 
 drgn has no helpers for sched_ext. These need drgn alone, nothing else of this program: copy the file, or import it in
-any drgn session over a kernel whose types drgn knows, live or in a core dump::
+any drgn session over a kernel whose types drgn knows, live or in a core dump (of one whose debug symbols it has not,
+`kernel.finders.load_own_types` gives it the types in the memory)::
 
     >>> from ktstr_tui.kernel.scx_helpers import *
     >>> for dsq in for_each_scx_dsq(prog):
     ...     print(scx_dsq_name(dsq), dsq.nr.value_(), [t.comm.string_() for t in scx_dsq_tasks(dsq)])
     >>> scx_why_not_running(find_task(prog, 118))
 
-``ktstr-tui drgn`` has them imported. They follow the kernel's own structures (kernel/sched/ext.c) and stop at what
-cannot be a list any more; on memory that changes meanwhile an answer may be torn, as with every helper of drgn.
+``ktstr-tui drgn`` has them imported. They follow the kernel's own structures (kernel/sched/ext.c). On memory that
+changes meanwhile an answer may be torn, as with every helper of drgn; but each iteration ends, and none gives a task
+twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from drgn import FaultError, IntegerLike, Object, Program, cast, container_of
 from drgn.helpers.common.prog import takes_program_or_default
 from drgn.helpers.linux.cpumask import for_each_online_cpu, for_each_possible_cpu
-from drgn.helpers.linux.list import list_for_each, list_for_each_entry
-from drgn.helpers.linux.percpu import per_cpu
+from drgn.helpers.linux.percpu import per_cpu, per_cpu_ptr
 from drgn.helpers.linux.sched import cpu_curr, task_cpu, task_state_to_char
 
 __all__ = (
@@ -81,7 +83,7 @@ def scx_exit_kind(sch: Object) -> str:
 
 @takes_program_or_default
 def for_each_scx_dsq(prog: Program, sch: Object | None = None) -> Iterator[Object]:
-    """Iterate over the dispatch queues: local ones, global ones, and those that the scheduler made.
+    """Iterate over the dispatch queues: local ones, global ones, bypass queues, and those that the scheduler made.
 
     Args:
         prog: The kernel.
@@ -90,26 +92,56 @@ def for_each_scx_dsq(prog: Program, sch: Object | None = None) -> Iterator[Objec
     Returns:
         Iterator of ``struct scx_dispatch_q *``.
     """
-    for cpu in for_each_possible_cpu(prog):
-        yield per_cpu(prog["runqueues"], cpu).scx.local_dsq.address_of_()
     sch = scx_root_sched(prog) if sch is None else sch
+    for _, dsq in _builtin_dsqs(prog, sch):
+        yield dsq
+    if sch:
+        yield from _user_dsqs(prog, sch)
+
+
+def _builtin_dsqs(prog: Program, sch: Object) -> Iterator[tuple[str, Object]]:
+    """The kernel's own queues under a scheduler, with what they are called."""
+    cpus = list(for_each_possible_cpu(prog))
+    runqueues = prog["runqueues"]
+    for cpu in cpus:
+        yield f"local cpu {cpu}", per_cpu(runqueues, cpu).scx.local_dsq.address_of_()
     if not sch:
         return
     yield from _global_dsqs(prog, sch)
-    yield from _user_dsqs(prog, sch)
+    for cpu in cpus:
+        if (dsq := _bypass_dsq(sch, cpu)) is not None:
+            yield f"bypass cpu {cpu}", dsq
 
 
-def _global_dsqs(prog: Program, sch: Object) -> Iterator[Object]:
+def _bypass_dsq(sch: Object, cpu: int) -> Object | None:
+    # Since Linux kernel commit ff06f727a941 ("sched_ext: Move bypass_dsq into scx_sched_pcpu") (in v7.1) it is in the
+    # scheduler's per-CPU part; from commit 61debc251c1c (in v6.19) on in the runqueue; before that there is none.
+    with suppress(AttributeError):
+        return per_cpu_ptr(sch.pcpu, cpu).bypass_dsq.address_of_()
+    with suppress(AttributeError):
+        return per_cpu(sch.prog_["runqueues"], cpu).scx.bypass_dsq.address_of_()
+    return None
+
+
+def _global_dsqs(prog: Program, sch: Object) -> Iterator[tuple[str, Object]]:
     # Since Linux kernel commit d4ae868c6b7d ("sched_ext: Wrap global DSQs in per-node structure") (in v7.1).
     for name in ("pnode", "global_dsqs"):
         try:
             nodes = sch.member_(name)
         except LookupError:
             continue
-        node = nodes[0]
-        if node:
-            yield node.global_dsq.address_of_() if name == "pnode" else node.read_()
+        for number in range(_node_ids(prog)):
+            node = nodes[number].read_()
+            if node:
+                yield f"global node {number}", node.global_dsq.address_of_() if name == "pnode" else node
         return
+
+
+def _node_ids(prog: Program) -> int:
+    try:
+        return int(prog["nr_node_ids"])
+    except LookupError:  # a kernel without NUMA
+        return 1
 
 
 def _user_dsqs(prog: Program, sch: Object) -> Iterator[Object]:
@@ -127,7 +159,7 @@ def _user_dsqs(prog: Program, sch: Object) -> Iterator[Object]:
 
 
 def scx_dsq_name(dsq: Object) -> str:
-    """Return what a queue is called: ``local cpu 1``, ``global``, or its id in hexadecimal.
+    """Return what a queue is called: ``local cpu 1``, ``global node 0``, ``bypass cpu 1``, or its id in hexadecimal.
 
     Args:
         dsq: ``struct scx_dispatch_q *``
@@ -135,10 +167,15 @@ def scx_dsq_name(dsq: Object) -> str:
     prog, number = dsq.prog_, dsq.id.value_()
     if not number & _BUILTIN:
         return f"{number:#x}"
-    for cpu in for_each_possible_cpu(prog):
-        if per_cpu(prog["runqueues"], cpu).scx.local_dsq.address_of_() == dsq:
-            return f"local cpu {cpu}"
-    return "global" if number & 0xFFFFFFFF == 1 else f"built-in {number & 0xFFFFFFFF}"
+    known = (name for name, it in _builtin_dsqs(prog, _sched_of(dsq)) if it == dsq)
+    return next(known, f"built-in {number & 0xFFFFFFFF}")
+
+
+def _sched_of(dsq: Object) -> Object:
+    with suppress(AttributeError):  # a kernel without sub-schedulers
+        if owner := dsq.sched.read_():
+            return owner
+    return scx_root_sched(dsq.prog_)
 
 
 def scx_dsq_tasks(dsq: Object) -> Iterator[Object]:
@@ -150,10 +187,27 @@ def scx_dsq_tasks(dsq: Object) -> Iterator[Object]:
     Returns:
         Iterator of ``struct task_struct *``.
     """
-    for node in list_for_each(dsq.list.address_of_()):
+    head = dsq.list.address_of_()
+    for node in _nodes(head, {head.value_()}):
         entry = container_of(node, "struct scx_dsq_list_node", "node")
         if not entry.flags.value_() & _CURSOR:
-            yield container_of(entry, "struct task_struct", "scx.dsq_list")
+            task = container_of(entry, "struct task_struct", "scx.dsq_list")
+            # One that went to another queue meanwhile leads on there.
+            if task.scx.dsq == dsq:
+                yield task
+
+
+def _nodes(head: Object, seen: set[int]) -> Iterator[Object]:
+    """The nodes of a list up to one that was seen, a head among them.
+
+    In memory that changes an entry that was taken out points to itself, and one that went to another list leads on
+    there, and never back to this head.
+    """
+    node = head.next.read_()
+    while node.value_() not in seen:
+        seen.add(node.value_())
+        yield node
+        node = node.next.read_()
 
 
 @takes_program_or_default
@@ -167,9 +221,14 @@ def scx_runnable_tasks(prog: Program, cpu: IntegerLike | None = None) -> Iterato
     Returns:
         Iterator of ``struct task_struct *``.
     """
-    for one in for_each_online_cpu(prog) if cpu is None else (cpu,):
-        head = per_cpu(prog["runqueues"], one).scx.runnable_list.address_of_()
-        yield from list_for_each_entry("struct task_struct", head, "scx.runnable_node")
+    heads = {
+        one: per_cpu(prog["runqueues"], one).scx.runnable_list.address_of_()
+        for one in for_each_possible_cpu(prog)
+    }
+    seen = {head.value_() for head in heads.values()}
+    for one in for_each_online_cpu(prog) if cpu is None else (int(cpu),):
+        for node in _nodes(heads[one], seen):
+            yield container_of(node, "struct task_struct", "scx.runnable_node")
 
 
 def task_scx_state(task: Object) -> str:

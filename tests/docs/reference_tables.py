@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import inspect
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from ktstr_tui.cli import main as program
 from ktstr_tui.cli.groups import GROUPS, add_group
 from ktstr_tui.guest import scenario, scenario_ops
 from ktstr_tui.heartbeat.metric_table import all_metrics
+from ktstr_tui.kernel import scx_helpers
 from ktstr_tui.model import errors
 from ktstr_tui.model.alarms import AlarmLimits
 from tests.docs.config_tables import config_blocks
@@ -90,6 +92,7 @@ def reference_blocks() -> dict[str, str]:
         "outcomes": outcomes(),
         "gallery": gallery(),
         "commands": "\n".join(_commands()),
+        "scx-helpers": table(("call", "what it gives"), _helpers()),
         "metrics": _metrics(),
     } | config_blocks()
 
@@ -229,6 +232,17 @@ def _allowed(option: Any) -> str:  # noqa: ANN401
     if option.min is None:
         return ""
     return f" From {option.min}." if option.max is None else f" {option.min} to {option.max}."
+
+
+def _helpers() -> Iterator[tuple[str, str]]:
+    for name in scx_helpers.__all__:
+        helper = getattr(scx_helpers, name)
+        arguments = ", ".join(
+            key if it.default is it.empty else f"{key}=…"
+            for key, it in inspect.signature(helper).parameters.items()
+        )
+        doc = inspect.getdoc(helper) or ""
+        yield code(f"{name}({arguments})"), " ".join(doc.split("\n\n", 1)[0].split()).replace("``", "`")
 
 
 def _metrics() -> str:

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from ktstr_tui.cli.snapshot_open import still_of
+from ktstr_tui.memory.find import find_snapshot
 from tests.guest.runs import HeadlessRun, call, call_json, headless_run
 from tests.guest.unwinding import require_gdb_unwinds_as_we_do
 
@@ -126,6 +128,14 @@ def look_at_one_from_afar(tmp_path: Path, name: str) -> None:
         assert "all memory is loaded" not in told
 
 
+def look_at_it_on_the_screen(name: str, runs: Path, live: Mapping[str, Any]) -> None:
+    """The screen has of a snapshot what it has of a frozen guest: all tasks, queues, and who had the CPUs before."""
+    state = still_of(find_snapshot(name, runs)).state
+    assert state.task_list is not None
+    assert {str(it.pid): it.comm for it in state.task_list.tasks.values()} == live["tasks"]
+    assert sum(block.events for block in state.trace) > 100
+
+
 GDB = (
     "info threads",
     "output *(unsigned*)&panic_timeout",
@@ -188,14 +198,11 @@ print(json.dumps(answers(prog)))
 """
 STOCK = """
 import sys, drgn
-from drgn.helpers.linux.kallsyms import load_vmlinux_kallsyms
-from ktstr_tui.kernel.finders import load_btf
+from ktstr_tui.kernel.finders import load_own_types
 prog = drgn.Program()
 prog.set_core_dump(sys.argv[1])
 assert prog.flags & drgn.ProgramFlags.IS_LINUX_KERNEL
-prog.register_symbol_finder("kallsyms", load_vmlinux_kallsyms(prog), enable_index=0)
-start, stop = (prog.symbol(name).address for name in ("__start_BTF", "__stop_BTF"))
-load_btf(prog, data=prog.read(start, stop - start))
+load_own_types(prog)
 """
 
 
@@ -240,6 +247,7 @@ def test_questions_have_one_answer_wherever_the_memory_is(tmp_path: Path) -> Non
     assert asked("again") == live
     assert from_restored == live
     look_at_it_in_gdb(env)
+    look_at_it_on_the_screen("kept", tmp_path / "state/ktstr-tui/runs", live)
     require_gdb_unwinds_as_we_do("kept", tmp_path / "state/ktstr-tui/runs")
     core = tmp_path / "core"
     assert call("snapshot", "export", "kept", str(core), env=env).returncode == 0
