@@ -96,6 +96,7 @@ class Checkpoints:
         directory: Where the file is kept.
         reference: Name and checkpoints of the run to compare with; None for none.
         emit: Takes events.
+        over: Whether somebody ended the run: how the guest is taken down then is no part of its history.
     """
 
     def __init__(
@@ -103,7 +104,9 @@ class Checkpoints:
         directory: Path,
         reference: tuple[str, tuple[Checkpoint, ...]] | None,
         emit: Callable[[Event], object],
+        over: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._over = over
         self.identical = 0
         """Checkpoints that were the reference's."""
         self._until_ms = 0.0
@@ -121,7 +124,7 @@ class Checkpoints:
     def due(self) -> bool:
         """Count a station; whether a checkpoint is to be kept at it."""
         self._stations += 1
-        return self._stations % STATIONS_EACH == 0
+        return self._stations % STATIONS_EACH == 0 and not self._over()
 
     def keep(self, checkpoint: Checkpoint, at_ms: float) -> None:
         """Write one down and compare it.

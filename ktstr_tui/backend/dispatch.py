@@ -131,7 +131,9 @@ class RunDispatcher:
 
     async def _on_guest(self, pending: ct.PendingAction, guest: ActedOn) -> Any:  # noqa: ANN401
         coordinator, state = guest.coordinator, self._stream.state
-        guest.interventions.note(pending.action, pending.by, self._stream.now_ns())
+        if not isinstance(pending.action, ct.RunKernelWrite) or (state.info and state.info.allow_writes):
+            # A write that is refused changes nothing.
+            guest.interventions.note(pending.action, pending.by, self._stream.now_ns())
         match pending.action:
             case ct.TakeCapture() as asked:
                 return await _capture(asked, guest)

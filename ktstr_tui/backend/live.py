@@ -110,7 +110,7 @@ async def open_live_guest(
         )
         log = stack.enter_context(closing(SchedulerLog(setup.place.data_dir / "scheduler.log")))
         place = (setup.place.data_dir, setup.reboots.boot)
-        kept = open_seeded(*place, stream.emit, setup.config, observed=machine.stations is not None)
+        kept = open_seeded(*place, stream.emit, setup.config, ending, observed=machine.stations is not None)
         held = Held(audit, writable, intake, frozen, log, host, stack.enter_context(kept))
         async with trio.open_nursery() as nursery:
             yield LiveGuest(machine, stream, setup, ending, nursery, held)

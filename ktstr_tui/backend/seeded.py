@@ -19,6 +19,7 @@ from ktstr_tui.backend.checkpoints import Checkpoint, Checkpoints, find_referenc
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.guest_clock import GuestClock
 from ktstr_tui.backend.interventions import INTERVENTIONS_FILE, Apply, Interventions, read_interventions
+from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.guest.determinism import STATION_NS, Determinism
 from ktstr_tui.guest.guest_time import START_NS, GuestTime, RunTime
 from ktstr_tui.guest.hold import HoldEngine
@@ -210,7 +211,13 @@ class Seeded:
 
 @contextmanager
 def open_seeded(
-    directory: Path, boot: int, emit: Callable[[Event], object], config: RunConfig, *, observed: bool
+    directory: Path,
+    boot: int,
+    emit: Callable[[Event], object],
+    config: RunConfig,
+    ending: RunEnd,
+    *,
+    observed: bool,
 ) -> Iterator[Seeded]:
     """The files of a run with a seed, or of one without, which then stay away.
 
@@ -221,6 +228,7 @@ def open_seeded(
         boot: Number of the boot of the run, from 1.
         emit: Takes events.
         config: Says which run this one is again, and which of its interventions are left out.
+        ending: Knows whether somebody ended the run.
         observed: Whether the machine can be held.
 
     Raises:
@@ -236,7 +244,11 @@ def open_seeded(
         if not observed or boot > 1:
             yield Seeded(given, interventions, None, emit, keeps_pace=config.keeps_pace)
             return
-        with closing(Checkpoints(directory, find_reference(directory, again), emit)) as checkpoints:
+
+        def over() -> bool:
+            return ending.outcome is not None and ending.outcome.early
+
+        with closing(Checkpoints(directory, find_reference(directory, again), emit, over)) as checkpoints:
             yield Seeded(given, interventions, checkpoints, emit, keeps_pace=config.keeps_pace)
 
 

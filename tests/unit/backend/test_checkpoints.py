@@ -17,6 +17,7 @@ from ktstr_tui.backend.checkpoints import (
 )
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.identity import Identity, write_identity
+from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.backend.seeded import GIVEN_FILE, GivenBytes, of_boot, open_seeded
 from ktstr_tui.guest.stations import Given
 from ktstr_tui.model.events import Event
@@ -104,6 +105,22 @@ def test_where_a_run_leaves_the_track_is_said_once(
     ]
 
 
+@pytest.mark.parametrize("ended", [None, "stopped", "by itself", "out of time"])
+def test_how_a_guest_is_taken_down_that_somebody_ends_is_not_compared(
+    tmp_path: Path, ended: str | None
+) -> None:
+    ending = RunEnd()
+    with open_seeded(tmp_path, 1, lambda _: None, RunConfig(), ending, observed=True) as seeded:
+        assert seeded.checkpoints is not None
+        assert [seeded.checkpoints.due() for _ in range(STATIONS_EACH)][-1]
+        if ended == "by itself":
+            ending.set("scenario finished")
+        elif ended is not None:
+            ending.stop("ended", out_of_time=ended == "out of time")
+        due = [seeded.checkpoints.due() for _ in range(STATIONS_EACH)][-1]
+    assert due is (ended != "stopped")
+
+
 def test_a_run_of_another_identity_is_no_reference(tmp_path: Path) -> None:
     run(tmp_path / "a", [made(1)])
     other = msgspec.structs.replace(IDENTITY, seed=2)
@@ -140,7 +157,7 @@ def test_what_the_guest_was_given_is_written_down(tmp_path: Path) -> None:
 def test_files_of_a_later_boot_have_names_of_their_own(tmp_path: Path) -> None:
     told: list[Event] = []
     for boot in (1, 2):
-        with open_seeded(tmp_path, boot, told.append, RunConfig(), observed=True) as seeded:
+        with open_seeded(tmp_path, boot, told.append, RunConfig(), RunEnd(), observed=True) as seeded:
             assert (seeded.checkpoints is None) == (boot == 2), "only the first boot is had again"
             seeded.finish()
     assert of_boot(GIVEN_FILE, 1) == GIVEN_FILE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from ktstr_tui.model.errors import GuestError, HostError, RefusedError, UsageErr
 from ktstr_tui.model.report import CaptureReport
 from ktstr_tui.wire.codec import VERSION, CodecError, decode_command
 from tests.unit.backend.desk_rig import Run
+from tests.unit.model.test_fold import INFO
 
 
 @pytest.fixture
@@ -220,3 +222,15 @@ async def test_a_command_that_is_refused_for_too_many_others_is_audited_too(run:
     run.control.desk.refuse(Command(id=1, request=Freeze(), viewer="ada"), error)
     run.control.desk.refuse(Command(id=2, request=ListWatches(), viewer="ada"), error)
     assert [(it.request, it.outcome, it.refusal) for it in run.audited()] == [("freeze", "rejected", "busy")]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_a_write_that_is_refused_is_no_intervention(run: Run, allowed: bool) -> None:
+    noted: list[str] = []
+    run.guest.interventions = SimpleNamespace(note=lambda action, by, now_ns: noted.append(action.kind))
+    run.stream.emit(ev.RunStarted(info=msgspec.structs.replace(INFO, allow_writes=allowed)))
+    # The guest of this test has no memory: what comes of the write itself is not what is looked at.
+    run.guest.kernel_ops = None
+    assert not (await run.ask("kernel-op", op={"direction": "write"})).ok
+    await run.ask("watch.add", expression="jiffies")
+    assert noted == [*(["kernel-write"] if allowed else []), "watch-arm"]
