@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -40,8 +40,20 @@ CLOSE_S = 5
 """Seconds that a screen may take to close after a signal."""
 
 
-def require_terminal() -> None:
+INSTEAD: Final = {
+    "run": "use --headless, and attach from a terminal",
+    "attach": "use the commands status and events",
+    "replay": "use the commands events and recording",
+    "snapshot": "use the commands snapshot and drgn",
+}
+"""What does without a screen, by command."""
+
+
+def require_terminal(command: str) -> None:
     """Refuse to open the screen where nobody could see it; Textual draws on standard error.
+
+    Args:
+        command: A key of `INSTEAD`.
 
     Raises:
         UsageError: One of the three standard streams is not a terminal.
@@ -49,7 +61,7 @@ def require_terminal() -> None:
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise UsageError(
             "the screen needs a terminal on standard input, output and error",
-            "use --headless, or the commands status and events",
+            INSTEAD[command],
         )
 
 
@@ -125,7 +137,7 @@ def run_with_screen(config: RunConfig, *, explain: bool = True, theme: str | Non
     """
     from ktstr_tui.cli.look import look_for
 
-    require_terminal()
+    require_terminal("run")
     look = look_for(theme)
     run = start_backend(msgspec.structs.replace(config, owner_pid=os.getpid()))
     process, ready = run.process, run.ready
@@ -180,8 +192,9 @@ def attach_command(run_name: str | None, read_only: bool = False, theme: str | N
     from ktstr_tui.cli.attach import pick_run
     from ktstr_tui.cli.look import look_for
 
-    require_terminal()
-    shown = _show(pick_run(run_name), look_for(theme), owner=False, read_only=read_only)
+    picked = pick_run(run_name)
+    require_terminal("attach")
+    shown = _show(picked, look_for(theme), owner=False, read_only=read_only)
     if shown.back is not None:
         raise RunExit(go_back(shown.back, theme))
     state, lost = shown.state, shown.lost
@@ -208,7 +221,7 @@ def still_command(source: Still, memory: Path, theme: str | None) -> None:
     from ktstr_tui.cli.look import look_for
     from ktstr_tui.tui.app import KtstrApp
 
-    require_terminal()
+    require_terminal("snapshot")
     app = KtstrApp(source, owner=False, look=look_for(theme))
     app.view.memory = memory
     asyncio.run(until_left(app))
@@ -226,7 +239,7 @@ def replay_command(recording: Path, speed: float, theme: str | None = None) -> N
     from ktstr_tui.tui.app import KtstrApp
 
     source = Replay(recording, speed, stays=True)
-    require_terminal()
+    require_terminal("replay")
     app = KtstrApp(source, owner=False, look=look_for(theme))
     asyncio.run(until_left(app))
     if app.back is not None:

@@ -245,12 +245,20 @@ def _queue(before: DsqReport | None, after: DsqReport | None, presence: Presence
         presence=presence,
         nr_before=before.nr if before else None,
         nr_after=after.nr if after else None,
-        moved=None if seqs[0] is None or seqs[1] is None else (seqs[1] - seqs[0]) % _SEQ_MODULUS,
+        moved=_advance(*seqs),
         left=len(pids[0] - pids[1]),
         joined=len(pids[1] - pids[0]),
     )
     silent = not found.nr_before and not found.nr_after and not found.moved
     return None if silent and presence == "both" else found
+
+
+def _advance(before: int | None, after: int | None) -> int | None:
+    """How far a u32 went on; one that went back is of another queue, as that of another run is."""
+    if before is None or after is None:
+        return None
+    moved = (after - before) % _SEQ_MODULUS
+    return moved if moved < _SEQ_MODULUS // 2 else None
 
 
 def _cpus(before: CaptureReport, after: CaptureReport) -> tuple[CpuDiff, ...]:

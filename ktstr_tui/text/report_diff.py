@@ -12,6 +12,8 @@ from ktstr_tui.text.lines import ABSENT, Line, clean, cut, wrap
 
 _INDENT = "  "
 _PRESENCE = {"both": ("", ""), "new": ("+ ", "ok"), "gone": ("- ", "dim"), "unknown": ("? ", "warn")}
+_CODES = frozenset(("exit_kind", "exit_code"))
+"""Numbers that are names: how far one is from another says nothing."""
 MAX_SHOWN = 40
 """Changed values of one map on the screen; the command has them all."""
 
@@ -159,13 +161,15 @@ def _change(before: int | None, after: int | None, name: str) -> str:
 
 def _value(it: ValueDiff, width: int) -> Line:
     line: Line = [(f"{_INDENT}{clean(it.name) or 'value'} ", "dim")]
-    if it.delta is not None:
+    if it.delta is not None and it.name not in _CODES:
         line.append((f"{it.delta:+d}  " if isinstance(it.delta, int) else f"{it.delta:+g}  ", "strong"))
     room = max(8, (width - sum(len(text) for text, _ in line) - 3) // 2)
     return [*line, (f"{cut(_text(it.before), room)} → {cut(_text(it.after), room)}", "")]
 
 
 def _text(value: object) -> str:
+    if isinstance(value, tuple | list) and all(isinstance(it, str) for it in value):
+        return counted(len(value), "line")
     return ABSENT if value is None else clean(str(value))
 
 

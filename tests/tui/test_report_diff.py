@@ -73,6 +73,17 @@ def test_a_count_that_cannot_be_is_not_claimed() -> None:
     assert "no task left it" not in text
 
 
+def test_codes_are_not_subtracted_and_texts_are_counted() -> None:
+    before, after = early(), late()
+    fields = {"exit_kind": 1026, "exit_kind_name": "ERROR_STALL", "dump": ("stall: root", "CPU states")}
+    assert before.scheduler is not None
+    ejected = replace(after, scheduler=msgspec.structs.replace(before.scheduler, **fields))
+    before = replace(before, scheduler=msgspec.structs.replace(before.scheduler, exit_kind=0, dump=()))
+    lines = [line.strip() for line in shown(ejected, before).split("\n")]
+    assert "exit_kind 0 → 1026" in lines
+    assert "dump 0 lines → 2 lines" in lines
+
+
 def test_without_an_early_capture_the_reason_is_told() -> None:
     skipped = replace(late(), early_tag=None, early_skipped_reason="the sampler is off")
     assert shown(skipped, early()) == "no early capture: the sampler is off"

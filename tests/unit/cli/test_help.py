@@ -13,6 +13,7 @@ from typer.core import TyperArgument, TyperOption
 from ktstr_tui.cli.groups import GROUPS, add_group
 from ktstr_tui.cli.helping import MAX_COLUMNS, HelpfulCommand, HelpfulGroup
 from ktstr_tui.cli.main import app
+from ktstr_tui.cli.screen import INSTEAD
 from ktstr_tui.cli.sections import COMMANDS, RUN
 
 
@@ -97,3 +98,11 @@ def test_usage_names_what_may_be_left_out() -> None:
         "Usage: ktstr-tui watch add [OPTIONS] EXPRESSION [RUN]\n"
     )
     assert help_of("ktstr-tui run", 80).startswith("Usage: ktstr-tui run [OPTIONS] [-- ARGUMENT...]\n")
+
+
+@pytest.mark.parametrize(("command", "hint"), INSTEAD.items())
+def test_what_is_advised_where_there_is_no_terminal_is_there(command: str, hint: str) -> None:
+    options = [name for it in parameters(f"ktstr-tui {command}") for name in it.opts]
+    assert [it for it in re.findall(r"--[a-z-]+", hint) if it not in options] == []
+    if named := re.search(r"the commands (\w+) and (\w+)", hint):
+        assert [it for it in named.groups() if f"ktstr-tui {it}" not in EVERY] == []

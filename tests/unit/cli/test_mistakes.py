@@ -77,6 +77,7 @@ def test_a_mistake_of_the_user_is_named_as_one(
             "cannot read the recording /dev/zero: it is a device",
             "name a regular file",
         ),
+        (("attach", "no-such"), "no run named no-such", "start one with"),
         (("status", "/no/such"), "there is no file or directory /no/such", "name a run (ktstr-tui status"),
         (("capture", "--tag", "  "), "--tag: a tag without anything to see", "letters"),
         (("capture", "--tag", ""), "--tag: a tag without anything to see", "letters"),

@@ -92,6 +92,7 @@ def test_queues_that_are_stuck_moved_or_empty() -> None:
                 queue(8, 0, 5, ()),
                 queue(9, 0, 2**32 - 1, ()),
                 queue(10, 1, 0, (9,)),
+                queue(12, 1, 60_000, (5,)),
             )
         },
         {
@@ -100,16 +101,18 @@ def test_queues_that_are_stuck_moved_or_empty() -> None:
                 queue(8, 0, 5, ()),
                 queue(9, 0, 4, ()),
                 queue(11, 0, None, ()),
+                queue(12, 2, 39_000, (5, 6)),
             )
         },
     )
     queues = {it.id: it for it in diff.queues}
-    assert sorted(queues) == [7, 9, 10, 11], "the one that was empty and did not move is left out"
+    assert sorted(queues) == [7, 9, 10, 11, 12], "the one that was empty and did not move is left out"
     assert (queues[7].nr_before, queues[7].nr_after, queues[7].moved) == (3, 3, 4)
     assert (queues[7].left, queues[7].joined) == (1, 1)
     assert queues[9].moved == 5, "seq is a u32 and wraps"
     assert [queues[number].presence for number in (7, 10, 11)] == ["both", "gone", "new"]
     assert queues[11].moved is None
+    assert queues[12].moved is None, "a count that went back is of another run"
 
 
 def test_cpus() -> None:
