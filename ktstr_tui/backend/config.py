@@ -107,6 +107,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Directory of the run that this one is to be again."""
     without: tuple[int, ...] = ()
     """Interventions of that run, by number, that are left out."""
+    debugger_fd: int | None = None
+    """One end of a socket whose other end has the run again for a debugger: the guest waits for it at its first
+    instructions, and the run ends with it."""
     freeze_at_ns: int | None = None
     """When to freeze the guest, on the run's clock."""
     restores_again: bool = False
@@ -125,6 +128,11 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """BPF object that takes the place of a restored guest's scheduler as soon as it runs."""
     watches: tuple[str, ...] = ()
     """Expressions to watch from the moment at which memory can be read by type."""
+
+    @property
+    def watched_later(self) -> bool:
+        """Whether nobody looks at the guest until it comes to an instant that was asked for, or ever."""
+        return self.freeze_at_ns is not None or self.debugger_fd is not None
 
     @property
     def edits(self) -> bool:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 import trio
 
+from ktstr_tui.backend.outcome import RunEnd
+from ktstr_tui.backend.past import open_again
 from ktstr_tui.backend.setup import Setup
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.watch.writer import copy_writer
 from ktstr_tui.debug.door import DebuggerDoor
-from ktstr_tui.debug.target import LiveTarget, Written
+from ktstr_tui.debug.past import PastTarget
+from ktstr_tui.debug.target import LiveTarget, Target, Written
 from ktstr_tui.guest.machine import Machine
 from ktstr_tui.kernel.symbol_file import make_symbol_file
 from ktstr_tui.kernel.torn import text
@@ -33,7 +38,7 @@ def make_door(
         found = view()
         return None if found is None else await trio.to_thread.run_sync(make_symbol_file, found)
 
-    def make_target(who: str) -> LiveTarget:
+    def make_target(who: str) -> Target:
         def record(written: Written) -> None:
             outcome: Outcome = "accepted" if written.ok else "rejected"
             setup.control.audit.record(who, "gdb.write", outcome, written.what)
@@ -43,7 +48,7 @@ def make_door(
             await setup.control.desk.ask(who, _kernel_write(address, data, who))
 
         vcpus = machine.spec.topology.cpus
-        return LiveTarget(
+        live = LiveTarget(
             coordinator.debug,
             vcpus,
             _describe(view),
@@ -52,11 +57,32 @@ def make_door(
             # In a run with a seed it is an intervention, which is written down and which a rerun makes again.
             None if machine.stations is None else write,
         )
+        if machine.stations is None or setup.reboots.boot > 1 or setup.config.debugger_fd is not None:
+            return live
+        return PastTarget(live, partial(open_again, setup.place.data_dir), door.told_past)
 
     door = DebuggerDoor(
         coordinator.debug, make_target, make_symbols, stream.emit, setup.place.socket_dir, nursery
     )
     return door
+
+
+async def serve_past(
+    fd: int, door: DebuggerDoor, ending: RunEnd, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve the run that had this one again for its debugger, and end with it; started once the guest is held.
+
+    Args:
+        fd: Of our end of the socket to it.
+        door: Serves debuggers.
+        ending: How the run ends.
+        task_status: Told when it is.
+    """
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=fd)))
+    try:
+        await door.attend(stream, "the run that this one is again", task_status)
+    finally:
+        ending.set("the debugger that this rerun was for is done with it")
 
 
 def _kernel_write(address: int, data: bytes, who: str) -> RunKernelWrite:

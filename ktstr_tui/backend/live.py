@@ -19,7 +19,7 @@ from ktstr_tui.backend.boots import pass_saved_boot, show_console
 from ktstr_tui.backend.closer import look_closer
 from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.counting import Audience, Counting
-from ktstr_tui.backend.debugging import make_door
+from ktstr_tui.backend.debugging import make_door, serve_past
 from ktstr_tui.backend.guest_asks import GuestAsks
 from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
 from ktstr_tui.backend.lazily import loader_of
@@ -190,7 +190,7 @@ class LiveGuest:
     def _make_opening(self, watchers: Watchers) -> Opening:
         setup, config = self._setup, self._setup.config
         # Up to the instant to which a run is had again nobody looks at it.
-        sampling = Sampling(config.sample_hz, later=config.freeze_at_ns is not None)
+        sampling = Sampling(config.sample_hz, later=config.watched_later)
         parts = (self._machine, self._stream.emit, watchers, self._outbox)
         return Opening(*parts, sampling=sampling, started_ns=setup.started_ns, time=setup.time)
 
@@ -299,6 +299,8 @@ class LiveGuest:
         nursery.start_soon(self.alarms.run)
         nursery.start_soon(counting.run)
         nursery.start_soon(self._look_closer)
+        if self._setup.config.debugger_fd is not None:
+            await nursery.start(serve_past, self._setup.config.debugger_fd, self.debugger, self._ending)
         self._seeded.begin()
         await self._ending.wait()
         self._opening.stop_watching()
@@ -381,14 +383,10 @@ class LiveGuest:
             self._setup.time.sleep,
         )
 
-    async def _hurry(self, waiting: trio.CancelScope) -> None:
-        await self._ending.hurry.wait()
-        waiting.cancel()
-
     async def _end_guest(self) -> None:
         if self._machine.exit is None:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._hurry, nursery.cancel_scope)
+                nursery.start_soon(self._ending.give_up_when_hurried, nursery.cancel_scope)
                 with trio.move_on_after(ORDERLY_END_S), suppress(GuestError):
                     await self.coordinator.thaw("the run ends")
                     self._outbox.reply(MsgType.Shutdown)

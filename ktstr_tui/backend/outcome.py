@@ -114,6 +114,11 @@ class RunEnd:
         self._set(RunOutcome(reason=reason, restart=True))
         return True
 
+    async def give_up_when_hurried(self, waiting: trio.CancelScope) -> None:
+        """Cancel something that waits once nothing is to be waited for any more."""
+        await self.hurry.wait()
+        waiting.cancel()
+
     def again(self) -> None:
         """Begin another boot after one that ended for a restart."""
         self.outcome, self._event = None, trio.Event()

@@ -13,6 +13,7 @@ from ktstr_tui.debug.files import NAME, OfferedFile
 from ktstr_tui.debug.requests import PACKET_BYTES
 from ktstr_tui.debug.target import Target
 from ktstr_tui.debug.vcont import parse_thread
+from ktstr_tui.guest.retracing import REQUEST
 from ktstr_tui.model.errors import UsageError
 
 MAX_MEMORY_BYTES = 2032
@@ -29,6 +30,10 @@ _HELP = (
     "slots that no watch of the run has. A run with a seed has no slots and is not changed by any of that; a step\n"
     "goes to the next block of code there, and registers cannot be written. Writing to memory needs a run with\n"
     "--allow-writes.\n"
+    "A run with a seed also goes back: reverse-continue to the last breakpoint or write of what is watched,\n"
+    "reverse-stepi to the block before. For that the run is repeated from its beginning, so each takes about as\n"
+    "long as the run took to here, the first of its kind up to twice that; ctrl+c gives up. continue runs through\n"
+    "the past to the present, and beyond.\n"
 )
 
 
@@ -59,6 +64,7 @@ class Answers:
             "qRcmd": self._monitor,
             "vFile": self._offered.answer,
             "vCont?": self._actions,
+            "QKtstr": self._instruct,
         }
 
     async def answer(self, text: str) -> bytes:
@@ -110,6 +116,8 @@ class Answers:
 
     async def _supported(self, asked: str) -> bytes:
         offers = "QStartNoAckMode+;qXfer:features:read+;qXfer:exec-file:read+;vContSupported+"
+        if self._target.goes_back:
+            offers += ";ReverseContinue+;ReverseStep+"
         return f"PacketSize={PACKET_BYTES:x};{offers}".encode()
 
     async def _ok(self, asked: str) -> bytes:
@@ -142,6 +150,13 @@ class Answers:
 
     async def _actions(self, asked: str) -> bytes:
         return b"vCont;c;C;s;S"
+
+    async def _instruct(self, asked: str) -> bytes:
+        # Of a run with a seed that was had again for a debugger; any other stub does not know it.
+        request = f"QKtstr:{asked}"
+        if REQUEST.fullmatch(request) is None:
+            raise UsageError("not a request")
+        return (await self._target.ask(self.general, request)).encode("latin-1")
 
     async def _transfer(self, asked: str) -> bytes:
         kind, _, rest = asked.partition(":read:")

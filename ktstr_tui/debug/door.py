@@ -98,6 +98,24 @@ class DebuggerDoor:
         self._nursery.start_soon(self._serve, listener, self._open, OfferedFile(symbols))
         return DebuggerOpened(where=where, symbols=symbols is not None)
 
+    async def attend(
+        self,
+        stream: trio.SocketStream,
+        who: str,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve whoever is at the other end of a stream, without symbols; started once the guest is held for it.
+
+        Args:
+            stream: Closed when the session ends.
+            who: That is.
+            task_status: Told when it is.
+        """
+        self._open, self._who, self._why_closed = trio.CancelScope(), who, ""
+        with self._open:
+            async with stream:
+                await self._attend(stream, OfferedFile(None), task_status.started)
+
     def close(self, reason: str) -> bool:
         """Let no debugger in, and end the one that is attached; False when there is none."""
         if self._open is None:
@@ -109,6 +127,10 @@ class DebuggerDoor:
     def told_written(self, what: str, *, ok: bool) -> None:
         """Tell viewers that the debugger wrote, or was refused."""
         self._emit(self._event("wrote" if ok else "refused", what=what))
+
+    def told_past(self, what: str) -> None:
+        """Tell viewers that the debugger looks at an earlier instant of the guest; with no words, that it does not."""
+        self._emit(self._event("went_back" if what else "came_back", what=what))
 
     def drops(self) -> dict[str, int]:
         """Return what was lost of what debuggers sent, by reason."""
@@ -160,11 +182,16 @@ class DebuggerDoor:
             self._open = None
             self._emit(self._event("left", what=self._why_closed or reason))
 
-    async def _attend(self, stream: trio.SocketStream, offered: OfferedFile) -> str:
+    async def _attend(
+        self, stream: trio.SocketStream, offered: OfferedFile, started: Callable[[], object] = lambda: None
+    ) -> str:
         first = await self._access.attach(self._who)
         self._emit(self._event("attached"))
-        session = Session(stream, self._make_target(self._who), offered, first, self._counts)
+        started()
+        target = self._make_target(self._who)
+        session = Session(stream, target, offered, first, self._counts)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(target.run)
             nursery.start_soon(self._look_after)
             nursery.start_soon(self._show)
             reason = await session.run()

@@ -9,7 +9,9 @@ more than its own session.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 import trio
@@ -19,7 +21,7 @@ from ktstr_tui.capture.stop.rendezvous import RendezvousTimeoutError
 from ktstr_tui.debug.answers import Answers
 from ktstr_tui.debug.files import OfferedFile
 from ktstr_tui.debug.requests import Asked, Damaged, Heard, Interrupt, RequestReader, encode_answer
-from ktstr_tui.debug.target import Target
+from ktstr_tui.debug.target import Said, Target
 from ktstr_tui.debug.vcont import parse_thread, parse_vcont
 from ktstr_tui.model.errors import GuestError, KtstrError
 
@@ -122,8 +124,11 @@ class Session:
             return False
         if text == "k":
             return False
+        if text in ("bc", "bs") and self._target.goes_back:
+            await self._start(partial(self._go_back, text))
+            return True
         if text[:6] == "vCont;" or text[:1] in _OLD_RESUMES:
-            await self._resume(text)
+            await self._start(partial(self._resume, text))
             return True
         await self._send(await self._answer(text))
         if text == "QStartNoAckMode":
@@ -143,18 +148,26 @@ class Session:
                 raise
             return f"E.{_words(error)}".encode("ascii", "replace")
 
-    async def _resume(self, text: str) -> None:
+    async def _start(self, start: Callable[[], Awaitable[None]]) -> None:
         try:
-            how = parse_vcont(self._in_new_words(text), self._target.vcpus)
-            self._running = True
-            await self._target.resume(how)
+            await start()
         except KtstrError as error:
             if _is_end(error):
                 raise
             self._running = False
             # The only place for words is the debugger's console, and that only while it waits for a stop.
-            await self._send(b"O" + f"ktstr-tui: {_words(error)}\n".encode().hex().encode())
+            await self._say(_words(error))
             await self._send(b"E01")
+
+    async def _resume(self, text: str) -> None:
+        how = parse_vcont(self._in_new_words(text), self._target.vcpus)
+        self._running = True
+        await self._target.resume(how)
+
+    async def _go_back(self, text: str) -> None:
+        self._running = True
+        vcpu = self._last.vcpu if self._resumes is None else self._resumes
+        await self._target.go_back(vcpu, step=text == "bs")
 
     def _in_new_words(self, text: str) -> str:
         if text[:1] == "v":
@@ -168,9 +181,15 @@ class Session:
     async def _tell_stops(self) -> None:
         while True:
             stop = await self._target.wait_stop()
+            if isinstance(stop, Said):
+                await self._say(stop.words)
+                continue
             self._last, self._running = stop, False
             self._answers.general = stop.vcpu
             await self._try_to_say(stop_reply(stop))
+
+    async def _say(self, words: str) -> None:
+        await self._try_to_say(b"O" + f"ktstr-tui: {words}\n".encode().hex().encode())
 
     async def _send(self, answer: bytes) -> None:
         await self._send_raw(encode_answer(answer))
@@ -186,10 +205,11 @@ class Session:
 
 
 def stop_reply(stop: DebuggerStop) -> bytes:
-    """The stop reply for a stop: which thread, and which watchpoint was hit."""
+    """The stop reply for a stop: which thread, which watchpoint was hit, and whether nothing is before."""
     signal = _SIGINT if stop.interrupted else _SIGTRAP
     hit = "" if stop.watch is None else f"{stop.watch}:{stop.address:x};"
-    return f"T{signal:02x}thread:{stop.vcpu + 1:02x};{hit}".encode()
+    begin = "replaylog:begin;" if stop.at_begin else ""
+    return f"T{signal:02x}thread:{stop.vcpu + 1:02x};{hit}{begin}".encode()
 
 
 def _is_end(error: KtstrError) -> bool:

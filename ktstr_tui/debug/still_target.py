@@ -34,6 +34,7 @@ class StillTarget:
     """
 
     description: Mapping[str, str] = DESCRIPTION
+    goes_back = False
 
     def __init__(
         self,
@@ -52,6 +53,9 @@ class StillTarget:
         """How many there are."""
         return len(self._registers)
 
+    async def run(self) -> None:
+        """Nothing."""
+
     async def wait_stop(self) -> DebuggerStop:
         """Wait for ever: it has stopped before."""
         await trio.sleep_forever()
@@ -64,6 +68,10 @@ class StillTarget:
         """Refuse."""
         raise self._refusal("nothing runs in it")
 
+    async def go_back(self, vcpu: int, *, step: bool) -> None:
+        """Refuse."""
+        raise self._refusal("nothing runs in it")
+
     async def ask(self, vcpu: int, request: str) -> str:
         """Answer from what was kept.
 
@@ -73,6 +81,8 @@ class StillTarget:
         form = _MEMORY.fullmatch(request)
         if form is not None:
             return await trio.to_thread.run_sync(self._memory, int(form[1], 16), int(form[2], 16))
+        if request[:1] not in ("g", "p"):
+            return ""
         return answer_registers(self._registers[vcpu], request)
 
     async def write(self, vcpu: int, request: str) -> str:

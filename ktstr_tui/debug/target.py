@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,15 @@ from ktstr_tui.model.errors import GuestError, UsageError
 
 SymbolFile = Callable[[], Awaitable[bytes | None]]
 """Makes the file that names the kernel's symbols; None while its memory cannot be read by type."""
+
+
+class Said(msgspec.Struct, frozen=True):
+    """Words for the debugger's console, which it shows while it waits for a stop."""
+
+    words: str
+
+
+Told: TypeAlias = DebuggerStop | Said
 
 
 class Target(Protocol):
@@ -32,12 +41,21 @@ class Target(Protocol):
         """The target description: XML by the name of its document."""
         ...
 
+    @property
+    def goes_back(self) -> bool:
+        """Whether `go_back` can be had."""
+        ...
+
     def describe(self, vcpu: int) -> str:
         """Say what a vCPU does, in some words."""
         ...
 
-    async def wait_stop(self) -> DebuggerStop:
-        """Wait for the next stop."""
+    async def run(self) -> None:
+        """Do what the target has to do by itself while it is looked at; until cancelled, or until that is all."""
+        ...
+
+    async def wait_stop(self) -> Told:
+        """Wait for the next stop, or for words."""
         ...
 
     async def interrupt(self) -> None:
@@ -46,6 +64,10 @@ class Target(Protocol):
 
     async def resume(self, how: Resume) -> None:
         """Let it run."""
+        ...
+
+    async def go_back(self, vcpu: int, *, step: bool) -> None:
+        """Let it run backwards: one step of that vCPU, or to the last breakpoint or watchpoint before."""
         ...
 
     async def ask(self, vcpu: int, request: str) -> str:
@@ -85,6 +107,8 @@ class LiveTarget:
         write_memory: Writes bytes to an address in place of QEMU's stub; None where that does it.
     """
 
+    goes_back = False
+
     def __init__(
         self,
         access: DebugAccess,
@@ -97,7 +121,6 @@ class LiveTarget:
         self.vcpus = vcpus
         self.describe = describe
         self.description = access.engine.description
-        self.wait_stop = access.wait_stop
         self.interrupt = access.interrupt
         self.resume = access.resume
         self.want = access.want
@@ -106,6 +129,17 @@ class LiveTarget:
         self._may_write = may_write
         self._record = record
         self._write_memory = write_memory
+
+    async def run(self) -> None:
+        """Nothing: the guest runs by itself."""
+
+    async def wait_stop(self) -> Told:
+        """Wait for the next stop."""
+        return await self._access.wait_stop()
+
+    async def go_back(self, vcpu: int, *, step: bool) -> None:
+        """Refuse."""
+        raise UsageError("only a run with a seed goes back in time", "start it with --seed N")
 
     async def ask(self, vcpu: int, request: str) -> str:
         """Let QEMU answer."""

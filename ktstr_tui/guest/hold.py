@@ -30,9 +30,11 @@ from ktstr_tui.guest.engine import (
     StopReason,
     WatchLimits,
 )
+from ktstr_tui.guest.held_counts import HeldCounts
 from ktstr_tui.guest.held_stub import MAX_BREAKS, HeldStub, stepped_vcpu
 from ktstr_tui.guest.monitor_registers import parse_registers
 from ktstr_tui.guest.observer_page import MAX_PROBES, MAX_WATCHES, Held, HoldReason, ObserverPage
+from ktstr_tui.guest.retracing import Place, Retracing, place_of
 from ktstr_tui.guest.turns import whose_turn
 from ktstr_tui.model.errors import HostError, InternalError
 
@@ -98,6 +100,8 @@ class HoldEngine:
         """The target description for debuggers: XML by the name of its document."""
         self.resume_as = "c"
         """What each resume does, as the actions of ``vCont``: a vCPU that steps is held before its next block."""
+        self._at_counts = HeldCounts(page)
+        self._retracing = Retracing(page, self._place, self._at_counts.stop_at)
         self._steps: int | None = None
         self._stops = self._watch_stops = 0
         self._last_stop_us: float | None = None
@@ -236,7 +240,8 @@ class HoldEngine:
     async def ask(self, question: str) -> str:
         """Answer a request of gdb's protocol about the machine that is held; see `StubEngine.ask`."""
         self._check_stopped()
-        return await self._stub.answer(question)
+        answer = self._retracing.answer(question)
+        return await self._stub.answer(question) if answer is None else answer
 
     def watch_besides(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Watch ranges beside those that were armed one by one, in place of those of the last call; a bench's.
@@ -249,7 +254,7 @@ class HoldEngine:
 
     def hold_at(self, instructions: int) -> None:
         """Have `at_count` called once, when so many instructions were executed, in place of those of the last call."""
-        self._page.hold_at(instructions)
+        self._at_counts.visit_at(instructions)
 
     def hold_at_time(self, address: int, due: int, step: int) -> None:
         """Have a station when the guest's clock comes to an instant, and else at every ``step`` instructions.
@@ -283,13 +288,19 @@ class HoldEngine:
         if held.reason is HoldReason.CALL and not await self._is_wanted(held):
             self._release()
             return
-        visit = {HoldReason.STEP: self._visit, HoldReason.COUNT: self.at_count}.get(held.reason)
+        visit, stops = self._visit if held.reason is HoldReason.STEP else None, False
+        if held.reason is HoldReason.COUNT:
+            visits, stops = self._at_counts.take_due(held.total)
+            visit = self.at_count if visits else None
+            if visit is None and not stops:
+                self._release()
+                return
         if visit is None:
             await self._hear()
             self._arrive(held, _REASONS.get(held.reason, "other"))
             return
         self._in_station = True
-        if self._arrived is None and (self._asked or self._steps == held.vcpu):
+        if self._arrived is None and (self._asked or stops or self._steps == held.vcpu):
             self._arrive(held, "interrupt" if self._asked else "other")
         try:
             await visit(held.total)
@@ -319,6 +330,12 @@ class HoldEngine:
             await self._stub.meet(held.vcpu, held.address, None if own is None else own.rip)
             return True
         return tell is not None and tell()
+
+    def _place(self) -> Place:
+        held, own = self.held, self._page.registers()
+        if held is None or own is None:
+            raise InternalError("the place of a guest that runs")
+        return place_of(held, own.rip)
 
     def _tell_page(self) -> None:
         # When the machine goes on: all of them are sorted then, once for however many were armed one by one.

@@ -16,14 +16,22 @@ import msgspec
 
 from ktstr_tui.guest.engine import Registers
 
-PAGE_BYTES = 12288 + 16384 * 16
+PAGE_BYTES = 512000
 MAX_WATCHES = 16384
 MAX_PROBES = 1024
 MAX_VCPUS = 256
-_MAGIC, _LAYOUT = 0x4F42534B, 4
+MAX_NOTED = 256
+"""Functions, and ranges, that are noted."""
+MAX_NOTES = 4096
+"""Notes that are kept, the newest."""
+_MAGIC, _LAYOUT = 0x4F42534B, 5
 _STOP, _GENERATION, _HOLD_AT, _STEP, _NR_WATCHES, _NR_PROBES, _HELD = 16, 20, 24, 32, 40, 44, 48
 _TURN, _NEXT, _CLOCK = 488, 492, 496
 _REGISTERS_KNOWN, _REGISTERS, _COUNTS, _PROBES, _WATCHES = 112, 120, 512, 4096, 12288
+_NR_NOTED, _NR_NOTES, _NOTED_PROBES, _NOTED_RANGES, _BEGUN, _NOTES = 384, 400, 274432, 276480, 280576, 313344
+
+
+_NOTE = struct.Struct("<QQQQQII")
 
 
 class HoldReason(IntEnum):
@@ -54,6 +62,35 @@ class Held(msgspec.Struct, frozen=True):
     """Bytes that were stored."""
     counts: tuple[int, ...]
     """Instructions that each vCPU has executed."""
+    in_block: bool = False
+    """Whether it is held within a block, at a store; ``total`` counts all of that block already."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A store or an execution that was noted; its block begins and ends after so many instructions of all vCPUs."""
+
+    began: int
+    ended: int
+    address: int
+    """Of the store, or of the probe."""
+    next_ip: int
+    """Behind the store; for a probe where its block begins."""
+    value: int
+    """What was stored, its low 8 bytes."""
+    vcpu: int
+    width: int
+    """Bytes that were stored; 0 for a probe."""
+
+
+class Notes(msgspec.Struct, frozen=True):
+    """What an observer has noted: the newest of each kind, oldest first."""
+
+    notes: tuple[Note, ...]
+    begun: tuple[int, ...]
+    """Instructions executed by all vCPUs before each block of the vCPU that was asked for."""
+    complete: bool
+    """Whether ``notes`` is all that was noted."""
+    begun_complete: bool
 
 
 class ObserverPage:
@@ -126,7 +163,37 @@ class ObserverPage:
         struct.pack_into(f"<{len(flat)}Q", self._map, _WATCHES, *flat)
         struct.pack_into(f"<{len(addresses)}Q", self._map, _PROBES, *addresses)
         struct.pack_into("<II", self._map, _NR_WATCHES, len(merged), len(addresses))
-        struct.pack_into("<I", self._map, _GENERATION, (self._u32(_GENERATION) + 1) & 0xFFFF_FFFF)
+        self._next_generation()
+
+    def note(self, ranges: Iterable[tuple[int, int]], probes: Iterable[int], vcpu: int | None) -> None:
+        """Write down stores, executions and the blocks of a vCPU, in place of those that were asked for before.
+
+        Args:
+            ranges: First address and length in bytes of each; may overlap.
+            probes: Addresses of instructions.
+            vcpu: Whose blocks; None for nobody's.
+
+        Raises:
+            ValueError: They are too many.
+        """
+        merged, addresses = merge(ranges), sorted(set(probes))
+        if len(merged) > MAX_NOTED or len(addresses) > MAX_NOTED:
+            raise ValueError(f"{len(merged)} ranges and {len(addresses)} probes are too many to note")
+        flat = [address for pair in merged for address in pair]
+        struct.pack_into(f"<{len(flat)}Q", self._map, _NOTED_RANGES, *flat)
+        struct.pack_into(f"<{len(addresses)}Q", self._map, _NOTED_PROBES, *addresses)
+        of_vcpu = 0 if vcpu is None else vcpu + 1
+        struct.pack_into("<III", self._map, _NR_NOTED, len(merged), len(addresses), of_vcpu)
+        struct.pack_into("<QQ", self._map, _NR_NOTES, 0, 0)
+        self._next_generation()
+
+    def notes(self) -> Notes:
+        """What was noted since `note`."""
+        nr_notes, nr_begun = struct.unpack_from("<QQ", self._map, _NR_NOTES)
+        notes = [Note(*_NOTE.unpack_from(self._map, _NOTES + at)) for at in _places(nr_notes, _NOTE.size)]
+        begun = [struct.unpack_from("<Q", self._map, _BEGUN + at)[0] for at in _places(nr_begun, 8)]
+        kept = nr_notes <= MAX_NOTES, nr_begun <= MAX_NOTES
+        return Notes(tuple(notes), tuple(begun), *kept)
 
     def held(self) -> Held:
         """Why and where the machine is held.
@@ -134,10 +201,12 @@ class ObserverPage:
         Raises:
             ValueError: What stands there is of no observer.
         """
-        reason, vcpu, total, address, low, high, _, width = struct.unpack_from("<IIQQQQQI", self._map, _HELD)
+        found = struct.unpack_from("<IIQQQQQII", self._map, _HELD)
+        reason, vcpu, total, address, low, high, _, width, in_block = found
         nr = min(self._u32(8), MAX_VCPUS)
         counts = struct.unpack_from(f"<{nr}Q", self._map, _COUNTS)
-        return Held(HoldReason(reason), vcpu, total, address, low | high << 64, width, counts)
+        value = low | high << 64
+        return Held(HoldReason(reason), vcpu, total, address, value, width, counts, bool(in_block))
 
     def registers(self) -> Registers | None:
         """The registers of the vCPU that holds, without the arithmetic flags; None when one could not be read."""
@@ -146,6 +215,9 @@ class ObserverPage:
         if known != (1 << len(names)) - 1:
             return None
         return Registers(*struct.unpack_from(f"<{len(names)}Q", self._map, _REGISTERS))
+
+    def _next_generation(self) -> None:
+        struct.pack_into("<I", self._map, _GENERATION, (self._u32(_GENERATION) + 1) & 0xFFFF_FFFF)
 
     def _u32(self, offset: int) -> int:
         value: int = struct.unpack_from("<I", self._map, offset)[0]
@@ -162,3 +234,8 @@ def merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((first, last))
     return merged
+
+
+def _places(count: int, size: int) -> Iterable[int]:
+    """Where the newest of ``count`` entries are in a ring, oldest first, in bytes from its beginning."""
+    return (number % MAX_NOTES * size for number in range(max(0, count - MAX_NOTES), count))

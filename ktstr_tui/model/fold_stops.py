@@ -123,12 +123,17 @@ def _thawed(state: RunState, event: ev.Thawed) -> None:
 
 def _debugger(state: RunState, event: ev.DebuggerChanged) -> None:
     state.debugger_stops, state.watches_restored = event.forwarded, event.restored
+    state.debugger_back = event.what if event.step == "went_back" else ""
     match event.step:
         case "waiting":
             text = f"a debugger of {event.who} may connect to {event.where}"
         case "attached":
             state.debugger = event.who
             text = f"{event.who} attached a debugger"
+        case "went_back":
+            text = f"the debugger of {event.who} went back: {event.what}"
+        case "came_back":
+            text = f"the debugger of {event.who} is in the present again"
         case "wrote":
             text = f"the debugger of {event.who} wrote {event.what}"
         case "refused":

@@ -347,6 +347,8 @@ class RunState(msgspec.Struct, kw_only=True):
 
     debugger: str = ""
     """Whose debugger is attached; empty when there is none."""
+    debugger_back: str = ""
+    """How far before the present that debugger looks, in words; empty while it looks at the guest itself."""
     debugger_stops: int = 0
     """Stops that debuggers were told of, but for those that they asked for."""
     watches_restored: int = 0

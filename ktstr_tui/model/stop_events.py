@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from ktstr_tui.model.event_base import RunEvent
 from ktstr_tui.model.report import Pause
 
-DebuggerStep: TypeAlias = Literal["waiting", "attached", "wrote", "refused", "left"]
+DebuggerStep: TypeAlias = Literal["waiting", "attached", "went_back", "came_back", "wrote", "refused", "left"]
 
 
 class Frozen(RunEvent, frozen=True, tag="frozen"):
@@ -28,7 +28,7 @@ class Thawed(RunEvent, frozen=True, tag="thawed"):
 
 
 class DebuggerChanged(RunEvent, frozen=True, kw_only=True, tag="debugger"):
-    """A debugger may connect, is attached, wrote or was refused to write, or is gone."""
+    """A debugger may connect, is attached, looks at an earlier instant or no more, wrote or was refused to, is gone."""
 
     step: DebuggerStep
     who: str
@@ -36,7 +36,7 @@ class DebuggerChanged(RunEvent, frozen=True, kw_only=True, tag="debugger"):
     where: str = ""
     """The socket that it may connect to: a path, or ``127.0.0.1:PORT``."""
     what: str = ""
-    """What was written; why it is gone."""
+    """What was written; how far back it is; why it is gone."""
     forwarded: int = 0
     """Stops that were told to debuggers so far, but for those that they asked for."""
     restored: int = 0

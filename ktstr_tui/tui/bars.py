@@ -176,7 +176,8 @@ def badges(view: View) -> Line:
         left_s = max(0.0, (hold.until_ns - state.mono_ns) / 1e9)
         line += [(f" ‖ HELD {words.seconds(left_s)} ", "badge-warn"), (" ", "")]
     if state.debugger:
-        line += [(" gdb attached ", "badge-warn"), (" ", "")]
+        badge = " gdb looks at the past " if state.debugger_back else " gdb attached "
+        line += [(badge, "badge-warn"), (" ", "")]
     if state.frozen is not None:
         since = max(0, state.mono_ns - state.frozen_since_mono_ns)
         lasts = "" if view.connection == "still" else f"{words.seconds(since / 1e9)} "

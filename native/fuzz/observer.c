@@ -25,7 +25,9 @@ static ssize_t hear_backend(int fd, void *byte, size_t size);
 #define send(fd, byte, size, flags) tell_backend(fd, byte, size, flags)
 #define read(fd, byte, size) hear_backend(fd, byte, size)
 #include "../observer/blocks.c"
+#include "../observer/notes.c"
 #include "../observer/observer.c"
+#include "../observer/probes.c"
 #include "../observer/ranges.c"
 #include "../observer/registers.c"
 #include "../observer/turns.c"
@@ -62,8 +64,8 @@ __asm__(".text\n"
 	".size call_block, . - call_block\n");
 
 // What is watched, as the observer must have taken it at the last hold.
-static struct observer_range model[OBSERVER_WATCHES];
-static uint32_t nr_model, model_generation;
+static struct observer_range model[OBSERVER_WATCHES], noted_model[OBSERVER_NOTED];
+static uint32_t nr_model, nr_noted_model, model_generation;
 
 static uint64_t place(void)
 {
@@ -110,13 +112,34 @@ static void probe_few(void)
 		page->nr_probes = take8(script) % 2 ? OBSERVER_PROBES + take8(script) : take32(script);
 }
 
+static void note_few(void)
+{
+	uint64_t at = KERNEL;
+
+	page->note_vcpu = take8(script) % (VCPUS + 2);
+	page->nr_noted_probes = take8(script) % 5;
+	for (uint32_t i = 0; i < page->nr_noted_probes; i++)
+		page->noted_probes[i] = KERNEL + 8 * i;
+	page->nr_noted_ranges = take8(script) % 5;
+	for (uint32_t i = 0; i < page->nr_noted_ranges; i++) {
+		at += take8(script) % 64;
+		page->noted_ranges[i].first = at;
+		at += take8(script) % 64;
+		page->noted_ranges[i].last = at++;
+	}
+	if (take8(script) % 8 == 1)
+		page->nr_noted_probes = take32(script);
+	if (take8(script) % 8 == 1)
+		page->nr_noted_ranges = take32(script);
+}
+
 // What the backend does to its part of the page, or to any of it.
 static void command(void)
 {
 	size_t got;
 	const uint8_t *bytes;
 
-	switch (take8(script) % 10) {
+	switch (take8(script) % 11) {
 	case 0:
 		page->stop = 1;
 		break;
@@ -146,6 +169,9 @@ static void command(void)
 		page->next_of = take8(script) % (VCPUS + 2);
 		break;
 	case 9:
+		note_few();
+		break;
+	case 10:
 		bytes = take_bytes(script, take8(script), &got);
 		memcpy((uint8_t *)page + take32(script) % (sizeof(*page) - got), bytes, got);
 		break;
@@ -177,19 +203,25 @@ static ssize_t tell_backend(int fd, const void *byte, size_t size, int flags)
 	return 1;
 }
 
+// The ranges of the page, if they are sound.
+static uint32_t take_ranges(struct observer_range *into, const struct observer_range *from, uint32_t nr,
+			    uint32_t most)
+{
+	bool sound = nr <= most;
+
+	for (uint32_t i = 0; sound && i < nr; i++)
+		sound = from[i].first <= from[i].last && (!i || from[i].first > from[i - 1].last);
+	if (!sound)
+		return 0;
+	memcpy(into, from, nr * sizeof(*into));
+	return nr;
+}
+
 static void take_model(void)
 {
-	bool sound = page->nr_watches <= OBSERVER_WATCHES;
-
 	model_generation = page->generation;
-	nr_model = 0;
-	for (uint32_t i = 0; sound && i < page->nr_watches; i++)
-		sound = page->watches[i].first <= page->watches[i].last &&
-			(!i || page->watches[i].first > page->watches[i - 1].last);
-	if (!sound)
-		return;
-	nr_model = page->nr_watches;
-	memcpy(model, page->watches, nr_model * sizeof(*model));
+	nr_model = take_ranges(model, page->watches, page->nr_watches, OBSERVER_WATCHES);
+	nr_noted_model = take_ranges(noted_model, page->noted_ranges, page->nr_noted_ranges, OBSERVER_NOTED);
 }
 
 static ssize_t hear_backend(int fd, void *byte, size_t size)
@@ -238,17 +270,29 @@ static uint64_t address_of_store(void)
 		return place() + take8(script) % 8;
 	case 1:
 		return take64(script);
+	case 2:
+		near = &noted_model[nr_noted_model ? take16(script) % nr_noted_model : 0];
+		return near->last + take8(script) % 32 - 16;
 	default:
 		near = &model[nr_model ? take16(script) % nr_model : 0];
 		return (take8(script) % 2 ? near->first : near->last) + take8(script) % 32 - 16;
 	}
 }
 
+static bool is_in(const struct observer_range *ranges, uint32_t nr, uint64_t first, uint64_t last)
+{
+	bool hit = false;
+
+	for (uint32_t i = 0; i < nr; i++)
+		hit |= ranges[i].first <= last && first <= ranges[i].last;
+	return hit;
+}
+
 static void store(void)
 {
-	uint64_t address = address_of_store(), told = holds_told;
+	uint64_t address = address_of_store(), told = holds_told, noted;
 	uint32_t shift = take8(script) % 5, width = 1u << shift;
-	bool hit = false;
+	bool hit, is_noted;
 
 	// Watched as it was before, and where the clock's hold has let the machine go on, as it is then.
 	value = (struct qemu_value){ .data.u64 = take16(script) };
@@ -260,22 +304,26 @@ static void store(void)
 		MUST(!gone && holds_told > told);
 		return;
 	}
-	for (uint32_t i = 0; i < nr_model; i++)
-		hit |= model[i].first <= address + width - 1 && address <= model[i].last;
+	hit = is_in(model, nr_model, address, address + width - 1);
+	is_noted = is_in(noted_model, nr_noted_model, address, address + width - 1);
+	noted = page->nr_notes;
 	stored(0, shift, address, stored_data);
 	MUST(!gone && holds_told == told + hit);
+	// While the machine is held the backend may write anything there.
+	MUST(hit || page->nr_notes == noted + is_noted);
 }
 
 static void reset(void)
 {
 	memset(&watches, 0, sizeof(watches));
+	memset(&notes, 0, sizeof(notes));
 	memset(&turns, 0, sizeof(turns));
 	free(blocks.at);
 	memset(&blocks, 0, sizeof(blocks));
 	memset(handles, 0, sizeof(handles));
 	total = clock_address = clock_due = holds_told = turn_began = 0;
 	executing = next_of = 0;
-	nr_probes = nr_model = 0;
+	probes.nr = nr_model = nr_noted_model = 0;
 	has_thread = gone = false;
 }
 

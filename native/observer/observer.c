@@ -23,7 +23,9 @@
 #include <unistd.h>
 
 #include "blocks.h"
+#include "notes.h"
 #include "page.h"
+#include "probes.h"
 #include "qemu_plugin_api.h"
 #include "ranges.h"
 #include "registers.h"
@@ -34,13 +36,12 @@
 EXPORT int qemu_plugin_version = QEMU_PLUGIN_API_VERSION;
 EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv);
 
-#define BLOCK_BYTES 8192 // no block is longer: it ends with the page after the one that it begins in
-
 static struct observer_page *page;
 static int link_fd = -1;
 static struct ranges watches;
-static uint64_t probes[OBSERVER_PROBES];
-static uint32_t nr_probes, taken_generation;
+static struct notes notes;
+static struct probes probes;
+static uint32_t taken_generation;
 static uint64_t total, due, look_due, next_count, next_step, clock_address, clock_due;
 static uint32_t next_of; // a vCPU whose next block is held at, from 1; 0 for none
 static bool in_store; // the block that the machine is held in is counted already
@@ -68,13 +69,14 @@ static void set_due(void)
 {
 	uint64_t at = page->hold_at, step = page->step;
 
-	next_count = at > total ? at : UINT64_MAX;
+	// Within a block all of it is counted already, and the next one is still to come.
+	next_count = at > total || (at == total && in_store) ? at : UINT64_MAX;
 	next_step = step ? (total / step + 1) * step : UINT64_MAX;
 	due = smaller(next_step, next_count);
 	next_of = page->next_of;
 	if (next_of && next_of == turns.vcpu + 1)
 		due = smaller(due, total + !in_store);
-	look_due = nr_probes ? 0 : due;
+	look_due = probes.nr || notes_wanted(&notes) ? 0 : due;
 }
 
 static bool is_kernel(uint64_t address)
@@ -82,15 +84,24 @@ static bool is_kernel(uint64_t address)
 	return address >> 63;
 }
 
+static void take_notes(void)
+{
+	const struct ranges *noted = &notes.ranges;
+
+	page->refused += !notes_take(&notes, page);
+	// One filter for stores that are watched and that are noted, so that all others cost what they did.
+	for (uint32_t i = 0; i < noted->nr; i++)
+		ranges_also_near(&watches, noted->at[i].first, noted->at[i].last);
+}
+
 static void take_lists(void)
 {
 	uint32_t generation = __atomic_load_n(&page->generation, __ATOMIC_ACQUIRE);
-	uint32_t nr = page->nr_probes;
 
 	clock_due = page->clock_due;
 	if (clock_address != page->clock_address) {
 		clock_address = page->clock_address;
-		ranges_also_near(&watches, clock_address);
+		ranges_also_near(&watches, clock_address, clock_address);
 	}
 	if (generation == taken_generation)
 		return;
@@ -98,14 +109,9 @@ static void take_lists(void)
 	if (!ranges_take(&watches, page->watches, page->nr_watches) ||
 	    (watches.nr && !is_kernel(watches.at[0].first)))
 		page->refused++;
-	ranges_also_near(&watches, clock_address);
-	nr_probes = 0;
-	if (nr > OBSERVER_PROBES) {
-		page->refused++;
-		return;
-	}
-	memcpy(probes, page->probes, nr * sizeof(*probes));
-	nr_probes = nr;
+	take_notes();
+	ranges_also_near(&watches, clock_address, clock_address);
+	page->refused += !probes_take(&probes, page->probes, page->nr_probes, OBSERVER_PROBES);
 }
 
 static void take_commands(void)
@@ -144,6 +150,7 @@ static void hold(enum observer_reason reason, uint64_t next_ip)
 	page->vcpu = turns.vcpu;
 	page->total = total;
 	page->next_ip = next_ip;
+	page->in_block = in_store;
 	page->holds++;
 	page->registers_known = registers_read(next_ip, page->registers);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -159,24 +166,6 @@ static void check_thread(void)
 	} else if (!pthread_equal(thread, pthread_self())) {
 		give_up("all vCPUs must share one thread (-accel tcg,thread=single)");
 	}
-}
-
-/* The first probe in a block that is not before `from`; 0 when there is none. */
-static uint64_t probe_in(uint64_t address, uint32_t insns, uint64_t from)
-{
-	uint32_t low = 0, high = nr_probes;
-
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
-
-		if (probes[middle] < from)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == nr_probes || probes[low] - address > BLOCK_BYTES)
-		return 0;
-	return probes[low] - address < blocks_bytes(&blocks, address, insns) ? probes[low] : 0;
 }
 
 // A kernel address and a small number in one pointer: nothing to allocate for each translation.
@@ -214,7 +203,8 @@ static __attribute__((noinline)) void look_at_block(void *data, const void *stat
 {
 	uint64_t address = packed_address(data);
 	unsigned int n = packed_number(data);
-	uint64_t probe, from;
+	const struct block block = { .address = address, .insns = n };
+	uint64_t probe = address - 1;
 
 	if (state != turns.now) {
 		begin_turn(state, address);
@@ -234,13 +224,14 @@ static __attribute__((noinline)) void look_at_block(void *data, const void *stat
 		hold(OBSERVER_STOP, address);
 	}
 	// A function is entered by a jump or a call, and both begin a block.
-	for (from = address; from >= address && nr_probes && (probe = probe_in(address, n, from));
-	     from = probe + 1) {
+	while (probes.nr && (probe = probes_in(&probes, &blocks, block, probe + 1))) {
 		check_thread();
 		page->address = probe;
 		hold(OBSERVER_CALL, address);
 	}
-	total += packed_number(data);
+	total += n;
+	if (notes_wanted(&notes))
+		notes_block(&notes, page, &blocks, block, turns.vcpu, total);
 }
 
 // Called by `observed_block` with the state of the vCPU that executes. It and `on_store` are called for each block and
@@ -273,7 +264,30 @@ static void hold_in_block(enum observer_reason reason, const void *data)
 	in_store = false;
 }
 
-// A store near something that is watched.
+static uint64_t low_bytes(struct qemu_value value, uint32_t width)
+{
+	return width == 1   ? value.data.u8
+	       : width == 2 ? value.data.u16
+	       : width == 4 ? value.data.u32
+	       : width == 8 ? value.data.u64
+			    : value.data.u128.low;
+}
+
+static void note_store(uint32_t info, uint64_t address, const void *data)
+{
+	uint32_t width = 1u << qemu_plugin_mem_size_shift(info);
+	struct observer_note note = {
+		.address = address,
+		.next_ip = packed_address(data) + packed_number(data),
+		.value = low_bytes(qemu_plugin_mem_get_value(info), width),
+		.vcpu = turns.vcpu,
+		.width = width,
+	};
+
+	notes_store(&notes, page, note, total);
+}
+
+// A store near something that is watched or noted.
 static __attribute__((noinline)) void look_at_store(uint32_t info, uint64_t address, void *data)
 {
 	uint32_t width = 1u << qemu_plugin_mem_size_shift(info);
@@ -283,16 +297,14 @@ static __attribute__((noinline)) void look_at_store(uint32_t info, uint64_t addr
 		if (qemu_plugin_mem_get_value(info).data.u64 >= clock_due)
 			hold_in_block(OBSERVER_STEP, data);
 	}
+	if (ranges_hit(&notes.ranges, address, address + width - 1))
+		note_store(info, address, data);
 	if (!ranges_hit(&watches, address, address + width - 1))
 		return;
 	value = qemu_plugin_mem_get_value(info);
 	page->address = address;
 	page->width = width;
-	page->value_low = width == 1   ? value.data.u8
-			  : width == 2 ? value.data.u16
-			  : width == 4 ? value.data.u32
-			  : width == 8 ? value.data.u64
-				       : value.data.u128.low;
+	page->value_low = low_bytes(value, width);
 	page->value_high = width > 8 ? value.data.u128.high : 0;
 	hold_in_block(OBSERVER_WRITE, data);
 }

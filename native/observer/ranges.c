@@ -18,9 +18,9 @@ static void filter_set(struct ranges *ranges, uint64_t first, uint64_t last)
 	}
 }
 
-void ranges_also_near(struct ranges *ranges, uint64_t address)
+void ranges_also_near(struct ranges *ranges, uint64_t first, uint64_t last)
 {
-	filter_set(ranges, address, address);
+	filter_set(ranges, first, last);
 }
 
 bool ranges_take(struct ranges *ranges, const struct observer_range *from, uint32_t nr)

@@ -36,8 +36,8 @@ static inline bool ranges_near(const struct ranges *ranges, uint64_t address)
 		ranges_page_near(ranges, address + RANGES_STORE_BYTES - 1));
 }
 
-/* Have `ranges_near` be true of an address that is no range. Until the next `ranges_take`. */
-void ranges_also_near(struct ranges *ranges, uint64_t address);
+/* Have `ranges_near` be true of addresses that are no range, both inside. Until the next `ranges_take`. */
+void ranges_also_near(struct ranges *ranges, uint64_t first, uint64_t last);
 
 /* Take ranges. Returns false, and then nothing is watched, when they are not ascending and disjoint. */
 bool ranges_take(struct ranges *ranges, const struct observer_range *from, uint32_t nr);

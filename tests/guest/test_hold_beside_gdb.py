@@ -130,10 +130,14 @@ async def held(spec: MachineSpec) -> Held:
 
         engine.at_count = at_count
         assert engine.held is not None
-        engine.hold_at(engine.held.total + 1)
+        # All of the block that the store is in is counted, so that is where the next one begins.
+        assert engine.held.in_block
+        behind = engine.held.total
+        engine.hold_at(behind)
         await engine.resume()
         with trio.fail_after(BOOT_DEADLINE_S):
             await done.wait()
+        assert totals[0] == behind
         return Held(address, at_store, totals[0], seen[0])
 
 

@@ -31,7 +31,7 @@ FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O1", "-g", "-fPIC", "-shared", "-fvisi
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 MANY = 10_000
 ROUNDS = 50
-COMMANDS = ((20, 48), (492, 512), (4096, PAGE_BYTES))
+COMMANDS = ((20, 48), (384, 396), (492, 512), (4096, PAGE_BYTES))
 """First byte and end of what the backend writes, but for the request to stop."""
 
 

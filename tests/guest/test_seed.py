@@ -112,7 +112,10 @@ def debug(run: HeadlessRun, directory: Path) -> str:
         directory / "look.gdb",
         "watch *(unsigned long *)&jiffies", "break tick_do_update_jiffies64",
         "continue", "delete 2", "continue", "info threads", "delete",
-        "break scx_vexit", "continue", "stepi", "stepi", "x/i $pc", "shell kill -KILL $PPID",
+        "break scx_vexit", "continue", "stepi", "stepi", "x/i $pc",
+        "echo BACK\\n", "reverse-continue", "delete", "watch *(unsigned long *)&jiffies", "reverse-continue",
+        "info threads", "delete", "x/i $pc", "reverse-stepi", "x/i $pc", "stepi", "x/i $pc",
+        "break scx_vexit", "continue", "delete", "break scx_bypass", "continue", "shell kill -KILL $PPID",
     )  # fmt: skip
     with debugger(run, "--", "-nx", "-batch", "-x", look) as gdb:
         told.step("attached")
@@ -221,7 +224,7 @@ def test_a_function_that_is_not_there_is_answered_with_those_like_it(both: Runs)
 
 def test_gdb_breaks_watches_and_steps_and_changes_nothing(both: Runs) -> None:
     """It sees none of the stops for the run's own watches, and is killed in the last of its own."""
-    said = both.gdb
+    said = both.gdb.partition("BACK")[0]
     assert re.search(r"Thread \d hit Breakpoint 2, 0x\w+ in tick_do_update_jiffies64 \(\)", said), said
     values = re.search(
         r"hit Hardware watchpoint 1.*\nOld value = (\d+)\nNew value = (\d+)\n", said, re.DOTALL
@@ -229,9 +232,31 @@ def test_gdb_breaks_watches_and_steps_and_changes_nothing(both: Runs) -> None:
     assert values is not None, said
     assert int(values[1]) < int(values[2])
     assert re.search(r"Thread 2 \(CPU 1: [^)]+\[\d+\]\)", said)
-    stops = re.findall(r"(0x\w+) (?:in|<)\W*scx_vexit", said.partition("hit Breakpoint 3")[2])
+    there = said.partition("hit Breakpoint 3")[2]
+    stops = re.findall(r"(0x\w+) (?:in|<)\W*scx_vexit", there)
     assert len(set(stops)) == 3, said  # where it is called, and before the next two blocks of its code
     assert "SIGTRAP" not in said
+
+
+def test_gdb_goes_back_and_on_to_the_present_and_changes_nothing(both: Runs) -> None:
+    """To the write before, which is not made yet then, a step further, and through the past to what comes later."""
+    said = both.gdb.partition("BACK")[2]
+    first, _, said = said.partition("Hardware watchpoint 4:")
+    assert re.search(r"hit Breakpoint 3, 0x\w+ in scx_vexit", first), first
+    values = re.search(
+        r"hit Hardware watchpoint 4.*\nOld value = (\d+)\nNew value = (\d+)\n", said, re.DOTALL
+    )
+    assert values is not None, said
+    assert int(values[1]) > int(values[2])
+    assert re.search(r"Thread 2 \(CPU 1: [^)]+, in the past\)", said)
+    # A step back, and one on, is where it was.
+    at_write, back, on = re.findall(r"=> (0x\w+)", said)
+    assert at_write == on != back
+    # Where it had stopped before is met again, on the way to the present; what comes later is the guest's own.
+    assert re.search(r"hit Breakpoint 5, 0x\w+ in scx_vexit", said)
+    assert re.search(r"this is the present again\n.*hit Breakpoint 6, 0x\w+ in scx_bypass", said, re.DOTALL)
+    steps = [it["step"] for it in both.watched if it["type"] == "debugger"]
+    assert steps == ["waiting", "attached", *["went_back"] * 3, "came_back", "left"]
 
 
 def test_memory_was_kept_and_is_restored_by_running_again(both: Runs) -> None:

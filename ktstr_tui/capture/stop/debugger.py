@@ -34,6 +34,8 @@ class DebuggerStop(msgspec.Struct, frozen=True, kw_only=True):
     watch: WatchKind | None = None
     address: int | None = None
     """Of the watchpoint that was hit."""
+    at_begin: bool = False
+    """The debugger went back as far as there is."""
 
 
 class DebuggerStops:

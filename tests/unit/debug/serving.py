@@ -13,7 +13,7 @@ from ktstr_tui.capture.stop.debugger import DebuggerStop
 from ktstr_tui.capture.watch.debugger_points import Point
 from ktstr_tui.debug.files import OfferedFile
 from ktstr_tui.debug.session import Session, SessionCounts
-from ktstr_tui.debug.target import Target
+from ktstr_tui.debug.target import Target, Told
 from ktstr_tui.guest.gdb_packets import PacketReader, encode
 from ktstr_tui.model.errors import KtstrError, UsageError
 
@@ -24,20 +24,25 @@ class FakeTarget:
     """Two vCPUs, and a word for each that a debugger asks."""
 
     vcpus = 2
+    goes_back = False
     description: Mapping[str, str] = {"target.xml": "<target>" + "x" * 200 + "</target>"}
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, str]] = []
         self.resumed: list[Resume] = []
+        self.gone_back: list[tuple[int, bool]] = []
         self.points: set[Point] = set()
         self.interrupts = 0
         self.error: KtstrError | None = None
-        self.send, self._stops = trio.open_memory_channel[DebuggerStop](10)
+        self.send, self._stops = trio.open_memory_channel[Told](10)
 
     def describe(self, vcpu: int) -> str:
         return f"CPU {vcpu}: }}$#*"
 
-    async def wait_stop(self) -> DebuggerStop:
+    async def run(self) -> None:
+        await trio.sleep_forever()
+
+    async def wait_stop(self) -> Told:
         return await self._stops.receive()
 
     async def interrupt(self) -> None:
@@ -47,6 +52,10 @@ class FakeTarget:
     async def resume(self, how: Resume) -> None:
         self._fail()
         self.resumed.append(how)
+
+    async def go_back(self, vcpu: int, *, step: bool) -> None:
+        self._fail()
+        self.gone_back.append((vcpu, step))
 
     async def ask(self, vcpu: int, request: str) -> str:
         self._fail()

@@ -11,9 +11,12 @@ from ktstr_tui.capture.stop.rendezvous import RendezvousTimeoutError
 from ktstr_tui.capture.watch.debugger_points import Point
 from ktstr_tui.debug.files import OfferedFile
 from ktstr_tui.debug.session import Session, SessionCounts, stop_reply
+from ktstr_tui.debug.target import Said
 from ktstr_tui.guest.engine import EngineLostError
 from ktstr_tui.guest.gdb_packets import encode
 from ktstr_tui.guest.gdb_stop import parse_stop
+from ktstr_tui.guest.retracing import WhereIsIt
+from ktstr_tui.guest.retracing import encode as encode_request
 from ktstr_tui.model.errors import UsageError
 from tests.unit.debug.serving import SYMBOLS, FakeTarget, serving
 
@@ -167,3 +170,31 @@ def test_stop_replies_are_those_that_our_own_client_reads() -> None:
     assert stop_reply(told) == b"T05thread:03;awatch:%x;" % ADDRESS
     read = parse_stop(stop_reply(told).decode())
     assert (read.vcpu, read.watch_address) == (2, ADDRESS)
+
+
+async def test_only_a_target_that_goes_back_is_offered_so_and_told_to() -> None:
+    async with serving() as debugger:
+        assert "Reverse" not in await debugger.ask("qSupported")
+        assert await debugger.ask("bs") == ""
+        debugger.target.goes_back = True
+        assert "ReverseContinue+;ReverseStep+" in await debugger.ask("qSupported")
+        await debugger.tell(encode("bs"))
+        await debugger.target.send.send(Said("the run is had again"))
+        said = await debugger.receive()
+        assert bytes.fromhex(said[1:]).decode() == "ktstr-tui: the run is had again\n"
+        await debugger.target.send.send(DebuggerStop(vcpu=1))
+        assert await debugger.receive() == "T05thread:02;"
+        assert await debugger.ask("Hc1") == "OK"
+        await debugger.tell(encode("bc"))
+        await debugger.target.send.send(DebuggerStop(vcpu=0, at_begin=True))
+        assert await debugger.receive() == "T05thread:01;replaylog:begin;"
+        assert debugger.target.gone_back == [(0, True), (0, False)]
+
+
+async def test_what_a_run_is_asked_that_is_had_again_is_one_request_or_none() -> None:
+    async with serving() as debugger:
+        for text in ("QKtstr:", "QKtstr:xyz", "QKtstr:00;c", "QKtstr"):
+            assert (await debugger.ask(text))[:1] == "E", text
+        assert debugger.target.asked == []
+        await debugger.ask(encode_request(WhereIsIt()))
+        assert debugger.target.asked == [(0, encode_request(WhereIsIt()))]
