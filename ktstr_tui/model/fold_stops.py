@@ -133,7 +133,7 @@ def _debugger(state: RunState, event: ev.DebuggerChanged) -> None:
         case "went_back":
             text = f"the debugger of {event.who} went back: {event.what}"
         case "came_back":
-            text = f"the debugger of {event.who} is in the present again"
+            text = f"the debugger of {event.who} is back at the present"
         case "wrote":
             text = f"the debugger of {event.who} wrote {event.what}"
         case "refused":

@@ -254,7 +254,7 @@ def test_gdb_goes_back_and_on_to_the_present_and_changes_nothing(both: Runs) -> 
     assert at_write == on != back
     # Where it had stopped before is met again, on the way to the present; what comes later is the guest's own.
     assert re.search(r"hit Breakpoint 5, 0x\w+ in scx_vexit", said)
-    assert re.search(r"this is the present again\n.*hit Breakpoint 6, 0x\w+ in scx_bypass", said, re.DOTALL)
+    assert re.search(r"back at the present\n.*hit Breakpoint 6, 0x\w+ in scx_bypass", said, re.DOTALL)
     steps = [it["step"] for it in both.watched if it["type"] == "debugger"]
     assert steps == ["waiting", "attached", *["went_back"] * 3, "came_back", "left"]
 

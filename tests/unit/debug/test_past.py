@@ -94,7 +94,7 @@ async def test_breakpoints_and_writes_come_in_the_other_order_and_before_they_ha
         assert back == [(WROTE, 16), (BROKE, 7), (WROTE, 4), (AT_BEGIN, 0), (AT_BEGIN, 0)]
         again = [(await debugger.go_on(), debugger.place.total) for _ in range(6)]
         assert again == forward
-        assert debugger.said[-1] == "this is the present again"
+        assert debugger.said[-1] == "back at the present"
 
 
 @settings(max_examples=30)
@@ -180,7 +180,7 @@ async def test_the_past_is_not_written_to_and_the_present_is() -> None:
         await debugger.go_on()
         assert await debugger.past.write(0, "M0,1:00") == "OK"
         await debugger.back(0, step=True)
-        with pytest.raises(UsageError, match="the past stays as it was"):
+        with pytest.raises(UsageError, match="the past cannot be changed"):
             await debugger.past.write(0, "M0,1:00")
         assert debugger.live.written == ["M0,1:00"]
         assert debugger.histories.open[0].written == []
@@ -226,11 +226,11 @@ async def test_a_run_that_is_gone_leads_back_to_the_present() -> None:
             for stream in debugger.histories.streams:
                 await stream.aclose()
             if ends == "while it is asked":
-                with pytest.raises(UsageError, match="the run that was had again ended"):
+                with pytest.raises(UsageError, match="the rerun ended"):
                     await debugger.past.ask(0, "g")
             else:
                 assert (await debugger.go_on()).interrupted
-                assert "the run that was had again ended" in debugger.said[-1]
+                assert "the rerun ended" in debugger.said[-1]
             assert debugger.place == present
             assert debugger.viewers[-1] == ""
 
