@@ -20,7 +20,10 @@ def tasks(
     reverse: Annotated[bool, typer.Option("--reverse/--no-reverse", help="Reverse the order.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the kernel's tasks: state, class, queue, age; run time, switches and waits of the last second."""
+    """List the kernel's tasks: state, class, queue, age; run time, switches and waits of the last second.
+
+    age is how long a task has been runnable; p50, p99 and max are how long it took from runnable to running.
+    """
     from ktstr_tui.cli.tasks import tasks_command
 
     tasks_command(run_name, sort, only, reverse, as_json)

@@ -15,9 +15,10 @@ from ktstr_tui.model.tasks import ListedTask, TaskLine, TaskList, task_table
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.lines import ABSENT, Line, clean
-from ktstr_tui.text.task_table import COLUMNS, doing
+from ktstr_tui.text.task_table import COLUMNS, MEANINGS, doing
 
 _NAME = 18
+_ORDER = {name: number for number, name in enumerate(MEANINGS)}
 
 
 class Place(NamedTuple):
@@ -145,9 +146,12 @@ def _task_page(scene: Scene, pid: int) -> list[Step]:
             )
         ]
     facts: list[Step] = [_fact("task", words.task(it.comm, it.pid), "strong"), _fact("does", doing(it), "")]
-    facts += [
-        _fact(one.name, one.text(it), one.role(it)) for one in COLUMNS if one.name not in ("task", "dsq", "S")
-    ]
+    shown = [one for one in COLUMNS if one.name not in ("task", "dsq", "S")]
+    shown.sort(key=lambda one: _ORDER.get(one.name, -1))
+    for one in shown:
+        line, place = _fact(one.name, one.text(it), one.role(it))
+        meaning = MEANINGS.get(one.name, "")
+        facts.append(([*line, (f"{' ' * max(2, 10 - len(one.text(it)))}{meaning}", "dim")], place))
     listed = it.listed
     steps = [step for step in facts if ABSENT not in step[0][1][0]]
     if listed is None:

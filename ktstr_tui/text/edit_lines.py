@@ -69,7 +69,7 @@ def _trouble(state: RunState, width: int) -> list[Line]:
         text = clean(change_words(change))
     else:
         return []
-    return [[(line, "bad")] for line in wrap(text, width)[:MAX_HEADLINE_LINES]]
+    return [[(line, "bad")] for line in wrap(text, width, most=MAX_HEADLINE_LINES)]
 
 
 def with_marks(bars: str, state: RunState, role: str) -> Line:

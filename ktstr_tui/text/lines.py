@@ -79,30 +79,34 @@ def clip(line: Line, width: int) -> Line:
     return kept
 
 
-def wrap(text: str, width: int) -> list[str]:
+def wrap(text: str, width: int, *, first: int | None = None, most: int | None = None) -> list[str]:
     """Break ``text`` into lines of at most ``width`` cells, at spaces but not between a number and its unit.
 
     Words longer than a line are broken anywhere.
+
+    Args:
+        text: The text.
+        width: Cells of a line.
+        first: Cells of the first line, where something stands beside it.
+        most: How many lines there may be; the last one then ends in a mark when something is left out.
     """
     lines: list[str] = []
-    line = ""
+    line, room = "", width if first is None else first
     for word in _UNITS.sub("\xa0", text).split(" "):
         if not word:
             continue
-        while cell_len(word) > width > 0:
-            if line:
-                lines.append(line)
-                line = ""
-            head = set_cell_size(word, width).rstrip()
-            lines.append(head)
-            word = word[len(head) :]  # noqa: PLW2901 - the rest of a broken word
-        candidate = f"{line} {word}" if line else word
-        if cell_len(candidate) <= width:
-            line = candidate
-        else:
+        if line and cell_len(f"{line} {word}") > room:
             lines.append(line)
-            line = word
+            line, room = "", width
+        while not line and cell_len(word) > room > 0:
+            head = set_cell_size(word, room).rstrip()
+            lines.append(head)
+            word, room = word[len(head) :], width  # noqa: PLW2901 - the rest of a broken word
+        line = f"{line} {word}" if line else word
     lines = [*lines, line] if line or not lines else lines
+    if most is not None and len(lines) > most:
+        last = width if most > 1 or first is None else first
+        lines = [*lines[: most - 1], cut(" ".join(lines[most - 1 :]), last)]
     return [it.replace("\xa0", " ") for it in lines]
 
 

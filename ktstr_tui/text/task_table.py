@@ -94,6 +94,19 @@ COLUMNS: Final[tuple[Column[TaskLine], ...]] = (
 """``age`` is the kernel's own, exact to a tick; ``wait`` is from the trace. Both are of a wait that lasts; ``p50``,
 ``p99`` and ``max`` are of those that ended. Counts are of the last stretch, a second or so."""
 NAMES: Final = tuple(it.name for it in COLUMNS)
+MEANINGS: Final = {
+    "run": "of one CPU, in the last second",
+    "age": "runnable for so long now",
+    "p50": "half of its waits for a CPU were as short",
+    "p99": "99 of 100 of its waits were as short",
+    "max": "its longest wait",
+    "wait": "waiting for so long now, by the trace",
+    "switches": "to it, in the last second",
+    "preempted": "away from it while it was runnable",
+    "wakeups": "in the last second",
+    "migrations": "to another CPU, in the last second",
+}
+"""What columns are whose name does not say it, in the order in which they are read one below the other."""
 
 
 def column(name: str) -> Column[TaskLine]:

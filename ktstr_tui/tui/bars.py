@@ -205,17 +205,18 @@ class VerdictBar(LineBar):
         left: Line = [(f" {head.badge} ", f"badge-{head.role}"), (" ", "")]
         right = _alert_place(view, head)
         indent = width_of(left)
-        parts = wrap(head.sentence, max(20, width - indent - width_of(right) - 1))[:4]
+        room = max(20, width - indent - 1)
+        parts = wrap(head.sentence, room, first=max(20, room - width_of(right) - 2), most=4)
         lines = [spread([*left, (parts[0], "strong")], right, width)]
         lines += [[(" " * indent, ""), (part, "strong")] for part in parts[1:]]
         held = clean(control_sentence(view.state.control, view.state.mono_ns)) if view.live else ""
         if held and held != head.sentence:
-            lines.append([(" " * indent, ""), (cut(held, max(20, width - indent - 1)), "warn")])
+            lines.append([(" " * indent, ""), (cut(held, room), "warn")])
         if head.before:
-            lines.append([(" " * indent, ""), (cut(head.before, max(20, width - indent - 1)), "dim")])
+            lines.append([(" " * indent, ""), (cut(head.before, room), "dim")])
         captured = view.capture(head.alert.capture) if head.alert is not None and head.alert.capture else None
         if captured is not None and captured.stalled is not None:
-            stuck = wrap(headline(captured), max(20, width - indent - 1))[:3]
+            stuck = wrap(headline(captured), room, most=3)
             lines += [[(" " * indent, ""), (part, "")] for part in stuck]
         return [*lines, *_end(view.state, head, width)]
 
@@ -230,7 +231,9 @@ def _alert_place(view: View, head: Headline) -> Line:
         return [] if view.live or view.state.ended is not None else [("i", "key"), (" details ", "dim")]
     line: Line = []
     if alert.capture:
-        line += [("a", "key"), (f" {clean(alert.capture)} ", "dim")]
+        line += [("a", "key"), (f" opens {clean(alert.capture)} ", "dim")]
+    elif alert.kind == "edit":
+        line += [("b", "key"), (" build log ", "dim")]
     if len(alerts) > 1 and view.live:
         line += [("{ }", "key"), (f" alert {view.alert_index + 1} of {len(alerts)} ", "dim")]
     return line

@@ -61,7 +61,7 @@ class ReportBar(LineBar):
         left.append((cut(kernel, room), "dim"))
         lines = [spread(left, right, width)]
         sentence = headline(report)
-        lines += [[(f" {part}", "strong")] for part in wrap(sentence, width - 2)[:4]]
+        lines += [[(f" {part}", "strong")] for part in wrap(sentence, width - 2, most=4)]
         missing = report_lines.notes(report)
         if missing and not report.is_placeholder:
             lines.append(_missing(missing, width))

@@ -53,6 +53,21 @@ def test_wrap_loses_nothing_and_fits(text: str, width: int) -> None:
     assert "".join(parts).replace(" ", "") == text.replace(" ", "")
 
 
+@given(st.text("abc 019smCPU", max_size=200), st.integers(4, 40), st.integers(4, 40), st.integers(1, 4))
+def test_wrap_has_a_first_line_of_its_own_and_marks_what_is_left_out(
+    text: str, width: int, first: int, most: int
+) -> None:
+    whole = wrap(text, width, first=first)
+    assert all(
+        cell_len(part) <= room for part, room in zip(whole, [first, *[width] * len(whole)], strict=False)
+    )
+    assert "".join(whole).replace(" ", "") == text.replace(" ", "")
+    some = wrap(text, width, first=first, most=most)
+    assert some[: most - 1] == whole[: most - 1]
+    assert len(some) == min(most, len(whole))
+    assert some[-1].endswith("…") is (len(whole) > most)
+
+
 def test_wrap_keeps_a_number_and_its_unit_together() -> None:
     assert wrap("runnable for 4.1 s", 16) == ["runnable for", "4.1 s"]
 

@@ -64,6 +64,16 @@ def test_it_is_legible_at_80_columns() -> None:
     assert "age" in text
 
 
+def test_the_window_of_a_task_says_what_each_number_is_of() -> None:
+    text = screen(source(), "9", "slash", *"kworker", "enter", "enter", size=(80, 24))
+    lines = [line.partition("│")[2].partition("│")[0].split() for line in text.split("\n")]
+    told = {words[0]: " ".join(words[1:]) for words in lines if words}
+    assert told["run"] == "1.0% of one CPU, in the last second"
+    assert told["p99"] == "3.0 ms 99 of 100 of its waits were as short"
+    names = [words[0] for words in lines if words]
+    assert names.index("pid") < names.index("run") < names.index("p99") < names.index("switches")
+
+
 def test_it_is_filtered_by_regular_expression_and_its_inverse() -> None:
     assert "filter: ^spin (2 of 3)" in screen(source(), "9", "slash", *"^spin", "enter", size=(160, 40))
     assert "filter: !^spin (1 of 3)" in screen(source(), "9", "slash", *"!^spin", "enter", size=(160, 40))
