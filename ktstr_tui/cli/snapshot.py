@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson
+from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.output import print_json, print_line, say
+
+if TYPE_CHECKING:
+    from ktstr_tui.memory.find import Found
+    from ktstr_tui.memory.store import SnapshotStore
 
 app = Commands(no_args_is_help=True, help="List, check, compare, keep and remove snapshots.")
 _NAMED = "Name of a snapshot, RUN/NAME, a .snap file, or DIRECTORY/NAME with a run's (forwarded) sockets."
 Name = Annotated[str, typer.Argument(metavar="SNAPSHOT", help=_NAMED)]
 MIB = 1 << 20
+NONE = "no snapshot there; ktstr-tui capture --memory takes one"
 
 
 @app.command("list")
@@ -39,12 +46,11 @@ def list_snapshots(
             f"{clean(row['run'])}/{clean(row['name'])}{'  kept' if row['kept'] else ''}  {_about(row)}"
         )
     if not rows:
-        say("no snapshot there; ktstr-tui capture --memory takes one")
+        say(NONE)
 
 
 def _rows_there(place: Path) -> list[dict[str, Any]]:
     from ktstr_tui.memory.remote import list_remote, socket_of
-    from ktstr_tui.model.errors import UsageError
 
     socket = socket_of(place)
     if socket is None:
@@ -66,7 +72,6 @@ def _rows_there(place: Path) -> list[dict[str, Any]]:
 
 def _rows_here() -> list[dict[str, Any]]:
     from ktstr_tui.memory.find import all_snapshots
-    from ktstr_tui.model.errors import KtstrError
 
     rows: list[dict[str, Any]] = []
     for found in all_snapshots():
@@ -142,7 +147,6 @@ def verify(
 ) -> None:
     """Read every byte of snapshots and say which are damaged."""
     from ktstr_tui.memory.find import all_snapshots, find_snapshot
-    from ktstr_tui.model.errors import HostError
 
     found = [find_snapshot(it) for it in names] if names else all_snapshots()
     verdicts = [(it.run, it.store.verify([it.name])[0]) for it in found]
@@ -152,6 +156,8 @@ def verify(
         for run, verdict in verdicts:
             what = f"damaged: {clean('; '.join(verdict.damage[:3]))}" if verdict.damage else "whole"
             print_line(f"{clean(run)}/{clean(verdict.name)}  {verdict.pages} pages  {what}")
+        if not verdicts:
+            say(NONE)
     damaged = [verdict.name for _, verdict in verdicts if verdict.damage]
     if damaged:
         raise HostError(f"damaged: {', '.join(damaged)}", "ktstr-tui snapshot rm removes them")
@@ -205,15 +211,42 @@ def remove(
     """Remove snapshots, kept ones too, and give back the disk space that only they took."""
     from ktstr_tui.memory.find import find_here
 
-    found = [find_here(it) for it in names]
-    for it in found:
-        it.store.remove(it.name)
-    stores = {it.store.directory: it.store for it in found}
-    freed = sum(store.collect() for store in stores.values())
+    removed: list[Found] = []
+    problems: list[str] = []
+    for it in {(it.run, it.name): it for it in [find_here(name) for name in names]}.values():
+        try:
+            it.store.remove(it.name)
+            removed.append(it)
+        except KtstrError as error:
+            problems.append(error.message)
+    freed, kept = _collect({it.store.directory: it.store for it in removed}.values())
+    problems += kept
     if as_json:
-        print_json({"removed": [f"{it.run}/{it.name}" for it in found], "freed_bytes": freed})
-    else:
-        print_line(f"removed {', '.join(clean(it.name) for it in found)}; freed {freed / MIB:.1f} MiB")
+        listed = [f"{it.run}/{it.name}" for it in removed]
+        print_json({"removed": listed, "freed_bytes": freed, "problems": problems})
+    elif removed:
+        print_line(f"removed {', '.join(clean(it.name) for it in removed)}; freed {freed / MIB:.1f} MiB")
+    _require_no(problems)
+
+
+def _collect(stores: Iterable[SnapshotStore]) -> tuple[int, list[str]]:
+    """Give back the disk space in some stores: how much that was, and of which it was not to be had."""
+    freed, problems = 0, []
+    for store in stores:
+        try:
+            freed += store.collect()
+        except KtstrError as error:
+            problems.append(error.message)
+    return freed, problems
+
+
+def _require_no(problems: list[str]) -> None:
+    if problems:
+        raise HostError(
+            f"not all could be done: {'; '.join(problems)}",
+            "ktstr-tui snapshot gc gives the disk space back when there is room for the pages that stay, and nobody"
+            " writes there",
+        )
 
 
 @app.command()
@@ -221,11 +254,12 @@ def gc(as_json: AsJson = False) -> None:
     """Give back the disk space of pages that no snapshot names."""
     from ktstr_tui.memory.find import stores
 
-    freed = sum(store.collect() for store in stores())
+    freed, problems = _collect(stores())
     if as_json:
-        print_json({"freed_bytes": freed})
+        print_json({"freed_bytes": freed, "problems": problems})
     else:
         print_line(f"freed {freed / MIB:.1f} MiB")
+    _require_no(problems)
 
 
 @app.command()

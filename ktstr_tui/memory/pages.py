@@ -16,7 +16,8 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -39,6 +40,7 @@ _SIZE = struct.Struct("=Q")
 _DIGEST = struct.Struct("16s")
 _NOT_READ = (OSError, struct.error, zstandard.ZstdError, MemoryError)
 """What reading a damaged record ends in; one may claim to need more memory than there is."""
+_COPIED_AT_ONCE = 2048
 _WINDOW_BYTES = 1 << 20
 """Read at once to find records."""
 _ZEROS = bytes(PAGE_BYTES)
@@ -223,6 +225,11 @@ class PageFile:
             page = unpacked[index].tobytes()
             yield digest, page if digest_of(page) == digest else self.get(digest)
 
+    def has_more_than(self, wanted: Set[bytes]) -> bool:
+        """Whether there are bytes that are no page of these: other pages, what a crash left, or damage."""
+        whole = self._damaged_at is None and self._end == os.fstat(self._fd).st_size
+        return not (whole and self._offsets.keys() <= wanted)
+
     def __contains__(self, digest: bytes) -> bool:
         """Whether a page is kept."""
         return digest == ZERO or digest in self._offsets
@@ -239,14 +246,33 @@ class PageFile:
             raise _no_space(self._path, error) from error
 
     def copy_to(self, other: PageFile, wanted: Container[bytes]) -> int:
-        """Add the pages among ``wanted`` to another file; returns how many.
+        """Add the pages among ``wanted`` to another file, as they are stored; returns how many.
 
-        Raises:
-            DamagedError: One of them is not what it was.
+        What is damaged is left out: nobody could read it any more, and it must keep nobody from removing the rest.
         """
         digests = [digest for digest in self._offsets if digest in wanted]
-        _, new = other.add(self.get(digest) for digest in digests)
-        return new
+        return sum(
+            other._take(self._records(digests[first : first + _COPIED_AT_ONCE]))
+            for first in range(0, len(digests), _COPIED_AT_ONCE)
+        )
+
+    def _records(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        records: dict[bytes, bytes] = {}
+        for digest in digests:
+            with suppress(DamagedError):
+                self.get(digest)
+                stored = os.pread(self._fd, _HEADER.size + PAGE_BYTES, self._offsets[digest])
+                records[digest] = stored[: _HEADER.size + _HEADER.unpack_from(stored)[1]]
+        return records
+
+    def _take(self, records: Mapping[bytes, bytes]) -> int:
+        offsets, at = {}, self._end
+        for digest, record in records.items():
+            offsets[digest] = at
+            at += len(record)
+        self._append(b"".join(records.values()))
+        self._offsets.update(offsets)
+        return len(offsets)
 
     def statistics(self) -> PagesStatistics:
         """What the file holds."""

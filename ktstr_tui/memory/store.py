@@ -15,7 +15,7 @@ import fcntl
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -34,7 +34,9 @@ KEEP = ".keep"
 """Ending of the empty file that protects a snapshot from being evicted."""
 DEFAULT_LIMIT_BYTES = 8 << 30
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_NAMES = "letters, digits, dots, dashes and underscores, at most 80"
 _CHUNK_PAGES = 2048
+_MAY_WRITE = "check who may write there, and whether the disk is full"
 
 Step = Callable[[str], object]
 """Told before each step of a commit; for tests, which end the process there."""
@@ -73,8 +75,8 @@ class SnapshotStore:
             return []
         except OSError as error:
             raise HostError(f"cannot list {self.directory}: {error.strerror}") from error
-        found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
-        return [path.name.removesuffix(SUFFIX) for path in found if not path.name.startswith(".")]
+        there = [(age, path.name) for path in found if (age := _age(path)) is not None]
+        return [name.removesuffix(SUFFIX) for _, name in sorted(there) if not name.startswith(".")]
 
     def read(self, name: str) -> Snapshot:
         """Read a snapshot.
@@ -111,13 +113,17 @@ class SnapshotStore:
 
         Raises:
             UsageError: There is none of that name.
+            HostError: The mark cannot be written or removed.
         """
         self.read(name)
         mark = self.directory / f"{name}{KEEP}"
-        if kept:
-            write_whole(mark, b"")
-        else:
-            mark.unlink(missing_ok=True)
+        try:
+            if kept:
+                write_whole(mark, b"")
+            else:
+                mark.unlink(missing_ok=True)
+        except OSError as error:
+            raise HostError(f"cannot mark snapshot {name}: {error.strerror}", _MAY_WRITE) from error
 
     @contextmanager
     def writing(self) -> Iterator[SnapshotWriter]:
@@ -144,14 +150,15 @@ class SnapshotStore:
             UsageError: There is none of that name.
             HostError: It cannot be removed.
         """
+        path = self._path(name)
         try:
-            self._path(name).unlink()
+            path.unlink()
+            for beside in (KEEP, ORDER):
+                (self.directory / f"{name}{beside}").unlink(missing_ok=True)
         except FileNotFoundError as error:
             raise self._unknown(name) from error
         except OSError as error:
-            raise HostError(f"cannot remove snapshot {name}: {error.strerror}") from error
-        for beside in (KEEP, ORDER):
-            (self.directory / f"{name}{beside}").unlink(missing_ok=True)
+            raise HostError(f"cannot remove snapshot {name}: {error.strerror}", _MAY_WRITE) from error
 
     def collect(self) -> int:
         """Write the file of pages anew with what the snapshots name; returns the bytes that it freed.
@@ -160,7 +167,7 @@ class SnapshotStore:
         `verify` from then on.
 
         Raises:
-            HostError: No space for the new file, or another writer is at it.
+            HostError: No space for the new file, or another writer is at it; all is as before then.
         """
         if not (self.directory / PAGES).exists():
             return 0
@@ -216,27 +223,36 @@ class SnapshotStore:
         for name in self.names():
             with suppress(KtstrError):
                 wanted |= self.read(name).wanted()
-        path, new = self.directory / PAGES, self.directory / f".{PAGES}.new"
-        new.unlink(missing_ok=True)
+        path = self.directory / PAGES
         before = path.stat().st_size
-        old, fresh = PageFile(path), PageFile(new, writing=True)
+        with closing(PageFile(path)) as old:
+            if not old.has_more_than(wanted):
+                return 0
+            try:
+                self._write_anew(old, wanted)
+            except OSError as error:
+                raise HostError(f"{path} cannot be written anew: {error.strerror}", _MAY_WRITE) from error
+        return before - path.stat().st_size
+
+    def _write_anew(self, old: PageFile, wanted: set[bytes]) -> None:
+        new = self.directory / f".{PAGES}.new"
+        new.unlink(missing_ok=True)
         try:
-            old.copy_to(fresh, wanted)
-            fresh.sync()
+            with closing(PageFile(new, writing=True)) as fresh:
+                old.copy_to(fresh, wanted)
+                fresh.sync()
         except BaseException:
             new.unlink(missing_ok=True)
             raise
-        finally:
-            old.close()
-            fresh.close()
-        new.rename(path)
+        new.rename(self.directory / PAGES)
         sync_directory(self.directory)
-        return before - path.stat().st_size
 
     def _path(self, name: str) -> Path:
         path = self.directory / f"{name}{SUFFIX}"
-        if not is_name(name) or not path.exists():
+        if "/" in name or not path.exists():
             raise self._unknown(name)
+        if not is_name(name):
+            raise UsageError(f"{name!r} cannot be a snapshot's name", f"rename {path}: {_NAMES}")
         return path
 
     def _unknown(self, name: str) -> UsageError:
@@ -312,9 +328,7 @@ class SnapshotWriter:
         """
         name = snapshot.info.name
         if not is_name(name):
-            raise UsageError(
-                f"{name!r} cannot be a snapshot's name", "use letters, digits, dots, dashes and underscores"
-            )
+            raise UsageError(f"{name!r} cannot be a snapshot's name", f"use {_NAMES}")
         path = self._store.directory / f"{name}{SUFFIX}"
         if path.exists():
             raise UsageError(f"there is a snapshot {name} already", "choose another name")
@@ -330,6 +344,13 @@ class SnapshotWriter:
             ) from error
         self._step("done")
         return path
+
+
+def _age(path: Path) -> int | None:
+    """When a file was written; None when it was removed meanwhile."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime_ns
+    return None
 
 
 def is_name(name: str) -> bool:

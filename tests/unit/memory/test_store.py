@@ -179,3 +179,42 @@ def test_a_full_disk_leaves_old_snapshots_intact(tmp_path: Path) -> None:
     assert store.verify()[0].damage == ()
     store_one(store, "third", ram(1, 4))
     assert [it.damage for it in store.verify()] == [(), ()]
+
+
+def test_writing_anew_leaves_out_what_is_damaged_and_nothing_else(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "s")
+    store_one(store, "first", ram(1, 2, 3))
+    second = store_one(store, "second", ram(2, 3, 4))
+    path = store.directory / PAGES
+    [damaged] = (second.memory[0].digest(0),)
+    with closing(PageFile(path)) as pages:
+        at = path.read_bytes().index(pages.stored(damaged))
+    data = bytearray(path.read_bytes())
+    data[at + 10] ^= 1
+    path.write_bytes(data)
+    store.remove("first")
+    assert store.collect() > 0
+    [verdict] = store.verify()
+    assert verdict.damage == (f"{path} lacks page {damaged.hex()}",)
+
+
+def test_what_holds_nothing_else_is_not_written_anew(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "s")
+    store_one(store, "only", ram(1, 2, 3))
+    path = store.directory / PAGES
+    before = path.stat().st_ino
+    assert store.collect() == 0
+    assert path.stat().st_ino == before
+    with path.open("ab") as file:
+        file.write(b"torn")
+    assert store.collect() == 4
+
+
+def test_a_file_that_somebody_renamed_is_told_how_it_may_be_called(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path / "s")
+    store_one(store, "one", ram(1))
+    (store.directory / "one.snap").rename(store.directory / "ön e.snap")
+    assert store.names() == ["ön e"]
+    with pytest.raises(UsageError, match="cannot be a snapshot's name") as caught:
+        store.read("ön e")
+    assert "rename" in caught.value.hint
