@@ -81,11 +81,17 @@ def difference(before: Found, after: Found) -> Difference:
     changed = sum(
         _changed(first, second) for first, second in zip(old.memory, new.memory, strict=False)
     ) + abs(_pages(old) - _pages(new))
-    return Difference(
-        pages=max(_pages(old), _pages(new)),
-        changed_pages=changed,
-        captures=diff_reports(report_of(before), report_of(after)),
-    )
+    captures = diff_reports(report_of(before), report_of(after))
+    if old.info.run_id != new.info.run_id:
+        captures = _of_two_runs(captures, old, new)
+    return Difference(pages=max(_pages(old), _pages(new)), changed_pages=changed, captures=captures)
+
+
+def _of_two_runs(diff: ReportDiff, old: Snapshot, new: Snapshot) -> ReportDiff:
+    """Leave out what one clock or one counter would be needed for, and say so."""
+    queues = tuple(msgspec.structs.replace(it, moved=None) for it in diff.queues)
+    why = f"{old.info.run} and {new.info.run} are two: no time lies between them, and nothing was counted on"
+    return msgspec.structs.replace(diff, between_ms=None, queues=queues, notes={**diff.notes, "runs": why})
 
 
 def export_raw(found: Found, out: Path) -> int:

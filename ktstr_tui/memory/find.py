@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from ktstr_tui.memory.snapshot import SUFFIX
 from ktstr_tui.memory.store import DIRECTORY, SnapshotStore
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.text import did_you_mean
+
+_BEGUN = re.compile(r"-\d{8}-\d{6}(\.\d{1,3})?$")
+"""What the directory of a run has behind its name."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -28,6 +32,11 @@ class Found(msgspec.Struct, frozen=True):
         if isinstance(self.store, RemoteStore):
             return self.store.remote.run
         return self.store.directory.parent.name
+
+    @property
+    def run_name(self) -> str:
+        """The name of its run."""
+        return _BEGUN.sub("", self.run)
 
     @property
     def path(self) -> Path:
@@ -54,8 +63,8 @@ def find_snapshot(wanted: str, runs: Path | None = None) -> Found:
     """Find one snapshot.
 
     Args:
-        wanted: Its file, its name, ``RUN/NAME`` with the run's directory, or the directory of the (forwarded) sockets
-            of a run and the name of a snapshot there.
+        wanted: Its file, its name, ``RUN/NAME`` with the run's directory or its name, or the directory of the
+            (forwarded) sockets of a run and the name of a snapshot there.
         runs: As for `stores`.
 
     Raises:
@@ -71,14 +80,23 @@ def find_snapshot(wanted: str, runs: Path | None = None) -> Found:
         return Found(open_remote(socket, path.name), path.name)
     run, _, name = wanted.rpartition("/")
     known = all_snapshots(runs)
-    found = [it for it in known if it.name == name and run in ("", it.run)]
+    of_name = [it for it in known if it.name == name]
+    found = [it for it in of_name if run in ("", it.run)] or [it for it in of_name if run == it.run_name]
     if not found:
-        guess = did_you_mean(name, [it.name for it in known])
-        raise UsageError(f"there is no snapshot {wanted}{guess}", "ktstr-tui snapshot list names them all")
+        raise _none(wanted, name, known)
     if len(found) > 1:
         several = ", ".join(f"{it.run}/{it.name}" for it in found)
         raise UsageError(f"{wanted} may be several snapshots: {several}", "name one of these")
     return found[0]
+
+
+def _none(wanted: str, name: str, known: list[Found]) -> UsageError:
+    if not name:
+        return UsageError(f"{wanted!r} names no snapshot", "ktstr-tui snapshot list names them all")
+    # Of another run's one with this very name it is the run that was mistaken.
+    same = [f"{it.run}/{it.name}" for it in known if it.name == name]
+    guess = f"; there is {', '.join(same)}" if same else did_you_mean(name, [it.name for it in known])
+    return UsageError(f"there is no snapshot {wanted}{guess}", "ktstr-tui snapshot list names them all")
 
 
 def find_here(wanted: str, runs: Path | None = None) -> Found:

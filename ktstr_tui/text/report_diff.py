@@ -48,11 +48,11 @@ def changes(report: CaptureReport, captures: Iterable[CaptureReport], width: int
 
 def diff_lines(diff: ReportDiff, width: int) -> list[Line]:
     """A difference in full."""
-    between = (
-        "at an unknown distance"
-        if diff.between_ms is None
-        else f"{words.milliseconds(diff.between_ms)} apart"
-    )
+    if diff.between_ms is None:
+        between = "at an unknown distance"
+    else:
+        backwards = ", the first was taken later" if diff.between_ms < 0 else ""
+        between = f"{words.milliseconds(abs(diff.between_ms))} apart{backwards}"
     head: Line = [
         (clean(diff.before), "strong"),
         (" → ", "dim"),

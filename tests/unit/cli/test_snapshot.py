@@ -16,7 +16,7 @@ from ktstr_tui.memory.pages import PAGE_BYTES
 from ktstr_tui.memory.store import PAGES, SnapshotStore
 from ktstr_tui.model.errors import HostError, UsageError
 from ktstr_tui.model.report import CaptureReport
-from tests.unit.memory.made_up import page, ram, store_one
+from tests.unit.memory.made_up import info, page, ram, store_one
 from tests.unit.memory.serving import served
 
 
@@ -115,3 +115,49 @@ def test_snapshots_of_a_run_elsewhere_are_named_by_its_sockets(store: SnapshotSt
             with pytest.raises(UsageError, match="lies where its run is"):
                 call(command, f"{far}/after")
     assert store.names() == ["before", "after"]
+
+
+def test_a_snapshot_is_found_by_the_name_of_its_run_too(store: SnapshotStore, tmp_path: Path) -> None:
+    runs = store.directory.parent.parent
+    store.directory.parent.rename(runs / "tour-20261130-101112")
+    assert find_snapshot("tour/after").name == "after"
+    store_one(SnapshotStore(runs / "tour-20261130-101113.5/snapshots"), "after", ram(1))
+    with pytest.raises(UsageError, match="may be several"):
+        find_snapshot("tour/after")
+    assert find_snapshot("tour-20261130-101112/after").run == "tour-20261130-101112"
+    with pytest.raises(UsageError, match="no snapshot mine/before; there is tour-20261130-101112/before"):
+        find_snapshot("mine/before")
+    with pytest.raises(UsageError, match="'' names no snapshot"):
+        find_snapshot("")
+
+
+def test_snapshots_of_two_runs_are_compared_without_a_time_between_them(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
+    other = SnapshotStore(tmp_path / "ktstr-tui/runs/other-1/snapshots")
+    report = msgspec.json.encode(CaptureReport(tag="third", trigger="on-demand", mono_ns=5))
+    about = msgspec.structs.replace(info("third"), run_id="another")
+    store_one(other, "third", ram(1, 0, 2, 3), about, report=report)
+    captures = data("diff", "before", "third")["captures"]
+    assert captures["between_ms"] is None
+    assert "two" in captures["notes"]["runs"]
+
+
+def test_rm_takes_a_name_twice_and_says_what_it_could_not_give_back(store: SnapshotStore) -> None:
+    with store.writing():
+        done = CliRunner().invoke(app, ["rm", "before", "before", "--json"])
+    assert isinstance(done.exception, HostError)
+    assert "somebody else writes" in done.exception.message
+    found = json.loads(done.stdout)
+    assert (found["removed"], found["freed_bytes"]) == (["tour-1/before"], 0)
+    assert data("gc")["freed_bytes"] > 0
+
+
+def test_gc_goes_on_behind_a_store_that_is_in_use(store: SnapshotStore, tmp_path: Path) -> None:
+    other = SnapshotStore(tmp_path / "ktstr-tui/runs/zz-1/snapshots")
+    store_one(other, "third", ram(7, 8))
+    other.remove("third")
+    with store.writing():
+        done = CliRunner().invoke(app, ["gc", "--json"])
+    assert isinstance(done.exception, HostError)
+    assert json.loads(done.stdout)["freed_bytes"] > 0

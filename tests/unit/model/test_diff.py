@@ -21,6 +21,8 @@ from ktstr_tui.model.report import (
     TaskReport,
     placeholder,
 )
+from ktstr_tui.text.lines import text_of
+from ktstr_tui.text.report_diff import diff_lines
 
 SECOND_NS = 1_000_000_000
 
@@ -79,6 +81,16 @@ def test_ages_are_compared_on_the_guests_clock() -> None:
     early = {"tasks": (task(1, 100.0),), "guest_ns": 5 * SECOND_NS}
     late = {"tasks": (task(1, 2100.0),), "guest_ns": 7 * SECOND_NS}
     assert by_pid(two(early, late, between_s=10.0))[1].starved
+
+
+def test_two_in_the_other_order_have_a_time_between_them_and_nothing_that_was_counted_on() -> None:
+    old, new = ({"dsqs": (DsqReport(id=7, label="0x7", origin="user", nr=2, seq=seq),)} for seq in (100, 160))
+    assert two(old, new).queues[0].moved == 60
+    diff = two(new, old, between_s=-2.0)
+    assert (diff.between_ms, diff.queues[0].moved) == (-2000.0, None)
+    told = [text_of(line) for line in diff_lines(diff, 100)]
+    assert told[0] == "a → b  2.0 s apart, the first was taken later"
+    assert not [line for line in told if "inserted" in line]
 
 
 def test_queues_that_are_stuck_moved_or_empty() -> None:
