@@ -7,7 +7,7 @@ pages that a guest touched first are kept beside the snapshot (``NAME.order``), 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ktstr_tui.guest.origin import Origin
 from ktstr_tui.kernel.memory import GuestRam, RamImage
 from ktstr_tui.memory import pager_messages as pm
 from ktstr_tui.memory.page_server import PageServer
-from ktstr_tui.memory.pager import Pager, open_pager
+from ktstr_tui.memory.pager import open_pager
 from ktstr_tui.memory.pager_process import PagerConfig, why_not_lazily
 from ktstr_tui.memory.pager_source import (
     PageSource,
@@ -29,13 +29,16 @@ from ktstr_tui.memory.pager_source import (
     store_source,
 )
 from ktstr_tui.memory.restored import RestoredOrigin
+from ktstr_tui.memory.snapshot import SUFFIX
 from ktstr_tui.memory.store import ORDER
-from ktstr_tui.model.errors import GuestError, HostError, KtstrError, UsageError
+from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.snapshot_events import RestorePhase
 from ktstr_tui.wire.whole_file import write_whole
 
 TELL_EVERY_S = 0.5
+TELL_SHARE = 100
+"""Progress is told when that part of the pages has come since: from another machine they come for hours."""
 PAGES_SOCKET = "pages.sock"
 MAX_ORDER = 1024
 """Pages of a guest's first uses that are kept for the next one."""
@@ -78,7 +81,7 @@ async def open_lazily(
     ):
         origin.page_with(pager)
         yield
-        _keep_order(order, pager)
+        _keep_order(order, pager.order()[:MAX_ORDER])
     if (words := travel_words(origin)) is not None:
         emit(Logged(severity="info", source="restore", text=words))
 
@@ -111,10 +114,10 @@ def _read_order(path: Path) -> tuple[int, ...]:
     return ()
 
 
-def _keep_order(path: Path, pager: Pager) -> None:
+def _keep_order(path: Path, order: Sequence[int]) -> None:
     """Keep the first uses of the first guest; what only hurries the next one is nothing to fail for."""
-    order = pager.order()[:MAX_ORDER]
-    if order and not path.exists():
+    # Beside a snapshot that was removed meanwhile it would be taken for that of a later one of the name.
+    if order and not path.exists() and path.with_suffix(SUFFIX).exists():
         with suppress(OSError):
             write_whole(path, encode_pages(order))
 
@@ -160,16 +163,20 @@ async def load_rest(origin: RestoredOrigin) -> None:
 
 
 async def _tell_progress(origin: RestoredOrigin, tell: Callable[[RestorePhase, int], None]) -> None:
+    total = told = sum(it.pages - it.zero_pages for it in origin.snapshot.memory)
     while True:
         await trio.sleep(TELL_EVERY_S)
-        tell("loading", origin.pages_left)
+        left = origin.pages_left
+        if (told - left) * TELL_SHARE >= total:
+            told = left
+            tell("loading", left)
 
 
 def _fatal(event: pm.PagerEvent) -> KtstrError | None:
     if isinstance(event, pm.PagerEnded):
         return HostError(f"the guest is dead: {event.why}, and its memory is incomplete", "restore it again")
     if isinstance(event, pm.BadPage):
-        return GuestError(
+        return HostError(
             f"the guest is dead: page {event.page} of its memory cannot be loaded: {event.why}", _DAMAGED
         )
     if isinstance(event, pm.RegionLost):
@@ -226,7 +233,10 @@ def require_resident(origin: Origin | None) -> None:
         UsageError: It is still being loaded.
     """
     if left := pages_to_load(origin):
+        far = isinstance(origin, RestoredOrigin) and origin.remote is not None
         raise UsageError(
             f"the memory of this restored guest is still being loaded: {left} pages are left",
-            "ask again when the log says that all of it is there",
+            "from another machine they come only when they are touched: restore it with --eager"
+            if far
+            else "ask again when the log says that all of it is there",
         )

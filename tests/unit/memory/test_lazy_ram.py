@@ -11,7 +11,9 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
+from ktstr_tui.backend import lazily
 from ktstr_tui.backend.lazily import pages_to_load, require_resident
 from ktstr_tui.guest.ram import LOADING
 from ktstr_tui.guest.run_ram import open_ram_of
@@ -148,3 +150,33 @@ async def test_a_page_that_cannot_be_loaded_is_not_written_to(tmp_path: Path) ->
             pager.load(0, 1)
         with pytest.raises(UsageError, match="behind the image"):
             pager.load(7, 2)
+
+
+class Coming(RestoredOrigin):
+    """A snapshot of which so many pages are left at each look."""
+
+    lefts: Iterator[int]
+
+    @property
+    def pages_left(self) -> int:
+        return next(self.lefts)
+
+
+async def test_progress_is_told_when_there_is_some(tmp_path: Path, autojump_clock: MockClock) -> None:
+    store_one(SnapshotStore(tmp_path), "made", ram(*range(1, 201)))
+    told = []
+    with closing(Coming(tmp_path / "made.snap", tmp_path)) as origin:
+        origin.lefts = iter((200, 199, 198, 198, 198, 197, 100, 100, 0))
+        with trio.move_on_after(9.2 * lazily.TELL_EVERY_S):
+            await lazily._tell_progress(origin, lambda _phase, left: told.append(left))
+    assert told == [198, 100, 0]
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_the_first_uses_are_kept_beside_a_snapshot_that_is_there(removed: bool, tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    store_one(store, "made", WHOLE)
+    if removed:
+        store.remove("made")
+    lazily._keep_order(tmp_path / "made.order", (3, 1))
+    assert (tmp_path / "made.order").exists() is not removed
