@@ -29,13 +29,15 @@ def from_options(
     """Make a command of a function that takes a record of options.
 
     Args:
-        options: A dataclass whose fields all have defaults and are annotated for typer.
+        options: A dataclass whose fields are annotated for typer; those without a default must be given.
     """
 
     def decorate(function: Callable[[_Options], None]) -> Callable[..., None]:
         hints = get_type_hints(options, include_extras=True)
-        defaults = {field.name: field.default for field in fields(options)}  # type: ignore[arg-type]
-        assert MISSING not in defaults.values()
+        defaults = {
+            field.name: inspect.Parameter.empty if field.default is MISSING else field.default
+            for field in fields(options)  # type: ignore[arg-type]
+        }
 
         def command(context: typer.Context, **given: Any) -> None:  # noqa: ANN401
             chosen = {name for name in given if _source(context, name) == "COMMANDLINE"}

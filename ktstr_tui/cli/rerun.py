@@ -25,7 +25,7 @@ class RerunOptions:
 
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="Name or directory of a run with a seed, or a bundle of one.")
-    ] = ""
+    ]
     to: Annotated[
         str | None,
         typer.Option("--to", metavar=_TIME, help="Freeze at this time of the run, such as 12.5s or 500ms."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -24,7 +23,7 @@ class RestoreOptions:
             metavar="SNAPSHOT",
             help="Name of a snapshot, RUN/NAME, a .snap file, or DIRECTORY/NAME with a run's (forwarded) sockets.",
         ),
-    ] = ""
+    ]
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,9 +33,12 @@ class RestoreOptions:
         ),
     ] = None
     scheduler: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--scheduler", "-s", help="BPF object to replace the scheduler with, once the guest runs."
+            "--scheduler",
+            "-s",
+            metavar="OBJECT",
+            help="BPF object to replace the scheduler with, once the guest runs: a .bpf.o, or demo:NAME.",
         ),
     ] = None
     frozen: Annotated[
@@ -68,10 +70,12 @@ class RestoreOptions:
         """
         from ktstr_tui.backend.prepare_restore import again_of, config_of
         from ktstr_tui.cli.kernel_op import parse_write
+        from ktstr_tui.cli.scheduler import object_file
         from ktstr_tui.cli.travelled import say_removed
         from ktstr_tui.memory.find import find_snapshot
         from ktstr_tui.wire.kernel_ops import KernelOp
 
+        scheduler = None if self.scheduler is None else str(object_file(self.scheduler).absolute())
         found = find_snapshot(self.snapshot)
         say_removed(found)
         if self.duration is not None and found.store.read(found.name).info.again_at_ns is not None:
@@ -89,17 +93,11 @@ class RestoreOptions:
             restore_lazily=self.lazy and again is None,
             allow_writes=config.allow_writes or bool(writes),
             stay_frozen=self.frozen,
-            replace_scheduler=None if self.scheduler is None else str(_object(self.scheduler)),
+            replace_scheduler=scheduler,
             duration_s=self.duration if again is None else again.duration_s,
             # Whoever asks for a guest that stays frozen comes at any time.
             freeze_limit_s=0.0 if again is not None and self.frozen else config.freeze_limit_s,
         )
-
-
-def _object(path: Path) -> Path:
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}", "name a BPF object, such as my_sched.bpf.o")
-    return path.absolute()
 
 
 def restore_command(options: RestoreOptions) -> None:

@@ -71,14 +71,15 @@ def show(run_name: RunName = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def replace(
-    file: Annotated[Path, typer.Argument(help="The BPF object (.bpf.o) to load.")],
+    file: Annotated[str, typer.Argument(help="The BPF object (.bpf.o) to load, or demo:NAME.")],
     run_name: RunName = None,
     target: Target = "",
     as_json: AsJson = False,
 ) -> None:
     """Load a new BPF object in place of the scheduler; the old one stays if the new one is refused."""
-    request = ReplaceScheduler(file=file.name, content=read_object(file), target=target)
-    _change("replace", run_name, request, file.name, as_json)
+    name = Path(file).name
+    request = ReplaceScheduler(file=name, content=read_object(file), target=target)
+    _change("replace", run_name, request, name, as_json)
 
 
 @app.command()
@@ -93,22 +94,44 @@ def attach(run_name: RunName = None, target: Target = "", as_json: AsJson = Fals
     _change("attach", run_name, AttachScheduler(target=target), target, as_json)
 
 
-def read_object(path: Path) -> bytes:
+def read_object(word: str) -> bytes:
     """Read a BPF object that a running guest can take.
+
+    Args:
+        word: Its path, or ``demo:NAME``.
 
     Raises:
         UsageError: It is no BPF object with a scheduler in it, or too large.
     """
-    from ktstr_tui.guest.payload import resolve_scheduler
     from ktstr_tui.wire.user_file import read_user_file
 
-    if resolve_scheduler(shlex.quote(str(path))).kind != "object":
+    return read_user_file(object_file(word), "scheduler", max_bytes=MAX_OBJECT_BYTES)
+
+
+def object_file(word: str) -> Path:
+    """Find the file of a BPF object that a running guest can take.
+
+    Args:
+        word: Its path, or ``demo:NAME``.
+
+    Raises:
+        UsageError: It is no BPF object with a scheduler in it.
+    """
+    from ktstr_tui.guest.payload import resolve_scheduler
+
+    found = resolve_scheduler(word if word.startswith("demo:") else shlex.quote(word))
+    if found.kind == "none":
         raise UsageError(
-            f"{path} is a program, and a running guest takes BPF objects only: a program attaches as soon as"
+            "none is no scheduler to load", "ktstr-tui scheduler detach takes the loaded one away"
+        )
+    if found.kind != "object":
+        raise UsageError(
+            f"{word} is a program, and a running guest takes BPF objects only: a program attaches as soon as"
             " it is loaded, so the old scheduler could not run until the new one is verified",
             "name the .bpf.o, or start another run with --scheduler",
         )
-    return read_user_file(path, "scheduler", max_bytes=MAX_OBJECT_BYTES)
+    (file,) = found.files.values()
+    return file.source if isinstance(file.source, Path) else Path(word)
 
 
 def _change(

@@ -136,6 +136,15 @@ def host_limit(error: BaseException) -> HostError | None:
     return HostError(f"this host lacks a resource: {text or 'memory'}", _LIMITS[number])
 
 
+def name_too_long(error: BaseException) -> UsageError | None:
+    """Say that a word is too long for the name of a file, wherever it was used as one; None for something else."""
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return None
+    return UsageError(
+        f"{str(error.filename)[:40]!r}… is too long for the name of a file", "give a shorter one"
+    )
+
+
 def root_cause(error: BaseException) -> BaseException:
     """The error inside nested exception groups that matters: a `KtstrError` if there is one, else the first."""
     if not isinstance(error, BaseExceptionGroup):

@@ -23,6 +23,7 @@ from ktstr_tui.model.errors import (
     GuestError,
     KtstrError,
     host_limit,
+    name_too_long,
     root_cause,
 )
 from ktstr_tui.model.text import DIRECTIONS, SURROGATES, printable
@@ -146,7 +147,7 @@ def guarded(function: Callable[[], None]) -> None:
             _leave(cause)
         if not isinstance(cause, Exception):
             raise
-        limit = host_limit(cause)
+        limit = name_too_long(cause) or host_limit(cause)
         if limit is not None:
             _give_up(sys.stdout)
             fail(limit)

@@ -49,6 +49,32 @@ PROGRAM = (sys.executable, "-m", "ktstr_tui.cli.main")
         ("run", "--headless", "--scheduler", "it's"),
         ("run", "--headless", "--scheduler", 'a"b', "--", "it's"),
         ("watch", "remove", NINES),
+        *(
+            (*command, name)
+            for name in ("a" * 300, "a" * 5000, "a" * 300 + ".snap", "a" * 300 + "/x")
+            for command in (
+                ("drgn",),
+                ("gdb",),
+                ("replay",),
+                ("rerun",),
+                ("restore",),
+                ("snapshot", "show"),
+                ("snapshot", "list"),
+                ("snapshot", "rm"),
+                ("runs", "show"),
+                ("recording", "export"),
+                ("audit", "show"),
+                ("capture-diff",),
+            )
+        ),
+        ("rerun",),
+        ("restore",),
+        ("restore", "x", "--scheduler", __file__),
+        ("restore", "x", "--scheduler", "demo:none"),
+        ("restore", "x", "--scheduler", "none"),
+        ("restore", "x", "--scheduler", sys.executable),
+        ("scheduler", "replace", __file__),
+        ("scheduler", "replace", "none"),
     ],
 )
 def test_a_mistake_of_the_user_is_named_as_one(
@@ -78,6 +104,8 @@ def test_a_mistake_of_the_user_is_named_as_one(
             "name a regular file",
         ),
         (("attach", "no-such"), "no run named no-such", "start one with"),
+        (("drgn", "nobody"), "neither a run in progress nor a snapshot is called nobody", "snapshot list"),
+        (("gdb", "nobody"), "neither a run in progress nor a snapshot is called nobody", "snapshot list"),
         (("status", "/no/such"), "there is no file or directory /no/such", "name a run (ktstr-tui status"),
         (("capture", "--tag", "  "), "--tag: a tag without anything to see", "letters"),
         (("capture", "--tag", ""), "--tag: a tag without anything to see", "letters"),
