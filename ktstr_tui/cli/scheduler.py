@@ -121,9 +121,7 @@ def object_file(word: str) -> Path:
 
     found = resolve_scheduler(word if word.startswith("demo:") else shlex.quote(word))
     if found.kind == "none":
-        raise UsageError(
-            "none is no scheduler to load", "ktstr-tui scheduler detach takes the loaded one away"
-        )
+        raise UsageError("none stands for no scheduler", "ktstr-tui scheduler detach removes the loaded one")
     if found.kind != "object":
         raise UsageError(
             f"{word} is a program, and a running guest takes BPF objects only: a program attaches as soon as"

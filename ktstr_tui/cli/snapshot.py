@@ -244,8 +244,7 @@ def _require_no(problems: list[str]) -> None:
     if problems:
         raise HostError(
             f"not all could be done: {'; '.join(problems)}",
-            "ktstr-tui snapshot gc gives the disk space back when there is room for the pages that stay, and nobody"
-            " writes there",
+            "when there is room for the pages that stay, and no other command writes there: ktstr-tui snapshot gc",
         )
 
 

@@ -231,7 +231,7 @@ class SnapshotStore:
             try:
                 self._write_anew(old, wanted)
             except OSError as error:
-                raise HostError(f"{path} cannot be written anew: {error.strerror}", _MAY_WRITE) from error
+                raise HostError(f"{path} cannot be rewritten: {error.strerror}", _MAY_WRITE) from error
         return before - path.stat().st_size
 
     def _write_anew(self, old: PageFile, wanted: set[bytes]) -> None:
