@@ -1,19 +1,25 @@
-"""The ways in which a guest ends a run: it leaves, dies, never comes up, or falls silent."""
+"""The ways in which a guest ends a run: it leaves, dies, never comes up, falls silent, or is run no more."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.guest.guest_time import sleep_or
+from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import Machine, MachineExit
+from ktstr_tui.health.stuck import HOW_WORDS, How, Stuck, Threads
 from ktstr_tui.model.end_words import SCENARIO_FINISHED
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError
+from ktstr_tui.model.events import Event
 
 DRAIN_S = 2.0
 """How long the guest's last words may take to be read when it is gone."""
+ANSWERS_S = 5.0
+"""How long QEMU's monitor may take to answer when the guest executes nothing."""
 CONSOLE_HINT = "the whole console is in console.log of the run's directory"
 
 STALE_INT3 = "Oops: int3"
@@ -95,3 +101,57 @@ async def watch_silence(
             message = f"the guest hangs: no activity for {silent_ns / 1e9:.0f} s"
             ending.set(message, GuestError(message, CONSOLE_HINT, machine.console.tail()))
             return
+
+
+async def watch_stuck(
+    machine: Machine, ending: RunEnd, emit: Callable[[Event], object], limit_s: float
+) -> None:
+    """End a run with a seed whose machine executes nothing any more; returns at once for any other.
+
+    Nothing else would: whatever judges it goes by the guest's clock, which stands then.
+    """
+    engine, stations = machine.engine, machine.stations
+    if stations is None or not isinstance(engine, HoldEngine):
+        return
+
+    def held() -> bool:
+        # A hold in which QEMU owes us an answer is QEMU's, and not ours.
+        return engine.held is not None and not machine.qmp.busy
+
+    stuck = Stuck(Threads(machine.pid).read, lambda: (stations.visited, engine.counts), held, emit, limit_s)
+    how = await stuck.run()
+    answers = False
+    if how != "stopped":
+        with suppress(GuestError):
+            await machine.qmp.execute("query-status", timeout_s=ANSWERS_S)
+            answers = True
+    error = stuck_error(how, stuck.counted_s, machine.console.tail(), answers=answers)
+    ending.set(error.message, error)
+
+
+def stuck_error(how: How, counted_s: float, tail: tuple[str, ...], *, answers: bool) -> KtstrError:
+    """Whose fault it is that a machine executes nothing.
+
+    Args:
+        how: What QEMU does instead.
+        counted_s: For how long.
+        tail: The last lines of the guest's console.
+        answers: Whether QEMU's monitor answers all the same.
+    """
+    nothing = f"the guest has executed nothing for {counted_s:.0f} s"
+    if how == "sleeps" and answers:
+        message = (
+            f"the guest hangs: {nothing.removeprefix('the guest ')}, as all its CPUs are halted for good"
+        )
+        return GuestError(message, CONSOLE_HINT, tail)
+    if how == "stopped":
+        return HostError(
+            f"{nothing}: {HOW_WORDS[how]}",
+            "a program or person on this host stopped it (SIGSTOP) and did not continue it: start the run again",
+        )
+    monitor = "and its monitor answers" if answers else "and its monitor does not answer"
+    return HostError(
+        f"{nothing}: {HOW_WORDS[how]}, {monitor}",
+        "QEMU hangs, which is not the scheduler's fault: start the run again; should it hang there once more, "
+        "try another QEMU (KTSTR_QEMU)",
+    )

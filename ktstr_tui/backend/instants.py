@@ -9,6 +9,8 @@ import msgspec
 
 from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.events import (
+    AlertCleared,
+    AlertRaised,
     BootMaking,
     CaptureTaken,
     Event,
@@ -115,6 +117,8 @@ def of_the_guest(event: Event) -> dict[str, Any] | None:
     if isinstance(event, ProbeRead | RunCompared | BootMaking):
         return None
     if isinstance(event, Logged) and event.source == "seed":
+        return None
+    if isinstance(event, AlertRaised | AlertCleared) and event.kind == "host":
         return None
     if isinstance(event, OutputText) and event.stream == "boot":
         return None  # of the machine that makes the saved boot, where there was none

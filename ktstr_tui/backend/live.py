@@ -21,7 +21,7 @@ from ktstr_tui.backend.conclusion import conclude
 from ktstr_tui.backend.counting import Audience, Counting
 from ktstr_tui.backend.debugging import make_door, serve_past
 from ktstr_tui.backend.guest_asks import GuestAsks
-from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence
+from ktstr_tui.backend.guestwatch import watch_boot, watch_exit, watch_silence, watch_stuck
 from ktstr_tui.backend.lazily import loader_of
 from ktstr_tui.backend.opening import Opening, Sampling, Watchers
 from ktstr_tui.backend.outcome import RunEnd
@@ -357,13 +357,12 @@ class LiveGuest:
         nursery.start_soon(
             watch_exit, machine, ending, lambda: handler.exit_code is not None, self.port.ended
         )
-        sleep = self._setup.time.sleep
-        nursery.start_soon(show_console, machine.console, up, self._stream.emit, sleep)
-        nursery.start_soon(watch_boot, up, machine, ending, config.boot_deadline_s, sleep)
-        if isinstance(self._setup.time, GuestTime):
-            nursery.start_soon(
-                self._setup.time.go_with_host, lambda: self.coordinator.frozen_reason is not None
-            )
+        run_time = self._setup.time
+        nursery.start_soon(show_console, machine.console, up, self._stream.emit, run_time.sleep)
+        nursery.start_soon(watch_boot, up, machine, ending, config.boot_deadline_s, run_time.sleep)
+        nursery.start_soon(watch_stuck, machine, ending, self._stream.emit, config.silence_s)
+        if isinstance(run_time, GuestTime):
+            nursery.start_soon(run_time.go_with_host, lambda: self.coordinator.frozen_reason is not None)
         nursery.start_soon(self._watch_silence_after, up)
 
     def _must_wait(self, swaps: SwapWatch) -> bool:

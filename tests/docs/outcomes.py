@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from ktstr_tui.backend.guestwatch import stuck_error
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.model import end_words, errors
 from ktstr_tui.model import events as ev
@@ -180,6 +181,14 @@ OUTCOMES = (
     ),
     Case("the scheduler was not accepted", 2, "failed", "", (), errors.SchedulerRejectedError("refused")),
     Case("this host cannot run the guest", 3, "failed", "", (), errors.HostError("no QEMU")),
+    Case(
+        "QEMU was stopped, or hung, in a run with a seed",
+        3,
+        "failed",
+        "the guest has executed nothing for 30 s",
+        (_OK,),
+        stuck_error("stopped", 30.0, (), answers=False),
+    ),
     Case("the guest panicked, hung, or never came up", 4, "failed", "", (_OK,), errors.GuestError("panic")),
     Case(
         "the guest failed after an ejection", 4, "failed", "ERROR_STALL", _STALL, errors.GuestError("panic")

@@ -212,6 +212,8 @@ def test_events_are_the_same_but_for_the_host() -> None:
     assert instants.of_the_guest(sampled(1, 5)) == instants.of_the_guest(sampled(2, 5))
     assert instants.of_the_guest(sampled(1, 5)) != instants.of_the_guest(sampled(1, 6))
     assert instants.of_the_guest(ev.Logged(severity="info", source="seed", text="identical")) is None
+    assert instants.of_the_guest(ev.AlertCleared(key="host", kind="host")) is None
+    assert instants.of_the_guest(ev.AlertCleared(key="age", kind="runnable-age")) is not None
     assert instants.of_the_guest(ev.BootMaking(spent_ms=1.0, guest_ms=1.0)) is None
     assert instants.of_the_guest(ev.OutputText(stream="boot", text="[ 0.1] Linux")) is None
     assert instants.of_the_guest(ev.OutputText(stream="console", text="[ 0.1] Linux")) is not None

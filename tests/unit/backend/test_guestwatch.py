@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ktstr_tui.backend.guestwatch import CONSOLE_HINT, STALE_INT3_HINT, exit_error
+from ktstr_tui.backend.guestwatch import CONSOLE_HINT, STALE_INT3_HINT, exit_error, stuck_error
 from ktstr_tui.guest.machine_exit import ExitReason, MachineExit
+from ktstr_tui.health.stuck import How
 from ktstr_tui.model.errors import EXIT_GUEST, GuestError, HostError
 
 OOPS = (
@@ -42,3 +43,22 @@ def test_a_panic_over_a_stale_int3_is_told_as_the_emulations(tail: tuple[str, ..
 
 def test_a_qemu_that_does_not_start_is_the_hosts_fault() -> None:
     assert isinstance(exit_error(ended("qemu-error"), finished=False), HostError)
+
+
+@pytest.mark.parametrize(
+    ("how", "answers", "fault", "words"),
+    [
+        ("stopped", False, "host", "QEMU is stopped by a signal"),
+        ("sleeps", False, "host", "QEMU sleeps, and its monitor does not answer"),
+        ("runs", True, "host", "QEMU uses its CPU all the same, and its monitor answers"),
+        ("sleeps", True, "guest", "all its CPUs are halted for good"),
+    ],
+)
+def test_a_machine_that_executes_nothing_is_blamed_on_whom_it_is_due_to(
+    how: How, answers: bool, fault: str, words: str
+) -> None:
+    error = stuck_error(how, 31.2, ("last words",), answers=answers)
+    assert error.fault == fault
+    assert "executed nothing for 31 s" in error.message
+    assert error.message.endswith(words)
+    assert error.hint
