@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,9 +73,10 @@ async def open_again(data_dir: Path) -> AsyncIterator[GdbConnection]:
         KtstrError: It cannot be had again.
     """
     ours, theirs = socket.socketpair()
-    with tempfile.TemporaryDirectory(prefix="ktstr-past-") as directory, theirs:
+    with _places(data_dir) as places, theirs:
         async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
-            process, reports = await _start(config_for_debugger(data_dir, theirs.fileno()), directory, theirs)
+            config = await trio.to_thread.run_sync(config_for_debugger, data_dir, theirs.fileno())
+            process, reports = await _start(config, places, theirs)
             try:
                 theirs.close()
                 await _wait_ready(reports)
@@ -96,8 +97,21 @@ async def open_again(data_dir: Path) -> AsyncIterator[GdbConnection]:
                     await reports.aclose()
 
 
+@contextmanager
+def _places(data_dir: Path) -> Iterator[dict[str, str]]:
+    """Where the rerun puts what it writes, as variables of its environment; removed at the end.
+
+    Its data is in the directory of the run, with which it goes if nobody comes to remove it.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="ktstr-past-", ignore_cleanup_errors=True) as sockets,
+        tempfile.TemporaryDirectory(prefix="past-", dir=data_dir, ignore_cleanup_errors=True) as data,
+    ):
+        yield {"XDG_RUNTIME_DIR": sockets, "XDG_STATE_HOME": data}
+
+
 async def _start(
-    config: RunConfig, directory: str, theirs: socket.socket
+    config: RunConfig, places: dict[str, str], theirs: socket.socket
 ) -> tuple[trio.Process, trio.lowlevel.FdStream]:
     reading, writing = os.pipe()
     try:
@@ -108,7 +122,7 @@ async def _start(
             stderr=subprocess.DEVNULL,
             pass_fds=(writing, theirs.fileno()),
             start_new_session=True,
-            env={**os.environ, "XDG_RUNTIME_DIR": directory, "XDG_STATE_HOME": directory},
+            env={**os.environ, **places},
         )
     except BaseException:
         os.close(reading)
@@ -116,8 +130,10 @@ async def _start(
     finally:
         os.close(writing)
     assert process.stdin is not None
-    async with process.stdin as words:
-        await words.send_all(msgspec.json.encode(config))
+    # Not given up in the middle: whoever gets the process ends it.
+    with trio.CancelScope(shield=True):
+        async with process.stdin as words:
+            await words.send_all(msgspec.json.encode(config))
     return process, trio.lowlevel.FdStream(reading)
 
 

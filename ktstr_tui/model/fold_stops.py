@@ -103,8 +103,9 @@ def _change(place: KernelOpPlace) -> str:
 
 def _frozen(state: RunState, event: ev.Frozen) -> None:
     state.frozen, state.frozen_for = event.reason, event.viewer
-    state.frozen_since_mono_ns = event.mono_ns
-    log(state, event, "warning", "freeze", f"guest frozen by {event.reason}")
+    state.frozen_in_debugger, state.frozen_since_mono_ns = event.debugger, event.mono_ns
+    where = " in a debugger" if event.debugger else ""
+    log(state, event, "warning", "freeze", f"guest frozen by {event.reason}{where}")
 
 
 def _thawed(state: RunState, event: ev.Thawed) -> None:
@@ -116,7 +117,7 @@ def _thawed(state: RunState, event: ev.Thawed) -> None:
             state.workers_mono_ns += max(0, event.mono_ns - max(since_ns, state.workers_mono_ns))
         for cpu in state.cpus.values():
             cpu.last_mono_ns += max(0, event.mono_ns - max(since_ns, cpu.last_mono_ns))
-    state.frozen, state.frozen_for = None, ""
+    state.frozen, state.frozen_for, state.frozen_in_debugger = None, "", False
     state.last_pause = event.pause
     log(state, event, "info", "freeze", f"guest thawed after {event.pause.total_us / 1000:.1f} ms")
 

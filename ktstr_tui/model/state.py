@@ -358,6 +358,8 @@ class RunState(msgspec.Struct, kw_only=True):
     """Why the guest is frozen; None while it runs."""
     frozen_for: str = ""
     """Topic of the viewer without whom it is thawed; empty for none."""
+    frozen_in_debugger: bool = False
+    """Whether a debugger holds it."""
     frozen_since_mono_ns: int = 0
     frozen_total_ms: float = 0.0
     last_pause: Pause | None = None

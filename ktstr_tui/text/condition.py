@@ -39,10 +39,7 @@ def sentence_of(state: RunState, condition: RunCondition) -> str:
     if state.ended is not None:
         return clean(state.ended.reason)
     if condition == "frozen":
-        since_s = max(0, state.mono_ns - state.frozen_since_mono_ns) / 1e9
-        return (
-            f"Frozen for {words.seconds(since_s)} by {clean(state.frozen or '?')}: no CPU of the guest runs."
-        )
+        return _freeze(state)
     if condition == "booting":
         return boot_sentence(state)
     if state.verdict_reasons:
@@ -50,6 +47,24 @@ def sentence_of(state: RunState, condition: RunCondition) -> str:
     if condition == "ok":
         return "All CPUs are making progress; no task is close to the watchdog timeout."
     return "No verdict yet: the kernel's memory cannot be sampled yet."
+
+
+def frozen_s(state: RunState) -> float | None:
+    """How long the guest has been frozen, in seconds; None when no clock tells.
+
+    The clock of a run with a seed is the guest's, and goes with the host's only while a person has frozen it.
+    """
+    if state.frozen_in_debugger and state.info is not None and state.info.seed is not None:
+        return None
+    return max(0, state.mono_ns - state.frozen_since_mono_ns) / 1e9
+
+
+def _freeze(state: RunState) -> str:
+    since_s = frozen_s(state)
+    lasts = "" if since_s is None else f" for {words.seconds(since_s)}"
+    debugger = " in a debugger" if state.frozen_in_debugger else ""
+    past = f", {clean(state.debugger_back)}" if state.debugger_back else ""
+    return f"Frozen{lasts} by {clean(state.frozen or '?')}{debugger}{past}: no CPU of the guest runs."
 
 
 def _ejection(state: RunState) -> str:

@@ -12,6 +12,7 @@ from ktstr_tui.model.state import RunState
 from ktstr_tui.model.text import counted
 from ktstr_tui.text import words
 from ktstr_tui.text.cause import headline
+from ktstr_tui.text.condition import frozen_s
 from ktstr_tui.text.control_lines import control_sentence
 from ktstr_tui.text.lines import ABSENT, Line, clean, clip, cut, fit, gauge, spread, width_of, wrap
 from ktstr_tui.text.progress import scenario_progress, step_progress
@@ -179,8 +180,8 @@ def badges(view: View) -> Line:
         badge = " gdb looks at the past " if state.debugger_back else " gdb attached "
         line += [(badge, "badge-warn"), (" ", "")]
     if state.frozen is not None:
-        since = max(0, state.mono_ns - state.frozen_since_mono_ns)
-        lasts = "" if view.connection == "still" else f"{words.seconds(since / 1e9)} "
+        since_s = frozen_s(state)
+        lasts = "" if since_s is None or view.connection == "still" else f"{words.seconds(since_s)} "
         line += [(f" ■ FROZEN {lasts}", "badge-info"), (" ", "")]
     reel = view.reel
     if reel is not None and reel.film is not None:
