@@ -22,6 +22,7 @@ from typing import Literal
 import msgspec
 import trio
 
+from ktstr_tui.cli.screen import DUMB
 from ktstr_tui.guest import libbpf, qemu, ram
 from ktstr_tui.guest.accel import decide_accelerator, kvm_obstacle
 from ktstr_tui.guest.determinism import why_no_observer
@@ -271,6 +272,8 @@ def _terminal() -> Row:
             colour = "true colour"
     utf8 = locale.getpreferredencoding(False).lower().replace("-", "") == "utf8"
     detail = f"{columns}x{lines}, TERM={term or 'unset'}, {colour}, {'UTF-8' if utf8 else 'no UTF-8'}"
+    if term.lower() in DUMB:
+        return Row("terminal", "degraded", detail, "it shows no screen; if it can: TERM=xterm-256color")
     if not utf8:
         return Row("terminal", "degraded", detail, "set LANG=C.UTF-8")
     if columns < 80 or lines < 24:

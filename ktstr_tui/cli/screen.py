@@ -40,6 +40,8 @@ CLOSE_S = 5
 """Seconds that a screen may take to close after a signal."""
 
 
+DUMB: Final = frozenset(("dumb", "unknown"))
+"""What a terminal calls itself that can only print."""
 INSTEAD: Final = {
     "run": "use --headless, and attach from a terminal",
     "attach": "use the commands status and events",
@@ -52,17 +54,29 @@ INSTEAD: Final = {
 def require_terminal(command: str) -> None:
     """Refuse to open the screen where nobody could see it; Textual draws on standard error.
 
+    rich takes 80x25 for the size of a terminal that says it is dumb, whatever its size, and Textual then resizes its
+    screen to and fro for ever. Of another both ask ``COLUMNS`` and ``LINES`` first, which a shell may have exported
+    before the window was resized; the terminal itself knows better.
+
     Args:
         command: A key of `INSTEAD`.
 
     Raises:
-        UsageError: One of the three standard streams is not a terminal.
+        UsageError: One of the three standard streams is not a terminal, or it is one that shows no screen.
     """
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise UsageError(
             "the screen needs a terminal on standard input, output and error",
             INSTEAD[command],
         )
+    term = os.environ.get("TERM", "")
+    if term.lower() in DUMB:
+        raise UsageError(
+            f"this terminal says that it cannot show a screen (TERM={clean(term)})",
+            f"if it can: TERM=xterm-256color ktstr-tui …; else {INSTEAD[command]}",
+        )
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
 
 
 class StartedRun(NamedTuple):

@@ -207,7 +207,8 @@ class VerdictBar(LineBar):
         right = _alert_place(view, head)
         indent = width_of(left)
         room = max(20, width - indent - 1)
-        parts = wrap(head.sentence, room, first=max(20, room - width_of(right) - 2), most=4)
+        first = max(20, room - width_of(right) - 2) if right else room
+        parts = wrap(head.sentence, room, first=first, most=4)
         lines = [spread([*left, (parts[0], "strong")], right, width)]
         lines += [[(" " * indent, ""), (part, "strong")] for part in parts[1:]]
         held = clean(control_sentence(view.state.control, view.state.mono_ns)) if view.live else ""

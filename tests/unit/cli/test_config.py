@@ -221,7 +221,7 @@ def test_a_replay_opens_with_a_broken_file_and_says_what_is_wrong(
         shown.append(app)
 
     path = write('theme = "nord"\nbroken = 1\n')
-    monkeypatch.setattr(screen, "require_terminal", lambda: None)
+    monkeypatch.setattr(screen, "require_terminal", lambda _: None)
     monkeypatch.setattr(screen, "until_left", until_left)
     monkeypatch.setattr("ktstr_tui.link.replay.Replay", _NoRecording)
     screen.replay_command(tmp_path / "recording.ktstr", 1.0)

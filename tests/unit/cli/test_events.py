@@ -112,7 +112,7 @@ def test_the_replay_of_a_recording_that_is_not_whole_says_so_from_the_start_and_
             return "leave"
 
     monkeypatch.setattr(app, "KtstrApp", Screen)
-    monkeypatch.setattr("ktstr_tui.cli.screen.require_terminal", lambda: None)
+    monkeypatch.setattr("ktstr_tui.cli.screen.require_terminal", lambda _: None)
     replay_command(recording(tmp_path / "whole", 1, 2), 16.0)
     left = f"run whole: over (exit code 0); replay it with: ktstr-tui replay {tmp_path / 'whole'}\n"
     assert capsys.readouterr().err == left

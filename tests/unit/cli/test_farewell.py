@@ -36,7 +36,7 @@ class Backend:
 
 @pytest.fixture(autouse=True)
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(screen, "require_terminal", lambda: None)
+    monkeypatch.setattr(screen, "require_terminal", lambda _: None)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, reports: str, config: RunConfig, wish: Leaving = Leaving.END) -> int:
