@@ -20,7 +20,7 @@ from ktstr_tui.guest.determinism import Determinism, why_no_observer
 from ktstr_tui.guest.image import KernelImage, require_sched_ext
 from ktstr_tui.guest.initramfs import GuestFiles, build_files, guest_artifacts
 from ktstr_tui.guest.kernel_config import find_config, has_options
-from ktstr_tui.guest.kernels import resolve_kernel
+from ktstr_tui.guest.kernels import kernel_of_content, resolve_kernel
 from ktstr_tui.guest.payload import resolve_scheduler
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.ram import check_space
@@ -62,7 +62,8 @@ def _look_up(config: RunConfig) -> tuple[KernelImage, Scenario, GuestFiles]:
     if config.again is not None:
         kept = read_kept(Path(config.again))
         files = GuestFiles(whole=kept.initrd, base=kept.initrd, run=kept.run_files or b"")
-        return require_sched_ext(resolve_kernel(config.kernel)), kept.scenario, files
+        kernel = kernel_of_content(config.kernel or "", kept.identity.kernel_sha256)
+        return kernel, kept.scenario, files
     scenario, source = read_scenario(config.scenario)
     if config.keep_attached:
         scenario = _without_early_ends(scenario)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,9 +12,9 @@ import msgspec
 from ktstr_tui.backend.again import config_again, read_kept
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.guest.accel import Verdict
-from ktstr_tui.guest.image import KernelImage, require_sched_ext
+from ktstr_tui.guest.image import KernelImage
 from ktstr_tui.guest.initramfs import GuestFiles
-from ktstr_tui.guest.kernels import resolve_kernel
+from ktstr_tui.guest.kernels import kernel_of_content
 from ktstr_tui.guest.qemu_program import choose_qemu
 from ktstr_tui.guest.scenario import Scenario
 from ktstr_tui.memory.explore import blob_bytes
@@ -98,18 +97,13 @@ def look_up_restore(path: Path, note: Callable[[str], None]) -> Restorable:
     """Look up what is needed to restore a snapshot. Blocks.
 
     Raises:
-        UsageError: Its kernel is gone, or is another one now.
+        UsageError: This host has not its kernel.
         HostError: This host's QEMU or CPUs cannot load its state.
         DamagedError: It is not what was stored.
     """
     snapshot = read_snapshot(path)
     machine = snapshot.info.machine
-    kernel = require_sched_ext(resolve_kernel(machine.kernel_path))
-    if hashlib.sha256(kernel.path_to_boot.read_bytes()).hexdigest() != machine.kernel_sha256:
-        raise UsageError(
-            f"{machine.kernel_path} is not the kernel of the snapshot any more",
-            f"put kernel {machine.kernel} back; ktstr-tui snapshot open and drgn need no kernel file",
-        )
+    kernel = _kernel(machine)
     qemu = choose_qemu().version
     if qemu != machine.qemu:
         raise HostError(
@@ -124,6 +118,14 @@ def look_up_restore(path: Path, note: Callable[[str], None]) -> Restorable:
     )
     verdict = Verdict(machine.accelerator, f"{machine.accelerator.upper()} (the snapshot's)", None, False, "")
     return Restorable(kernel, scenario, files, verdict, machine, snapshot.run_files is not None)
+
+
+def _kernel(machine: SnapshotMachine) -> KernelImage:
+    try:
+        return kernel_of_content(machine.kernel_path, machine.kernel_sha256, machine.kernel)
+    except UsageError as error:
+        hint = f"{error.hint}; ktstr-tui snapshot open and drgn need no kernel file"
+        raise UsageError(error.message, hint) from error
 
 
 def _pages(path: Path) -> closing[PageFile | RemotePages]:

@@ -11,12 +11,14 @@ them. Directories appear by rename, so a fetch that is interrupted leaves nothin
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -87,6 +89,29 @@ def resolve_kernel(spec: str | None) -> KernelImage:
     if "/" in spec or Path(spec).exists():
         return require_sched_ext(open_image(Path(spec)))
     return require_sched_ext(open_image(find_cached(spec).path))
+
+
+def kernel_of_content(path: str, sha256: str, release: str = "") -> KernelImage:
+    """A kernel that ran before, wherever this host has it: on another machine, or for another user, paths differ.
+
+    Args:
+        path: Where it was.
+        sha256: Of the file that was booted, in hexadecimal.
+        release: What it is called, where that is known.
+
+    Raises:
+        UsageError: This host has it nowhere, or it cannot run sched_ext schedulers.
+    """
+    for place in (Path(path), *(it.path for it in cached_kernels())):
+        with suppress(KtstrError, OSError):
+            image = open_image(place)
+            if hashlib.sha256(image.path_to_boot.read_bytes()).hexdigest() == sha256:
+                return require_sched_ext(image)
+    what = f"kernel {release}" if release else "the kernel"
+    raise UsageError(
+        f"{what} of {sha256[:12]}… is not here: neither is it {path}, nor among the fetched kernels",
+        f"put it there, or fetch it: ktstr-tui kernel fetch{f' --release {release}' if release else ''}",
+    )
 
 
 def cached_kernels() -> list[CachedKernel]:

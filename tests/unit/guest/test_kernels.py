@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from ktstr_tui.guest.kernels import (
     fetch_kernel,
     find_cached,
     group_offers,
+    kernel_of_content,
     matches,
     resolve_kernel,
     use_kernel,
@@ -175,6 +177,22 @@ def test_a_path_is_taken_as_it_is(kernels_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "tree/image").write_text("old")
     with pytest.raises(UsageError, match="no sched_ext"):
         resolve_kernel(str(tmp_path / "tree/image"))
+
+
+def test_a_kernel_that_ran_elsewhere_is_found_by_its_content(kernels_dir: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine/vmlinuz"
+    add(kernels_dir, "6.19.14+deb13-amd64", "7.2.12+deb14-amd64")
+    (kernels_dir / "6.19.14+deb13-amd64/vmlinuz").write_text("another")
+    digest = hashlib.sha256(b"another").hexdigest()
+    assert kernel_of_content(str(mine), digest).release == "6.19.14+deb13-amd64"
+    mine.parent.mkdir()
+    mine.write_text("another")
+    assert kernel_of_content(str(mine), digest).path_to_boot == mine
+    mine.write_text("replaced")
+    (kernels_dir / "6.19.14+deb13-amd64/vmlinuz").write_text("newer")
+    with pytest.raises(UsageError, match=f"kernel 6.19 of .* is not here: neither is it {mine}") as caught:
+        kernel_of_content(str(mine), digest, "6.19")
+    assert "kernel fetch --release 6.19" in caught.value.hint
 
 
 def test_fetch_goes_on_until_a_kernel_has_sched_ext(kernels_dir: Path, archive: FakeRoot) -> None:
