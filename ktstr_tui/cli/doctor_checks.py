@@ -22,7 +22,6 @@ from typing import Literal
 import msgspec
 import trio
 
-from ktstr_tui.cli.screen import DUMB
 from ktstr_tui.guest import libbpf, qemu, ram
 from ktstr_tui.guest.accel import decide_accelerator, kvm_obstacle
 from ktstr_tui.guest.determinism import why_no_observer
@@ -35,6 +34,7 @@ from ktstr_tui.guest.qemu_program import FETCH_HINT, SINGLE_UP_TO
 from ktstr_tui.guest.saved_boots import SavedBoots
 from ktstr_tui.kernel.btf_traps import find_traps
 from ktstr_tui.model.errors import KtstrError
+from ktstr_tui.text.output import DUMB
 
 Status = Literal["ok", "degraded", "missing"]
 WANTED_MEMORY_BYTES = 512 << 20

@@ -21,7 +21,7 @@ from ktstr_tui.model.commands import FAULTS
 from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text.farewell import farewell
-from ktstr_tui.text.output import RunExit, say
+from ktstr_tui.text.output import DUMB, RunExit, say
 from ktstr_tui.text.plain import clean
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ CLOSE_S = 5
 """Seconds that a screen may take to close after a signal."""
 
 
-DUMB: Final = frozenset(("dumb", "unknown"))
-"""What a terminal calls itself that can only print."""
 INSTEAD: Final = {
     "run": "use --headless, and attach from a terminal",
     "attach": "use the commands status and events",

@@ -31,6 +31,8 @@ from ktstr_tui.model.text import DIRECTIONS, SURROGATES, printable
 _CONTROLS = re.compile(f"[\x7f-\x9f{DIRECTIONS}{SURROGATES}]")
 EXIT_BROKEN_PIPE = 141
 """Whoever read standard output left: what a shell reports of a program that SIGPIPE ended."""
+DUMB = frozenset(("dumb", "unknown"))
+"""What a terminal calls itself, in ``TERM``, that can only print."""
 _FAULT_WORDS = {
     "user": "usage",
     "host": "this host",

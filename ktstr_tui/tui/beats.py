@@ -45,6 +45,8 @@ class BeatsPane(LinePane):
 
     def empty(self, view: View) -> str:
         beats = view.state.beats
+        if view.connection == "still":
+            return "None in a snapshot: heartbeats were sent to the run."
         if view.over:
             return "No heartbeats came." if not beats.mono_ns else "No senders are left."
         if not beats.mono_ns:

@@ -143,6 +143,8 @@ class WirePane(LinePane):
         return self._lines[index]
 
     def empty(self, view: View) -> str:
+        if view.connection == "still":
+            return "None in a snapshot: frames were sent to the run."
         return "No frames came from the guest." if view.over else "No frames from the guest yet."
 
 

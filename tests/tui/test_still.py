@@ -47,3 +47,15 @@ def test_it_shows_the_state_at_that_instant_and_that_nothing_follows(tmp_path: P
         "One instant is shown: there is no earlier or later one.",
     ]
     assert app.return_value is Leaving.DETACH
+
+
+def test_panes_of_what_was_sent_to_the_run_say_that_a_snapshot_has_none_of_it() -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
+        await press(app, pilot)
+        return "\n".join(rows(app))
+
+    began = [it for it in Story().until(20) if isinstance(it, ev.RunStarted)]
+    text = drive(Still(began, WHAT, "ktstr-tui restore tour/kept runs on from here"), steps, (120, 40))[1]
+    assert text.count("None in a snapshot: ") == 2
+    assert "No heartbeats yet" not in text
+    assert "No frames" not in text
