@@ -139,7 +139,7 @@ def _reachable(options: GdbOptions, where: str) -> str:
     if not path.exists():
         raise UsageError(
             f"the run waits at {where}, which is not reachable here as {path}",
-            f"forward it like the others: ssh -N -L {path}:{where}",
+            f"forward it like the others: ssh -N -L {path}:{where} HOST",
         )
     return str(path)
 

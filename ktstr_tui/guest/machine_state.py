@@ -14,6 +14,7 @@ Facts that shape this file:
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,8 @@ from ktstr_tui.guest.qmp import QmpClient, QmpError
 from ktstr_tui.model.errors import GuestError
 
 DEADLINE_S = 30.0
+MOST_BYTES = 1 << 20
+"""More than a state has."""
 _LOOK_EVERY_S = 0.002
 
 
@@ -47,10 +50,19 @@ async def save_state(qmp: QmpClient, path: Path) -> None:
         path: The file to write.
 
     Raises:
-        MachineStateError: QEMU could not.
+        MachineStateError: QEMU could not, or the disk is full.
         GuestError: QEMU is gone.
     """
-    await _migrate(qmp, "migrate", f"exec:cat > {shlex.quote(str(path))}", "saved")
+    try:
+        await _migrate(qmp, "migrate", f"exec:cat > {shlex.quote(str(path))}", "saved")
+    except MachineStateError as error:
+        # QEMU knows only that the command which writes the file has ended.
+        free = os.statvfs(path.parent)
+        if free.f_bavail * free.f_frsize >= MOST_BYTES:
+            raise
+        raise MachineStateError(
+            f"the machine's state could not be saved: no space is left in {path.parent}", "free some (df)"
+        ) from error
 
 
 async def load_state(qmp: QmpClient, path: Path) -> None:
