@@ -14,7 +14,6 @@ still the one it made.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -32,6 +31,7 @@ from ktstr_tui.guest import paths
 from ktstr_tui.link.run_lock import lock_file
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.wire.file_lock import try_lock
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _OURS = ("lock", "run.json", "run.json.new", "heartbeat", "heartbeat.new", "metrics.token")
@@ -143,11 +143,9 @@ def _held(data_dir: Path) -> int:
         handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"cannot open {data_dir}: {error.strerror}", "ktstr-tui locate") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(handle):
         os.close(handle)
-        raise UsageError(f"the run of {data_dir} is in progress", "end it first: ktstr-tui end") from None
+        raise UsageError(f"the run of {data_dir} is in progress", "end it first: ktstr-tui end")
     return handle
 
 
@@ -185,14 +183,12 @@ def _locked(path: Path, name: str) -> int:
     """Lock the file that ``path`` names; returns its descriptor."""
     while True:
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             os.close(lock)
             raise UsageError(
                 f"a run named {name} is in progress",
                 f"watch it with: ktstr-tui attach {name}; or choose another --name",
-            ) from None
+            )
         status = os.fstat(lock)
         if identity(path) == (status.st_dev, status.st_ino):
             return lock

@@ -8,7 +8,6 @@ emptied: what has the name of a run is always whole.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -26,6 +25,7 @@ from ktstr_tui.model.events import RunEnded, RunStarted
 from ktstr_tui.model.stored import IDENTITY_FILE, Pruned, RemovedRuns, StoredRun, StoredRunFacts
 from ktstr_tui.model.text import did_you_mean
 from ktstr_tui.wire.disk_room import disk_bytes, make_room
+from ktstr_tui.wire.file_lock import try_lock
 from ktstr_tui.wire.whole_file import write_whole
 
 KEEP_FILE = "keep"
@@ -261,15 +261,7 @@ def _locked(path: Path) -> Iterator[bool]:
     try:
         with suppress(FileNotFoundError):
             handles.append(os.open(path / RECORDING_FILE, flags | os.O_NONBLOCK))
-        yield all(_lock(it) for it in handles)
+        yield all(try_lock(it) for it in handles)
     finally:
         for handle in handles:
             os.close(handle)
-
-
-def _lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

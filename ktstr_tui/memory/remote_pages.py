@@ -8,7 +8,6 @@ for itself.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from ktstr_tui.memory.pages import PAGE_BYTES, ZERO, DamagedError, PageFile, dig
 from ktstr_tui.memory.remote_link import RemoteLink, Travelled
 from ktstr_tui.memory.store import PAGES
 from ktstr_tui.model.errors import HostError
+from ktstr_tui.wire.file_lock import try_lock
 
 REMOTE_FILE = "remote.json"
 LOCK_FILE = "lock"
@@ -79,7 +79,7 @@ class RemotePages:
         self._unkept: dict[bytes, bytes] = {}
         self._adding = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            self._writes = self._is_first()
+            self._writes = try_lock(self._adding)
             self._file = PageFile(directory / PAGES, writing=self._writes)
         except BaseException:
             os.close(self._adding)
@@ -122,12 +122,6 @@ class RemotePages:
         self._link.close()
         self._file.close()
         os.close(self._adding)
-
-    def _is_first(self) -> bool:
-        with suppress(BlockingIOError):
-            fcntl.flock(self._adding, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        return False
 
     def _here(self, digest: bytes) -> bytes | None:
         if digest in self._unkept:

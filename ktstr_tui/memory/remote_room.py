@@ -6,11 +6,9 @@ what was just opened, stays whatever it takes. Who opens a snapshot is told what
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +17,7 @@ from ktstr_tui.memory.store import DIRECTORY
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.wire import disk_room
 from ktstr_tui.wire.disk_room import disk_bytes
+from ktstr_tui.wire.file_lock import lock_of
 
 LIMIT_BYTES = 4 << 30
 """Disk that all of it may take."""
@@ -68,8 +67,10 @@ def _used_ns(directory: Path) -> int:
 
 def _remove(directory: Path) -> str | None:
     """Remove what came of a run; its name, or None when it is in use."""
-    with _alone(directory / DIRECTORY / LOCK_FILE) as alone:
-        if not alone:
+    lock = directory / DIRECTORY / LOCK_FILE
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock_of(lock) as unused:
+        if not unused:
             return None
         try:
             remote = remote_of(directory / DIRECTORY)
@@ -77,17 +78,3 @@ def _remove(directory: Path) -> str | None:
             remote = None
         shutil.rmtree(directory)
         return directory.name if remote is None else remote.run
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Whether nobody uses what a lock is for, who then cannot until the context ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
-    finally:
-        os.close(lock)

@@ -11,11 +11,9 @@ readable for whoever has it open.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -23,6 +21,7 @@ import msgspec
 from ktstr_tui.memory.pages import DIGEST_BYTES, PAGE_BYTES, ZERO, DamagedError, PageFile, Pages
 from ktstr_tui.memory.snapshot import SUFFIX, Blob, Snapshot, encode_snapshot, read_snapshot
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
+from ktstr_tui.wire.file_lock import lock_of
 from ktstr_tui.wire.whole_file import sync_directory, write_whole
 
 DIRECTORY = "snapshots"
@@ -360,16 +359,13 @@ def is_name(name: str) -> bool:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise HostError(f"cannot lock {path}: {error.strerror}", "free some space") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with ExitStack() as stack:
+        try:
+            free = stack.enter_context(lock_of(path))
+        except OSError as error:
+            raise HostError(f"cannot lock {path}: {error.strerror}", "free some space") from error
+        if not free:
+            raise HostError(
+                f"somebody else writes to the snapshots in {path.parent}", "try again in a moment"
+            )
         yield
-    except BlockingIOError as error:
-        raise HostError(
-            f"somebody else writes to the snapshots in {path.parent}", "try again in a moment"
-        ) from error
-    finally:
-        os.close(lock)
