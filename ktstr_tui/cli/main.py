@@ -13,7 +13,7 @@ from ktstr_tui.cli.debug_commands import declare_debug_commands
 from ktstr_tui.cli.groups import GROUPS, add_group
 from ktstr_tui.cli.helping import MAX_COLUMNS, Commands
 from ktstr_tui.cli.options import from_options
-from ktstr_tui.cli.run_arguments import AsJson, RunName
+from ktstr_tui.cli.run_arguments import AsJson, RunName, Theme
 from ktstr_tui.cli.run_options import RunOptions
 from ktstr_tui.cli.sections import RunCommand
 from ktstr_tui.cli.seed_commands import declare_seed_commands
@@ -31,14 +31,6 @@ app = Commands(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": MAX_COLUMNS},
 )
 
-Theme = Annotated[
-    str | None,
-    typer.Option(
-        "--theme",
-        metavar="NAME",
-        help="Theme of the screen. [default: the configuration file's, or the last choice]",
-    ),
-]
 Version = Annotated[
     bool,
     typer.Option(

@@ -27,3 +27,11 @@ OfRun = Annotated[
         help="Name of a run, or the directory of its sockets. [default: the only run]",
     ),
 ]
+Theme = Annotated[
+    str | None,
+    typer.Option(
+        "--theme",
+        metavar="NAME",
+        help="Theme of the screen. [default: the configuration file's, or the last choice]",
+    ),
+]

@@ -24,7 +24,7 @@ from ktstr_tui.backend.config import (
 from ktstr_tui.cli.alarm_options import AlarmOptions
 from ktstr_tui.cli.beat_options import BeatOptions
 from ktstr_tui.cli.disk_options import DiskOptions
-from ktstr_tui.cli.run_arguments import AsJson, Headless, NewName
+from ktstr_tui.cli.run_arguments import AsJson, Headless, NewName, Theme
 from ktstr_tui.cli.run_choices import (
     MAX_S,
     Accel,
@@ -224,14 +224,7 @@ class RunOptions(AlarmOptions, DiskOptions, BeatOptions):
             help="When the screen is killed or its terminal closed: end the run, or keep it going.",
         ),
     ] = OnExitChoice.keep
-    theme: Annotated[
-        str | None,
-        typer.Option(
-            "--theme",
-            metavar="NAME",
-            help="Theme of the screen. [default: the configuration file's, or the last choice]",
-        ),
-    ] = None
+    theme: Theme = None
     trace: Annotated[
         TraceChoice,
         typer.Option(

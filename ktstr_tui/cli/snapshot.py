@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from ktstr_tui.cli.helping import Commands
-from ktstr_tui.cli.run_arguments import AsJson
+from ktstr_tui.cli.run_arguments import AsJson, Theme
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.output import print_json, print_line, say
@@ -99,10 +99,7 @@ def _about(row: dict[str, Any]) -> str:
 @app.command("open")
 def open_snapshot(
     name: Name,
-    theme: Annotated[
-        str | None,
-        typer.Option("--theme", metavar="NAME", help="Theme of the screen. [default: the last choice]"),
-    ] = None,
+    theme: Theme = None,
 ) -> None:
     """Open the screen on a snapshot: its CPUs, tasks, queues and stacks, as of a frozen guest."""
     from ktstr_tui.cli.snapshot_open import open_command
