@@ -62,15 +62,7 @@ def keep_inputs(directory: Path, config: RunConfig, scenario: Scenario, machine:
     Raises:
         OSError: It cannot be written.
     """
-    kept = msgspec.structs.replace(
-        config,
-        kernel=str(machine.kernel.absolute()),
-        name=None,
-        record=None,
-        run_dir=None,
-        build="",
-        watch_files=(),
-    )
+    kept = msgspec.structs.replace(config.of_no_run(), kernel=str(machine.kernel.absolute()))
     (directory / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
     (directory / SCENARIO_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(scenario)) + b"\n")
     initrd = machine.initrd if isinstance(machine.initrd, bytes) else machine.initrd.read_bytes()
@@ -115,12 +107,11 @@ def config_again(kept: Kept) -> RunConfig:
     """What is asked for to have a run again."""
     identity = kept.identity
     return msgspec.structs.replace(
-        kept.config,
+        kept.config.of_no_run(),
         accelerator="auto",
         determinism=Determinism(identity.seed, identity.instruction_ns),
         topology=identity.topology,
         memory_mib=identity.memory_bytes >> 20,
-        owner_pid=0,
         keeps_pace=False,
     )
 

@@ -129,6 +129,19 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     watches: tuple[str, ...] = ()
     """Expressions to watch from the moment at which memory can be read by type."""
 
+    def of_no_run(self) -> RunConfig:
+        """The same without what is of one run alone: its name and files, its processes, how its scheduler is built."""
+        return msgspec.structs.replace(
+            self,
+            name=None,
+            record=None,
+            run_dir=None,
+            owner_pid=0,
+            debugger_fd=None,
+            build="",
+            watch_files=(),
+        )
+
     @property
     def watched_later(self) -> bool:
         """Whether nobody looks at the guest until it comes to an instant that was asked for, or ever."""

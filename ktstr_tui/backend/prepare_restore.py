@@ -76,19 +76,13 @@ def config_of(path: Path) -> RunConfig:
     with _pages(path) as pages:
         config = _decoded(blob_bytes(pages, snapshot.config), RunConfig, path)
     return msgspec.structs.replace(
-        config,
+        config.of_no_run(),
         kernel=snapshot.info.machine.kernel_path,
         accelerator=snapshot.info.machine.accelerator,
         restore=str(path.absolute()),
         sets=(),
         stay_frozen=False,
         replace_scheduler=None,
-        name=None,
-        record=None,
-        run_dir=None,
-        build="",
-        watch_files=(),
-        owner_pid=0,
         captures=0,
     )
 

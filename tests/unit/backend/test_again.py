@@ -63,6 +63,24 @@ def run(tmp_path: Path) -> Path:
     return made
 
 
+def test_what_is_of_one_run_alone_is_not_had_again(run: Path) -> None:
+    kept = again.read_kept(run)
+    alone = {
+        "owner_pid": 7,
+        "debugger_fd": 9,
+        "record": "r",
+        "run_dir": "d",
+        "watch_files": ("f",),
+        "build": "make",
+    }
+    config = msgspec.structs.replace(kept.config, name="lost", **alone)
+    assert config.of_no_run() == kept.config
+    again.keep_inputs(run, config, kept.scenario, machine(run.parent))
+    assert again.read_kept(run).config == kept.config
+    whole = msgspec.structs.replace(kept, config=config)
+    assert again.config_again(whole) == again.config_again(kept)
+
+
 def machine(path: Path, run_files: bytes | None = None) -> MachineSpec:
     return MachineSpec(
         kernel=path / "vmlinuz",
