@@ -11,33 +11,20 @@ import trio
 from ktstr_tui.guest.machine import MachineSpec
 from tests.contracts.engine import CHECKS, ENDINGS, Check
 from tests.guest.conftest import BootGuest, Guest
+from tests.guest.sysctl_words import SYSCTLS, SysctlGuest
 from tests.guest.test_machine import symbol_address
 from tests.guest.waiting import BOOT_DEADLINE_S
 from tests.oracles.gdb_memory import read_memory
 
 pytestmark = pytest.mark.guest
 
-SYSCTLS = (("panic_timeout", "panic"), ("panic_on_oops", "panic_on_oops"))
-"""Words of the kernel that change only when somebody writes to ``/proc/sys/kernel``."""
 
-
-class RealGuest:
-    """A booted guest; its words are sysctls."""
+class RealGuest(SysctlGuest):
+    """A booted guest with QEMU's gdb stub."""
 
     def __init__(self, guest: Guest, addresses: list[int]) -> None:
+        super().__init__(guest, addresses)
         self.engine = guest.machine.gdb
-        self.nr_vcpus = guest.machine.spec.topology.cpus
-        self._guest = guest
-        self._addresses = addresses
-
-    def address(self, word: int) -> int:
-        return self._addresses[word]
-
-    async def write(self, word: int, value: int) -> None:
-        await self._guest.tell(f"write /proc/sys/kernel/{SYSCTLS[word][1]} {value}")
-
-    async def written(self) -> None:
-        assert await self._guest.answer() == "ok"
 
     async def read(self, word: int) -> int:
         return int.from_bytes(await read_memory(self.engine, self._addresses[word], 4), "little")
@@ -45,12 +32,6 @@ class RealGuest:
     async def hang(self) -> None:
         await trio.lowlevel.checkpoint()
         os.kill(self._guest.machine.pid, signal.SIGSTOP)
-
-    def recover(self) -> None:
-        os.kill(self._guest.machine.pid, signal.SIGCONT)
-
-    def kill(self) -> None:
-        os.kill(self._guest.machine.pid, signal.SIGKILL)
 
 
 async def test_all_rules_but_those_of_the_end(machine_spec: MachineSpec, boot_guest: BootGuest) -> None:

@@ -20,13 +20,12 @@ from ktstr_tui.kernel.view import KernelView
 from ktstr_tui.model.topology import Topology
 from tests.contracts.engine import CHECKS, ENDINGS, Check
 from tests.guest.conftest import BootGuest, Guest
-from tests.guest.test_engine import SYSCTLS
+from tests.guest.sysctl_words import SYSCTLS, SysctlGuest, hit_one_of_many
 from tests.guest.test_machine import symbol_address
 from tests.guest.waiting import BOOT_DEADLINE_S
 
 pytestmark = pytest.mark.guest
 SEED = 42
-MANY = 10_000
 STOPS, STOPS_AT_MOST = 10, 40
 
 
@@ -36,24 +35,13 @@ def seeded(machine_spec: MachineSpec) -> MachineSpec:
     return replace(machine_spec, accelerator="tcg", determinism=Determinism(SEED), observed=True)
 
 
-class HeldGuest:
-    """A booted guest that the observer holds; its words are sysctls."""
+class HeldGuest(SysctlGuest):
+    """A booted guest that the observer holds."""
 
     def __init__(self, guest: Guest, addresses: list[int], view: KernelView | None = None) -> None:
+        super().__init__(guest, addresses)
         self.engine = guest.machine.engine
-        self.nr_vcpus = guest.machine.spec.topology.cpus
-        self._guest = guest
-        self._addresses = addresses
         self._view = view
-
-    def address(self, word: int) -> int:
-        return self._addresses[word]
-
-    async def write(self, word: int, value: int) -> None:
-        await self._guest.tell(f"write /proc/sys/kernel/{SYSCTLS[word][1]} {value}")
-
-    async def written(self) -> None:
-        assert await self._guest.answer() == "ok"
 
     async def read(self, word: int) -> int:
         assert self._view is not None
@@ -68,12 +56,6 @@ class HeldGuest:
         await trio.testing.wait_all_tasks_blocked()
         while isinstance(self.engine, HoldEngine) and self.engine.held is not None:  # noqa: ASYNC110
             await trio.sleep(0.01)
-
-    def recover(self) -> None:
-        os.kill(self._guest.machine.pid, signal.SIGCONT)
-
-    def kill(self) -> None:
-        os.kill(self._guest.machine.pid, signal.SIGKILL)
 
 
 async def test_all_rules_but_those_of_the_end(seeded: MachineSpec, boot_guest: BootGuest) -> None:
@@ -151,20 +133,7 @@ async def test_ten_thousand_watches_tell_the_one_that_is_hit_and_the_end_of_the_
     seeded: MachineSpec, boot_guest: BootGuest
 ) -> None:
     async with boot_guest(seeded) as guest:
-        machine, engine = guest.machine, guest.machine.engine
-        assert isinstance(engine, HoldEngine)
-        symbols = KernelView.open(GuestRam.from_fds(machine.ram_parts())).symbols
-        constants, address = symbols.find("linux_banner"), symbols.find("panic_timeout")
-        assert constants is not None
-        assert address is not None
-        await engine.stop()
-        await engine.arm_watch(address)
-        engine.watch_besides((constants + 16 * number, 8) for number in range(MANY))
-        await engine.resume()
-        await guest.tell("write /proc/sys/kernel/panic 77")
-        with trio.fail_after(BOOT_DEADLINE_S):
-            stop = await engine.wait_stop()
-        assert (stop.reason, stop.watch_address) == ("watch", address)
+        machine, engine = guest.machine, await hit_one_of_many(guest)
         assert engine.held is not None
         assert (engine.held.value, engine.held.width) == (77, 4)
         assert not any(engine.drops().values())

@@ -29,7 +29,8 @@ def test_a_quiet_cpu_is_read_as_it_is() -> None:
     assert (idle.curr_comm, idle.curr_class, idle.idle) == ("swapper/0", "idle", True)
 
 
-def test_a_context_switch_during_the_look_is_noticed() -> None:
+def switching() -> TinyKernel:
+    """A kernel that switches to a task in the middle of the first look at CPU 0."""
     kernel = TinyKernel()
     worker = kernel.task(5, pid=42, comm="worker")
     start = kernel.memory.reads
@@ -39,20 +40,17 @@ def test_a_context_switch_during_the_look_is_noticed() -> None:
             kernel.memory.put(kernel.rq(0) + 16, worker)
 
     kernel.memory.on_read = switch
+    return kernel
+
+
+def test_a_context_switch_during_the_look_is_noticed() -> None:
+    kernel = switching()
     with pytest.raises(Torn, match="changed while it was read"):
         kernel.cpus.sample(kernel.space, 0)
 
 
 def test_one_torn_look_is_repeated_and_counted() -> None:
-    kernel = TinyKernel()
-    worker = kernel.task(5, pid=42, comm="worker")
-    start = kernel.memory.reads
-
-    def switch(read: int) -> None:
-        if read == start + 2:
-            kernel.memory.put(kernel.rq(0) + 16, worker)
-
-    kernel.memory.on_read = switch
+    kernel = switching()
     attempts = Attempts()
     assert attempts.run(lambda: kernel.cpus.sample(kernel.space, 0)).curr_pid == 42
     assert (attempts.retries, attempts.torn) == (1, 0)
