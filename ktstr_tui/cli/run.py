@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.model.compared import again_words, compared_words
 from ktstr_tui.model.errors import UsageError
@@ -9,6 +11,7 @@ from ktstr_tui.model.events import Event
 from ktstr_tui.model.fold_edit import after_of, change_words
 from ktstr_tui.model.outputs import SummaryAlert, SummaryCapture
 from ktstr_tui.model.state import RunState
+from ktstr_tui.model.stored import IDENTITY_FILE
 from ktstr_tui.model.text import counted, printable
 from ktstr_tui.text.drops import drop_words
 from ktstr_tui.text.edit_lines import comparison, printed
@@ -107,7 +110,8 @@ def _print_summary(state: RunState) -> None:
     print_line(
         f"kernel    {summary['kernel']} on {summary['accelerator']}, {summary['topology']}, boot {boot}"
     )
-    if summary["seed"] is not None:
+    # A rerun that is refused, as one by another version is, has nothing that could be had again.
+    if summary["seed"] is not None and (Path(summary["data_dir"] or "") / IDENTITY_FILE).is_file():
         print_line(
             f"seed      {summary['seed']}; {again_words(state)}: ktstr-tui rerun {summary['data_dir']}"
         )

@@ -47,7 +47,7 @@ class HeaderBar(LineBar):
         room = width - width_of(first) - width_of(right) - 2
         if info is not None and info.seed is not None and info.instruction_ns is not None:
             # The badge has the seed; why there is one is in the tooltip and on the information page.
-            reason = f"time is instructions, {info.instruction_ns} ns each"
+            reason = f"(time is instructions, {info.instruction_ns} ns each)"
         if reason and room > 24:
             first.append((f" {cut(clean(reason), room - 2)}", "dim"))
         marks = badges(view)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ktstr_tui.backend.summary import summarize
@@ -13,6 +15,7 @@ from ktstr_tui.model.events import Severity
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.kinds import AlertKind
 from ktstr_tui.model.state import MAX_ALERTS_TOLD, RunState
+from ktstr_tui.model.stored import IDENTITY_FILE
 
 
 def raised(
@@ -43,17 +46,20 @@ INFO = ev.RunInfo(
     ],
 )
 def test_a_run_that_was_cut_short_promises_no_more_than_it_was(
-    capsys: pytest.CaptureFixture[str], end: dict[str, Any], upto: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, end: dict[str, Any], upto: str
 ) -> None:
+    info = msgspec.structs.replace(INFO, data_dir=str(tmp_path))
     state = after(
-        ev.RunStarted(info=INFO, mono_ns=1_000_000_000),
+        ev.RunStarted(info=info, mono_ns=1_000_000_000),
         ev.BackendBeat(samples_missed=0, frozen_total_ms=500.0, viewers=0),
         ev.RunEnded(**end, mono_ns=4_000_000_000),
     )
     _print_summary(state)
-    assert (
-        f"seed      7; again, the same to the byte{upto}: ktstr-tui rerun /there\n" in capsys.readouterr().out
-    )
+    assert "seed" not in capsys.readouterr().out, "of a run that was refused nothing was kept"
+    (tmp_path / IDENTITY_FILE).touch()
+    _print_summary(state)
+    again = f"seed      7; again, the same to the byte{upto}: ktstr-tui rerun {tmp_path}\n"
+    assert again in capsys.readouterr().out
     assert summarize(state)["ended_early"] == end.get("early", False)
 
 
