@@ -239,12 +239,14 @@ def task_scx_state(task: Object) -> str:
     """
     prog = task.prog_
     state = task.scx.flags.value_() & prog.constant("SCX_TASK_STATE_MASK").value_()
+    # Since Linux kernel commit 7203d77d6e04 ("sched_ext: Simplify task state handling") (in v7.1) the states are
+    # shifted into their place; before that they are small numbers.
+    shift = prog.constant("SCX_TASK_STATE_SHIFT").value_()
     for name in _STATES:
-        try:
-            if prog.constant(f"SCX_TASK_{name}").value_() == state:
+        with suppress(LookupError):
+            value = prog.constant(f"SCX_TASK_{name}").value_()
+            if state in (value, value << shift):
                 return name.lower()
-        except LookupError:
-            continue
     return f"{state:#x}"
 
 
@@ -293,7 +295,7 @@ def scx_why_not_running(task: Object) -> str:
         return f"runs on CPU {task_cpu(task)}"
     state = task_state_to_char(task)
     if not task.on_rq:
-        return f"blocked ({state})"
+        return "in the middle of a wakeup" if state == "R" else f"blocked ({state})"
     if task_scx_state(task) != "enabled":
         return "runnable, in a class other than sched_ext"
     dsq = task_scx_dsq(task)
@@ -308,7 +310,8 @@ def _allowed(prog: Program, task: Object) -> str:
         if mask[cpu // 64].value_() >> cpu % 64 & 1:
             try:
                 running = cpu_curr(prog, cpu)
-                words.append(f"CPU {cpu} runs {running.comm.string_().decode('ascii', 'replace')}")
+                comm = running.comm.string_().decode("ascii", "replace")
+                words.append(f"CPU {cpu} ({f'running {comm}' if running.pid else 'idle'})")
             except FaultError:
                 words.append(f"CPU {cpu}")
     return "it may run on " + ", ".join(words) if words else "it may run on no CPU that is online"

@@ -20,7 +20,7 @@ from drgn import (
 from ktstr_tui.kernel import scx_helpers as scx
 
 HEADS, DSQS, TASKS = 0x1000, 0x2000, 0x3000
-TASK_BYTES, NODE, DSQ_NODE, DSQ = 0x100, 0x10, 0x20, 0x40
+TASK_BYTES, NODE, DSQ_NODE, DSQ, FLAGS = 0x100, 0x10, 0x20, 0x40, 0x50
 CPUS = (0, 1)
 
 
@@ -31,6 +31,8 @@ class Kernel:
         flags = PlatformFlags.IS_64_BIT | PlatformFlags.IS_LITTLE_ENDIAN
         self.prog = Program(Platform(Architecture.X86_64, flags))
         self.memory = bytearray(0x8000)
+        self.names = {"runqueues": 0}
+        """Variables and constants by name."""
         self.prog.add_memory_segment(0, len(self.memory), self._read)
         self.types = self._types()
         self.prog.register_type_finder("made up", self._find, enable_index=0)
@@ -62,6 +64,7 @@ class Kernel:
                 TypeMember(node, "runnable_node", 0),
                 TypeMember(in_dsq, "dsq_list", 8 * (DSQ_NODE - NODE)),
                 TypeMember(prog.pointer_type(dsq), "dsq", 8 * (DSQ - NODE)),
+                TypeMember(u32, "flags", 8 * (FLAGS - NODE)),
             ],
         )
         task = prog.struct_type(
@@ -103,7 +106,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     found = Kernel()
     found.prog.register_object_finder(
         "made up",
-        lambda prog, name, *_: Object(prog, "int", 0) if name == "runqueues" else None,
+        lambda prog, name, *_: Object(prog, "int", found.names[name]) if name in found.names else None,
         enable_index=0,
     )
     for name in ("for_each_online_cpu", "for_each_possible_cpu"):
@@ -159,3 +162,16 @@ def test_a_queue_gives_its_own_tasks_alone(kernel: Kernel) -> None:
     kernel.link(DSQS + 32, [3, 1], DSQ_NODE)
     kernel.put(TASKS + TASK_BYTES + DSQ, DSQS + 32)
     assert pids(list(tasks)) == []
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_state_of_a_task_before_and_since_the_states_are_shifted_into_their_place(
+    kernel: Kernel, shifted: bool
+) -> None:
+    kernel.names |= {"SCX_TASK_STATE_SHIFT": 8, "SCX_TASK_STATE_MASK": 0x300}
+    for value, name in enumerate(("NONE", "INIT", "READY", "ENABLED")):
+        kernel.names[f"SCX_TASK_{name}"] = value << 8 if shifted else value
+        kernel.put(TASKS + value * TASK_BYTES + FLAGS, value << 8 | 1)
+    kind = kernel.prog.pointer_type(kernel.types["task_struct"])
+    tasks = [Object(kernel.prog, kind, TASKS + value * TASK_BYTES) for value in range(4)]
+    assert [scx.task_scx_state(it) for it in tasks] == ["none", "init", "ready", "enabled"]
