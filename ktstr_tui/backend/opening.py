@@ -199,6 +199,8 @@ class Opening:
         self._outbox.reply(MsgType.AccessorReady)
         if self._sampling.hz > 0:
             self.sampler = self._make_sampler(view, vcpu_times)
+            if self._watchers.restored is not None and self._watchers.coordinator.frozen:
+                self.sampler.look()  # of a guest that stays frozen nothing else would be seen
             nursery.start_soon(self._sample_when_asked if self._sampling.later else self.sampler.run)
             self.following = self._follow_tasks(view)
             nursery.start_soon(self._follow, self.following)

@@ -231,6 +231,10 @@ def test_questions_have_one_answer_wherever_the_memory_is(tmp_path: Path) -> Non
             # Until then nobody from outside may read it.
             assert next(it for it in phases if it["phase"] == "resident")
             from_restored = asked("frozen")
+            shown = call("status", "frozen", env=env).stdout
+            assert re.findall(r"^CPU (\d) .*curr=(\S+)\[", shown, re.MULTILINE) == [
+                (str(cpu), comm) for cpu, comm in enumerate(from_restored["current"])
+            ]
             assert call("end", "frozen", env=env).returncode == 0
         there = run.socket_dir
         listed: Any = call_json("snapshot", "list", str(there), env=env)
