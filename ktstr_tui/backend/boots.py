@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from ktstr_tui.backend.guestwatch import until_stuck
 from ktstr_tui.backend.outcome import RunEnd
 from ktstr_tui.guest.boot import pass_boot
 from ktstr_tui.guest.console import Console
@@ -91,11 +92,19 @@ async def show_console(
         await sleep_or(up, sleep, LOOK_EVERY_S)
 
 
-async def find_boot(spec: MachineSpec, ending: RunEnd, emit: Callable[[Event], object]) -> SavedBoot | None:
+async def find_boot(
+    spec: MachineSpec, ending: RunEnd, emit: Callable[[Event], object], stuck_s: float
+) -> SavedBoot | None:
     """The saved boot from which a run with a seed goes on; None when the run is to end before there is one.
 
     Where there is none it is made first, by a machine of its own. What that prints is no part of the run, which is the
     same whether it finds the boot or has to make it, so it has a stream of its own.
+
+    Args:
+        spec: The machine.
+        ending: How the run ends.
+        emit: Takes events.
+        stuck_s: For how long the machine that makes it may execute nothing; see `until_stuck`.
 
     Raises:
         OSError: It cannot be written.
@@ -108,6 +117,7 @@ async def find_boot(spec: MachineSpec, ending: RunEnd, emit: Callable[[Event], o
         async with trio.open_nursery() as watchers:
             watchers.start_soon(partial(show_console, machine.console, trio.Event(), emit, stream="boot"))
             watchers.start_soon(_show_progress, machine, emit)
+            raise await until_stuck(machine, emit, stuck_s)
 
     found = None
     with sole_error():

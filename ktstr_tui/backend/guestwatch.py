@@ -13,7 +13,7 @@ from ktstr_tui.guest.hold import HoldEngine
 from ktstr_tui.guest.machine import Machine, MachineExit
 from ktstr_tui.health.stuck import HOW_WORDS, How, Stuck, Threads
 from ktstr_tui.model.end_words import SCENARIO_FINISHED
-from ktstr_tui.model.errors import GuestError, HostError, KtstrError
+from ktstr_tui.model.errors import GuestError, HostError, InternalError, KtstrError
 from ktstr_tui.model.events import Event
 
 DRAIN_S = 2.0
@@ -110,9 +110,20 @@ async def watch_stuck(
 
     Nothing else would: whatever judges it goes by the guest's clock, which stands then.
     """
+    if machine.stations is not None:
+        error = await until_stuck(machine, emit, limit_s)
+        ending.set(error.message, error)
+
+
+async def until_stuck(machine: Machine, emit: Callable[[Event], object], limit_s: float) -> KtstrError:
+    """Return when a machine that is observed has executed nothing for so long, and say whose fault that is.
+
+    Raises:
+        InternalError: The machine is not observed.
+    """
     engine, stations = machine.engine, machine.stations
     if stations is None or not isinstance(engine, HoldEngine):
-        return
+        raise InternalError("only of an observed machine it is known when it executes")
 
     def held() -> bool:
         # A hold in which QEMU owes us an answer is QEMU's, and not ours.
@@ -125,8 +136,7 @@ async def watch_stuck(
         with suppress(GuestError):
             await machine.qmp.execute("query-status", timeout_s=ANSWERS_S)
             answers = True
-    error = stuck_error(how, stuck.counted_s, machine.console.tail(), answers=answers)
-    ending.set(error.message, error)
+    return stuck_error(how, stuck.counted_s, machine.console.tail(), answers=answers)
 
 
 def stuck_error(how: How, counted_s: float, tail: tuple[str, ...], *, answers: bool) -> KtstrError:

@@ -302,7 +302,7 @@ class Session:
         if spec.determinism is None or spec.run_files is None:
             return spec, None
         try:
-            return spec, await find_boot(spec, self.ending, self.stream.emit)
+            return spec, await find_boot(spec, self.ending, self.stream.emit, self._config.silence_s)
         except OSError as error:
             why = f"the guest's boot cannot be saved: {error}"
             if self._config.again is not None:

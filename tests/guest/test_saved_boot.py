@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from ktstr_tui.guest.machine import MachineSpec, open_machine
 from ktstr_tui.guest.saved_boots import SavedBoots
 from ktstr_tui.guest.scenario import Scenario, Step
 from ktstr_tui.guest.seeded_boot import find_or_make
-from ktstr_tui.model.errors import GuestError
+from ktstr_tui.health.stuck import LOOK_S
+from ktstr_tui.model.errors import GuestError, HostError
 from ktstr_tui.model.events import BootMaking, Event, Logged, OutputText
 from ktstr_tui.model.topology import Topology
 from ktstr_tui.wire.messages import MsgType
@@ -94,9 +97,9 @@ async def test_a_boot_for_runs_with_a_seed_is_the_same_wherever_it_is_made(
         told: list[Event] = []
         silent: list[Event] = []
         with busy_host():
-            other = await find_boot(seeded[1], RunEnd(), told.append)
+            other = await find_boot(seeded[1], RunEnd(), told.append, RUN_TIMEOUT_S)
         assert other is not None
-        assert await find_boot(seeded[0], RunEnd(), silent.append) is not None
+        assert await find_boot(seeded[0], RunEnd(), silent.append, RUN_TIMEOUT_S) is not None
     assert silent == [], "one that is there is not made"
     assert [type(it) for it in told if not isinstance(it, BootMaking | OutputText)] == [Logged]
     progress = [it for it in told if isinstance(it, BootMaking)]
@@ -126,8 +129,22 @@ async def test_a_run_that_is_ended_while_its_boot_is_made_does_not_wait_for_it(s
             ending.stop("ended by a viewer")
 
     with trio.fail_after(RUN_TIMEOUT_S):
-        assert await find_boot(spec, ending, tell) is None
+        assert await find_boot(spec, ending, tell, RUN_TIMEOUT_S) is None
     assert SavedBoots().all() == []
     assert list(SavedBoots().directory.glob(".new-*")) == []
     assert pids
+    assert not children()
+
+
+async def test_a_qemu_that_hangs_while_a_boot_is_made_is_told(saving: MachineSpec) -> None:
+    spec = replace(saving, memory_bytes=256 << 20, run_files=b"", determinism=Determinism(7), observed=True)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, BootMaking) and event.guest_ms:
+            for pid in children():
+                os.kill(pid, signal.SIGSTOP)
+
+    with trio.fail_after(RUN_TIMEOUT_S), pytest.raises(HostError, match="QEMU is stopped by a signal"):
+        await find_boot(spec, RunEnd(), tell, 4 * LOOK_S)
+    assert SavedBoots().all() == []
     assert not children()
