@@ -97,6 +97,7 @@ def summarize(state: RunState) -> Summary:
         "topology": info.topology if info else None,
         "boot_ms": state.boot_ms,
         "from_saved_boot": state.from_saved_boot,
+        "restored_from": state.restored_from or None,
         "typed_ms": state.typed_ms,
         "samples": state.samples,
         "samples_missed": state.samples_missed,

@@ -107,6 +107,8 @@ def _print_summary(state: RunState) -> None:
     summary = summarize(state)
     boot = f"{summary['boot_ms']:.0f} ms" if summary["boot_ms"] is not None else "never up"
     boot += " from a saved one" if summary["from_saved_boot"] else ""
+    if summary["restored_from"] is not None:
+        boot += f" from snapshot {summary['restored_from']}"
     print_line(
         f"kernel    {summary['kernel']} on {summary['accelerator']}, {summary['topology']}, boot {boot}"
     )

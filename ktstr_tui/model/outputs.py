@@ -302,6 +302,8 @@ class Summary(TypedDict):
     boot_ms: float | None
     from_saved_boot: bool
     """Whether the guest started from a saved boot, so that its kernel did not boot in this run."""
+    restored_from: str | None
+    """The snapshot that the guest started from, ``RUN/NAME``; None when it booted."""
     typed_ms: float | None
     samples: int
     samples_missed: int

@@ -111,3 +111,13 @@ def test_what_is_not_printed_or_not_kept_is_counted(capsys: pytest.CaptureFixtur
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("alert")]
     assert len(lines) == MAX_ALERTS + 1
     assert lines[-1] == f"alert     {MAX_ALERTS_TOLD - MAX_ALERTS} other alerts; --json prints all"
+
+
+def test_a_restored_guest_names_its_snapshot(capsys: pytest.CaptureFixture[str]) -> None:
+    state = RunState(boot_ms=120.0)
+    assert summarize(state)["restored_from"] is None
+    told = ev.GuestRestored(snapshot="tour/kept", phase="running", pages=1, pages_left=0, took_ms=1.0)
+    fold(state, msgspec.structs.replace(told, seq=1))
+    assert summarize(state)["restored_from"] == "tour/kept"
+    _print_summary(state)
+    assert "boot 120 ms from snapshot tour/kept" in capsys.readouterr().out
