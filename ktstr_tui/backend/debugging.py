@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from ktstr_tui.backend.outcome import RunEnd
-from ktstr_tui.backend.past import open_again
+from ktstr_tui.backend.past import open_again, written_before
 from ktstr_tui.backend.setup import Setup
 from ktstr_tui.capture.coordinator import Coordinator
 from ktstr_tui.capture.watch.writer import copy_writer
@@ -59,7 +59,8 @@ def make_door(
         )
         if machine.stations is None or setup.reboots.boot > 1 or setup.config.debugger_fd is not None:
             return live
-        return PastTarget(live, partial(open_again, setup.place.data_dir), door.told_past)
+        again = partial(open_again, setup.place.data_dir)
+        return PastTarget(live, again, door.told_past, partial(written_before, setup.place.data_dir))
 
     door = DebuggerDoor(
         coordinator.debug, make_target, make_symbols, stream.emit, setup.place.socket_dir, nursery

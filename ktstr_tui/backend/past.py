@@ -21,9 +21,13 @@ import trio
 
 from ktstr_tui.backend.again import config_again, read_kept
 from ktstr_tui.backend.config import RunConfig
+from ktstr_tui.backend.interventions import read_interventions
 from ktstr_tui.guest.gdb_connection import GdbConnection
+from ktstr_tui.guest.retracing import Place
 from ktstr_tui.model.commands import FAULTS
+from ktstr_tui.model.control import RunKernelWrite
 from ktstr_tui.model.errors import GuestError, InternalError
+from ktstr_tui.model.text import counted
 
 READY_WITHIN_S: Final = 120.0
 """From the start of the process until it serves; a saved boot may have to be made first."""
@@ -95,6 +99,23 @@ async def open_again(data_dir: Path) -> AsyncIterator[GdbConnection]:
                 with trio.CancelScope(shield=True):
                     await process.wait()
                     await reports.aclose()
+
+
+def written_before(data_dir: Path, place: Place) -> str:
+    """Say how often somebody wrote to the kernel before an instant: no vCPU made these stores, so none is found.
+
+    Args:
+        data_dir: Of the run.
+        place: The instant.
+
+    Returns:
+        Words to go behind a sentence; empty when nobody did.
+    """
+    written = sum(
+        isinstance(it.change, RunKernelWrite) and it.instructions <= place.total
+        for it in read_interventions(data_dir)
+    )
+    return f" but {counted(written, 'write')} by somebody (rerun --list)" if written else ""
 
 
 @contextmanager

@@ -5,12 +5,14 @@ It is held at its first instructions when it is opened, and runs only as far as 
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
+import trio
 
 from ktstr_tui.capture.debug_access import Resume
 from ktstr_tui.capture.stop.debugger import DebuggerStop, WatchKind
@@ -25,6 +27,8 @@ _STOP = re.compile(r"T([0-9a-f]{2})thread:([0-9a-f]+);(?:(watch|rwatch|awatch):(
 _SIGINT = 2
 _ENDED = "the rerun ended before it got there"
 _Answer = TypeVar("_Answer")
+TELL_EACH_S: Final = 5.0
+TellShare: TypeAlias = Callable[[float], Awaitable[None]]
 OpenAgain: TypeAlias = Callable[[], AbstractAsyncContextManager[GdbConnection]]
 """Has the run again: its stub, with which a session has begun. The run ends with the context."""
 
@@ -74,27 +78,34 @@ class AgainGuest:
         """Have it stop once so many instructions were executed, whatever else stops it before."""
         await self._instruct(HoldAt(total))
 
-    async def go_on_to(self, total: int) -> Place:
+    async def go_on_to(self, total: int, tell: TellShare | None = None) -> Place:
         """Let it run until so many instructions were executed; returns where it is then, which may be a block later.
+
+        Args:
+            total: Of all vCPUs.
+            tell: Told now and then which share of the way is done, from 0 to 1.
 
         Raises:
             GuestError: It is gone before.
         """
         place = await self.where()
+        began = place.total
         if place.total < total:
             await self.hold_at(total)
         while place.total < total:
-            await self.run(Resume())
+            await self.run(Resume(), math.inf if tell is None else TELL_EACH_S)
             place = await self.where()
+            if tell is not None and place.total < total:
+                await tell((place.total - began) / (total - began))
         return place
 
-    async def go_to_block(self, total: int) -> Place:
-        """Let it run until so many instructions were executed, where a block begins; returns where it is then.
+    async def go_to_block(self, total: int, tell: TellShare | None = None) -> Place:
+        """Let it run as `go_on_to` does, to where a block begins; returns where it is then.
 
         Raises:
             GuestError: It is gone before, or no block begins there: it is not the same run.
         """
-        place = await self.go_on_to(total)
+        place = await self.go_on_to(total, tell)
         if place.total != total or place.in_block:
             raise GuestError(f"the rerun went past instruction {total}: it is not the same run")
         return place
@@ -113,28 +124,38 @@ class AgainGuest:
                 raise UsageError(f"no {point.kind} at {point.address:#x} there: {answer.removeprefix('E.')}")
         self._set = wanted
 
-    async def run(self, how: Resume) -> DebuggerStop:
+    async def run(self, how: Resume, at_most_s: float = math.inf) -> DebuggerStop:
         """Let it run until it stops.
+
+        Args:
+            how: How.
+            at_most_s: Seconds after which it is interrupted.
 
         Raises:
             UsageError: It cannot be run like that.
             GuestError: It is gone.
         """
-        said = ""
         with _named():
             await self._connection.send_unanswered(f"vCont;{how.actions()}")
-            while True:
-                text = await self._connection.receive()
-                form = _STOP.match(text)
-                if form is not None:
-                    return _stop_of(form)
-                match text[:1]:
-                    case "X" | "W":
-                        raise GuestError(_ENDED)
-                    case "E":
-                        raise UsageError(said or f"it is refused: {text}")
-                    case "O":
-                        said = bytes.fromhex(text[1:]).decode("utf-8", "replace").strip()
+            with trio.move_on_after(at_most_s):
+                return await self._next_stop()
+            await self.interrupt()
+            return await self._next_stop()
+
+    async def _next_stop(self) -> DebuggerStop:
+        said = ""
+        while True:
+            text = await self._connection.receive()
+            form = _STOP.match(text)
+            if form is not None:
+                return _stop_of(form)
+            match text[:1]:
+                case "X" | "W":
+                    raise GuestError(_ENDED)
+                case "E":
+                    raise UsageError(said or f"it is refused: {text}")
+                case "O":
+                    said = bytes.fromhex(text[1:]).decode("utf-8", "replace").strip()
 
     async def interrupt(self) -> None:
         """Stop it while it runs."""

@@ -43,12 +43,19 @@ class PastTarget:
         live: The guest.
         open_again: Has its run again.
         told: Called with words when the debugger has gone back, and with empty ones when it is back.
+        besides: Says which writes were made before an instant that no vCPU made, to go behind a sentence.
     """
 
     goes_back = True
 
-    def __init__(self, live: Target, open_again: OpenAgain, told: Callable[[str], object]) -> None:
-        self._live, self._open_again, self._tell_viewers = live, open_again, told
+    def __init__(
+        self,
+        live: Target,
+        open_again: OpenAgain,
+        told: Callable[[str], object],
+        besides: Callable[[Place], str] = lambda _: "",
+    ) -> None:
+        self._live, self._open_again, self._tell_viewers, self._besides = live, open_again, told, besides
         self._points: set[Point] = set()
         self._guest: AgainGuest | None = None
         self._end_guest = AsyncExitStack()
@@ -173,7 +180,7 @@ class PastTarget:
         if back.step or back.points:
             found = await reruns.find(here, back)
         if found is None:
-            await self._say("nothing came before: this is the beginning of the run")
+            await self._say(f"nothing came before{self._besides(here)}: this is the beginning of the run")
         await self._arrive(found, reruns)
         return at_begin if found is None else found.stop
 

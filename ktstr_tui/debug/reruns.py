@@ -85,7 +85,7 @@ class Reruns:
         async with self._open_again() as connection:
             guest = AgainGuest(connection, self._vcpus)
             await guest.note(to_note(back.points, back.vcpu))
-            _require_same(await guest.go_to_block(here.total), here)
+            _require_same(await guest.go_to_block(here.total, self._tell), here)
             notes = await guest.noted()
         self._noted = _Noted(here.total, back, notes)
         found = _pick(notes, here, back)
@@ -108,7 +108,7 @@ class Reruns:
         guest = await self._take_spare(found, stack)
         if guest is None:
             guest = AgainGuest(await stack.enter_async_context(self._open_again()), self._vcpus)
-        place = await guest.where() if found is None else await guest.go_to_block(found.total)
+        place = await guest.where() if found is None else await guest.go_to_block(found.total, self._tell)
         await guest.look()
         self.have_spare_before(place)
         return guest, place
@@ -122,6 +122,9 @@ class Reruns:
             spare.end()
         self._spare = Spare(self._open_again, self._vcpus, total)
         self._nursery.start_soon(self._spare.run)
+
+    async def _tell(self, share: float) -> None:
+        await self._say(f"{share:.0%} of the way")
 
     async def _take_spare(self, found: Earlier | None, stack: AsyncExitStack) -> AgainGuest | None:
         """The spare run, if it is before what was found; None when there is none that is."""

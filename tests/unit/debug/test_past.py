@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
@@ -16,6 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 from ktstr_tui.capture.debug_access import Resume
 from ktstr_tui.capture.stop.debugger import DebuggerStop
 from ktstr_tui.capture.watch.debugger_points import Point
+from ktstr_tui.debug.again import TELL_EACH_S
 from ktstr_tui.debug.past import PastTarget
 from ktstr_tui.debug.target import Said
 from ktstr_tui.guest.observer_page import MAX_NOTES
@@ -50,7 +52,7 @@ class Debugger:
         self.histories = Histories(blocks, nursery)
         self.viewers: list[str] = []
         self.said: list[str] = []
-        self.past = PastTarget(self.live, self.histories.again, self.viewers.append)
+        self.past = PastTarget(self.live, self.histories.again, self.viewers.append, lambda _: " but a write")
 
     async def stop(self) -> DebuggerStop:
         while isinstance(told := await self.past.wait_stop(), Said):
@@ -94,6 +96,7 @@ async def test_breakpoints_and_writes_come_in_the_other_order_and_before_they_ha
         assert back == [(WROTE, 16), (BROKE, 7), (WROTE, 4), (AT_BEGIN, 0), (AT_BEGIN, 0)]
         again = [(await debugger.go_on(), debugger.place.total) for _ in range(6)]
         assert again == forward
+        assert "nothing came before but a write: this is the beginning of the run" in debugger.said
         assert debugger.said[-1] == "back at the present"
 
 
@@ -200,6 +203,19 @@ async def test_a_way_back_can_be_given_up_and_leaves_everything_as_it_was() -> N
         for spare in debugger.histories.open:
             spare.waits = False
         assert await debugger.back(0, step=True) == DebuggerStop(vcpu=0)
+
+
+async def test_whoever_waits_is_told_how_far_it_is(autojump_clock: trio.testing.MockClock) -> None:
+    async with debugging(BLOCKS) as debugger:
+        debugger.past.want(BREAK)
+        await debugger.go_on()
+        debugger.histories.wait = True
+        await debugger.past.go_back(0, step=True)
+        await trio.sleep(3 * TELL_EACH_S + 1)
+        # It does not get anywhere, and is let run again each time.
+        await debugger.past.interrupt()
+        assert (await debugger.stop()).interrupted
+        assert debugger.said[1:] == ["0% of the way"] * 3
 
 
 async def test_a_past_that_goes_on_is_interrupted_where_it_is() -> None:
