@@ -32,7 +32,7 @@ def anchors(page: str) -> set[str]:
 def test_commands_and_options_are_there(checkout: Path, name: str) -> None:
     known = dict(every_command(command_tree(), "ktstr-tui"))
     page = (checkout / name).read_text("utf-8")
-    typed = "\n".join([*re.findall(r"`([^`]+)`", page), *re.findall(r"^    (.+)$", page, re.MULTILINE)])
+    typed = " | ".join([*re.findall(r"`([^`]+)`", page), *re.findall(r"^    (.+)$", page, re.MULTILINE)])
     named = set(re.findall(r"ktstr-tui\s+([a-z][a-z-]+)", typed))
     assert len(named) > 3
     assert sorted(it for it in named if f"ktstr-tui {it}" not in known) == []
