@@ -8,11 +8,9 @@ So the screen's cost depends on the paint rate and on what changed, not on how m
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on, work
-from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.filter import Monochrome
 from textual.screen import Screen
@@ -35,7 +33,7 @@ from ktstr_tui.text.cause import headline
 from ktstr_tui.text.edit_lines import log_page
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.replies import done_words
-from ktstr_tui.tui.actions import ACTIONS, bindings
+from ktstr_tui.tui.actions import bindings
 from ktstr_tui.tui.acts import Act, Acts
 from ktstr_tui.tui.bars import VerdictBar
 from ktstr_tui.tui.beats import BeatsPane
@@ -49,8 +47,8 @@ from ktstr_tui.tui.lists import CapturesPane
 from ktstr_tui.tui.look import Look
 from ktstr_tui.tui.main_screen import MainScreen
 from ktstr_tui.tui.new_captures import NewCaptures
+from ktstr_tui.tui.palette import PaletteApp
 from ktstr_tui.tui.pane import LinePane
-from ktstr_tui.tui.prompt import PromptApp
 from ktstr_tui.tui.report_screen import ReportScreen
 from ktstr_tui.tui.run_screen import RunScreen
 from ktstr_tui.tui.timeline_screen import TimelineScreen
@@ -66,7 +64,7 @@ PAINT_RATES_HZ = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 """What ``+`` and ``-`` choose from."""
 
 
-class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
+class KtstrApp(FilmKeys, PaletteApp, inherit_bindings=False):
     """The screen of one run.
 
     The exit value says what becomes of the run: ``end`` or ``leave`` (the owner's choice) or ``detach``.
@@ -380,21 +378,3 @@ class KtstrApp(FilmKeys, PromptApp, inherit_bindings=False):
         if isinstance(screen, MainScreen):
             screen.show_panel(pane.id or "log")
         self.push_screen(FilterDialog(f"{pane.row_word}s", pane.filter, apply))
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        yield from super().get_system_commands(screen)
-        refused = bool(self.view.refusal("control the run"))
-        for it in ACTIONS:
-            if it.asks and refused:
-                continue
-            here = isinstance(screen, RunScreen) and it.place == screen.place
-            if (it.place == "app" or here) and it.id != "app.quit":
-                yield SystemCommand(f"{it.label} ({it.id})", it.about, self._runner(screen, it.run))
-
-    def _runner(self, screen: Screen[object], run: str) -> Callable[[], Awaitable[None]]:
-        here = hasattr(screen, f"action_{run.partition('(')[0]}")
-
-        async def perform() -> None:
-            await (screen if here else self).run_action(run)
-
-        return perform

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.screen import ModalScreen, Screen
 
@@ -43,7 +44,8 @@ def test_every_window_has_a_place_of_its_own_in_the_style_sheet() -> None:
     styled = (Path(program.__file__).parent / "ktstr.tcss").read_text("utf-8")
     rules = [line.split("{")[0] for line in styled.splitlines() if " align: " in line]
     placed = {name.strip() for rule in rules for name in rule.split(",")}
-    windows = below(ModalScreen)
+    # Textual's palette has its place from Textual.
+    windows = [it for it in below(ModalScreen) if not issubclass(it, CommandPalette)]
     assert len(windows) > 8
     assert [it.__name__ for it in windows if not placed & {one.__name__ for one in it.__mro__}] == []
 
@@ -85,4 +87,16 @@ def test_the_palette_offers_what_works_on_the_screen_below(place: str, tmp_path:
         name = f"action_{it.run.removeprefix('app.').partition('(')[0]}"
         assert hasattr(screen, name) or hasattr(app, name), f"{it.id} does nothing here"
     assert any(it.place == place for it in offered)
+    assert {it for it in titles if "(" not in it} == {"Theme", "Screenshot"}, "of Textual's own"
     assert not any(it.place in PLACES and it.place != place for it in offered)
+
+
+def test_the_palette_is_left_by_the_key_that_quits(tmp_path: Path) -> None:
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> str:
+        await press(app, pilot, "ctrl+p")
+        opened = type(app.screen).__name__
+        await press(app, pilot, "ctrl+q")
+        return opened
+
+    app, opened = drive(seeded(tmp_path), steps, SIZE)
+    assert (opened, app.return_value) == ("Palette", Leaving.DETACH)
