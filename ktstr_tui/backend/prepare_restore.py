@@ -24,6 +24,7 @@ from ktstr_tui.memory.remote import RemoteStore
 from ktstr_tui.memory.remote_pages import RemotePages, open_pages
 from ktstr_tui.memory.snapshot import Snapshot, SnapshotMachine, read_snapshot
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.stored import IDENTITY_FILE
 
 _T = TypeVar("_T")
 NOT_THE_SAME = "a restored guest does not repeat history exactly: what the host does decides, too"
@@ -57,6 +58,11 @@ def again_of(found: Found) -> RunConfig | None:
             f"on that machine: ktstr-tui restore {found.run}/{found.name}",
         )
     directory = found.store.directory.parent.absolute()
+    if not (directory / IDENTITY_FILE).is_file():
+        raise UsageError(
+            f"snapshot {found.name} is restored by running its run again, and what that run kept is not in {directory}",
+            "name it where its run is, RUN/NAME; ktstr-tui snapshot open, drgn and gdb need the snapshot alone",
+        )
     return msgspec.structs.replace(
         config_again(read_kept(directory)),
         again=str(directory),

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from ktstr_tui.backend.prepare_restore import again_of
 from ktstr_tui.cli.snapshot import app
 from ktstr_tui.memory.find import find_snapshot
 from ktstr_tui.memory.pages import PAGE_BYTES
@@ -161,3 +162,9 @@ def test_gc_goes_on_behind_a_store_that_is_in_use(store: SnapshotStore, tmp_path
         done = CliRunner().invoke(app, ["gc", "--json"])
     assert isinstance(done.exception, HostError)
     assert json.loads(done.stdout)["freed_bytes"] > 0
+
+
+def test_a_snapshot_of_a_run_with_a_seed_needs_what_that_run_kept(store: SnapshotStore) -> None:
+    store_one(store, "seeded", ram(1), msgspec.structs.replace(info("seeded"), again_at_ns=5))
+    with pytest.raises(UsageError, match=f"what that run kept is not in {store.directory.parent}"):
+        again_of(find_snapshot("seeded"))
