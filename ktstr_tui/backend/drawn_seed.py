@@ -46,7 +46,9 @@ async def with_drawn_seed(
     determinism = Determinism(draw_seed())
     seeded = msgspec.structs.replace(config, determinism=determinism, keeps_pace=True)
     verdict, observed = await trio.to_thread.run_sync(verdict_of_seed, determinism, note)
-    note(f"seed {determinism.seed} was drawn: ktstr-tui rerun has this run again; --no-seed runs without one")
+    note(
+        f"seed {determinism.seed} was drawn: ktstr-tui rerun has the same run again; --no-seed runs without one"
+    )
     return seeded, msgspec.structs.replace(
         prepared,
         verdict=msgspec.structs.replace(verdict, reason=f"{verdict.reason}; {reason}"),

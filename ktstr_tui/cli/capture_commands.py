@@ -39,7 +39,11 @@ def capture_diff(
     ] = None,
     run_name: Annotated[
         str | None,
-        typer.Option("--run", help="Run that owns the tags: a run name or a finished run's data directory."),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="Run that owns the tags: one in progress, or on disk by its name or directory.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

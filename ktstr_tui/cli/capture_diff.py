@@ -147,23 +147,37 @@ def _tagged(tag: str, captures: Known) -> CaptureReport | DegradedReport:
 
 
 def _captures(run_name: str | None, tags: list[str]) -> Known:
-    """The captures of a run that goes on, or of the newest one that is over and has these tags."""
+    """The captures of a run that goes on, or of the newest on disk (of that name) that has these tags."""
     directory = Path(run_name) if run_name else None
     if directory is not None and (directory / "captures").is_dir():
         return _saved(directory / "captures")
     try:
         return asyncio.run(_live(run_name))
     except KtstrError:
-        if run_name is not None:
+        runs = _stored(run_name)
+        if not runs:
             raise
-    from ktstr_tui.guest.paths import state_dir
-
-    runs = sorted((state_dir() / "runs").glob("*/captures"), key=lambda it: it.stat().st_mtime, reverse=True)
     for captures in runs:
         found = _saved(captures)
         if all(tag in found for tag in tags):
             return found
-    raise UsageError(f"no run has captures {' and '.join(map(repr, tags))}", _HINT)
+    named = "no run" if run_name is None else f"no run {run_name} on disk"
+    raise UsageError(f"{named} has captures {' and '.join(map(repr, tags))}", _HINT)
+
+
+def _stored(run_name: str | None) -> list[Path]:
+    """Where the captures of runs on disk are, the newest first; empty when none has that name."""
+    from ktstr_tui.guest.paths import state_dir
+    from ktstr_tui.link.stored_runs import StoredRuns
+
+    if run_name is None:
+        captures = (state_dir() / "runs").glob("*/captures")
+        return sorted(captures, key=lambda it: it.stat().st_mtime, reverse=True)
+    try:
+        found = StoredRuns(state_dir() / "runs").find(run_name)
+    except UsageError:
+        return []
+    return [place for it in reversed(found) if (place := Path(it.path) / "captures").is_dir()]
 
 
 async def _live(run_name: str | None) -> Known:

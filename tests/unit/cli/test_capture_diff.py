@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,25 @@ def test_two_captures_by_tag_and_by_file(told: Told) -> None:
 def test_a_run_that_is_over_is_found_by_its_tags(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capture_diff_command("early-001", "error-002", None, False)
     assert "did not run in between" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["mine", "mine-20260101-101010", "mine-20260102-101010"])
+def test_a_run_on_disk_is_named_as_everywhere(
+    run: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older, newer = (run.with_name(f"mine-2026010{day}-101010") for day in (1, 2))
+    shutil.copytree(run, older)
+    shutil.copytree(run, newer)
+    (newer / "captures" / "001-early-001.json").write_bytes(
+        encode_report(msgspec.structs.replace(EARLY, mono_ns=2 * SECOND_NS))
+    )
+    capture_diff_command("early-001", "error-002", name, False)
+    apart = "2.0 s" if name == older.name else "1.0 s"
+    assert capsys.readouterr().out.startswith(f"early-001 → error-002  {apart} apart\n")
+    with pytest.raises(UsageError, match=f"no run {name} on disk has captures 'nope'"):
+        capture_diff_command("nope", None, name, False)
+    with pytest.raises(UsageError, match="no run named elsewhere"):
+        capture_diff_command("nope", None, "elsewhere", False)
 
 
 def test_one_dual_report_is_its_difference(told: Told) -> None:
