@@ -36,6 +36,10 @@ class Arrays:
             "STRUCT_OPS": self._copy_struct_ops,
         }
 
+    def value_address(self, address: int) -> int:
+        """Where the first value of the array at an address is."""
+        return address + self._values
+
     def _copy_array(self, space: AddressSpace, address: int, raw: RawMap, limit: int) -> None:
         size = min(raw.row["value_size"], MAX_MAP_BYTES)
         raw.truncated = size < raw.row["value_size"]

@@ -41,6 +41,8 @@ class RawMap:
     """Of an arena: the copied pages by their address in user space."""
     timers: dict[bytes, Ready] = field(default_factory=dict)
     """The state of the ``bpf_timer`` in each entry's value, by key."""
+    value_address: int = 0
+    """Of a section of globals: where its variables are in the kernel's memory; 0 of other maps."""
 
 
 @dataclass(slots=True)

@@ -97,7 +97,7 @@ class BpfMaps:
         self._types: dict[int, str] = {}
         for name, number in rows:
             self._types.setdefault(number, name.removeprefix(_PREFIX))
-        arrays = Arrays(btf, cpus)
+        self._arrays = arrays = Arrays(btf, cpus)
         self._copiers: dict[str, Copier] = {**arrays.copiers, **Hashes(btf, arrays).copiers}
         for family in (Storages, PointerArrays, Queues, Rings, Tries, lambda btf: Arenas(btf, symbols)):
             self._copiers |= _copiers_of(family, btf)
@@ -164,6 +164,7 @@ class BpfMaps:
         raw = self._describe(space, address, None)
         if raw.error is None:
             self._fill(space, address, raw, {}, 1)
+            raw.value_address = self._arrays.value_address(address)
         return raw
 
     def _describe(self, space: AddressSpace, address: int, used_up: str | None) -> RawMap:

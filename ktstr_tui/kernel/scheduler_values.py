@@ -9,6 +9,8 @@ How exact is this? A variable is as it was at the look; two of them may be of mo
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +18,7 @@ from ktstr_tui.kernel.address import AddressSpace
 from ktstr_tui.kernel.bpf_map_raw import RawMap
 from ktstr_tui.kernel.bpf_maps import BpfMaps
 from ktstr_tui.kernel.bpf_programs import BpfPrograms
-from ktstr_tui.kernel.btf import BtfError, Kind
+from ktstr_tui.kernel.btf import Btf, BtfError, Kind
 from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.render import Renderer
 from ktstr_tui.kernel.torn import text
@@ -34,6 +36,15 @@ MAX_MAPS = 256
 """Of the scheduler's, that are looked at for being a section."""
 _MAX_ELEMENTS, _MAX_DEPTH, _MAX_PARTS = 8, 4, 64
 """Of one value: elements of an array, structs in each other, and numbers altogether."""
+
+
+class VariablePlace(NamedTuple):
+    """Where a variable of the scheduler is in the kernel's memory."""
+
+    name: str
+    address: int
+    size: int
+    """In bytes."""
 
 
 class SchedulerValuesReader:
@@ -70,6 +81,19 @@ class SchedulerValuesReader:
         read_us = (time.perf_counter() - start) * 1e6
         return SchedulerValuesRead(values=msgspec.structs.replace(values, read_us=read_us))
 
+    def places(self) -> Iterator[VariablePlace]:
+        """Give where the variables are; raises ``MemoryReadError``, ``BtfError``."""
+        space = self._view.fresh_space()
+        loaded = self._programs.read(space, counted=False)
+        for address in loaded.maps[:MAX_MAPS]:
+            raw = self._maps.copy_section(space, address)
+            if raw is None or raw.error is not None:
+                continue
+            btf, places = self._section(raw)
+            for type_id, at, size in places:
+                assert btf is not None
+                yield VariablePlace(btf.record(type_id).name, raw.value_address + at, size)
+
     def _read(self, space: AddressSpace) -> SchedulerValues:
         counted = self._programs.counted(space)
         loaded = self._programs.read(space, counted=bool(counted))
@@ -91,13 +115,11 @@ class SchedulerValuesReader:
 
     def _variables(self, raw: RawMap, limit: int) -> tuple[list[BpfVariable], int]:
         """The first variables of a section, and how many more it has."""
-        btf, data = self._maps.btf_of(raw), raw.entries[0][1] if raw.entries else None
+        (btf, places), data = self._section(raw), raw.entries[0][1] if raw.entries else None
         if btf is None or not isinstance(data, bytes):
             return [], 0
-        kind = btf.resolve(raw.row["value_type"])
-        places = btf.section(kind.id) if kind.kind == Kind.DATASEC else ()
         renderer = Renderer(btf, _MAX_DEPTH, _MAX_ELEMENTS, _MAX_PARTS)
-        section = kind.name or text(raw.row["name"])
+        section = btf.resolve(raw.row["value_type"]).name or text(raw.row["name"])
         found = []
         for type_id, at, size in places[:limit]:
             variable = btf.record(type_id)
@@ -105,6 +127,14 @@ class SchedulerValuesReader:
             value = _plain(renderer.render(inner, data[at : at + size]))
             found.append(BpfVariable(map_id=raw.row["id"], section=section, name=variable.name, value=value))
         return found, len(places) - len(found)
+
+    def _section(self, raw: RawMap) -> tuple[Btf | None, Sequence[tuple[int, int, int]]]:
+        """The types of a section, and type, offset and size in bytes of each of its variables."""
+        btf = self._maps.btf_of(raw)
+        kind = None if btf is None else btf.resolve(raw.row["value_type"])
+        if btf is None or kind is None or kind.kind != Kind.DATASEC:
+            return btf, ()
+        return btf, btf.section(kind.id)
 
 
 def _plain(value: object) -> int | float | bool | str | None:

@@ -1,22 +1,28 @@
 """A file that names the kernel's addresses for debuggers: an ELF with a symbol table and no code.
 
-It is made of kallsyms as this boot has it, so the addresses are those of the running kernel whatever KASLR did, and
-JIT-compiled BPF code is named as well. Its sections say only where code is and where data is: what is there a debugger
-reads from the guest. How frames are unwound is in it (`frame_table`); there are no types and no lines.
+It is made of kallsyms as this boot has it, so the addresses are those of the running kernel whatever KASLR did. Named
+are also JIT-compiled BPF code and the variables of the scheduler that is loaded, as in its source; where the kernel has
+something of that name, with ``.bpf`` behind it. Its sections say only where code is and where data is: what is there a
+debugger reads from the guest. How frames are unwound is in it (`frame_table`); there are no types and no lines.
 
-How exact is this? BPF code that is loaded later is not in it, nor is that of modules. A symbol reaches to the next one.
+How exact is this? BPF code and variables that are loaded later are not in it, nor is the code of modules. A symbol of
+the kernel's image reaches to the next one.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 from drgn import SymbolKind
 
+from ktstr_tui.kernel.btf import BtfError
 from ktstr_tui.kernel.frame_table import make_frame_table
+from ktstr_tui.kernel.memory import MemoryReadError
 from ktstr_tui.kernel.orc import Unwinder
+from ktstr_tui.kernel.scheduler_values import SchedulerValuesReader, VariablePlace
 from ktstr_tui.kernel.symbols import BpfSymbols, Symbols
 from ktstr_tui.kernel.view import KernelView
 
@@ -67,6 +73,7 @@ def make_symbol_file(view: KernelView) -> bytes:
     if bpf:
         sections.append(Section(".bpf", bpf[0].start, max(it.end for it in bpf), True))
         names += [Name(it.name, it.start, it.end - it.start, True) for it in bpf]
+    names += variable_names(_variables(view), [it.name for it in names])
     unwinder, frames = view.unwinder, b""
     if isinstance(unwinder, Unwinder):
         jit = (sections[-1].start, sections[-1].end) if bpf else None
@@ -122,6 +129,21 @@ def _assemble(sections: list[Section], table: bytes, strings: bytes, frames: byt
         _SECTION.size, len(headers), len(headers) - 1,
     )  # fmt: skip
     return b"".join((header, table, strings, frames, bytes(labels), *headers))
+
+
+def variable_names(places: Iterable[VariablePlace], taken: Iterable[str]) -> list[Name]:
+    """Name the variables of a scheduler; those of which the kernel has the name already get ``.bpf`` behind it."""
+    kernel = set(taken)
+    return [
+        Name(f"{it.name}.bpf" if it.name in kernel else it.name, it.address, it.size, False) for it in places
+    ]
+
+
+def _variables(view: KernelView) -> list[VariablePlace]:
+    """Those of the scheduler; none where there is none, or its memory cannot be read just now."""
+    with suppress(BtfError, MemoryReadError):
+        return list(SchedulerValuesReader(view).places())
+    return []
 
 
 def _image_names(symbols: Symbols) -> Iterable[Name]:

@@ -92,10 +92,16 @@ async def test_shares_and_switches_are_those_that_the_kernel_counts(running: Run
             parts.append(following.look())
         after, ran_after, lost_after = switches(run), run_ms(run), preemptions(run)
         listed = TaskListReader(run.view).look()
-        scheduler = SchedulerValuesReader(run.view).look()
+        reader, space = SchedulerValuesReader(run.view), run.view.fresh_space()
+        scheduler = reader.look()
+        there = {it.name: int.from_bytes(space.read(it.address, it.size), "little") for it in reader.places()}
         programs = programs_as_drgn_reads(run)
         theirs = {int(task.pid): as_drgn_reads(task) for task in for_each_task(run.view.prog)}
     check_programs_and_variables(scheduler, programs)
+    assert scheduler is not None
+    numbers = {it.name: it.value for it in scheduler.values.variables if type(it.value) is int}
+    assert numbers == {name: there[name] for name in numbers}
+    assert numbers["attached_at_ns"] > 0
     assert listed is not None
     assert {it.pid: (it.comm, it.tgid, it.state, it.nice, it.on_cpu, it.cpu) for it in listed.tasks} == theirs
     assert any(it.sched_class == "ext" and it.is_waiting for it in listed.tasks)

@@ -113,7 +113,7 @@ def debug(run: HeadlessRun, directory: Path) -> str:
         "watch *(unsigned long *)&jiffies", "break tick_do_update_jiffies64",
         "continue", "delete 2", "continue", "info threads", "delete",
         "break scx_vexit", "continue", "stepi", "stepi", "x/i $pc",
-        "echo BACK\\n", "reverse-continue", "delete", "watch *(unsigned long *)&jiffies", "reverse-continue",
+        "echo BACK\\n", "reverse-continue", "delete", "watch *(unsigned long *)&stalled_at_ns", "reverse-continue",
         "info threads", "delete", "x/i $pc", "reverse-stepi", "x/i $pc", "stepi", "x/i $pc",
         "break scx_vexit", "continue", "delete", "break scx_bypass", "continue", "shell kill -KILL $PPID",
     )  # fmt: skip
@@ -247,7 +247,10 @@ def test_gdb_goes_back_and_on_to_the_present_and_changes_nothing(both: Runs) -> 
         r"hit Hardware watchpoint 4.*\nOld value = (\d+)\nNew value = (\d+)\n", said, re.DOTALL
     )
     assert values is not None, said
-    assert int(values[1]) > int(values[2])
+    assert int(values[1]) > int(values[2]) == 0
+    assert re.search(
+        r"0x\w+ in bpf_prog_\w+_stall_dispatch \(\)", said
+    )  # which is where it stops dispatching
     assert re.search(r"Thread 2 \(CPU 1: [^)]+, in the past\)", said)
     # A step back, and one on, is where it was.
     at_write, back, on = re.findall(r"=> (0x\w+)", said)

@@ -7,7 +7,8 @@ from typing import Any
 
 from elftools.elf.elffile import ELFFile
 
-from ktstr_tui.kernel.symbol_file import Name, Section, encode_elf
+from ktstr_tui.kernel.scheduler_values import VariablePlace
+from ktstr_tui.kernel.symbol_file import Name, Section, encode_elf, variable_names
 
 TEXT = Section(".text", 0xFFFFFFFF81000000, 0xFFFFFFFF82000000, True)
 DATA = Section(".data", 0xFFFFFFFF82000000, 0xFFFFFFFF83000000, False)
@@ -40,3 +41,11 @@ def test_sections_without_content_and_symbols_in_them() -> None:
 def test_without_symbols_it_is_a_file_still() -> None:
     elf: Any = ELFFile(io.BytesIO(encode_elf([], [])))
     assert elf.get_section_by_name(".symtab").num_symbols() == 1
+
+
+def test_variables_of_a_scheduler_do_not_hide_what_the_kernel_has() -> None:
+    places = [VariablePlace("nr_stalled", 0xFF10, 8), VariablePlace("scx_root", 0xFF18, 4)]
+    assert variable_names(places, [it.name for it in NAMES]) == [
+        Name("nr_stalled", 0xFF10, 8, False),
+        Name("scx_root.bpf", 0xFF18, 4, False),
+    ]
