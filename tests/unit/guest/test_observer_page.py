@@ -64,12 +64,23 @@ def test_both_sides_have_the_same_page() -> None:
         "counts": observer_page._COUNTS,
         "probes": observer_page._PROBES,
         "watches": observer_page._WATCHES,
+        "nr_noted_ranges": observer_page._NR_NOTED,
+        "nr_notes": observer_page._NR_NOTES,
+        "noted_probes": observer_page._NOTED_PROBES,
+        "noted_ranges": observer_page._NOTED_RANGES,
+        "begun": observer_page._BEGUN,
+        "notes": observer_page._NOTES,
     }
+    (whole,) = re.findall(r"sizeof\(struct observer_page\) == (\d+)", header)
+    assert int(whole) == observer_page.PAGE_BYTES
     numbers = {
-        name: int(value) for name, value in re.findall(r"#define OBSERVER_(\w+) (\d+)$", header, re.MULTILINE)
+        name: int(value)
+        for name, value in re.findall(r"#define OBSERVER_(\w+) (\d+)(?: //.*)?$", header, re.MULTILINE)
     }
     assert numbers["WATCHES"] == observer_page.MAX_WATCHES
     assert numbers["PROBES"] == observer_page.MAX_PROBES
+    assert numbers["NOTED"] == observer_page.MAX_NOTED
+    assert numbers["NOTES"] == observer_page.MAX_NOTES
     assert numbers["VCPUS"] == observer_page.MAX_VCPUS
     assert numbers["REGISTERS"] == len(Registers.__struct_fields__)
     table = SOURCE.read_text().partition("register_names[OBSERVER_REGISTERS] = {")[2].partition("}")[0]

@@ -51,7 +51,7 @@ class Ranges:
         return found
 
     def also_near(self, address: int) -> None:
-        self._also_near(self._state, ctypes.c_uint64(address))
+        self._also_near(self._state, ctypes.c_uint64(address), ctypes.c_uint64(address))
 
 
 @pytest.fixture(scope="module")
