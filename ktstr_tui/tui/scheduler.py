@@ -234,5 +234,9 @@ def _counters(scheduler: SchedulerSample, width: int) -> list[Line]:
     for name, value in counters.items():
         short = clean(name).removeprefix("SCX_EV_")
         role = "" if value else "dim"
-        lines.append(spread([(cut(short, width - 9), role)], [(words.number(value), role)], width))
+        # The only one that is no count: SCX_EV_BYPASS_DURATION is in nanoseconds.
+        text = (
+            words.milliseconds(value / 1e6) if value and short.endswith("_DURATION") else words.number(value)
+        )
+        lines.append(spread([(cut(short, width - 9), role)], [(text, role)], width))
     return lines
