@@ -35,6 +35,8 @@ SCREEN_WORDS: Final = ("worker-0[1000]", "nr_runnable")
 """They stand in the panes of CPUs and of the scheduler."""
 _KEYS: Final = (("4", "No events yet."), ("9", "allowed"), ("?", "─ Keys ─"))
 """The log, the tasks and the help, each with words that the others lack."""
+_BELOW_HELP: Final = "─ 2 scheduler"
+"""Hidden by the help, and not painted again while it is open, as what changes is beside it."""
 _EMPTY_APP: Final = """
 from textual.app import App
 from textual.widgets import Static
@@ -142,7 +144,7 @@ def _press_screen(terminal: Terminal) -> Callable[[], float]:
         presses += 1
         spent_ms = terminal.press(key, words)
         if key == "?":
-            terminal.press("\x1b", "nr_runnable")
+            terminal.press("\x1b", _BELOW_HELP)
         return spent_ms
 
     return press

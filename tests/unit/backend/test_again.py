@@ -267,7 +267,7 @@ def test_a_snapshot_without_its_machine_is_restored_by_the_run_that_it_lies_in(r
     with pytest.raises(UsageError, match="where it was"):
         again_of(Found(elsewhere, "lost"))
     (run / IDENTITY_FILE).unlink()
-    with pytest.raises(UsageError, match="cannot be repeated"):
+    with pytest.raises(UsageError, match="what that run kept is not in"):
         again_of(found)
 
 
