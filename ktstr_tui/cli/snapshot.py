@@ -261,7 +261,9 @@ def gc(as_json: AsJson = False) -> None:
 @app.command()
 def export(
     name: Name,
-    out: Annotated[Path, typer.Argument(help="File to write; must not be there yet.")],
+    out: Annotated[
+        Path, typer.Argument(help="File to write, for its owner alone (mode 0600); must not be there yet.")
+    ],
     raw: Annotated[
         bool,
         typer.Option("--raw/--vmcore", help="Write memory alone, in place of a crash dump for drgn."),

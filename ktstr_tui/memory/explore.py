@@ -95,7 +95,7 @@ def _of_two_runs(diff: ReportDiff, old: Snapshot, new: Snapshot) -> ReportDiff:
 
 
 def export_raw(found: Found, out: Path) -> int:
-    """Write guest-physical memory as one file, zeros as holes; returns the bytes of data.
+    """Write guest-physical memory as one file of mode 0600, zeros as holes; returns the bytes of data.
 
     Raises:
         UsageError: The file is there already.
@@ -103,25 +103,42 @@ def export_raw(found: Found, out: Path) -> int:
     """
     snapshot = found.store.read(found.name)
     written = 0
+    make_private(out)
     try:
-        with found.store.pages() as pages, out.open("xb") as file:
+        with found.store.pages() as pages, out.open("r+b") as file:
             ram = SnapshotRam(snapshot, pages)
             for start, length in ram.data_ranges():
                 file.seek(start)
                 for at in range(start, start + length, PAGE_BYTES):
                     written += file.write(pages.get(ram.digest(at)))
             file.truncate(ram.end)
-    except FileExistsError:
-        raise UsageError(f"{out} is there already", "name another file") from None
     except OSError as error:
         out.unlink(missing_ok=True)
-        raise HostError(
-            f"{out} cannot be written: {os.strerror(error.errno or 0)}", "choose another place"
-        ) from error
-    except DamagedError:
+        raise not_written(out, error) from error
+    except BaseException:
         out.unlink(missing_ok=True)
         raise
     return written
+
+
+def make_private(out: Path) -> None:
+    """Make an empty file of mode 0600, as the store has: the memory of a guest may hold secrets.
+
+    Raises:
+        UsageError: There is something of that name already.
+        HostError: It cannot be made.
+    """
+    try:
+        os.close(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        raise UsageError(f"{out} is there already", "name another file") from None
+    except OSError as error:
+        raise not_written(out, error) from error
+
+
+def not_written(out: Path, error: OSError) -> HostError:
+    """The error of a file that the host does not write."""
+    return HostError(f"{out} cannot be written: {os.strerror(error.errno or 0)}", "choose another place")
 
 
 def _pages(snapshot: Snapshot) -> int:

@@ -11,7 +11,6 @@ dump of a guest of 512 MiB takes as much disk as the guest has used.
 from __future__ import annotations
 
 import io
-import os
 import re
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -21,12 +20,12 @@ from kdumpling import KdumpBuilder
 
 from ktstr_tui.kernel.program import direct_map_of
 from ktstr_tui.kernel.vmcoreinfo import find_vmcoreinfo
-from ktstr_tui.memory.explore import report_of
+from ktstr_tui.memory.explore import make_private, not_written, report_of
 from ktstr_tui.memory.find import Found
 from ktstr_tui.memory.pages import PAGE_BYTES, Pages
 from ktstr_tui.memory.snapshot import Snapshot
 from ktstr_tui.memory.stored_ram import SnapshotRam
-from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.errors import UsageError
 from ktstr_tui.model.report import VcpuReport
 
 _REGISTER = re.compile(r"r[a-z0-9]{1,2}|eflags|[c-g]s|ss|[fg]s_base")
@@ -34,24 +33,22 @@ _CHUNK_PAGES = 1024
 
 
 def export_vmcore(found: Found, out: Path) -> int:
-    """Write a snapshot as an ELF vmcore; returns the bytes of memory in it, zeros not counted.
+    """Write a snapshot as an ELF vmcore of mode 0600; returns the bytes of memory in it, zeros not counted.
 
     Raises:
         UsageError: The file is there already, or there is no kernel in the snapshot.
         DamagedError: The snapshot is not what was stored.
         HostError: The file cannot be written; nothing is left then.
     """
-    if out.exists():
-        raise UsageError(f"{out} is there already", "name another file")
     snapshot = found.store.read(found.name)
     vcpus = report_of(found).vcpus
+    make_private(out)
     try:
         with found.store.pages() as pages:
             return _write(snapshot, pages, vcpus, out)
     except OSError as error:
         out.unlink(missing_ok=True)
-        why = os.strerror(error.errno or 0)
-        raise HostError(f"{out} cannot be written: {why}", "choose another place") from error
+        raise not_written(out, error) from error
     except BaseException:
         out.unlink(missing_ok=True)
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,24 @@ def test_export_writes_the_memory_and_no_file_of_a_damaged_one(store: SnapshotSt
     with pytest.raises(HostError, match=r"not what was stored|cannot be read"):
         call("export", "after", str(tmp_path / "other"), "--raw")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("form", ["--raw", "--vmcore"])
+def test_what_is_exported_is_its_owners_alone_as_the_store_is(
+    form: str, store: SnapshotStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ktstr_tui.memory.vmcore.find_vmcoreinfo", lambda ram: b"OSRELEASE=7.2.12\n")
+    monkeypatch.setattr("ktstr_tui.memory.vmcore.direct_map_of", lambda ram, note: 0xFFFF888000000000)
+    out, before = tmp_path / "out", os.umask(0)
+    try:
+        assert data("export", "after", str(out), form)["data_bytes"] == 3 * PAGE_BYTES
+    finally:
+        os.umask(before)
+    assert out.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(UsageError, match="is there already"):
+        call("export", "after", str(out), form)
+    with pytest.raises(HostError, match="none/out cannot be written: No such file"):
+        call("export", "after", str(tmp_path / "none/out"), form)
 
 
 def test_rm_gives_back_what_only_the_removed_one_had(store: SnapshotStore) -> None:
