@@ -126,9 +126,9 @@ class PastTarget:
         try:
             return await guest.ask(vcpu, request)
         except GuestError as error:
-            # It is not the guest that the session is about, which goes on.
-            await self._leave_past()
-            raise UsageError(error.message, "back at the present") from error
+            # It is not the guest that the session is about, which goes on. A debugger that is held keeps what it has
+            # read, so it must not be answered from another instant before it has been told of a stop there.
+            raise UsageError(error.message, "continue leads back to the present") from error
 
     async def write(self, vcpu: int, request: str) -> str:
         """Answer a request that writes, in the present.
@@ -216,9 +216,9 @@ class PastTarget:
             self._forward = True
             stop = await guest.run(how)
             place = await guest.where()
-        except GuestError:
+        except GuestError as error:
             await self._leave_past()
-            raise
+            raise GuestError(error.message, "back at the present") from error
         self._forward = False
         if place.order < present.order:
             self._place = place

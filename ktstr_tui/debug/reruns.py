@@ -134,10 +134,10 @@ class Reruns:
         with suppress(KtstrError):  # then another one says why
             guest, end = await spare.take()
             self._spare = None
-            if (await guest.where()).total <= found.total:
-                stack.push_async_callback(end.aclose)
-                return guest
-            await end.aclose()
+            async with end:  # also when it is gone, or given up
+                if (await guest.where()).total <= found.total:
+                    stack.push_async_exit(end.pop_all())
+                    return guest
         return None
 
 

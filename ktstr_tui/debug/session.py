@@ -69,6 +69,8 @@ class Session:
         self._acknowledges = True
         self._resumes: int | None = None
         """The vCPU that ``c`` and ``s`` are for; None for all."""
+        self._unsaid = ""
+        """Words for which there was no place yet."""
         self._sending = trio.Lock()
 
     async def run(self) -> str:
@@ -146,16 +148,23 @@ class Session:
         except KtstrError as error:
             if _is_end(error):
                 raise
+            if text[:1] == "m":
+                # gdb 13 takes words in place of memory for memory, and may end itself over them.
+                self._unsaid = _words(error)
+                return b"E14"
             return f"E.{_words(error)}".encode("ascii", "replace")
 
     async def _start(self, start: Callable[[], Awaitable[None]]) -> None:
+        # The only place for words is the debugger's console, and that only while it waits for a stop.
+        unsaid, self._unsaid = self._unsaid, ""
+        if unsaid:
+            await self._say(unsaid)
         try:
             await start()
         except KtstrError as error:
             if _is_end(error):
                 raise
             self._running = False
-            # The only place for words is the debugger's console, and that only while it waits for a stop.
             await self._say(_words(error))
             await self._send(b"E01")
 

@@ -237,18 +237,34 @@ async def test_a_run_that_is_gone_leads_back_to_the_present() -> None:
         debugger.past.want(BREAK)
         await debugger.go_on()
         present = debugger.place
-        for ends in ("while it is asked", "while it runs"):
-            await debugger.back(0, step=True)
-            for stream in debugger.histories.streams:
-                await stream.aclose()
-            if ends == "while it is asked":
-                with pytest.raises(UsageError, match="the rerun ended"):
-                    await debugger.past.ask(0, "g")
-            else:
-                assert (await debugger.go_on()).interrupted
-                assert "the rerun ended" in debugger.said[-1]
-            assert debugger.place == present
-            assert debugger.viewers[-1] == ""
+        await debugger.back(0, step=True)
+        for stream in debugger.histories.streams:
+            await stream.aclose()
+        # What the debugger has read stays true until it is told of a stop: it is not answered from another instant.
+        for _ in range(2):
+            with pytest.raises(UsageError, match="the rerun ended") as refusal:
+                await debugger.past.ask(0, "g")
+            assert "continue leads back" in refusal.value.hint
+        assert (await debugger.go_on()).interrupted
+        assert debugger.said[-1] == "the rerun ended before it got there; back at the present"
+        assert debugger.place == present
+        assert debugger.viewers[-1] == ""
+        assert await debugger.past.ask(0, "g") == f"{present.rip:x}"
+
+
+async def test_where_a_run_is_gone_the_way_back_is_that_of_another() -> None:
+    async with debugging(BLOCKS) as debugger:
+        debugger.past.want(Point("break", CODE + 0x60, 1))
+        await debugger.go_on()
+        await debugger.back(0, step=True)
+        assert debugger.place.total == 21
+        await wait_all_tasks_blocked()
+        for stream in debugger.histories.streams:
+            await stream.aclose()
+        assert await debugger.back(0, step=True) == DebuggerStop(vcpu=0)
+        assert debugger.place.total == 16
+        await wait_all_tasks_blocked()
+        assert len(debugger.histories.open) == 2
 
 
 async def test_another_history_is_noticed_and_named() -> None:

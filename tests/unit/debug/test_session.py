@@ -36,7 +36,8 @@ async def test_what_is_no_single_request_never_gets_to_qemu() -> None:
     async with serving() as debugger:
         for text in ("g;c", "mzz,1", "m0", "p", f"m{'f' * 17},1", "G0", "M0,1:", "Hg9", "vCont;x"):
             assert (await debugger.ask(text))[:1] in ("E", "O"), text
-        assert (await debugger.receive())[:1] == "E"  # behind the words about vCont
+        assert (await debugger.receive())[:1] == "O"  # the words about vCont, behind those about memory
+        assert (await debugger.receive())[:1] == "E"
         assert debugger.target.asked == []
 
 
@@ -67,6 +68,20 @@ async def test_what_comes_while_the_guest_runs_is_counted_and_thrown_away() -> N
         await debugger.tell(encode("g") + encode("m0,1"))
         assert debugger.counts.while_running == 2
         assert debugger.target.asked == []
+
+
+async def test_why_memory_cannot_be_had_is_said_when_there_is_a_place_for_words() -> None:
+    async with serving() as debugger:
+        debugger.target.error = UsageError("the rerun ended", "continue leads back")
+        # gdb 13 reads the words as memory: its disassembler ends the whole of gdb.
+        assert await debugger.ask("m1000,8") == "E14"
+        assert await debugger.ask("g") == "E.the rerun ended (continue leads back)"
+        debugger.target.error = None
+        await debugger.tell(encode("c"))
+        said = await debugger.receive()
+        assert bytes.fromhex(said[1:]) == b"ktstr-tui: the rerun ended (continue leads back)\n"
+        await debugger.tell(b"\x03")
+        assert await debugger.receive() == "T02thread:01;"
 
 
 async def test_breakpoints() -> None:
