@@ -45,6 +45,7 @@ class AgainGuest:
         self._connection = connection
         self._vcpus = vcpus
         self._set: frozenset[Point] = frozenset()
+        self._sending = trio.Lock()
         self.threads: tuple[str, ...] = ()
         """What each vCPU does, in words; as of the last `look`."""
 
@@ -110,6 +111,20 @@ class AgainGuest:
             raise GuestError(f"the rerun went past instruction {total}: it is not the same run")
         return place
 
+    async def meet(self, address: int) -> Place:
+        """Let it come to an instruction of the block that it is held before, as to a breakpoint; returns where that is.
+
+        Raises:
+            GuestError: It is gone, or does not come there: it is not the same run.
+        """
+        before = await self.where()
+        await self.set_points(frozenset((Point("break", address, 1),)))
+        await self.run(Resume())
+        place = await self.where()
+        if (place.total, place.breakpoint) != (before.total, address):
+            raise GuestError(f"the rerun does not come to {address:#x} there: it is not the same run")
+        return place
+
     async def set_points(self, wanted: frozenset[Point]) -> None:
         """Have it stop at these breakpoints and writes, and at no others.
 
@@ -136,7 +151,8 @@ class AgainGuest:
             GuestError: It is gone.
         """
         with _named():
-            await self._connection.send_unanswered(f"vCont;{how.actions()}")
+            async with self._sending:
+                await self._connection.send_unanswered(f"vCont;{how.actions()}")
             with trio.move_on_after(at_most_s):
                 return await self._next_stop()
             await self.interrupt()
@@ -160,7 +176,8 @@ class AgainGuest:
     async def interrupt(self) -> None:
         """Stop it while it runs."""
         with _named():
-            await self._connection.send_raw(b"\x03")
+            async with self._sending:
+                await self._connection.send_raw(b"\x03")
 
     async def _ask(self, request: str) -> str:
         with _named():

@@ -15,6 +15,8 @@ from ktstr_tui.capture.watch.debugger_points import Point
 from ktstr_tui.guest.observer_page import Note, Notes
 from ktstr_tui.guest.retracing import NoteDown, Place
 
+_BREAKS = ("break", "hbreak")
+
 
 class Earlier(msgspec.Struct, frozen=True):
     """Where to go back to."""
@@ -23,6 +25,8 @@ class Earlier(msgspec.Struct, frozen=True):
     """Instructions executed by all vCPUs."""
     stop: DebuggerStop
     """What is told there."""
+    breakpoint: int | None = None
+    """The breakpoint that is the reason, which may be behind where the block begins."""
 
 
 def to_note(points: Iterable[Point], vcpu: int) -> NoteDown:
@@ -30,7 +34,7 @@ def to_note(points: Iterable[Point], vcpu: int) -> NoteDown:
     known = list(points)
     return NoteDown(
         ranges=tuple((it.address, it.length) for it in known if it.kind == "watch"),
-        probes=tuple(it.address for it in known if it.kind in ("break", "hbreak")),
+        probes=tuple(it.address for it in known if it.kind in _BREAKS),
         vcpu=vcpu,
     )
 
@@ -39,6 +43,15 @@ def last_block(notes: Notes, here: Place, vcpu: int) -> Earlier | None:
     """The last block of that vCPU that began before an instant; None when none was noted."""
     began = max((it for it in notes.begun if it < here.total), default=None)
     return None if began is None else Earlier(began, DebuggerStop(vcpu=vcpu))
+
+
+def last_met(here: Place, points: Iterable[Point]) -> Earlier | None:
+    """The last breakpoint before the one that a machine is held for, in the same block; None when there is none."""
+    reached = here.breakpoint
+    if here.in_block or reached is None:
+        return None
+    met = [it.address for it in points if it.kind in _BREAKS and here.rip <= it.address < reached]
+    return Earlier(here.total, DebuggerStop(vcpu=here.vcpu), max(met)) if met else None
 
 
 def last_hit(notes: Notes, here: Place, points: Iterable[Point]) -> Earlier | None:
@@ -50,7 +63,7 @@ def last_hit(notes: Notes, here: Place, points: Iterable[Point]) -> Earlier | No
             continue
         stop = _stop_of(note, known)
         if stop is not None and (not note.width or _changed(notes.notes, number)):
-            return Earlier(note.began, stop)
+            return Earlier(note.began, stop, None if note.width else note.address)
     return None
 
 
@@ -71,7 +84,7 @@ def _is_before(note: Note, here: Place) -> bool:
 
 def _stop_of(note: Note, points: list[Point]) -> DebuggerStop | None:
     for point in points:
-        if not note.width and point.kind in ("break", "hbreak") and point.address == note.address:
+        if not note.width and point.kind in _BREAKS and point.address == note.address:
             return DebuggerStop(vcpu=note.vcpu)
         if note.width and point.kind == "watch" and _overlap(note, point.address, point.length):
             return DebuggerStop(vcpu=note.vcpu, watch="watch", address=point.address)

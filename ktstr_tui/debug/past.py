@@ -112,11 +112,11 @@ class PastTarget:
             await self._live.resume(how)
             self._present = self._place = None
         else:
-            await self._wishes.send(partial(self._go_on, self._guest, how))
+            await self._wish(partial(self._go_on, self._guest, how))
 
     async def go_back(self, vcpu: int, *, step: bool) -> None:
         """Go back to the block before, or to the last breakpoint or write that is watched."""
-        await self._wishes.send(partial(self._go_back, Back(step, vcpu, frozenset(self._points))))
+        await self._wish(partial(self._go_back, Back(step, vcpu, frozenset(self._points))))
 
     async def ask(self, vcpu: int, request: str) -> str:
         """Answer a request about registers or memory as that vCPU sees it."""
@@ -150,6 +150,11 @@ class PastTarget:
         self._live.drop(point)
         self._points.discard(point)
 
+    async def _wish(self, wish: Wish) -> None:
+        # It can be given up from now on, also before it is begun.
+        self._scope = trio.CancelScope()
+        await self._wishes.send(wish)
+
     async def _hear_live(self) -> None:
         while True:
             told = await self._live.wait_stop()
@@ -159,7 +164,9 @@ class PastTarget:
 
     async def _carry_out(self, wish: Wish, reruns: Reruns) -> None:
         told: DebuggerStop | None = DebuggerStop(vcpu=self._last.vcpu, interrupted=True)
-        with trio.CancelScope() as self._scope:
+        scope = self._scope
+        assert scope is not None
+        with scope:
             try:
                 told = await wish(reruns)
             except KtstrError as error:
@@ -168,6 +175,8 @@ class PastTarget:
         if told is not None:
             self._last = told
             await self._tell.send(told)
+        elif scope.cancel_called:  # too late for the past
+            await self._live.interrupt()
 
     # -- back ------------------------------------------------------------------------------------------
 
@@ -211,11 +220,7 @@ class PastTarget:
         assert present is not None
         self._at_begin = False
         try:
-            await guest.set_points(frozenset(self._points))
-            await guest.hold_at(present.total)
-            self._forward = True
-            stop = await guest.run(how)
-            place = await guest.where()
+            stop, place = await self._run_on(guest, how, present)
         except GuestError as error:
             await self._leave_past()
             raise GuestError(error.message, "back at the present") from error
@@ -225,14 +230,33 @@ class PastTarget:
             await guest.look()
             return stop
         stepped = how.step and place.order == present.order and place.vcpu == how.vcpu
-        await self._leave_past()
-        await self._say("back at the present")
-        hit = hit_at(present, self._points)
-        if hit is not None or stepped:
-            return hit or DebuggerStop(vcpu=place.vcpu)
-        await self._live.resume(how)
-        self._present = None
+        # Whoever interrupts from here on interrupts the guest itself.
+        with trio.CancelScope(shield=True):
+            await self._leave_past()
+            await self._say("back at the present")
+            hit = hit_at(present, self._points)
+            if hit is not None or stepped:
+                return hit or DebuggerStop(vcpu=place.vcpu)
+            await self._live.resume(how)
+            self._present = None
         return None
+
+    async def _run_on(self, guest: AgainGuest, how: Resume, present: Place) -> tuple[DebuggerStop, Place]:
+        """Let the past run to its next stop, or to where the present is."""
+        points, place = frozenset(self._points), self._place
+        assert place is not None
+        await guest.set_points(points)
+        stop = self._last
+        if place.order < (present.total, True, 0):
+            await guest.hold_at(present.total)
+            self._forward = True
+            stop, place = await guest.run(how), await guest.where()
+        if present.breakpoint is not None and place.total == present.total and not place.in_block:
+            # The breakpoint of the present may be the second of its block, and is no end before.
+            await guest.set_points(points | {Point("break", present.breakpoint, 1)})
+            self._forward = True
+            stop, place = await guest.run(how), await guest.where()
+        return stop, place
 
     async def _leave_past(self) -> None:
         if self._guest is not None:

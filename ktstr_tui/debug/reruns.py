@@ -14,7 +14,7 @@ import trio
 
 from ktstr_tui.capture.watch.debugger_points import Point
 from ktstr_tui.debug.again import AgainGuest, OpenAgain
-from ktstr_tui.debug.earlier import Earlier, last_block, last_hit, to_note
+from ktstr_tui.debug.earlier import Earlier, last_block, last_hit, last_met, to_note
 from ktstr_tui.debug.spare import MARGIN, Spare
 from ktstr_tui.guest.observer_page import Notes
 from ktstr_tui.guest.retracing import Place
@@ -75,6 +75,9 @@ class Reruns:
         Raises:
             KtstrError: The run cannot be had again, is not the same, or notes too much.
         """
+        met = None if back.step else last_met(here, back.points)
+        if met is not None:
+            return met
         kept = self._noted
         if kept is not None and back.is_noted_with(kept.wanted) and here.total <= kept.until:
             found = _pick(kept.notes, here, back)
@@ -109,6 +112,8 @@ class Reruns:
         if guest is None:
             guest = AgainGuest(await stack.enter_async_context(self._open_again()), self._vcpus)
         place = await guest.where() if found is None else await guest.go_to_block(found.total, self._tell)
+        if found is not None and found.breakpoint is not None:
+            place = await guest.meet(found.breakpoint)
         await guest.look()
         self.have_spare_before(place)
         return guest, place
@@ -132,7 +137,7 @@ class Reruns:
         if found is None or spare is None or spare.total > found.total:
             return None
         with suppress(KtstrError):  # then another one says why
-            guest, end = await spare.take()
+            guest, end = await spare.take(self._tell)
             self._spare = None
             async with end:  # also when it is gone, or given up
                 if (await guest.where()).total <= found.total:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 
 import trio
 
-from ktstr_tui.debug.again import AgainGuest, OpenAgain
+from ktstr_tui.debug.again import TELL_EACH_S, AgainGuest, OpenAgain, TellShare
 from ktstr_tui.model.errors import GuestError, KtstrError
 
 MARGIN = 1 << 20
@@ -31,6 +31,7 @@ class Spare:
         self._open_again, self._vcpus = open_again, vcpus
         self._stack = AsyncExitStack()
         self._guest: AgainGuest | None = None
+        self._share = 0.0
         self._error: KtstrError | None = None
         self._there = trio.Event()
         self._scope = trio.CancelScope()
@@ -42,7 +43,7 @@ class Spare:
                 try:
                     stack = self._stack
                     self._guest = AgainGuest(await stack.enter_async_context(self._open_again()), self._vcpus)
-                    await self._guest.go_on_to(self.total)
+                    await self._guest.go_on_to(self.total, self._keep_share)
                 except KtstrError as error:
                     self._error = error
                 self._there.set()
@@ -55,15 +56,25 @@ class Spare:
         """It is not needed any more."""
         self._scope.cancel()
 
-    async def take(self) -> tuple[AgainGuest, AsyncExitStack]:
+    async def take(self, tell: TellShare) -> tuple[AgainGuest, AsyncExitStack]:
         """Wait until it is there; returns it, and what ends it.
+
+        Args:
+            tell: Told now and then which share of the way is done, from 0 to 1.
 
         Raises:
             KtstrError: It could not be had.
         """
-        await self._there.wait()
+        while not self._there.is_set():
+            with trio.move_on_after(TELL_EACH_S) as scope:
+                await self._there.wait()
+            if scope.cancelled_caught:
+                await tell(self._share)
         if self._error is not None or self._guest is None:
             raise self._error or GuestError("the rerun is gone")
         taken, self._stack = self._stack, AsyncExitStack()
         self._scope.cancel()
         return self._guest, taken
+
+    async def _keep_share(self, share: float) -> None:
+        self._share = share

@@ -64,7 +64,12 @@ class Place(msgspec.Struct, frozen=True):
     @property
     def order(self) -> tuple[int, bool, int]:
         """Sorts places of one run by when the machine was there."""
-        return self.total, not self.in_block, self.rip if self.in_block else 0
+        return self.total, not self.in_block, self.rip if self.in_block else self.breakpoint or 0
+
+    @property
+    def breakpoint(self) -> int | None:
+        """The address before whose execution it is held; one block may have several, at the same instant."""
+        return self.hit[0] if self.hit is not None and not self.hit[1] else None
 
 
 def encode(request: Request) -> str:

@@ -79,6 +79,10 @@ class HistoryTarget:
         self.written: list[str] = []
         self.waits = False
         """Whether it does not get anywhere when it is resumed, until it is interrupted."""
+        self.may_resume = trio.Event()
+        """Until then it is not resumed."""
+        self.may_resume.set()
+        self.interrupts = 0
         self._blocks, self._number, self._store = blocks, 0, -1
         self._total = 0
         self._hit: tuple[int, int] | None = None
@@ -103,9 +107,11 @@ class HistoryTarget:
         return await self._stops.receive()
 
     async def interrupt(self) -> None:
+        self.interrupts += 1
         self._send.send_nowait(DebuggerStop(vcpu=0, interrupted=True))
 
     async def resume(self, how: Resume) -> None:
+        await self.may_resume.wait()
         if not self.waits:
             self._send.send_nowait(self._run(how))
 
@@ -131,13 +137,13 @@ class HistoryTarget:
 
     def _run(self, how: Resume) -> DebuggerStop:
         """Go on to the next stop, or to the end."""
-        first = self._store < 0
+        going_on = self._store < 0
         while self._number < len(self._blocks):
             block = self._blocks[self._number]
             if self._store < 0:
-                if not first and (stop := self._before(block, how)) is not None:
+                if (stop := self._before(block, how, going_on=going_on)) is not None:
                     return stop
-                first = False
+                going_on = False
                 self._begin(block)
             while self._store + 1 < len(block.stores):
                 self._store += 1
@@ -148,22 +154,29 @@ class HistoryTarget:
         self._hit = None
         return DebuggerStop(vcpu=0)
 
-    def _before(self, block: Block, how: Resume) -> DebuggerStop | None:
-        if 0 < self._stop_at <= self._total:
-            self._stop_at, self._hit = 0, None
-            return DebuggerStop(vcpu=block.vcpu)
-        self._hit = (block.rip, 0)
-        if (stop := hit_at(self.place(), self.points)) is not None:
-            return stop
+    def _before(self, block: Block, how: Resume, *, going_on: bool) -> DebuggerStop | None:
+        """What it is held for before a block; ``going_on`` when it was held there already."""
+        stepped = how.step and how.vcpu == block.vcpu
+        if not going_on:
+            self._hit = None
+            if 0 < self._stop_at <= self._total:
+                self._stop_at = 0
+                return DebuggerStop(vcpu=block.vcpu)
+            if stepped:
+                return DebuggerStop(vcpu=block.vcpu)
+        for address in range(self._hit[0] + 1 if self._hit else block.rip, block.rip + block.instructions):
+            self._hit = (address, 0)
+            if (stop := hit_at(self.place(), self.points)) is not None:
+                return stop
         self._hit = None
-        return DebuggerStop(vcpu=block.vcpu) if how.step and how.vcpu == block.vcpu else None
+        return None
 
     def _begin(self, block: Block) -> None:
         noted, ended = self._noted, self._total + block.instructions
         if noted.vcpu == block.vcpu:
             noted.begun.append(self._total)
-        if block.rip in noted.probes:
-            noted.kept.append(Note(self._total, ended, block.rip, block.rip, 0, block.vcpu, 0))
+        for address in sorted(it for it in noted.probes if block.rip <= it < block.rip + block.instructions):
+            noted.kept.append(Note(self._total, ended, address, block.rip, 0, block.vcpu, 0))
 
     def _at_store(self, block: Block) -> DebuggerStop | None:
         store, noted = block.stores[self._store], self._noted

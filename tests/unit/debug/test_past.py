@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-import trio
-import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
@@ -17,72 +13,15 @@ from trio.testing import wait_all_tasks_blocked
 from ktstr_tui.capture.debug_access import Resume
 from ktstr_tui.capture.stop.debugger import DebuggerStop
 from ktstr_tui.capture.watch.debugger_points import Point
-from ktstr_tui.debug.again import TELL_EACH_S
-from ktstr_tui.debug.past import PastTarget
-from ktstr_tui.debug.target import Said
 from ktstr_tui.guest.observer_page import MAX_NOTES
 from ktstr_tui.guest.retracing import Place
 from ktstr_tui.model.errors import UsageError
-from tests.unit.debug.history import Block, Histories, HistoryTarget, Store
-
-CODE, DATA = 0xFFFFFFFF81000000, 0xFFFFFFFF82000000
-BREAK = Point("break", CODE + 0x20, 1)
-WATCH = Point("watch", DATA, 8)
-BLOCKS = [
-    Block(0, CODE, 4),
-    Block(0, CODE + 0x10, 3, (Store(DATA, 1),)),
-    Block(0, CODE + 0x20, 5),
-    Block(1, CODE + 0x30, 2, (Store(DATA, 1), Store(DATA + 64, 9))),
-    Block(1, CODE + 0x40, 2),
-    Block(0, CODE + 0x20, 5, (Store(DATA, 7), Store(DATA, 8))),
-    Block(0, CODE + 0x50, 6),
-    Block(1, CODE + 0x60, 1),
-]
+from tests.unit.debug.going_back import BLOCKS, BREAK, CODE, DATA, WATCH, debugging
+from tests.unit.debug.history import Block, Store
 
 WROTE, BROKE = DebuggerStop(vcpu=0, watch="watch", address=DATA), DebuggerStop(vcpu=0)
 ON_1 = DebuggerStop(vcpu=1, watch="watch", address=DATA)
 AT_BEGIN = DebuggerStop(vcpu=0, at_begin=True)
-
-
-class Debugger:
-    """What a debugger does with a guest whose past it can look at."""
-
-    def __init__(self, blocks: list[Block], nursery: trio.Nursery) -> None:
-        self.live = HistoryTarget(blocks)
-        self.histories = Histories(blocks, nursery)
-        self.viewers: list[str] = []
-        self.said: list[str] = []
-        self.past = PastTarget(self.live, self.histories.again, self.viewers.append, lambda _: " but a write")
-
-    async def stop(self) -> DebuggerStop:
-        while isinstance(told := await self.past.wait_stop(), Said):
-            self.said.append(told.words)
-        return told
-
-    async def go_on(self, how: Resume | None = None) -> DebuggerStop:
-        await self.past.resume(how or Resume())
-        return await self.stop()
-
-    async def back(self, vcpu: int = 0, *, step: bool = False) -> DebuggerStop:
-        await self.past.go_back(vcpu, step=step)
-        return await self.stop()
-
-    @property
-    def place(self) -> Place:
-        """Where it is: the guest, or the newest of those that it was had again."""
-        guest = self.past._guest
-        if guest is None:
-            return self.live.place()
-        return next(it for it in self.histories.open if it.place() == self.past._place).place()
-
-
-@asynccontextmanager
-async def debugging(blocks: list[Block]) -> AsyncIterator[Debugger]:
-    async with trio.open_nursery() as nursery:
-        debugger = Debugger(blocks, nursery)
-        nursery.start_soon(debugger.past.run)
-        yield debugger
-        nursery.cancel_scope.cancel()
 
 
 async def test_breakpoints_and_writes_come_in_the_other_order_and_before_they_happen() -> None:
@@ -131,6 +70,44 @@ async def test_going_back_meets_what_going_on_met(data: st.DataObject) -> None:
         # What is missing are stores that may have left what there was, and nothing else.
         for missed in set(begins) - set(back):
             assert all(it.width for it in hits_of(blocks, missed, debugger.live.points))
+
+
+async def test_breakpoints_of_one_block_come_one_by_one_at_their_own_addresses() -> None:
+    breaks = [Point("break", CODE + it, 1) for it in (0x20, 0x22, 0x24)]
+    async with debugging(BLOCKS) as debugger:
+        for point in breaks:
+            debugger.past.want(point)
+        forward = [
+            (await debugger.go_on(), debugger.place.total, debugger.place.breakpoint) for _ in range(5)
+        ]
+        assert [it[2] for it in forward] == [CODE + it for it in (0x20, 0x22, 0x24, 0x20, 0x22)]
+        back = [(await debugger.back(), debugger.place.total, debugger.place.breakpoint) for _ in range(4)]
+        assert back == forward[-2::-1]
+        assert (await debugger.back()).at_begin
+        again = [(await debugger.go_on(), debugger.place.total, debugger.place.breakpoint) for _ in range(5)]
+        assert again == forward
+        assert debugger.said[-1] == "back at the present"
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+async def test_the_present_is_met_whichever_breakpoint_of_its_block_is_left(kept: int) -> None:
+    breaks = [Point("break", CODE + it, 1) for it in (0x20, 0x22, 0x24)]
+    async with debugging(BLOCKS[4:]) as debugger:
+        for point in breaks:
+            debugger.past.want(point)
+        for _ in range(3):
+            await debugger.go_on()
+        for _ in range(2):
+            await debugger.back()
+        assert (debugger.place.total, debugger.place.breakpoint) == (2, CODE + 0x20)
+        assert debugger.viewers[-1] == "0 instructions before the present"
+        for point in breaks[:kept] + breaks[kept + 1 :]:
+            debugger.past.drop(point)
+        assert await debugger.go_on() == BROKE
+        # The first of them is where it is, so the next stop is where the guest itself ends.
+        assert debugger.place.breakpoint == (breaks[kept].address if kept else None)
+        assert debugger.past._guest is None or kept == 1
+        assert (debugger.viewers[-1] == "") == (kept != 1)
 
 
 async def test_a_step_back_is_to_the_block_before_of_that_vcpu_and_a_step_leads_on() -> None:
@@ -187,49 +164,6 @@ async def test_the_past_is_not_written_to_and_the_present_is() -> None:
             await debugger.past.write(0, "M0,1:00")
         assert debugger.live.written == ["M0,1:00"]
         assert debugger.histories.open[0].written == []
-
-
-async def test_a_way_back_can_be_given_up_and_leaves_everything_as_it_was() -> None:
-    async with debugging(BLOCKS) as debugger:
-        debugger.past.want(BREAK)
-        await debugger.go_on()
-        before, debugger.histories.wait = debugger.place, True
-        await debugger.past.go_back(0, step=True)
-        await wait_all_tasks_blocked()
-        await debugger.past.interrupt()
-        assert await debugger.stop() == DebuggerStop(vcpu=0, interrupted=True)
-        assert debugger.place == before
-        debugger.histories.wait = False
-        for spare in debugger.histories.open:
-            spare.waits = False
-        assert await debugger.back(0, step=True) == DebuggerStop(vcpu=0)
-
-
-async def test_whoever_waits_is_told_how_far_it_is(autojump_clock: trio.testing.MockClock) -> None:
-    async with debugging(BLOCKS) as debugger:
-        debugger.past.want(BREAK)
-        await debugger.go_on()
-        debugger.histories.wait = True
-        await debugger.past.go_back(0, step=True)
-        await trio.sleep(3 * TELL_EACH_S + 1)
-        # It does not get anywhere, and is let run again each time.
-        await debugger.past.interrupt()
-        assert (await debugger.stop()).interrupted
-        assert debugger.said[1:] == ["0% of the way"] * 3
-
-
-async def test_a_past_that_goes_on_is_interrupted_where_it_is() -> None:
-    async with debugging(BLOCKS) as debugger:
-        debugger.past.want(BREAK)
-        await debugger.go_on()
-        await debugger.back(0, step=True)
-        shown = next(it for it in debugger.histories.open if it.place().total == 4)
-        shown.waits = True
-        await debugger.past.resume(Resume())
-        await wait_all_tasks_blocked()
-        await debugger.past.interrupt()
-        assert await debugger.stop() == DebuggerStop(vcpu=0, interrupted=True)
-        assert debugger.place.total == 4
 
 
 async def test_a_run_that_is_gone_leads_back_to_the_present() -> None:
