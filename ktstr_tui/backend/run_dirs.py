@@ -100,9 +100,10 @@ def take_place(name: str | None, fallback: str, again: Path | None = None) -> It
                 use_again(again)
             yield dirs
         except BaseException:
-            # A run that did not begin leaves nothing; a directory that holds something stays.
-            with suppress(OSError):
-                dirs.data_dir.rmdir()
+            # A directory that holds something stays, and so does one that was there before.
+            if again is None:
+                with suppress(OSError):
+                    dirs.data_dir.rmdir()
             raise
         finally:
             if held is not None:
@@ -111,6 +112,26 @@ def take_place(name: str | None, fallback: str, again: Path | None = None) -> It
                 shutil.rmtree(socket_dir, ignore_errors=True)
     finally:
         os.close(lock)
+
+
+def leave_nothing(data_dir: Path, again: Path | None) -> None:
+    """Undo what a start that failed did to the data directory of its run, as far as that can be done.
+
+    Args:
+        data_dir: The directory; one that was made for this run goes with all that is in it.
+        again: The same when an earlier run had it, whose files then have their places again; else None.
+    """
+    with suppress(OSError):
+        if again is None:
+            shutil.rmtree(data_dir)
+            return
+        for path in data_dir.iterdir():
+            if not _stays(path):
+                path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
+        kept = data_dir / f"start-{_next_start(data_dir) - 1}"
+        for path in kept.iterdir():
+            path.rename(data_dir / path.name)
+        kept.rmdir()
 
 
 def use_again(data_dir: Path) -> None:
@@ -124,17 +145,25 @@ def use_again(data_dir: Path) -> None:
         raise UsageError(
             f"{data_dir} is not the directory of a run: it has no {RECORDING_FILE}", "ktstr-tui locate"
         )
-    number = next(it for it in range(1, 1000) if not (data_dir / f"start-{it}").exists())
     try:
-        kept = data_dir / f"start-{number}"
+        kept = data_dir / f"start-{_next_start(data_dir)}"
         kept.mkdir(mode=0o700)
         for path in sorted(data_dir.iterdir()):
-            if path.name not in (AUDIT_FILE, TORN_FILE) and not path.name.startswith("start-"):
+            if not _stays(path):
                 path.rename(kept / path.name)
     except OSError as error:
         raise HostError(
             f"cannot use {data_dir} again: {error.strerror}", "choose another directory"
         ) from error
+
+
+def _next_start(data_dir: Path) -> int:
+    return next(it for it in range(1, 1000) if not (data_dir / f"start-{it}").exists())
+
+
+def _stays(path: Path) -> bool:
+    """Whether a file is that of all starts in a directory, or of an earlier one."""
+    return path.name in (AUDIT_FILE, TORN_FILE) or path.name.startswith("start-")
 
 
 def _held(data_dir: Path) -> int:

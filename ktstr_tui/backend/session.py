@@ -11,7 +11,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -41,7 +41,7 @@ from ktstr_tui.backend.owner import RunOwner, watch_owner
 from ktstr_tui.backend.prepare import Prepared, prepare
 from ktstr_tui.backend.probes import Numbers
 from ktstr_tui.backend.restoring import Origin, open_origin
-from ktstr_tui.backend.run_dirs import RunDirs, take_place
+from ktstr_tui.backend.run_dirs import RunDirs, leave_nothing, take_place
 from ktstr_tui.backend.signals import watch_signals
 from ktstr_tui.control.authority import Authority
 from ktstr_tui.guest.determinism import Determinism
@@ -102,11 +102,12 @@ async def run_backend(
     """
     config, prepared = await with_drawn_seed(config, await prepare(config, note), note)
     again = Path(config.run_dir) if config.run_dir else None
-    with take_place(config.name, prepared.scenario.name, again) as place:
+    with take_place(config.name, prepared.scenario.name, again) as place, ExitStack() as undo:
+        undo.callback(leave_nothing, place.data_dir, again)
         session = Session(config, prepared, place, told(await make_room(config), note))
         if tell is not None:
             session.stream.add_sink(tell)
-        return await session.run(ready)
+        return await session.run(ready, undo)
 
 
 def machine_spec(config: RunConfig, prepared: Prepared, place: RunDirs, boot: int = 1) -> MachineSpec:
@@ -200,12 +201,13 @@ class Session:
             self._editor = Editor(self._edits, self._control.desk, self.stream.emit, self.stream.now_ns)
         self._control.edit_with(EditActs(self._editor, self._reboots))
 
-    async def run(self, ready: Callable[[RunDirs], None]) -> RunState:
-        """Run to the end."""
+    async def run(self, ready: Callable[[RunDirs], None], undo: ExitStack) -> RunState:
+        """Run to the end; ``undo`` gets what is to be undone, and is emptied once the run has begun."""
         authority, control = self._authority, self._control
         path = Path(self._config.record) if self._config.record else self._place.data_dir / RECORDING_FILE
         trace = TraceKeeper() if self._config.record_trace else TraceKeeper(0)
         recorder = Recorder(self.stream, path, trace=trace)
+        undo.callback(path.unlink, missing_ok=True)
         with sole_error(), tasks_in_order(isinstance(self.time, GuestTime)):
             async with trio.open_nursery() as nursery:
                 await nursery.start(recorder.run)
@@ -222,16 +224,17 @@ class Session:
                     await nursery.start(self._snapshots.run, self._place.socket_dir / SOCKET_NAME)
                     control.loop.probes.install(Numbers("viewers", partial(_viewer_numbers, publisher)))
                     audience = _Audience(publisher, recorder, authority, control)
-                    await self._look_after(nursery, audience, ready)
+                    await self._look_after(nursery, audience, ready, undo)
                 nursery.cancel_scope.cancel()
         return self.stream.state
 
     async def _look_after(
-        self, nursery: trio.Nursery, audience: _Audience, ready: Callable[[RunDirs], None]
+        self, nursery: trio.Nursery, audience: _Audience, ready: Callable[[RunDirs], None], undo: ExitStack
     ) -> None:
         """Run the machine, and let viewers take the last events."""
         with open_host_socket(self._config.beats, self._place.socket_dir, self.stream.emit) as beats_socket:
             ready(self._place)
+            undo.pop_all()
             nursery.start_soon(watch_signals, self.ending)
             if self._config.owner_pid:
                 owner = RunOwner(self._config.owner_pid, self._config.on_exit, self._place.name)

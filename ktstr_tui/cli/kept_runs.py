@@ -31,7 +31,8 @@ def find_kept(word: str) -> Path:
     named = [
         it
         for it in (runs.iterdir() if runs.is_dir() else ())
-        if it.name.rpartition("-")[0].rpartition("-")[0] == word or it.name == word
+        if (it.name.rpartition("-")[0].rpartition("-")[0] == word or it.name == word)
+        and any((it / name).is_file() for name in (IDENTITY_FILE, RECORDING_FILE))
     ]
     seeded = sorted(
         (it for it in named if (it / IDENTITY_FILE).is_file()), key=lambda it: it.stat().st_mtime_ns

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ktstr_tui.guest.paths import state_dir
+from ktstr_tui.model.errors import UsageError
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -28,7 +29,7 @@ Recording = Annotated[
 
 
 def recording_of(word: str) -> Path:
-    """The recording that a word means; of several runs with one name, the newest.
+    """The recording that a word means; of several runs with one name, the newest that has one.
 
     Args:
         word: A recording, the directory of a run, or the name of a run on disk.
@@ -44,4 +45,11 @@ def recording_of(word: str) -> Path:
         return path
     if (path / RECORDING_FILE).is_file():
         return path / RECORDING_FILE
-    return Path(StoredRuns(state_dir() / "runs").find(word)[-1].path) / RECORDING_FILE
+    found = StoredRuns(state_dir() / "runs").find(word)
+    recorded = [it for it in found if it.recording_bytes is not None]
+    if not recorded:
+        raise UsageError(
+            f"there is no recording in {found[-1].path}",
+            "its run was killed before it began, or recorded elsewhere (run --record): name that file",
+        )
+    return Path(recorded[-1].path) / RECORDING_FILE

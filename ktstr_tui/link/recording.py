@@ -119,6 +119,7 @@ class Recorder:
             self._size = self._write_all(header(stream.run_id))
         except OSError as error:
             os.close(self._fd)
+            path.unlink(missing_ok=True)  # without a header it is no recording, and would be in the way
             raise HostError(f"cannot write to {path}: {error.strerror}", "free some space") from error
         stream.add_sink(self.put)
 

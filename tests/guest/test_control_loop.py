@@ -7,6 +7,7 @@ import pwd
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ import trio
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.prepare import prepare
-from ktstr_tui.backend.run_dirs import take_place
-from ktstr_tui.backend.session import Session
+from ktstr_tui.backend.run_dirs import RunDirs, take_place
+from ktstr_tui.backend.session import Session, run_backend
 from ktstr_tui.cli.attach import KEY_VARIABLE
 from ktstr_tui.control.audit_chain import AUDIT_FILE
 from ktstr_tui.control.probes import InThread
@@ -27,6 +28,7 @@ from ktstr_tui.link.recfile import read_recording
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.commands import Capture, Command
 from ktstr_tui.model.control import ApplyBackoff, AttachScheduler, PendingAction, ResumeWatch
+from ktstr_tui.model.errors import HostError
 from ktstr_tui.wire.operator_keys import write_operator_key
 from tests.guest.runs import HeadlessRun, call, call_json, headless_run
 
@@ -106,7 +108,7 @@ async def test_probes_that_raise_and_hang_a_failing_dispatcher_and_a_full_queue_
         session.upset()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(session.torment)
-            state = await session.run(lambda place: None)
+            state = await session.run(lambda place: None, ExitStack())
             nursery.cancel_scope.cancel()
         recorded = list(read_recording(place.data_dir / "recording.ktstr"))
     assert state.ended is not None
@@ -117,6 +119,33 @@ async def test_probes_that_raise_and_hang_a_failing_dispatcher_and_a_full_queue_
     assert any(it.report.tag == "after-chaos" for it in state.captures)
     assert state.control.open == {}
     assert decided_again(recorded) > 100
+
+
+async def test_a_run_that_does_not_begin_leaves_nothing_and_an_earlier_one_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    earlier, elsewhere = tmp_path / "earlier", tmp_path / "elsewhere.ktstr"
+    earlier.mkdir()
+    (earlier / "recording.ktstr").write_text("the earlier run")
+    tries = [
+        msgspec.structs.replace(CONFIG, name="one"),
+        msgspec.structs.replace(CONFIG, name="one", record=str(elsewhere)),
+        msgspec.structs.replace(CONFIG, name="one", run_dir=str(earlier)),
+    ]
+
+    def unready(place: RunDirs) -> None:
+        assert (place.data_dir / "recording.ktstr").exists() != elsewhere.exists(), "it has come far"
+        raise HostError("viewers cannot be told")
+
+    for config in tries:
+        with pytest.raises(HostError, match="viewers cannot be told"):
+            await run_backend(config, lambda line: None, unready)
+        assert list((tmp_path / "ktstr-tui/runs").iterdir()) == []
+        assert not elsewhere.exists()
+    assert [it.name for it in earlier.iterdir()] == ["recording.ktstr"]
+    assert (earlier / "recording.ktstr").read_text() == "the earlier run"
 
 
 def killed(tmp_path: Path) -> HeadlessRun:

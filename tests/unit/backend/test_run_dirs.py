@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from ktstr_tui.backend.dir_watch import watch_directories
-from ktstr_tui.backend.run_dirs import take_place
+from ktstr_tui.backend.run_dirs import leave_nothing, take_place, use_again
 from ktstr_tui.model.errors import HostError, UsageError
 
 
@@ -211,3 +211,20 @@ def test_the_directory_of_a_run_is_used_again_and_nothing_in_it_is_lost(tmp_path
     for wrong in (tmp_path / "empty", tmp_path / "missing"):
         with pytest.raises(UsageError), take_place("one", "x", wrong):
             pass
+    assert (tmp_path / "empty").is_dir(), "it was not made by the start that failed"
+
+
+def test_a_start_that_failed_gives_the_directory_of_an_earlier_run_back(tmp_path: Path) -> None:
+    place = tmp_path / "one-20260101-120000"
+    (place / "captures").mkdir(parents=True)
+    for name in ("recording.ktstr", "audit.jsonl", "captures/one.json"):
+        (place / name).write_text("first")
+    before = sorted(place.rglob("*"))
+    use_again(place)
+    (place / "snapshots").mkdir()
+    (place / "recording.ktstr").write_text("of the start that failed")
+    leave_nothing(place, place)
+    assert sorted(place.rglob("*")) == before
+    assert (place / "recording.ktstr").read_text() == "first"
+    leave_nothing(place, None)
+    assert not place.exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ktstr_tui.cli.kept_runs import find_kept
 from ktstr_tui.cli.main import app
 from ktstr_tui.cli.stored_recording import complete_run, recording_of
 from ktstr_tui.link.runs import RECORDING_FILE
@@ -29,6 +30,18 @@ def test_a_name_means_the_newest_run_of_it(runs: Path) -> None:
     assert recording_of(newest.parent.name) == newest
     assert recording_of(str(newest.parent)) == newest
     assert recording_of(str(newest)) == newest
+
+
+def test_a_directory_without_a_recording_is_no_run_to_replay(runs: Path) -> None:
+    for name in ("tour-20260104-100000", "none-20260105-100000"):
+        (runs / name).mkdir()
+    assert recording_of("tour") == runs / "tour-20260102-100000" / RECORDING_FILE
+    for word in ("none", str(runs / "none-20260105-100000")):
+        with pytest.raises(UsageError, match=r"there is no recording in .*none-20260105-100000") as raised:
+            recording_of(word)
+        assert "killed before it began" in raised.value.hint
+    with pytest.raises(UsageError, match=r"there is no run none$"):
+        find_kept("none")
 
 
 def test_a_file_comes_before_a_run_of_its_name(
