@@ -278,7 +278,9 @@ class KtstrApp(FilmKeys, PaletteApp, inherit_bindings=False):
         nearest = min(range(len(rates)), key=lambda index: abs(rates[index] - self.view.paint_hz))
         self.view.paint_hz = rates[max(0, min(len(rates) - 1, nearest + step))]
         self._set_clock()
-        self.say(f"Refreshing {self.view.paint_hz:g} times a second (sampling rate unchanged).")
+        self.say(
+            f"Refreshing {self.view.paint_hz:g} times a second (sampling rate unchanged).", about="paint rate"
+        )
 
     def action_help(self) -> None:
         if isinstance(self.screen, RunScreen):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from textual.app import App
+from textual.notifications import Notification, Notify, SeverityLevel
 
 from ktstr_tui.model.state import CaptureState
 from ktstr_tui.text.lines import clean
@@ -20,6 +22,13 @@ NOTICE_S = 6.0
 """How long a short-lived message is shown."""
 
 
+@dataclass
+class _Notice(Notification):
+    """A message that knows which older one it replaces."""
+
+    about: str = ""
+
+
 class FilesApp(App[Leaving], inherit_bindings=False):
     """An app that shows messages for a moment and writes rows, captures and screenshots to files.
 
@@ -31,10 +40,28 @@ class FilesApp(App[Leaving], inherit_bindings=False):
         super().__init__()
         self.view = view
 
-    def say(self, text: str, severity: str = "information", *, title: str = "") -> None:
-        """A short-lived message; ``text`` may come from the guest."""
-        level = "error" if severity == "error" else "warning" if severity == "warning" else "information"
-        self.notify(clean(text), title=title, severity=level, markup=False, timeout=NOTICE_S)  # type: ignore[arg-type]
+    def say(self, text: str, severity: str = "information", *, title: str = "", about: str = "") -> None:
+        """Show a short-lived message.
+
+        Args:
+            text: What is said; it may come from the guest.
+            severity: "information", "warning" or "error".
+            title: Above it.
+            about: What a key sets with each press: an earlier message about it goes. Without it a message replaces
+                only one of the same words.
+        """
+        level: SeverityLevel = "information"
+        if severity in ("error", "warning"):
+            level = "error" if severity == "error" else "warning"
+        words = clean(text)
+        self.post_message(Notify(_Notice(words, title, level, NOTICE_S, about=about or f"{title}: {words}")))
+
+    def on_notify(self, event: Notify) -> None:
+        """Take away the message that a newer one replaces; Textual shows that afterwards."""
+        if isinstance(event.notification, _Notice):
+            for older in list(self._notifications):
+                if isinstance(older, _Notice) and older.about == event.notification.about:
+                    self._unnotify(older, refresh=False)
 
     def action_copy_row(self) -> None:
         text = (
@@ -74,9 +101,9 @@ class FilesApp(App[Leaving], inherit_bindings=False):
         directory = path or str(files.screenshots_dir())
         return self.save_screenshot(filename, directory, time_format)
 
-    def _keep(self, write: Callable[[], str]) -> None:
+    def _keep(self, write: Callable[[], str], about: str = "") -> None:
         try:
-            self.say(write())
+            self.say(write(), about=about)
         except OSError as error:
             self.say(
                 f"The file could not be written: {error}. Set XDG_STATE_HOME to a writable place.", "error"

@@ -76,7 +76,7 @@ class FilmKeys(ThemedApp, inherit_bindings=False):
         reel = self._reel()
         if reel is not None:
             reel.set_speed(max(MIN_SPEED, min(MAX_SPEED, reel.speed * (2.0 if step > 0 else 0.5))))
-            self.say(f"Playing at {reel.speed:g} times the speed.")
+            self.say(f"Playing at {reel.speed:g} times the speed.", about="speed")
 
     def action_film_now(self) -> None:
         if self.view.film is not None:

@@ -74,7 +74,7 @@ class ThemedApp(FilesApp, inherit_bindings=False):
     def _keep_theme(self, theme: Theme) -> None:
         if theme.name != self._theme_in_use:
             self._theme_in_use = theme.name
-            self._keep(lambda: self._theme_kept(theme.name))
+            self._keep(lambda: self._theme_kept(theme.name), about="theme")
 
     def _theme_kept(self, name: str) -> str:
         files.keep_theme(name)

@@ -44,10 +44,12 @@ def test_a_theme_of_the_user_is_offered(tmp_path: Path) -> None:
     (directory / "broken.toml").write_text("name = ")
 
     async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> tuple[bool, list[str]]:
+        said = [it.message for it in app._notifications]
         for name in ("mine", "textual-dark", "ktstr-light"):
             app.theme = name
             await settle(app, pilot)
-        return "mine" in app.available_themes, [it.message for it in app._notifications]
+            said += [it.message for it in app._notifications][1:]
+        return "mine" in app.available_themes, said
 
     _app, (offered, said) = drive(FakeSource(Story().until(20)), steps)
     assert offered
@@ -127,3 +129,18 @@ def test_who_decides_at_the_next_start_is_said() -> None:
     look = Look(theme="nord", decided_by="~/.config/ktstr/config.toml")
     said = drive(FakeSource([]), steps, look=look)[1]
     assert said == ["Theme gruvbox; the next start takes the one in ~/.config/ktstr/config.toml."]
+
+
+def test_a_message_of_a_key_replaces_the_one_before() -> None:
+    """Else a few presses cover the screen with what is true no more."""
+
+    async def steps(app: KtstrApp, pilot: Pilot[Leaving]) -> list[str]:
+        app.view.paint_hz = 10.0
+        await press(app, pilot, "t", "plus", "t", "E", "t", "minus", "E")
+        return [it.message for it in app._notifications]
+
+    shown = drive(FakeSource(Story().until(20)), steps)[1]
+    assert shown == [
+        "Theme ktstr-high-contrast.",
+        "Refreshing 10 times a second (sampling rate unchanged).",
+    ]
