@@ -9,7 +9,7 @@ import trio
 
 from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.capture.coordinator import Coordinator
-from ktstr_tui.guest.guest_time import RunTime
+from ktstr_tui.guest.guest_time import START_NS, RunTime
 from ktstr_tui.model.control import ArmWatch
 from ktstr_tui.model.errors import KtstrError
 from ktstr_tui.model.events import Event, Logged
@@ -59,11 +59,16 @@ async def look_closer(
 
     async with trio.open_nursery() as nursery:
         for instant_ns in config.captures_at_ns:
-            words = f"{instant_ns / 1e9:.3f} s of the run's clock"
+            words = f"{_seconds(instant_ns):.3f} s of the run"
             take = partial(coordinator.capture, "on-demand", words)
             nursery.start_soon(at, instant_ns, f"no capture at {words}", take)
         if config.freeze_at_ns is not None:
-            reason = f"the run was to be held at {config.freeze_at_ns / 1e9:.3f} s of its clock"
+            reason = f"the run was to be held at {_seconds(config.freeze_at_ns):.3f} s"
             nursery.start_soon(at, config.freeze_at_ns, "not frozen", partial(hold, reason))
         for expression in config.watches:
             await attempt(f"no watch on {expression}", partial(arm, ArmWatch(expression=expression)))
+
+
+def _seconds(instant_ns: int) -> float:
+    """An instant of the run's clock as all show it and ``rerun --to`` takes it: since the start of its machine."""
+    return (instant_ns - START_NS) / 1e9

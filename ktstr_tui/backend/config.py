@@ -114,6 +114,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     """When to freeze the guest, on the run's clock."""
     restores_again: bool = False
     """Whether that is to restore a snapshot: the guest is changed as one that starts from it, and goes on."""
+    restored_from: str = ""
+    """The snapshot that is so restored, RUN/NAME."""
     captures_at_ns: tuple[int, ...] = ()
     """When to capture it."""
     restore: str | None = None

@@ -59,6 +59,7 @@ def config_for_debugger(data_dir: Path, fd: int) -> RunConfig:
         runs_limit_mib=0,
         freeze_at_ns=None,
         restores_again=False,
+        restored_from="",
         captures_at_ns=(),
         watches=(),
         sets=(),

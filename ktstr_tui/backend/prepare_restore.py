@@ -49,7 +49,8 @@ def again_of(found: Found) -> RunConfig | None:
         UsageError: What its run kept is not beside it.
         KtstrError: The snapshot is damaged, or of another version.
     """
-    at_ns = found.store.read(found.name).info.again_at_ns
+    info = found.store.read(found.name).info
+    at_ns = info.again_at_ns
     if at_ns is None:
         return None
     if isinstance(found.store, RemoteStore):
@@ -68,6 +69,7 @@ def again_of(found: Found) -> RunConfig | None:
         again=str(directory),
         freeze_at_ns=at_ns,
         restores_again=True,
+        restored_from=f"{info.run}/{info.name}",
         memory_on_ejection=False,
     )
 

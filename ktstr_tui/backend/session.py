@@ -370,6 +370,7 @@ class Session:
             watched_files=tuple(path.name for path in self._edits.files) if self._edits is not None else (),
             seed=None if config.determinism is None else config.determinism.seed,
             held_at_ns=config.freeze_at_ns,
+            restored_from=config.restored_from,
             instruction_ns=None if config.determinism is None else config.determinism.instruction_ns,
         )
         place.describe({**msgspec.to_builtins(info), "pid": os.getpid()})

@@ -49,6 +49,8 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Guest time that an instruction takes, in a run with a seed."""
     held_at_ns: int | None = None
     """When the guest is to be frozen, on the run's clock, for a run that is had again up to there."""
+    restored_from: str = ""
+    """The snapshot that is restored by having its run again up to there, RUN/NAME."""
 
     @property
     def badge(self) -> str:

@@ -33,6 +33,7 @@ def _run_started(state: RunState, event: ev.RunStarted) -> None:
     state.info = event.info
     state.kernel_release = event.info.kernel
     state.started_mono_ns = event.mono_ns
+    state.restored_from = event.info.restored_from
     info = event.info
     text = f"{info.name}: {info.kernel} on {info.accelerator_reason or info.accelerator}, {info.topology}"
     log(state, event, "info", "run", text)

@@ -262,6 +262,7 @@ def test_a_snapshot_without_its_machine_is_restored_by_the_run_that_it_lies_in(r
     config = again_of(found)
     assert config is not None
     assert (config.again, config.freeze_at_ns, config.restores_again) == (str(run), 3 * SECOND, True)
+    assert config.restored_from == "tour/lost"
     assert config.determinism == Determinism(7)
     elsewhere = RemoteStore(found.store.directory, cast("Remote", SimpleNamespace(run="far/lost")))
     with pytest.raises(UsageError, match="where it was"):

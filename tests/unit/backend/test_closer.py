@@ -107,6 +107,6 @@ async def test_whoever_waits_for_the_instant_hears_of_it_once_the_guest_is_froze
         await time.wake(come_to_rest)
         # A guest that could not be frozen has run past the instant: it is not restored.
         restored = ["restored"] if restores and not fails else []
-        assert captures.told == ["the run was to be held at 2.000 s of its clock", "held", *restored]
+        assert captures.told == ["the run was to be held at 1.000 s", "held", *restored]
         nursery.cancel_scope.cancel()
     assert len(said) == fails

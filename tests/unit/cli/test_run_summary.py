@@ -113,6 +113,12 @@ def test_what_is_not_printed_or_not_kept_is_counted(capsys: pytest.CaptureFixtur
     assert lines[-1] == f"alert     {MAX_ALERTS_TOLD - MAX_ALERTS} other alerts; --json prints all"
 
 
+def test_a_run_had_again_up_to_a_snapshot_names_it_too() -> None:
+    state = RunState()
+    fold(state, ev.RunStarted(info=msgspec.structs.replace(INFO, restored_from="tour/kept"), seq=1))
+    assert summarize(state)["restored_from"] == "tour/kept"
+
+
 def test_a_restored_guest_names_its_snapshot(capsys: pytest.CaptureFixture[str]) -> None:
     state = RunState(boot_ms=120.0)
     assert summarize(state)["restored_from"] is None
