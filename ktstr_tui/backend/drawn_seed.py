@@ -46,8 +46,9 @@ async def with_drawn_seed(
     determinism = Determinism(draw_seed())
     seeded = msgspec.structs.replace(config, determinism=determinism, keeps_pace=True)
     verdict, observed = await trio.to_thread.run_sync(verdict_of_seed, determinism, note)
+    again = f"ktstr-tui rerun {config.name or 'RUN'}"
     note(
-        f"seed {determinism.seed} was drawn: ktstr-tui rerun has the same run again; --no-seed runs without one"
+        f"seed {determinism.seed} was drawn: once this run has ended, {again} has exactly the same run again"
     )
     return seeded, msgspec.structs.replace(
         prepared,

@@ -67,7 +67,14 @@ async def test_a_small_emulated_guest_has_a_seed_that_is_shown(observer: list[st
     assert f"seed {config.determinism.seed}: time is instructions" in found.verdict.reason
     assert found.verdict.reason.endswith(TCG.reason), "and why it is emulated"
     (line,) = told
-    assert line.startswith(f"seed {config.determinism.seed} was drawn")
+    after = "has exactly the same run again"
+    begun = f"seed {config.determinism.seed} was drawn: once this run has ended, ktstr-tui rerun"
+    assert line == f"{begun} RUN {after}"
+    named, _, told = await settle(RunConfig(name="mine"), prepared())
+    assert named.determinism is not None
+    assert told == [
+        line.replace("RUN", "mine").replace(str(config.determinism.seed), str(named.determinism.seed))
+    ]
     assert (await settle(RunConfig(), prepared()))[0] != config, "another one each time"
 
 
