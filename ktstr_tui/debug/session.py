@@ -27,6 +27,8 @@ from ktstr_tui.model.errors import GuestError, KtstrError
 
 _SIGINT, _SIGTRAP = 2, 5
 _OLD_RESUMES = frozenset("cCsS")
+_WORDLESS = frozenset("mMZ")
+"""Requests about memory and breakpoints: when they are refused, gdb shows that, and no words."""
 
 
 class SessionCounts(msgspec.Struct):
@@ -148,9 +150,10 @@ class Session:
         except KtstrError as error:
             if _is_end(error):
                 raise
+            if text[:1] in _WORDLESS:
+                self._unsaid = f"refused before: {_words(error)}"
             if text[:1] == "m":
                 # gdb 13 takes words in place of memory for memory, and may end itself over them.
-                self._unsaid = _words(error)
                 return b"E14"
             return f"E.{_words(error)}".encode("ascii", "replace")
 

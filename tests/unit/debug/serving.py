@@ -63,6 +63,7 @@ class FakeTarget:
         return "cafe" if request[:1] != "m" else "E14"
 
     async def write(self, vcpu: int, request: str) -> str:
+        self._fail()
         raise UsageError("this run allows no writes", "start it with --allow-writes")
 
     def want(self, point: Point) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
@@ -70,16 +71,27 @@ async def test_what_comes_while_the_guest_runs_is_counted_and_thrown_away() -> N
         assert debugger.target.asked == []
 
 
-async def test_why_memory_cannot_be_had_is_said_when_there_is_a_place_for_words() -> None:
+@pytest.mark.parametrize("request_text", ["m1000,8", "M1000,1:00", "Z2,1000,8"])
+async def test_why_gdb_is_refused_is_said_when_there_is_a_place_for_words(request_text: str) -> None:
     async with serving() as debugger:
         debugger.target.error = UsageError("the rerun ended", "continue leads back")
-        # gdb 13 reads the words as memory: its disassembler ends the whole of gdb.
-        assert await debugger.ask("m1000,8") == "E14"
-        assert await debugger.ask("g") == "E.the rerun ended (continue leads back)"
+        answer = await debugger.ask(request_text)
+        # gdb 13 reads the words as memory: its disassembler ends the whole of gdb. Elsewhere it shows none of them.
+        assert answer == ("E14" if request_text[0] == "m" else "E.the rerun ended (continue leads back)")
+        debugger.target.error = None
+        for said in ("ktstr-tui: refused before: the rerun ended (continue leads back)\n", ""):
+            await debugger.tell(encode("c"))
+            assert not said or bytes.fromhex((await debugger.receive())[1:]).decode() == said
+            await debugger.tell(b"\x03")
+            assert await debugger.receive() == "T02thread:01;"
+
+
+async def test_what_gdb_shows_by_itself_is_not_said_again() -> None:
+    async with serving() as debugger:
+        debugger.target.error = UsageError("the rerun ended")
+        assert await debugger.ask("g") == "E.the rerun ended"
         debugger.target.error = None
         await debugger.tell(encode("c"))
-        said = await debugger.receive()
-        assert bytes.fromhex(said[1:]) == b"ktstr-tui: the rerun ended (continue leads back)\n"
         await debugger.tell(b"\x03")
         assert await debugger.receive() == "T02thread:01;"
 

@@ -58,8 +58,6 @@ async def test_memory_is_read_up_to_where_it_ends() -> None:
 
 async def test_what_would_change_it_is_refused_in_words() -> None:
     async with serving(target()) as debugger:
-        for request in (f"M{BASE:x},1:00", "P0=0000000000000000", f"Z0,{BASE:x},1", f"Z2,{BASE:x},4"):
-            assert (await debugger.ask(request)).startswith("E.this is a snapshot: "), request
         for request in ("vCont;c", "vCont;s:1", "c", "s"):
             said = await debugger.ask(request)
             assert (
@@ -67,5 +65,12 @@ async def test_what_would_change_it_is_refused_in_words() -> None:
                 == f"ktstr-tui: this is a snapshot: nothing runs in it ({HOW_ON})\n"
             )
             assert await debugger.receive() == "E01"
+        for request in (f"M{BASE:x},1:00", "P0=0000000000000000", f"Z0,{BASE:x},1", f"Z2,{BASE:x},4"):
+            assert (await debugger.ask(request)).startswith("E.this is a snapshot: "), request
+        said = bytes.fromhex((await debugger.ask("c"))[1:]).decode()
+        why = "this is a snapshot: nothing runs in it, so no breakpoint can be hit"
+        assert said == f"ktstr-tui: refused before: {why} ({HOW_ON})\n"
+        assert (await debugger.receive())[:1] == "O"
+        assert await debugger.receive() == "E01"
         assert await debugger.ask("qThreadExtraInfo,2") == b"CPU 1: spin[1]".hex()
         assert await debugger.ask("?") == "T02thread:01;"
