@@ -11,7 +11,7 @@ from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.cli.stored_recording import complete_run
 from ktstr_tui.guest.paths import state_dir
-from ktstr_tui.link.stored_runs import StoredRuns, facts_of
+from ktstr_tui.link.stored_runs import StoredRuns, end_of, facts_of
 from ktstr_tui.text.output import print_json, print_line
 
 app = Commands(no_args_is_help=True, help="List, keep and remove runs that are on disk.")
@@ -27,22 +27,27 @@ Run = Annotated[
 
 @app.command("list")
 def list_runs(as_json: AsJson = False) -> None:
-    """List the runs on disk, the newest last, with what they take and what was removed so far."""
+    """List the runs on disk, the newest last, with what they take, how they ended and what was removed so far.
+
+    A run is open (in progress, or being read), ended, ejected, inconclusive, failed, or killed (its recording has no
+    end); JSON has that as "end".
+    """
     from ktstr_tui.text.stored_lines import stored_lines
 
     runs = _runs()
     found, removed, limit_bytes = runs.all(), runs.removed_so_far(), _limit_mib(None) << 20
+    ends = {it.id: end_of(it) for it in found}
     if as_json:
         print_json(
             {
-                "runs": msgspec.to_builtins(found),
+                "runs": [{**msgspec.to_builtins(it), "end": ends[it.id]} for it in found],
                 "disk_bytes": sum(it.disk_bytes for it in found),
                 "limit_bytes": limit_bytes,
                 "removed": msgspec.to_builtins(removed),
             }
         )
         return
-    for line in stored_lines(found, removed, limit_bytes):
+    for line in stored_lines(found, removed, limit_bytes, ends):
         print_line(line)
 
 

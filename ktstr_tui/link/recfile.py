@@ -51,6 +51,8 @@ CHUNK_GOAL_BYTES = 1 << 20
 _HEADER = struct.Struct("<8sHH")
 _HEADER_CRC = struct.Struct("<I")
 _CHUNK = struct.Struct("<4sIIIIQQQQ")
+HEAD_BYTES = _CHUNK.size
+"""Of a chunk."""
 _CRC_COVERS_FROM = 8
 _LENGTH = struct.Struct("<I")
 _SCAN_BYTES = 1 << 20
@@ -356,6 +358,12 @@ def _parse_head(data: bytes) -> ChunkHead | None:
     head = ChunkHead(*fields)
     sane = magic == CHUNK_MAGIC and head.stored <= MAX_CHUNK_BYTES and head.raw <= MAX_CHUNK_BYTES
     return head if sane else None
+
+
+def chunk_bytes(head: bytes) -> int | None:
+    """Return how long a chunk is by its first `HEAD_BYTES`; None when they are no head."""
+    parsed = _parse_head(head)
+    return None if parsed is None else HEAD_BYTES + parsed.stored
 
 
 def _pack_head(head: ChunkHead) -> bytes:

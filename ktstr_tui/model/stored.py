@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -10,6 +10,11 @@ from ktstr_tui.model.facts import RunInfo
 
 IDENTITY_FILE: Final = "seed.json"
 """What a run with a seed keeps in its directory, so that it can be had again."""
+
+RunEnding: TypeAlias = Literal[
+    "open", "ended", "ejected", "inconclusive", "failed", "killed", "no-recording", "unreadable"
+]
+"""How a run ended, in a word: by its exit code, or why that is not known. ``killed``: its recording has no end."""
 
 
 class StoredRun(msgspec.Struct, frozen=True, kw_only=True):

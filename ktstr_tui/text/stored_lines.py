@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ktstr_tui.model.stored import Pruned, RecordingInfo, RemovedRuns, StoredRun, StoredRunFacts
 from ktstr_tui.model.text import counted
@@ -11,11 +11,21 @@ from ktstr_tui.text import words
 from ktstr_tui.text.plain import clean
 
 
-def stored_lines(runs: Sequence[StoredRun], removed: RemovedRuns, limit_bytes: int) -> list[str]:
-    """A line for each run, the newest last, and what all of them take."""
+def stored_lines(
+    runs: Sequence[StoredRun], removed: RemovedRuns, limit_bytes: int, ends: Mapping[str, str]
+) -> list[str]:
+    """A line for each run, the newest last, and what all of them take.
+
+    Args:
+        runs: The oldest first.
+        removed: What was removed there until now.
+        limit_bytes: Disk that all may take; 0 for no limit.
+        ends: How each of them ended, in a word, by directory.
+    """
     lines = [f"{'run':36} {'begun':19} {'disk':>10} {'seed':>10}  state"] if runs else []
     lines += [
-        f"{clean(it.id):36} {_wall(it.begun_ns)} {words.size(it.disk_bytes):>10} {_seed(it):>10}  {_state(it)}".rstrip()
+        f"{clean(it.id):36} {_wall(it.begun_ns)} {words.size(it.disk_bytes):>10} {_seed(it):>10}  "
+        + _listed(it, ends[it.id])
         for it in runs
     ]
     total = words.size(sum(it.disk_bytes for it in runs))
@@ -88,6 +98,10 @@ def pruned_line(pruned: Pruned) -> str:
 
 def _seed(run: StoredRun) -> str:
     return "" if run.seed is None else str(run.seed)
+
+
+def _listed(run: StoredRun, end: str) -> str:
+    return end.replace("-", " ") + (", kept" if run.kept else "")
 
 
 def _state(run: StoredRun) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from ktstr_tui.cli.kept_runs import find_kept
 from ktstr_tui.cli.main import app
+from ktstr_tui.cli.runs import app as runs_app
 from ktstr_tui.cli.stored_recording import complete_run, recording_of
 from ktstr_tui.link.runs import RECORDING_FILE
 from ktstr_tui.model.errors import UsageError
+from ktstr_tui.model.stored import RunEnding
 
 
 @pytest.fixture
@@ -58,6 +62,16 @@ def test_a_misspelt_name_gets_a_suggestion(runs: Path) -> None:
     assert "ktstr-tui runs list" in raised.value.hint
     with pytest.raises(UsageError, match=r"there is no run zzz on disk$"):
         recording_of("zzz")
+
+
+def test_the_list_of_runs_says_how_each_ended(runs: Path) -> None:
+    (runs / "none-20260104-100000").mkdir()
+    listed = json.loads(CliRunner().invoke(runs_app, ["list", "--json"], catch_exceptions=False).stdout)
+    ends = [it["end"] for it in listed["runs"]]
+    assert ends == ["unreadable", "unreadable", "unreadable", "no-recording"]
+    assert set(ends) < set(get_args(RunEnding))
+    lines = CliRunner().invoke(runs_app, ["list"], catch_exceptions=False).stdout.splitlines()
+    assert [it.split("  ")[-1].strip() for it in lines[1:5]] == [it.replace("-", " ") for it in ends]
 
 
 def test_replay_plays_the_run_of_a_name(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

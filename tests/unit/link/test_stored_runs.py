@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ktstr_tui.backend.run_dirs import take_place
 from ktstr_tui.link.recfile import RecordedEvent, RecordingReader, header, pack_chunk
 from ktstr_tui.link.runs import RECORDING_FILE
-from ktstr_tui.link.stored_runs import KEEP_FILE, StoredRuns, facts_of
+from ktstr_tui.link.stored_runs import KEEP_FILE, StoredRuns, end_of, facts_of
 from ktstr_tui.model.errors import UsageError
-from ktstr_tui.model.events import Event, RunEnded, RunStarted
+from ktstr_tui.model.events import Event, OutputText, RunEnded, RunStarted
 from ktstr_tui.model.facts import RunInfo
 from ktstr_tui.model.stored import IDENTITY_FILE, RemovedRuns, StoredRunFacts
 from ktstr_tui.text.stored_lines import fact_lines, stored_lines
@@ -61,9 +61,10 @@ def test_the_seed_of_a_run_is_listed(tmp_path: Path) -> None:
     add(stored.directory, "plain", 3)
     runs = stored.all()
     assert [it.seed for it in runs] == [926224, None, None]
-    heading, first, *_ = stored_lines(runs, RemovedRuns(), 0)
-    assert first.rstrip().endswith(" 926224")
-    assert heading.index("seed") + len("seed") == len(first.rstrip()), "below its heading"
+    heading, first, *_ = stored_lines(runs, RemovedRuns(), 0, {it.id: end_of(it) for it in runs})
+    assert first.endswith(" 926224  no recording")
+    assert heading.index("seed") + len("seed") == first.index(" 926224") + len(" 926224"), "below its heading"
+    assert heading.index("state") == first.index("no recording")
     facts = fact_lines(runs[0], StoredRunFacts(captures=0))
     assert "seed       926224 (ktstr-tui rerun seeded-20260101-120000)" in facts
     assert "seed       none" in fact_lines(runs[2], StoredRunFacts(captures=0))
@@ -174,6 +175,39 @@ def test_a_recording_says_what_the_run_was_and_how_it_ended(runs: StoredRuns) ->
     recorded(Path(run.path), RunStarted(info=info))
     assert facts_of(run).end_reason.startswith("killed")
     assert "end of the run" in facts_of(run).damage
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "end"),
+    [(0, "ended"), (1, "ejected"), (5, "inconclusive"), (3, "failed"), (70, "failed"), (None, "killed")],
+)
+def test_the_end_of_a_run_is_read_from_the_last_bytes_of_its_recording(
+    exit_code: int | None, end: str, runs: StoredRuns
+) -> None:
+    path = Path(runs.find_one("mine").path)
+    noise = OutputText(stream="dmesg", text=os.urandom(24 * KIB).hex())
+    ended = () if exit_code is None else (RunEnded(exit_code=exit_code, reason="CHNK"),)
+    # In a chunk of its own, and at the end of one that is larger than the first look.
+    for chunks in ([(noise,), ended], [(noise, *ended)]):
+        data = b"".join(
+            pack_chunk([RecordedEvent(at, at, encode_event(it)) for at, it in enumerate(chunk, 1)])
+            for chunk in chunks
+            if chunk
+        )
+        (path / RECORDING_FILE).write_bytes(header("id") + data)
+        assert end_of(runs.find_one("mine")) == end
+    # Cut in the middle of the last chunk, as by a full disk; then what is no recording at all.
+    (path / RECORDING_FILE).write_bytes((header("id") + data)[:-3])
+    assert end_of(runs.find_one("mine")) == "killed"
+    (path / RECORDING_FILE).write_bytes(b"not a recording")
+    assert end_of(runs.find_one("mine")) == "unreadable"
+    with RecordingReader(_whole(path)):
+        assert end_of(runs.find_one("mine")) == "open"
+
+
+def _whole(path: Path) -> Path:
+    recorded(path, RunEnded(exit_code=0, reason="done"))
+    return path / RECORDING_FILE
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=8), st.integers(0, 200))
