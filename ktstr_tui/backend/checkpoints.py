@@ -18,6 +18,7 @@ import msgspec
 from ktstr_tui.model.events import Event, Logged, RunCompared
 from ktstr_tui.model.sample import Sample
 from ktstr_tui.model.stored import IDENTITY_FILE
+from ktstr_tui.model.text import counted
 
 CHECKPOINTS_FILE: Final = "checkpoints.jsonl"
 STATIONS_EACH: Final = 20
@@ -159,7 +160,9 @@ class Checkpoints:
     def finish(self) -> None:
         """Say how far this run and the reference are identical."""
         if not self._name:
-            text = f"{self.kept} checkpoints kept; another run with this seed is compared with them"
+            text = (
+                f"{counted(self.kept, 'checkpoint')} kept; another run with this seed is compared with them"
+            )
             self._emit(Logged(severity="info", source="seed", text=text))
             return
         self._emit(

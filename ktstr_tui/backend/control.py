@@ -32,6 +32,7 @@ from ktstr_tui.link.stream import Stream
 from ktstr_tui.model.control import ControlPlan, FailureRecord, LogRecord
 from ktstr_tui.model.errors import HostError
 from ktstr_tui.model.events import Logged
+from ktstr_tui.model.text import counted
 from ktstr_tui.port.scenario_clock import ScenarioClock
 
 FAILURES_FILE = "failures.jsonl"
@@ -210,7 +211,8 @@ class RunControl:
         texts = []
         if file.repaired:
             texts.append(
-                f"the last entry of the audit was torn: {file.repaired} bytes moved from {file.path} to {TORN_FILE}"
+                f"the last entry of the audit was torn: {counted(file.repaired, 'byte')} moved "
+                f"from {file.path} to {TORN_FILE}"
             )
         if found is not None and found.broken_line is not None:
             texts.append(f"line {found.broken_line} of {file.path} does not fit: {found.why}")

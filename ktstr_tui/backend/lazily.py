@@ -34,6 +34,7 @@ from ktstr_tui.memory.store import ORDER
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
 from ktstr_tui.model.events import Event, Logged
 from ktstr_tui.model.snapshot_events import RestorePhase
+from ktstr_tui.model.text import counted
 from ktstr_tui.wire.whole_file import write_whole
 
 TELL_EVERY_S = 0.5
@@ -235,7 +236,7 @@ def require_resident(origin: Origin | None) -> None:
     if left := pages_to_load(origin):
         far = isinstance(origin, RestoredOrigin) and origin.remote is not None
         raise UsageError(
-            f"the memory of this restored guest is still being loaded: {left} pages are left",
+            f"the memory of this restored guest is still being loaded: {counted(left, 'page')} left",
             "from another machine they come only when they are touched: restore it with --eager"
             if far
             else "ask again when the log says that all of it is there",

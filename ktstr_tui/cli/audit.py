@@ -63,7 +63,7 @@ def what_is_wrong(report: ChainReport) -> str:
     if report.missing:
         wrong.append(f"{counted(report.missing, 'entry', 'entries')} missing")
     if report.torn_bytes:
-        wrong.append(f"the last line is torn ({report.torn_bytes} bytes)")
+        wrong.append(f"the last line is torn ({counted(report.torn_bytes, 'byte')})")
     return "; ".join(wrong)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson
+from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json, print_line, say
 
 app = Commands(no_args_is_help=True, help="Fetch, list and choose kernels.")
@@ -99,7 +100,7 @@ def boots(
         return
     for boot in found:
         about = boot.about
-        machine = f"{about.kernel}  {about.cpus} CPUs, {about.memory_bytes >> 20} MiB"
+        machine = f"{about.kernel}  {counted(about.cpus, 'CPU')}, {about.memory_bytes >> 20} MiB"
         size = f"{about.data_bytes >> 20} MiB of disk{', removed' if remove else ''}"
         print_line(f"{machine}; booted in {about.boot_ms / 1e3:.1f} s; {size}")
     if not found:

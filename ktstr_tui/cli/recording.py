@@ -15,6 +15,7 @@ from ktstr_tui.cli.run_arguments import AsJson
 from ktstr_tui.cli.stored_recording import Recording, complete_run, recording_of
 from ktstr_tui.guest.paths import runtime_dir
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError, UsageError
+from ktstr_tui.model.text import counted
 from ktstr_tui.text.output import print_json, print_line
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def verify(recording: Recording, as_json: AsJson = False) -> None:
             {"path": str(path), "whole": not found.damage, "damage": found.damage, "events": found.events}
         )
     elif not found.damage:
-        print_line(f"{path}: {found.events} events in {found.chunks} blocks, all whole")
+        print_line(f"{path}: {counted(found.events, 'event')} in {counted(found.chunks, 'block')}, all whole")
     if found.damage:
         raise HostError(f"{path}: {found.damage}", "what is whole can be replayed and exported")
 
@@ -122,7 +123,7 @@ def _of_pages(pages: TracePages, what: str) -> tuple[Iterable[bytes], str]:
             "runs record them unless --trace off or --no-record-trace is given",
         )
     older = f", without {pages.left_out} of before the guest was booted again" if pages.left_out else ""
-    return pages.parts(), f"{what}, {pages.events} events{older}"
+    return pages.parts(), f"{what}, {counted(pages.events, 'event')}{older}"
 
 
 def _of_capture(path: Path, form: Format, pages: TracePages) -> tuple[Iterable[bytes], str]:
@@ -174,14 +175,16 @@ def _of_live(pid: int, form: Format) -> tuple[Iterable[bytes], str]:
         count = sum(len(it.events) for it in trace.cpus)
         if form is Format.perfetto:
             events = (event for cpu in trace.cpus for event in cpu.events)
-            return list(kernel_events(events, view.release)), f"{count} events of the kernel's trace"
+            return list(
+                kernel_events(events, view.release)
+            ), f"{counted(count, 'event')} of the kernel's trace"
         try:
             rings, texts = view.trace.copy()
         except (Torn, MemoryReadError) as error:
             raise GuestError(
                 f"the kernel's trace cannot be read: {error}", "freeze the run, try again"
             ) from error
-        return [trace_dat(rings, texts, comms_of(trace))], f"the kernel's trace, {count} events"
+        return [trace_dat(rings, texts, comms_of(trace))], f"the kernel's trace, {counted(count, 'event')}"
 
 
 def _write(out: Path, parts: Iterable[bytes]) -> int:

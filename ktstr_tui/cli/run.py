@@ -13,7 +13,7 @@ from ktstr_tui.model.outputs import SummaryAlert, SummaryCapture
 from ktstr_tui.model.state import RunState
 from ktstr_tui.model.stored import IDENTITY_FILE
 from ktstr_tui.model.text import counted, printable
-from ktstr_tui.text.drops import drop_words
+from ktstr_tui.text.drops import drop_line
 from ktstr_tui.text.edit_lines import comparison, printed
 from ktstr_tui.text.output import RunExit, print_json, print_line, say
 
@@ -144,7 +144,7 @@ def _print_summary(state: RunState) -> None:
         if change.outcome == "attached":
             print_line(f"          {comparison(change, after_of(state, change))}")
     for reason, count in summary["drops"].items():
-        print_line(f"dropped   {count} {drop_words(reason)}")
+        print_line(f"dropped   {drop_line(reason, count)}")
     print_line(f"ended     {summary['end_reason']} (exit code {summary['exit_code']})")
     ended = state.ended
     if ended is not None and ended.fault:

@@ -12,6 +12,7 @@ import typer
 from ktstr_tui.cli.helping import Commands
 from ktstr_tui.cli.run_arguments import AsJson, Theme
 from ktstr_tui.model.errors import HostError, KtstrError, UsageError
+from ktstr_tui.model.text import counted
 from ktstr_tui.text.lines import clean
 from ktstr_tui.text.output import print_json, print_line, say
 
@@ -152,7 +153,7 @@ def verify(
     else:
         for run, verdict in verdicts:
             what = f"damaged: {clean('; '.join(verdict.damage[:3]))}" if verdict.damage else "whole"
-            print_line(f"{clean(run)}/{clean(verdict.name)}  {verdict.pages} pages  {what}")
+            print_line(f"{clean(run)}/{clean(verdict.name)}  {counted(verdict.pages, 'page')}  {what}")
         if not verdicts:
             say(NONE)
     damaged = [verdict.name for _, verdict in verdicts if verdict.damage]

@@ -10,7 +10,7 @@ from ktstr_tui.model.fold_run import PHASE_WORDS
 from ktstr_tui.model.outputs import CaptureLine, RunStatus, StatusCpu, StatusScheduler, StatusWorker
 from ktstr_tui.model.sample import OFFLINE
 from ktstr_tui.model.text import runnable_for
-from ktstr_tui.text.drops import drop_words
+from ktstr_tui.text.drops import drop_line
 from ktstr_tui.text.output import print_json, print_line
 
 
@@ -58,7 +58,7 @@ def status_lines(status: RunStatus) -> list[str]:
     lines += [_capture_line(capture) for capture in status["captures"]]
     frames, drops = status["frames"], {place: count for place, count in status["drops"].items() if count}
     lines.append(f"frames     {frames['received']}, {frames['crc_bad']} with a bad CRC")
-    lines += [f"dropped    {count} {drop_words(name)}" for name, count in sorted(drops.items())]
+    lines += [f"dropped    {drop_line(name, count)}" for name, count in sorted(drops.items())]
     if not drops:
         lines.append("dropped    nothing")
     if status["ended"]:

@@ -11,6 +11,7 @@ from ktstr_tui.capture.debug_access import DebugAccess, Resume
 from ktstr_tui.capture.stop.debugger import DebuggerStop
 from ktstr_tui.capture.watch.debugger_points import Point
 from ktstr_tui.model.errors import GuestError, UsageError
+from ktstr_tui.model.text import counted
 
 SymbolFile = Callable[[], Awaitable[bytes | None]]
 """Makes the file that names the kernel's symbols; None while its memory cannot be read by type."""
@@ -176,7 +177,7 @@ class LiveTarget:
 def _what(vcpu: int, request: str) -> str:
     if request[:1] == "M":
         address, _, length = request[1:].partition(":")[0].partition(",")
-        return f"memory: {int(length, 16)} bytes at 0x{address}, as vCPU {vcpu} sees it"
+        return f"memory: {counted(int(length, 16), 'byte')} at 0x{address}, as vCPU {vcpu} sees it"
     if request[:1] == "P":
         return f"register {int(request[1:].partition('=')[0], 16)} of vCPU {vcpu}"
     return f"all registers of vCPU {vcpu}"

@@ -22,7 +22,7 @@ from ktstr_tui.model.control import (
 from ktstr_tui.model.control_state import MAX_KEPT, MAX_NAMES, MAX_OPEN, ActionFailed, Decided
 from ktstr_tui.model.fold_keep import Arms, log
 from ktstr_tui.model.state import RunState
-from ktstr_tui.model.text import printable
+from ktstr_tui.model.text import counted, printable
 
 _T = TypeVar("_T")
 _ENDS = ("done", "failed", "gated", "dropped")
@@ -47,7 +47,13 @@ def _ticked(state: RunState, event: ev.Ticked) -> None:
         state.control = replace(state.control, hold=None)
         log(state, event, "info", "control", "automation continues: its hold has expired")
     if lost:
-        log(state, event, "warning", "control", f"the loop's queue was full: {lost} events not taken")
+        log(
+            state,
+            event,
+            "warning",
+            "control",
+            f"the loop's queue was full: {counted(lost, 'event')} not taken",
+        )
 
 
 def _probe_read(state: RunState, event: ev.ProbeRead) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from ktstr_tui.model import events as ev
 from ktstr_tui.model.state import MAX_HISTORY, MAX_LINE_CHARS, MAX_LOG_LINES, LogLine, RunState
-from ktstr_tui.model.text import printable
+from ktstr_tui.model.text import counted, printable
 
 Arms: TypeAlias = dict[type, Callable[[RunState, Any], None]]
 _T = TypeVar("_T")
@@ -37,5 +37,5 @@ def log(state: RunState, event: ev.Event, severity: ev.Severity, source: str, te
     """Append a line to the log, made printable and cut to a bounded length."""
     text = printable(text)
     if len(text) > MAX_LINE_CHARS:
-        text = f"{text[:MAX_LINE_CHARS]}… ({len(text) - MAX_LINE_CHARS} characters more)"
+        text = f"{text[:MAX_LINE_CHARS]}… ({counted(len(text) - MAX_LINE_CHARS, 'character')} more)"
     push(state, "log", state.log, LogLine(event.mono_ns, severity, source, text), MAX_LOG_LINES)

@@ -50,12 +50,12 @@ def _guest_ready(state: RunState, event: ev.GuestReady) -> None:
 def _restored(state: RunState, event: ev.GuestRestored) -> None:
     state.restored_from = event.snapshot
     words = {
-        "filling": f"restoring {event.snapshot}: {event.pages_left} pages of memory to fill",
-        "filled": f"{event.pages} pages of memory filled",
+        "filling": f"restoring {event.snapshot}: {counted(event.pages_left, 'page')} of memory to fill",
+        "filled": f"{counted(event.pages, 'page')} of memory filled",
         "loaded": "QEMU has loaded its state",
         "typed": "its memory is readable by type",
         "frozen": "the guest is restored and stays frozen until it is thawed",
-        "loading": f"{event.pages_left} pages of memory are left to load",
+        "loading": f"{counted(event.pages_left, 'page')} of memory left to load",
         "resident": "all memory is loaded",
         "running": "it runs; it does not repeat history exactly, as a rerun of a run with a seed does",
     }

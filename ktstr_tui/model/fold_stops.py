@@ -179,7 +179,7 @@ def _snapshot(state: RunState, event: ev.SnapshotStored) -> None:
     for index, entry in enumerate(state.captures):
         if entry.report.tag == event.tag:
             state.captures[index] = msgspec.structs.replace(entry, snapshot=event.name)
-    pages = f"{event.pages} pages, {event.new_pages} new ({event.new_bytes / (1 << 20):.1f} MiB of disk)"
+    pages = f"{counted(event.pages, 'page')}, {event.new_pages} new ({event.new_bytes / (1 << 20):.1f} MiB of disk)"
     log(state, event, "info", "snapshot", f"{event.name}: {pages}, written in {event.took_ms:.0f} ms")
     if event.evicted:
         gone = ", ".join(event.evicted)

@@ -13,6 +13,7 @@ from ktstr_tui.kernel.typed_values import TypedValue, TypedValues
 from ktstr_tui.model.errors import GuestError, HostError, KtstrError
 from ktstr_tui.model.facts import KernelOpPlace
 from ktstr_tui.model.report import Pause
+from ktstr_tui.model.text import counted
 from ktstr_tui.wire import kernel_ops as wire
 
 
@@ -73,7 +74,8 @@ class Located:
         where = "nowhere" if self.where is None else f"{self.where.address:#x}"
         whose = "" if self.where is None or self.where.start_time_ns is None else f" of {self.where.comm}"
         how = "gets the bits" if isinstance(self.asked, wire.OrU32) else "becomes"
-        return f"{self.target.text} at {where}{whose}: {self.size_bytes} bytes, {how} {self._text(self.data)}"
+        size = counted(self.size_bytes, "byte")
+        return f"{self.target.text} at {where}{whose}: {size}, {how} {self._text(self.data)}"
 
     def _text(self, data: bytes | None, typed: TypedValue | None = None) -> str | None:
         """By its type or, without one, both ways in which a negative number's bytes can be read."""

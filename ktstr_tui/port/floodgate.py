@@ -186,5 +186,5 @@ def _shortened(action: LifecycleSeen) -> LifecycleSeen:
     more = len(lifecycle.reason) - MAX_REASON_CHARS
     if more <= 0:
         return action
-    reason = f"{lifecycle.reason[:MAX_REASON_CHARS]} … ({more} characters more)"
+    reason = f"{lifecycle.reason[:MAX_REASON_CHARS]} … ({counted(more, 'character')} more)"
     return LifecycleSeen(msgspec.structs.replace(lifecycle, reason=reason))

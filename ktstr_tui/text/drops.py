@@ -94,6 +94,11 @@ DROP_WORDS = {
 """By ``room.reason`` without what follows a colon, or by room where the reason is one of the operating system's."""
 
 
+def drop_line(name: str, count: int) -> str:
+    """Return what was lost and how many of it, in an order that is right for one and for many."""
+    return f"{drop_words(name)}: {count}"
+
+
 def drop_words(name: str) -> str:
     """Return what was lost, in words; a name without words is shown as it is."""
     stem, _, detail = name.partition(": ")

@@ -59,7 +59,8 @@ def task_lines(
     lines += [_cpu(it, per_s) for it in rates.cpus]
     lines.append(_kicks(rates, per_s))
     lines.append(
-        f"{rates.events} events in {rates.span_ms / 1e3:.1f} s of guest time, read in {rates.read_us / 1e3:.1f} ms"
+        f"{counted(rates.events, 'event')} in {rates.span_ms / 1e3:.1f} s of guest time, "
+        f"read in {rates.read_us / 1e3:.1f} ms"
     )
     return lines
 

@@ -29,6 +29,7 @@ from ktstr_tui.model.commands import (
     Thaw,
 )
 from ktstr_tui.model.state import AlertState, CaptureState
+from ktstr_tui.model.text import counted
 from ktstr_tui.text.cause import headline
 from ktstr_tui.text.edit_lines import log_page
 from ktstr_tui.text.lines import clean
@@ -279,7 +280,8 @@ class KtstrApp(FilmKeys, PaletteApp, inherit_bindings=False):
         self.view.paint_hz = rates[max(0, min(len(rates) - 1, nearest + step))]
         self._set_clock()
         self.say(
-            f"Refreshing {self.view.paint_hz:g} times a second (sampling rate unchanged).", about="paint rate"
+            f"Refreshing {counted(round(self.view.paint_hz), 'time')} a second (sampling rate unchanged).",
+            about="paint rate",
         )
 
     def action_help(self) -> None:

@@ -28,7 +28,7 @@ from ktstr_tui.model.control import ControlPlan
 from ktstr_tui.model.events import DropsCounted, Event
 from ktstr_tui.model.fold import fold
 from ktstr_tui.model.state import RunState
-from ktstr_tui.text.drops import DROP_WORDS, drop_words
+from ktstr_tui.text.drops import DROP_WORDS, drop_line, drop_words
 from ktstr_tui.tui.lists import wire_lines
 from ktstr_tui.tui.view import View
 
@@ -342,6 +342,7 @@ def test_a_reason_of_the_operating_system_is_shown_as_it_is() -> None:
         drop_words("publisher.not-sent: reply: gone")
         == "messages to viewers that could not be sent (reply: gone)"
     )
+    assert drop_line("publisher.not-sent", 1) == "messages to viewers that could not be sent: 1"
     assert drop_words("somewhere.new\x1b[31m") == "dropped somewhere.new"
 
 

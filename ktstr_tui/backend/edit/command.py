@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from ktstr_tui.model.text import counted
 from ktstr_tui.text.build_log import line_that_matters
 
 MAX_LOG_BYTES = 1 << 20
@@ -98,7 +99,7 @@ class _Output:
             self._partial = b""
         self.close()
         left_out = self._lines - len(self._first) - len(self._last)
-        between = [f"… {left_out} lines left out …"] if left_out else []
+        between = [f"… {counted(left_out, 'line')} left out …"] if left_out else []
         return [*self._first, *between, *self._last]
 
     def close(self) -> None:

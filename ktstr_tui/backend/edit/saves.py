@@ -16,6 +16,7 @@ import trio
 from watchfiles import watch
 
 from ktstr_tui.model.errors import HostError, UsageError
+from ktstr_tui.model.text import counted
 
 SOURCES = ("*.c", "*.h", "*.rs", "*.toml", "Makefile", "makefile", "GNUmakefile", "*.mk")
 """What is watched beside the object, when nothing else is said."""
@@ -82,7 +83,7 @@ async def watch_saves(files: Sequence[Path], saved: Callable[[Sequence[Path]], o
         await trio.to_thread.run_sync(look, limiter=trio.CapacityLimiter(1), abandon_on_cancel=True)
     except OSError as error:
         raise HostError(
-            f"cannot watch {len(wanted)} files: {error.strerror or error}",
+            f"cannot watch {counted(len(wanted), 'file')}: {error.strerror or error}",
             "raise fs.inotify.max_user_watches, or build with the key r",
         ) from error
     finally:

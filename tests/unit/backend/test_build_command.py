@@ -60,6 +60,8 @@ async def test_output_is_bounded_and_what_is_not_kept_is_counted(
     assert len(result.log) == 2 * MAX_LINES + 1
     assert result.log[0] == "000000001"
     assert result.log[MAX_LINES] == f"… {lines + 1 - 2 * MAX_LINES} lines left out …"
+    one_more = await run_build(f"seq {2 * MAX_LINES + 1}", tmp_path / "log")
+    assert one_more.log[MAX_LINES] == "… 1 line left out …"
     assert max(map(len, result.log)) == command.MAX_LINE_CHARACTERS
 
 

@@ -124,7 +124,7 @@ def test_how_a_guest_is_taken_down_that_somebody_ends_is_not_compared(
 def test_a_run_of_another_identity_is_no_reference(tmp_path: Path) -> None:
     run(tmp_path / "a", [made(1)])
     other = msgspec.structs.replace(IDENTITY, seed=2)
-    assert "1 checkpoints kept" in run(tmp_path / "b", [made(2)], other)[0]
+    assert "1 checkpoint kept" in run(tmp_path / "b", [made(2)], other)[0]
 
 
 def test_half_a_line_of_a_run_that_was_killed_is_left_out(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_half_a_line_of_a_run_that_was_killed_is_left_out(tmp_path: Path) -> Non
     assert "as far as that one went: 1 checkpoint," in run(tmp_path / "b", [made(1), made(2)])[0]
     path.write_bytes(b"no checkpoints\n")
     (tmp_path / "b" / CHECKPOINTS_FILE).unlink()
-    assert "1 checkpoints kept" in run(tmp_path / "c", [made(1)])[0]
+    assert "1 checkpoint kept" in run(tmp_path / "c", [made(1)])[0]
 
 
 def test_one_of_so_many_stations_is_due(tmp_path: Path) -> None:

@@ -93,6 +93,8 @@ def test_events_that_the_loop_lost_are_counted_and_said() -> None:
     state = folded(ev.Ticked(tick=1, now_ns=1, folded_seq=9, lost=((3, 5), (7, 7))))
     assert state.control.events_lost == 4
     assert "4 events not taken" in state.log[-1].text
+    state = folded(ev.Ticked(tick=1, now_ns=1, folded_seq=9, lost=((3, 3),)))
+    assert "1 event not taken" in state.log[-1].text
 
 
 CONTROL = (
