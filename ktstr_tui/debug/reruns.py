@@ -111,7 +111,9 @@ class Reruns:
         guest = await self._take_spare(found, stack)
         if guest is None:
             guest = AgainGuest(await stack.enter_async_context(self._open_again()), self._vcpus)
-        place = await guest.where() if found is None else await guest.go_to_block(found.total, self._tell)
+        place = (
+            await guest.where() if found is None else await guest.go_to_block(found.total, self._tell_going)
+        )
         if found is not None and found.breakpoint is not None:
             place = await guest.meet(found.breakpoint)
         await guest.look()
@@ -131,13 +133,16 @@ class Reruns:
     async def _tell(self, share: float) -> None:
         await self._say(f"{share:.0%} of the way")
 
+    async def _tell_going(self, share: float) -> None:
+        await self._say(f"running up to there: {share:.0%} of the way; ctrl+c gives up")
+
     async def _take_spare(self, found: Earlier | None, stack: AsyncExitStack) -> AgainGuest | None:
         """The spare run, if it is before what was found; None when there is none that is."""
         spare = self._spare
         if found is None or spare is None or spare.total > found.total:
             return None
         with suppress(KtstrError):  # then another one says why
-            guest, end = await spare.take(self._tell)
+            guest, end = await spare.take(self._tell_going)
             self._spare = None
             async with end:  # also when it is gone, or given up
                 if (await guest.where()).total <= found.total:

@@ -73,6 +73,7 @@ class Session:
         """The vCPU that ``c`` and ``s`` are for; None for all."""
         self._unsaid = ""
         """Words for which there was no place yet."""
+        self._said_who_steps = False
         self._sending = trio.Lock()
 
     async def run(self) -> str:
@@ -179,6 +180,17 @@ class Session:
     async def _go_back(self, text: str) -> None:
         self._running = True
         vcpu = self._last.vcpu if self._resumes is None else self._resumes
+        if (
+            text == "bs"
+            and self._resumes is None
+            and self._answers.general != vcpu
+            and not self._said_who_steps
+        ):
+            self._said_who_steps = True
+            await self._say(
+                "gdb does not say which thread is to step back, so it is the one that stopped last, "
+                f"thread {vcpu + 1}; set scheduler-locking step makes it the chosen one"
+            )
         await self._target.go_back(vcpu, step=text == "bs")
 
     def _in_new_words(self, text: str) -> str:

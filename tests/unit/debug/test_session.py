@@ -96,6 +96,22 @@ async def test_what_gdb_shows_by_itself_is_not_said_again() -> None:
         assert await debugger.receive() == "T02thread:01;"
 
 
+async def test_who_steps_back_is_said_once_where_gdb_does_not_say_it() -> None:
+    async with serving() as debugger:
+        debugger.target.goes_back = True
+        # What gdb does for `thread 2` and `reverse-stepi`; with its scheduler-locking it names the thread.
+        for packets, vcpu, words in ((("Hg2", "Hc0"), 0, 1), (("Hg2", "Hc0"), 0, 0), (("Hg2", "Hc2"), 1, 0)):
+            for packet in packets:
+                assert await debugger.ask(packet) == "OK"
+            await debugger.tell(encode("bs"))
+            assert debugger.target.gone_back[-1] == (vcpu, True)
+            for _ in range(words):
+                said = bytes.fromhex((await debugger.receive())[1:]).decode()
+                assert "the one that stopped last, thread 1; set scheduler-locking step" in said
+            await debugger.target.send.send(DebuggerStop(vcpu=0))
+            assert await debugger.receive() == "T05thread:01;"
+
+
 async def test_breakpoints() -> None:
     async with serving() as debugger:
         assert await debugger.ask(f"Z0,{ADDRESS:x},1") == "OK"
