@@ -199,6 +199,7 @@ static ssize_t tell_backend(int fd, const void *byte, size_t size, int flags)
 	is_turn = page->reason == OBSERVER_TURN;
 	holds_told += !is_turn;
 	MUST(is_turn || page->vcpu == executing);
+	MUST(page->reason != OBSERVER_NEXT || next_of == page->vcpu + 1);
 	MUST(page->total == total && page->registers[RIP] == page->next_ip);
 	return 1;
 }

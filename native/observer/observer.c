@@ -59,9 +59,13 @@ static void give_up(const char *why)
 	_exit(1);
 }
 
-static uint64_t smaller(uint64_t a, uint64_t b)
+// In the turn of a vCPU that is to be held before its next block, which begins at `next`, or in that of another one.
+static void set_due_of_turn(uint64_t next)
 {
-	return a < b ? a : b;
+	due = next_step < next_count ? next_step : next_count;
+	if (next_of && next_of == turns.vcpu + 1 && next < due)
+		due = next;
+	look_due = probes.nr || notes_wanted(&notes) ? 0 : due;
 }
 
 // When the machine is held next, in instructions.
@@ -72,11 +76,8 @@ static void set_due(void)
 	// Within a block all of it is counted already, and the next one is still to come.
 	next_count = at > total || (at == total && in_store) ? at : UINT64_MAX;
 	next_step = step ? (total / step + 1) * step : UINT64_MAX;
-	due = smaller(next_step, next_count);
 	next_of = page->next_of;
-	if (next_of && next_of == turns.vcpu + 1)
-		due = smaller(due, total + !in_store);
-	look_due = probes.nr || notes_wanted(&notes) ? 0 : due;
+	set_due_of_turn(total + !in_store);
 }
 
 static bool is_kernel(uint64_t address)
@@ -208,8 +209,7 @@ static __attribute__((noinline)) void look_at_block(void *data, const void *stat
 
 	if (state != turns.now) {
 		begin_turn(state, address);
-		if (next_of && next_of == turns.vcpu + 1)
-			due = look_due = total;
+		set_due_of_turn(total);
 	}
 	if (total >= due) {
 		check_thread();

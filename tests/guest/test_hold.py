@@ -26,7 +26,7 @@ from tests.guest.waiting import BOOT_DEADLINE_S
 
 pytestmark = pytest.mark.guest
 SEED = 42
-STOPS, STOPS_AT_MOST = 10, 40
+STOPS, STOPS_AT_MOST, STEPS = 10, 40, 2000
 
 
 @pytest.fixture
@@ -68,6 +68,21 @@ async def test_all_rules_but_those_of_the_end(seeded: MachineSpec, boot_guest: B
                 await check(held)
         with trio.fail_after(BOOT_DEADLINE_S):
             assert len(await vcpus_of_stops(guest, view)) > 1
+            await steps_end_with_the_vcpu_that_makes_them(guest)
+
+
+async def steps_end_with_the_vcpu_that_makes_them(guest: Guest) -> None:
+    """Also where its turn is over, as at the end of what an idle one does, and others execute before it does again."""
+    engine = guest.machine.engine
+    assert isinstance(engine, HoldEngine)
+    for vcpu in range(guest.machine.spec.topology.cpus):
+        await engine.stop()
+        for _ in range(STEPS):
+            engine.resume_as = f"s:{vcpu + 1:x};c"
+            await engine.resume()
+            assert (await engine.wait_stop()).vcpu == vcpu
+        engine.resume_as = "c"
+        await engine.resume()
 
 
 async def vcpus_of_stops(guest: Guest, view: KernelView) -> set[int]:
