@@ -14,7 +14,7 @@ def test_losses_are_named_for_programs_and_in_words_for_people() -> None:
     assert status["drops"] == {"authority.commands-refused": 2, "sampler.failed": 0}
     lines = status_lines(status)
     assert [line for line in lines if line.startswith("dropped")] == [
-        "dropped    2 commands refused: no control, or automation is held"
+        "dropped    commands refused: no control, or automation is held: 2"
     ]
     assert "dropped    nothing" in status_lines(status_of(RunState()))
 

@@ -115,7 +115,7 @@ async def test_a_restore_with_a_pager_keeps_others_away_until_all_is_there(
             origin.copy_ram([ram_fd])
             assert os.fstat(ram_fd).st_blocks == 0
             assert pages_to_load(origin) == 6
-            with pytest.raises(UsageError, match="still being loaded: 6 pages are left"):
+            with pytest.raises(UsageError, match="still being loaded: 6 pages left"):
                 require_resident(origin)
             with pytest.raises(UsageError, match="is still being loaded"), open_ram_of(os.getpid()):
                 pass
