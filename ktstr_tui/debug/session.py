@@ -188,8 +188,9 @@ class Session:
         ):
             self._said_who_steps = True
             await self._say(
-                "gdb does not say which thread is to step back, so it is the one that stopped last, "
-                f"thread {vcpu + 1}; set scheduler-locking step makes it the chosen one"
+                "gdb does not say which thread is to step back: it is the one that stopped last, "
+                f"thread {vcpu + 1}; with set scheduler-locking step it is the chosen one, but gdb then "
+                "shows the others as they were before until maint flush register-cache"
             )
         await self._target.go_back(vcpu, step=text == "bs")
 

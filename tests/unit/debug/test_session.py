@@ -107,7 +107,7 @@ async def test_who_steps_back_is_said_once_where_gdb_does_not_say_it() -> None:
             assert debugger.target.gone_back[-1] == (vcpu, True)
             for _ in range(words):
                 said = bytes.fromhex((await debugger.receive())[1:]).decode()
-                assert "the one that stopped last, thread 1; set scheduler-locking step" in said
+                assert "the one that stopped last, thread 1; with set scheduler-locking step" in said
             await debugger.target.send.send(DebuggerStop(vcpu=0))
             assert await debugger.receive() == "T05thread:01;"
 
