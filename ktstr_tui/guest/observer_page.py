@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -31,7 +32,22 @@ _REGISTERS_KNOWN, _REGISTERS, _COUNTS, _PROBES, _WATCHES = 112, 120, 512, 4096, 
 _NR_NOTED, _NR_NOTES, _NOTED_PROBES, _NOTED_RANGES, _BEGUN, _NOTES = 384, 400, 274432, 276480, 280576, 313344
 
 
+_NOTE_VCPU = 392
 _NOTE = struct.Struct("<QQQQQII")
+
+
+class _Lists(NamedTuple):
+    """Where ranges, probes and their numbers are, and how many there may be."""
+
+    ranges: int
+    probes: int
+    numbers: int
+    most_ranges: int
+    most_probes: int
+
+
+_HELD_AT = _Lists(_WATCHES, _PROBES, _NR_WATCHES, MAX_WATCHES, MAX_PROBES)
+_NOTED = _Lists(_NOTED_RANGES, _NOTED_PROBES, _NR_NOTED, MAX_NOTED, MAX_NOTED)
 
 
 class HoldReason(IntEnum):
@@ -156,13 +172,7 @@ class ObserverPage:
         Raises:
             ValueError: They are too many.
         """
-        merged, addresses = merge(ranges), sorted(set(probes))
-        if len(merged) > MAX_WATCHES or len(addresses) > MAX_PROBES:
-            raise ValueError(f"{len(merged)} ranges and {len(addresses)} probes are too many")
-        flat = [address for pair in merged for address in pair]
-        struct.pack_into(f"<{len(flat)}Q", self._map, _WATCHES, *flat)
-        struct.pack_into(f"<{len(addresses)}Q", self._map, _PROBES, *addresses)
-        struct.pack_into("<II", self._map, _NR_WATCHES, len(merged), len(addresses))
+        self._put(_HELD_AT, ranges, probes)
         self._next_generation()
 
     def note(self, ranges: Iterable[tuple[int, int]], probes: Iterable[int], vcpu: int | None) -> None:
@@ -176,14 +186,8 @@ class ObserverPage:
         Raises:
             ValueError: They are too many.
         """
-        merged, addresses = merge(ranges), sorted(set(probes))
-        if len(merged) > MAX_NOTED or len(addresses) > MAX_NOTED:
-            raise ValueError(f"{len(merged)} ranges and {len(addresses)} probes are too many to note")
-        flat = [address for pair in merged for address in pair]
-        struct.pack_into(f"<{len(flat)}Q", self._map, _NOTED_RANGES, *flat)
-        struct.pack_into(f"<{len(addresses)}Q", self._map, _NOTED_PROBES, *addresses)
-        of_vcpu = 0 if vcpu is None else vcpu + 1
-        struct.pack_into("<III", self._map, _NR_NOTED, len(merged), len(addresses), of_vcpu)
+        self._put(_NOTED, ranges, probes)
+        struct.pack_into("<I", self._map, _NOTE_VCPU, 0 if vcpu is None else vcpu + 1)
         struct.pack_into("<QQ", self._map, _NR_NOTES, 0, 0)
         self._next_generation()
 
@@ -215,6 +219,15 @@ class ObserverPage:
         if known != (1 << len(names)) - 1:
             return None
         return Registers(*struct.unpack_from(f"<{len(names)}Q", self._map, _REGISTERS))
+
+    def _put(self, lists: _Lists, ranges: Iterable[tuple[int, int]], probes: Iterable[int]) -> None:
+        merged, addresses = merge(ranges), sorted(set(probes))
+        if len(merged) > lists.most_ranges or len(addresses) > lists.most_probes:
+            raise ValueError(f"{len(merged)} ranges and {len(addresses)} probes are too many")
+        flat = [address for pair in merged for address in pair]
+        struct.pack_into(f"<{len(flat)}Q", self._map, lists.ranges, *flat)
+        struct.pack_into(f"<{len(addresses)}Q", self._map, lists.probes, *addresses)
+        struct.pack_into("<II", self._map, lists.numbers, len(merged), len(addresses))
 
     def _next_generation(self) -> None:
         struct.pack_into("<I", self._map, _GENERATION, (self._u32(_GENERATION) + 1) & 0xFFFF_FFFF)

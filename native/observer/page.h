@@ -103,6 +103,7 @@ _Static_assert(offsetof(struct observer_page, counts) == 512, "as in observer_pa
 _Static_assert(offsetof(struct observer_page, probes) == 4096, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, watches) == 12288, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, nr_noted_ranges) == 384, "as in observer_page.py");
+_Static_assert(offsetof(struct observer_page, note_vcpu) == 392, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, nr_notes) == 400, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, noted_probes) == 274432, "as in observer_page.py");
 _Static_assert(offsetof(struct observer_page, noted_ranges) == 276480, "as in observer_page.py");

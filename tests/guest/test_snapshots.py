@@ -103,7 +103,6 @@ def test_snapshots_are_whole_and_guests_that_start_from_one_end_as_the_first_did
             assert "step 1/2 good" in told
             assert "step 2/2 bad" in told
             assert ("all memory is loaded" in told) == (again.name == "r1")
-    tell_of_a_killed_pager(tmp_path)
 
 
 def go_on_from_an_ejection(tmp_path: Path, name: str) -> None:
@@ -164,19 +163,17 @@ def look_at_it_in_gdb(env: Mapping[str, str]) -> None:
     assert done.stderr.count("this is a snapshot: nothing runs in it") == 2
 
 
-def tell_of_a_killed_pager(tmp_path: Path) -> None:
-    """Kill the pager under a guest that runs: the run says what that means, and leaves nothing behind."""
-    with restored(tmp_path, "r3") as run:
-        events = run.events("guest-ready", "guest-restored", "logged")
-        next(it for it in events if it["type"] == "guest-ready")
-        # Until it is killed it serves nothing, so that it is still needed when the guest runs.
-        pager = pager_of(run)
-        os.kill(pager, signal.SIGSTOP)
-        next(it for it in events if it.get("phase") == "running")
-        os.kill(pager, signal.SIGKILL)
+def tell_of_a_killed_pager(tmp_path: Path, name: str) -> None:
+    """Kill the pager under a guest that runs: the run says what that means, and leaves nothing behind.
+
+    What comes from another machine is loaded when it is touched, so it is needed for as long as the guest runs.
+    """
+    with headless_run(tmp_path, name, name="killed", command="restore") as run:
+        next(it for it in run.events("guest-restored") if it["phase"] == "running")
+        os.kill(pager_of(run), signal.SIGKILL)
         code, _, _ = run.end()
         assert code == 3
-        [data_dir] = (tmp_path / "state/ktstr-tui/runs").glob("r3-*")
+        [data_dir] = (tmp_path / "state/ktstr-tui/runs").glob("killed-*")
         told = call("events", str(data_dir / "recording.ktstr"), env=run.env).stdout
         assert "ended with exit code 3: the guest is dead: the pager ended with signal 9" in told
 
@@ -243,6 +240,7 @@ def test_questions_have_one_answer_wherever_the_memory_is(tmp_path: Path) -> Non
         here = call_json("snapshot", "show", f"{there}/again", env=env)
         assert 0 < here["pages_here"] < here["pages"] / 2
         look_at_one_from_afar(tmp_path, f"{there}/again")
+        tell_of_a_killed_pager(tmp_path, f"{there}/again")
         assert call("end", "test", env=env).returncode == 0
     assert len(live) > 50
     assert live["scheduler"] == "fifo"

@@ -65,6 +65,7 @@ def test_both_sides_have_the_same_page() -> None:
         "probes": observer_page._PROBES,
         "watches": observer_page._WATCHES,
         "nr_noted_ranges": observer_page._NR_NOTED,
+        "note_vcpu": observer_page._NOTE_VCPU,
         "nr_notes": observer_page._NR_NOTES,
         "noted_probes": observer_page._NOTED_PROBES,
         "noted_ranges": observer_page._NOTED_RANGES,
