@@ -193,7 +193,7 @@ def test_a_scheduler_that_the_verifier_rejects_shows_its_log(
     assert "Linux version" not in log.read_text(), "boot messages are in console.log"
     first = Path(summary["data_dir"])
     assert f"seed {summary['seed']} was drawn" in done.stderr
-    assert f" {summary['seed']}\n" in call("runs", "list", env=env).stdout
+    assert f" {summary['seed']}  failed\n" in call("runs", "list", env=env).stdout
     again = call_json("rerun", first.name, "--headless", "--name", "again", env=env)
     assert (again["seed"], again["end_reason"]) == (summary["seed"], summary["end_reason"])
     assert call_json("compare", str(first), again["data_dir"], env=env)["first_difference"] is None
