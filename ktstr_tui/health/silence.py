@@ -44,7 +44,7 @@ _SCHEDULING: Final = frozenset(
         "schedule_timeout",
     )
 )
-"""Functions that are on every sleeping task's stack and say nothing."""
+"""Functions that are on every sleeping task's stack and say nothing, for kernels that do not say which these are."""
 
 
 class Explainer:
@@ -67,6 +67,7 @@ class Explainer:
         self._pid_links = task.offset("pid_links")
         self._queueing = task
         self._progress = ProgressOf(view.btf)
+        self._sched_text = _sched_text(view)
 
     def explain(self, pid: int, silent_ms: float, vcpu_ms: Mapping[int, float]) -> StallCause:
         """Why a task is silent. Never raises for what the guest's memory holds.
@@ -130,7 +131,7 @@ class Explainer:
         # A task that is preempted on its way to sleep still waits for a CPU, whatever its state says already.
         if report.state != "R" and not self._queueing.read(space, task)["on_rq"]:
             stack = self._stack(space, row)
-            return StallCause(kind="blocked", wchan=wchan_of(stack), stack=stack, **common)
+            return StallCause(kind="blocked", wchan=wchan_of(stack, self._sched_text), stack=stack, **common)
         if starved:
             return StallCause(kind="no-host-cpu", **common)
         return StallCause(
@@ -182,10 +183,21 @@ class Explainer:
             return None
 
 
-def wchan_of(stack: Stack | None) -> str | None:
-    """The function in which a task sleeps: the innermost that is not the scheduler's own."""
+def wchan_of(stack: Stack | None, sched_text: range = range(0)) -> str | None:
+    """The function in which a task sleeps: the innermost that is not of scheduling, as the kernel has it.
+
+    Args:
+        stack: Of the task.
+        sched_text: Addresses of what the kernel counts as scheduling, which mutexes and timers are as well
+            (``in_sched_functions``, kernel/sched/core.c).
+    """
     for frame in stack.frames if stack else ():
         name = (frame.symbol or "").partition("+")[0]
-        if name and name not in _SCHEDULING:
+        if name and name not in _SCHEDULING and frame.address not in sched_text:
             return name
     return None
+
+
+def _sched_text(view: KernelView) -> range:
+    start, end = map(view.symbols.find, ("__sched_text_start", "__sched_text_end"))
+    return range(0) if start is None or end is None else range(start, end)

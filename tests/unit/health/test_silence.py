@@ -193,3 +193,9 @@ def test_the_schedulers_own_functions_are_not_what_a_task_waits_in() -> None:
     stack = Stack(tuple(StackFrame(k, name, False) for k, name in enumerate(frames)), "end of stack")
     assert wchan_of(stack) == "do_wait"
     assert wchan_of(None) is None
+
+
+def test_a_task_that_waits_for_a_mutex_waits_in_what_took_it() -> None:
+    frames = ("__schedule+0x4c5", "__mutex_lock.constprop.0+0x433", "anon_pipe_read+0x69")
+    stack = Stack(tuple(StackFrame(16 * k, name, False) for k, name in enumerate(frames)), "user")
+    assert wchan_of(stack, range(32)) == "anon_pipe_read"
