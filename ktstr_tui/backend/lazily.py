@@ -39,7 +39,7 @@ from ktstr_tui.wire.whole_file import write_whole
 
 TELL_EVERY_S = 0.5
 TELL_SHARE = 100
-"""Progress is told when that part of the pages has come since: from another machine they come for hours."""
+"""Progress is said once for every hundredth of the pages: from another machine they keep coming for hours."""
 PAGES_SOCKET = "pages.sock"
 MAX_ORDER = 1024
 """Pages of a guest's first uses that are kept for the next one."""

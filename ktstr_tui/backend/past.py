@@ -24,7 +24,7 @@ from ktstr_tui.backend.config import RunConfig
 from ktstr_tui.backend.interventions import read_interventions
 from ktstr_tui.guest.gdb_connection import GdbConnection
 from ktstr_tui.guest.retracing import Place
-from ktstr_tui.model.commands import FAULTS
+from ktstr_tui.model.commands import Failure
 from ktstr_tui.model.control import RunKernelWrite
 from ktstr_tui.model.errors import GuestError, InternalError
 from ktstr_tui.model.text import counted
@@ -173,10 +173,9 @@ async def _wait_ready(reports: trio.lowlevel.FdStream) -> None:
             if "ready" in report:
                 return
             if "error" in report:
-                error = report["error"]
-                raise FAULTS.get(error["fault"], InternalError)(
-                    f"the run cannot be repeated: {error['message']}", error["hint"]
-                )
+                failure = msgspec.convert(report["error"], Failure)
+                message = f"the run cannot be repeated: {failure.message}"
+                raise msgspec.structs.replace(failure, message=message).to_error()
     raise InternalError("the rerun ended before it began", "ktstr-tui rerun says why")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic_ns
 from typing import IO, Final
@@ -142,17 +143,6 @@ class Seeded:
             if isinstance(time, GuestTime) and engine.held is not None:
                 time.note(clock.read_ns(engine.held.total, view()))
 
-        async def settle() -> None:
-            while not (bulk.drained or port.ended.is_set()):
-                await trio.lowlevel.checkpoint()
-            await stations.rest()
-            while not outbox.owes_nothing and not port.ended.is_set():
-                # The guest waits, and its clock with it, for a decision that is due at a tick.
-                if isinstance(time, GuestTime):
-                    time.hasten()
-                await stations.rest()
-                await trio.lowlevel.checkpoint()
-
         async def tell() -> None:
             await self.interventions.at_station(stations.last)
             if isinstance(time, GuestTime):
@@ -169,7 +159,8 @@ class Seeded:
             if engine.held is not None:
                 await pacer.keep(clock.read_ns(engine.held.total, view()))
 
-        stations.settle, stations.pull, stations.on_given = settle, outbox.pull, self._given.keep
+        stations.settle = partial(_settle, stations, bulk, outbox, port, time)
+        stations.pull, stations.on_given = outbox.pull, self._given.keep
         stations.pace = pace if self._keeps_pace else None
         stations.at_station, stations.note_time, stations.tell_time = look, note, tell
 
@@ -250,6 +241,21 @@ def open_seeded(
 
         with closing(Checkpoints(directory, find_reference(directory, again), emit, over)) as checkpoints:
             yield Seeded(given, interventions, checkpoints, emit, keeps_pace=config.keeps_pace)
+
+
+async def _settle(
+    stations: Stations, bulk: StationedStream, outbox: Outbox, port: GuestPort, time: RunTime
+) -> None:
+    """Wait until what the guest has sent was taken and what it waits for is answered."""
+    while not (bulk.drained or port.ended.is_set()):
+        await trio.lowlevel.checkpoint()
+    await stations.rest()
+    while not outbox.owes_nothing and not port.ended.is_set():
+        # The guest waits, and its clock with it, for a decision that is due at a tick.
+        if isinstance(time, GuestTime):
+            time.hasten()
+        await stations.rest()
+        await trio.lowlevel.checkpoint()
 
 
 def _hold_at_next_station(engine: HoldEngine, known: KernelView, determinism: Determinism) -> None:

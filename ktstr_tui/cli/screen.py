@@ -17,7 +17,7 @@ import msgspec
 from ktstr_tui.backend.screen_signals import SCREEN_END, SCREEN_LEFT
 from ktstr_tui.cli.collector import note_opening, opens_screen
 from ktstr_tui.link.runs import RECORDING_FILE
-from ktstr_tui.model.commands import FAULTS
+from ktstr_tui.model.commands import Failure
 from ktstr_tui.model.errors import EXIT_OK, HostError, InternalError, UsageError
 from ktstr_tui.model.state import RunState
 from ktstr_tui.text.farewell import farewell
@@ -124,8 +124,7 @@ def _await_ready(lines: IO[str], process: subprocess.Popen[bytes]) -> dict[str, 
                 ready: dict[str, Any] = message["ready"]
                 return ready
             elif "error" in message:
-                error = message["error"]
-                raise FAULTS.get(error["fault"], InternalError)(error["message"], error["hint"])
+                raise msgspec.convert(message["error"], Failure).to_error()
     except KeyboardInterrupt:
         process.terminate()
         raise

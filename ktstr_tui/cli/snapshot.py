@@ -228,7 +228,7 @@ def remove(
 
 
 def _collect(stores: Iterable[SnapshotStore]) -> tuple[int, list[str]]:
-    """Give back the disk space in some stores: how much that was, and of which it was not to be had."""
+    """Give back disk space in some stores; returns how many bytes that was, and why some could not give any."""
     freed, problems = 0, []
     for store in stores:
         try:

@@ -24,7 +24,7 @@ class Earlier(msgspec.Struct, frozen=True):
     total: int
     """Instructions executed by all vCPUs."""
     stop: DebuggerStop
-    """What is told there."""
+    """What the debugger is shown there."""
     breakpoint: int | None = None
     """The breakpoint that is the reason, which may be behind where the block begins."""
 
@@ -68,7 +68,7 @@ def last_hit(notes: Notes, here: Place, points: Iterable[Point]) -> Earlier | No
 
 
 def hit_at(place: Place, points: Iterable[Point]) -> DebuggerStop | None:
-    """What a debugger with these points is told of a machine that is held for a store or an execution."""
+    """The stop that a debugger with these points is shown of a held machine; None when it is for none of them."""
     if place.hit is None:
         return None
     address, width = place.hit

@@ -33,7 +33,7 @@ from ktstr_tui.guest.retracing import Place, WhereIsIt, encode
 from ktstr_tui.model.errors import GuestError, KtstrError, UsageError
 
 Wish: TypeAlias = Callable[[Reruns], Awaitable[DebuggerStop | None]]
-"""Changes where the debugger is; returns what it is told, or None when the present will tell."""
+"""Changes where the debugger is; returns the stop to show it, or None when the guest runs and will stop by itself."""
 
 
 class PastTarget:

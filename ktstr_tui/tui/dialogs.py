@@ -47,7 +47,7 @@ class DialogPage(ModalScreen[None]):
             yield Static(id="page")
 
     def on_resize(self, event: events.Resize) -> None:
-        """Break the lines anew."""
+        """Break the lines for the new width."""
         self.query_one("#page", Static).update(self.page())
 
     def beside(self, indent: int, text: str) -> str:
