@@ -125,9 +125,13 @@ def test_a_mistake_is_told_with_what_to_do(
     arguments: tuple[str, ...],
     what: str,
     then: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    # Runs in progress on this host would be named as well.
+    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["ktstr-tui", *arguments])
     with pytest.raises(SystemExit) as left:
         program.main()
